@@ -1,0 +1,90 @@
+"""The experiment: six stages in order, one branch per surrogate family.
+
+Run it without a server by `python -m flows.experiment --profile demo`, or as a deployment by
+`prefect deployment run experiment/demo`. What is finished is remembered: a rerun goes on where the last one ended.
+"""
+
+import sys
+from typing import Any
+
+from prefect import flow
+
+from tasks.command_line import run_command
+from tasks.embedding import route_queries
+from tasks.priming import settings as allowed
+from tasks.priming.settings import resolve_settings
+from tasks.priming.surrogates.families import FAMILIES
+from tasks.results import publish_results
+from tasks.run import identify_inputs, recorded_run
+from tasks.sampling import draw_samples
+from tasks.scoring import check_scoring, score_contexts
+from tasks.statistics import compare_conditions
+from tasks.surrogates import write_surrogates
+
+
+@flow(name="experiment", flow_run_name="{profile}")
+def experiment(
+    profile: allowed.ProfileName = "demo",
+    sample_count: allowed.SampleCount | None = None,
+    seed: allowed.Seed | None = None,
+    families: allowed.Families | None = None,
+    data: allowed.Data | None = None,
+    data_config: allowed.DataConfig | None = None,
+    data_split: allowed.DataSplit | None = None,
+    data_revision: allowed.Revision | None = None,
+    min_words: allowed.Words | None = None,
+    max_words: allowed.Words | None = None,
+    draw: allowed.Draw | None = None,
+    language_model: allowed.LanguageModel | None = None,
+    language_model_revision: allowed.Revision | None = None,
+    dtype: allowed.DType | None = None,
+    quantization: allowed.Quantization | None = None,
+    device: allowed.Device | None = None,
+    embedding_model: allowed.EmbeddingModel | None = None,
+    embedding_model_revision: allowed.Revision | None = None,
+    temperature: allowed.Temperature | None = None,
+    top_k: allowed.TopK | None = None,
+    max_new_tokens: allowed.NewTokens | None = None,
+    chunk_size: allowed.ChunkSize | None = None,
+    bootstrap_resamples: allowed.Resamples | None = None,
+    confidence_level: allowed.ConfidenceLevel | None = None,
+) -> dict[str, Any]:
+    """Measure whether priming a document's KV cache helps.
+
+    Every parameter but `profile` is optional and replaces the profile's value. Outcomes land in
+    artifacts/results.duckdb.
+    """
+    changes = {name: value for name, value in locals().items() if name != "profile"}
+    settings = resolve_settings(profile, **changes)
+    with recorded_run(profile, settings, identify_inputs(settings)) as run:
+        model = run.inputs.language_model
+        samples = draw_samples(settings.data, run.inputs.data, settings.sampling, settings.seed, settings.chunk_size)
+        run.record("sample", "all", samples)
+        chunks = samples["chunks"]
+
+        surrogates: dict[str, list[dict[str, Any] | None]] = {name: [None] * len(chunks) for name in settings.families}
+        for name in settings.families:
+            writer = FAMILIES[name]
+            for number, chunk in enumerate(chunks if writer.write else ()):
+                writes = (model, settings.generation) if writer.needs_language_model else (None, None)
+                written = write_surrogates(name, chunk, settings.seed, *writes)
+                surrogates[name][number] = run.record("surrogate", f"{name}/{number:04}", written)
+
+        routed = [reference for references in surrogates.values() for reference in references if reference]
+        routes = run.record("route", "all", route_queries(samples, routed, run.inputs.embedding_model))
+
+        scores = []
+        for name in settings.families:
+            for number, chunk in enumerate(chunks):
+                scored = score_contexts(FAMILIES[name].contexts, chunk, surrogates[name][number], model)
+                scores.append(run.record("score", f"{name}/{number:04}", scored))
+        checked = [(FAMILIES[name].contexts, surrogates[name][0]) for name in settings.families]
+        run.record("check", "scoring", check_scoring(checked, chunks[0], model))
+
+        comparisons = compare_conditions(samples, routes, scores, settings.statistics, settings.seed)
+        run.record("comparison", "all", comparisons)
+    return {"run_id": run.run_id, **publish_results()}
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(experiment))

@@ -1,0 +1,155 @@
+"""Files under artifacts/: atomic, verified parquet, and the references that stages hand to each other.
+
+In: records. Out: one parquet file named by its content, and a reference to it, a plain dict. Parquet is the truth of a
+run; whatever else there is (the database, reports) can be rebuilt from it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parent.parent
+# One folder may serve several checkouts or machines; tests use one of their own.
+ARTIFACTS = Path(os.environ.get("SURROGATE_ARTIFACTS", ROOT / "artifacts"))
+
+Reference: TypeAlias = dict[str, Any]
+"""{"path": relative to ARTIFACTS, "sha256": of the file, "rows": count} and what else the stage reports."""
+
+Row = TypeVar("Row")
+
+
+class DamagedArtifactError(RuntimeError):
+    """A file under artifacts/ is missing or is not the one that was written."""
+
+
+def digest(value: object) -> str:
+    """Return the sha256 of a value's canonical JSON (keys sorted, no NaN)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that its name only ever stands for whole content, also after a power cut.
+
+    Raises:
+        OSError: The folder cannot be written or the disk is full; nothing is left under the final name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself is safe only once the folder is on disk
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def schema_of(record: type) -> pa.Schema:
+    """Return the parquet schema of a record class, from its annotations; X | None is nullable."""
+    fields = []
+    for name, annotation in typing.get_type_hints(record).items():
+        is_optional = isinstance(annotation, types.UnionType)
+        kind = next(a for a in typing.get_args(annotation) if a is not type(None)) if is_optional else annotation
+        fields.append(pa.field(name, _ARROW_TYPES[kind], nullable=is_optional))
+    return pa.schema(fields)
+
+
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    tuple[float, ...]: pa.list_(pa.float32()),
+}
+
+
+def write_rows(rows: Sequence[object], record: type, stage: str) -> Reference:
+    """Write records to one parquet file under artifacts/<stage>/, named by its content.
+
+    Equal rows give an equal file and name, so two runs that compute the same at once do not disturb each other.
+
+    Returns:
+        The reference {"path", "sha256", "rows"}.
+    """
+    schema = schema_of(record)
+    columns = [[getattr(row, name) for row in rows] for name in schema.names]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
+    content = sink.getvalue().to_pybytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = f"{stage}/{sha256[:32]}.parquet"
+    write_atomically(ARTIFACTS / path, content)
+    return {"path": path, "sha256": sha256, "rows": len(rows)}
+
+
+def read_table(reference: Mapping[str, Any]) -> pa.Table:
+    """Read the parquet file of a reference.
+
+    Raises:
+        DamagedArtifactError: The file is missing, lies outside artifacts/ or is not the one that was written.
+    """
+    if not is_intact(reference):
+        raise DamagedArtifactError(
+            f"artifacts/{reference['path']} is missing or altered. Start the run again: it is recomputed."
+        )
+    return pq.read_table(ARTIFACTS / reference["path"])
+
+
+def read_rows(reference: Mapping[str, Any], record: type[Row]) -> list[Row]:
+    """Read the records of a reference; a "start" and "stop" in it select a range of rows.
+
+    Raises:
+        DamagedArtifactError: As in read_table.
+    """
+    rows = read_table(reference).to_pylist()[reference.get("start") : reference.get("stop")]
+    listed = {f.name for f in dataclasses.fields(typing.cast(Any, record)) if "tuple" in str(f.type)}
+    for row in rows:
+        row.update({name: tuple(row[name]) for name in listed if row[name] is not None})
+    return [record(**row) for row in rows]
+
+
+def is_reference(value: object) -> bool:
+    """Tell whether a value is a reference to an artifact."""
+    return isinstance(value, dict) and {"path", "sha256", "rows"} <= value.keys()
+
+
+def is_intact(reference: Mapping[str, Any]) -> bool:
+    """Tell whether the file of a reference exists under artifacts/ and has the hash it was written with."""
+    path = (ARTIFACTS / reference["path"]).resolve()
+    is_inside = path.is_relative_to(ARTIFACTS.resolve())
+    return is_inside and path.is_file() and file_sha256(path) == str(reference["sha256"])
+
+
+def chunks_of(reference: Reference, identifiers: Iterable[str], size: int) -> list[Reference]:
+    """Split a reference into ranges of at most `size` rows, each known by the identifiers of its rows."""
+    names = list(identifiers)
+    return [
+        reference | {"start": start, "stop": start + len(part), "chunk": digest(part)}
+        for start in range(0, len(names), size)
+        if (part := names[start : start + size])
+    ]

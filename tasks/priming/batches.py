@@ -1,0 +1,75 @@
+"""Batches by token count, made smaller when memory runs out.
+
+In: items and their token counts. Out: one result an item, in the items' order. What is computed for an item does not
+depend on its batch, so the batch may be chosen for speed and memory alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def token_budget(device_type: str) -> int:
+    """Return how many tokens one pass takes: what fits a CPU's caches, or keeps a GPU busy."""
+    # On CPUs larger packs leave the second-level cache (+12 to +48 % time from 8,192 tokens on).
+    return 8192 if device_type == "cuda" else 2048
+
+
+def split_by_tokens(counts: Sequence[int], budget: int) -> list[list[int]]:
+    """Return batches of item numbers, longest items first, each of at most `budget` tokens or of one item."""
+    batches: list[list[int]] = []
+    used = budget + 1
+    for number in sorted(range(len(counts)), key=lambda i: (-counts[i], i)):
+        if used + counts[number] > budget:
+            batches.append([])
+            used = 0
+        batches[-1].append(number)
+        used += counts[number]
+    return batches
+
+
+def run_in_batches(
+    items: Sequence[Item], counts: Sequence[int], budget: int, run: Callable[[list[Item]], list[Result]]
+) -> list[Result | None]:
+    """Apply `run` to batches of items; a batch that does not fit into memory is halved, down to one item.
+
+    Args:
+        items: What to compute.
+        counts: Tokens of each item.
+        budget: Most tokens in a batch.
+        run: Computes a batch, one result an item.
+
+    Returns:
+        The results in the items' order; None for an item that does not fit into memory even alone.
+    """
+    results: list[Result | None] = [None] * len(items)
+    waiting = split_by_tokens(counts, budget)[::-1]
+    while waiting:
+        batch = waiting.pop()
+        try:
+            outputs = run([items[number] for number in batch])
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            outputs = None
+        # Outside the handler: the error holds the frames, hence the tensors, of the pass that failed.
+        if outputs is None:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                waiting += [batch[middle:], batch[:middle]]
+        else:
+            for number, output in zip(batch, outputs, strict=True):
+                results[number] = output
+    return results
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means too little memory: Python's, torch's or a CUDA library's."""
+    texts = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)

@@ -1,0 +1,102 @@
+"""A loaded language model, and the rules by which text becomes its token ids.
+
+The rules change numbers, so they live here and not where models are loaded: a context begins with one BOS; the query
+and the answer are tokenised on their own and joined as ids, as the notebook does; and passages, queries and surrogates
+are untrusted, so a "</s>" in them is five characters and never the end of a text.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.priming.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A causal decoder with its tokenizer."""
+
+    model: Any
+    """An unmodified transformers model in evaluation mode."""
+    tokenizer: Any
+    """Its transformers tokenizer."""
+    window: int
+    """Most tokens that it can attend to (context and continuation together)."""
+    numeric_path: str
+    """Which arithmetic computes it; see numeric_path.py."""
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of the model, each counted once, also where it is stored in four bits."""
+        return int(self.model.num_parameters())
+
+
+class TokenizerError(UsageError):
+    """The tokenizer cannot be used as the rules demand."""
+
+
+def encode_context(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401 - any transformers tokenizer
+    """Return the ids of a text that begins a sequence: with the tokenizer's own BOS where it has one.
+
+    Raises:
+        TokenizerError: The tokenizer ends every text with EOS, so that nothing could follow the context.
+    """
+    ids: list[int] = tokenizer(text, add_special_tokens=True, split_special_tokens=True)["input_ids"]
+    if ids and ids[-1] == tokenizer.eos_token_id:
+        raise TokenizerError("The tokenizer ends every text with EOS; use a causal language model's own tokenizer.")
+    return ids
+
+
+def encode_continuation(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
+    """Return the ids of a text that follows others, tokenised on its own and without special tokens."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
+
+
+# Stands for the user's message while the chat template is filled; no chat template holds such a word.
+_PLACEHOLDER = "qzuserxmessageqz"
+
+
+def encode_chat(tokenizer: Any, message: str) -> list[int]:  # noqa: ANN401
+    """Return the ids of a user's message in the model's chat format, up to where the assistant begins to write.
+
+    The chat template's own control tokens are control tokens; those spelled out inside the message are text. Without a
+    chat template the message stands alone, followed by an empty line. There is exactly one BOS, at the start, where
+    the tokenizer has one.
+    """
+    if not tokenizer.chat_template:
+        return encode_context(tokenizer, f"{message}\n\n")
+    conversation = [{"role": "user", "content": _PLACEHOLDER}]
+    rendered = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    head, found, tail = rendered.partition(_PLACEHOLDER)
+    if not found:
+        raise TokenizerError("The tokenizer's chat template drops the user's message; use another model.")
+    if not any(token in message for token in _special_tokens(tokenizer)):
+        return _with_one_bos(tokenizer, tokenizer(head + message + tail, add_special_tokens=False)["input_ids"])
+    # Rare and hostile: the message is tokenised apart, so that what it spells out stays text.
+    return _with_one_bos(
+        tokenizer,
+        tokenizer(head, add_special_tokens=False)["input_ids"]
+        + encode_continuation(tokenizer, message)
+        + tokenizer(tail, add_special_tokens=False)["input_ids"],
+    )
+
+
+def _special_tokens(tokenizer: Any) -> set[str]:  # noqa: ANN401
+    """Return every string that the tokenizer turns into a control token."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return added | set(tokenizer.all_special_tokens)
+
+
+def _with_one_bos(tokenizer: Any, ids: list[int]) -> list[int]:  # noqa: ANN401
+    """Begin with BOS once, if the tokenizer begins texts with BOS."""
+    bos = tokenizer.bos_token_id
+    if bos is None or ids[:1] == [bos] or encode_context(tokenizer, "a")[:1] != [bos]:
+        return ids
+    return [bos, *ids]
+
+
+def stop_ids(language_model: LanguageModel) -> frozenset[int]:
+    """Return the ids that end a generated text: those of the generation configuration and of the tokenizer."""
+    configured = language_model.model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in [*listed, language_model.tokenizer.eos_token_id] if i is not None)

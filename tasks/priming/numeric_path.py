@@ -1,0 +1,61 @@
+"""Which arithmetic computes the matrix products, chosen by what the hardware has and by an error probe.
+
+In: a device and a dtype. Out: a name that enters the keys of every model stage (another path gives other bits), and a
+context within which torch uses that path. Never chosen by timing: a rerun must find the same path, hence its cache.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+
+# float32 matrix products of oneDNN and MKL both stay near 2e-6 of the largest element; bfloat16 parts give 1e-2.
+_LARGEST_PROBE_ERROR = 1e-5
+
+ONEDNN = "cpu-float32-onednn"
+"""float32 on the CPU through oneDNN."""
+
+
+def choose_numeric_path(device: str, dtype: str, quantization: str = "none") -> str:
+    """Return the name of the numeric path, e.g. "cpu-float32-onednn", "cuda-bfloat16" or "cuda-float16-nf4".
+
+    On CPUs, torch's default for float32 is MKL, which on AMD runs at half the speed of oneDNN; allowing torch
+    "medium" precision selects oneDNN, which keeps full float32 unless the CPU has bfloat16 matrix units (AMX). The
+    probe tells: it multiplies fixed matrices both ways.
+    """
+    if quantization != "none":
+        return f"{device}-{dtype}-{quantization}"
+    if device != "cpu" or dtype != "float32":
+        return f"{device}-{dtype}"
+    return ONEDNN if _medium_is_float32() else "cpu-float32-default"
+
+
+def is_batch_invariant(name: str) -> bool:
+    """Tell whether a row of a matrix product has the same bits whatever the other rows, as far as it was proven.
+
+    On other paths a run measures the largest difference and records it, and identity is not claimed.
+    """
+    return name == ONEDNN
+
+
+@contextmanager
+def numeric_path(name: str) -> Iterator[None]:
+    """Compute on the named path within the context, and leave torch's switch as it was."""
+    previous = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if name == ONEDNN else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(previous)
+
+
+@cache
+def _medium_is_float32() -> bool:
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(256, 512, generator=generator)
+    right = torch.randn(512, 384, generator=generator)
+    exact = left.double() @ right.double()
+    with numeric_path(ONEDNN):
+        error = (torch.nn.functional.linear(left, right.T.contiguous()).double() - exact).abs().max()
+    return bool(error / exact.abs().max() <= _LARGEST_PROBE_ERROR)

@@ -1,0 +1,117 @@
+"""Every byte of text that is sent to a model: templates, fixed surrogates, generation instructions.
+
+In: passages, queries, surrogates as plain strings. Out: the strings that are tokenised. The texts are those of the
+walkthrough notebook, byte for byte; a changed byte here changes numbers, so every stage that uses them is recomputed.
+"""
+
+from dataclasses import dataclass
+from string import Formatter
+
+BASELINE_TEMPLATE = "Document:\n{document}"
+
+SURROGATE_TEMPLATE = "This document may be relevant to queries like: {surrogate}\n\nDocument:\n{document}"
+
+# Two leading newlines and no final one: "Answer:" is where the model's first prediction of the answer is read.
+QUERY_TEMPLATE = "\n\nQuery: {query}\n\nAnswer:"
+
+GENERATION_TEMPLATE = "{instruction}\n\nText:\n{document}"
+
+STATIC_SURROGATES: dict[str, str] = {
+    "definitional": "What is this and what does it mean?",
+    "procedural": "How do I do this step by step?",
+    "quantitative": "How much does this cost or how long does it take?",
+    "factual": "What are the key facts I need to know?",
+    "problem": "What problem does this solve?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """How one kind of surrogate is asked for."""
+
+    text: str
+    """The instruction, ending in "Document:" as in the notebook."""
+    word_limit: int
+    """Most words that the instruction allows; longer surrogates are flagged, never cut."""
+
+
+GENERATION_INSTRUCTIONS: dict[str, Instruction] = {
+    "target_question": Instruction(
+        "You are helping index a document for search. Write the single most likely "
+        "natural language question that a user would ask that this document perfectly answers. "
+        "The question should be grammatically correct, clear, and specific. "
+        "Output only the question (5-12 words), nothing else.\n\n"
+        "Document:",
+        word_limit=12,
+    ),
+    "keyword_query": Instruction(
+        "You are helping index a document for search. Write a search query the way "
+        "real users type into Google: just keywords, no complete sentences, no question marks. "
+        "Think of someone quickly typing a few relevant words. "
+        "Output only the keyword query (3-6 words), nothing else.\n\n"
+        "Document:",
+        word_limit=6,
+    ),
+    "symptom_scenario": Instruction(
+        "You are helping index a document for search. This document contains a solution or answer. "
+        "Write a query that describes the PROBLEM or SYMPTOM that would lead someone to need this document. "
+        "Focus on what the user is experiencing, not what they want to learn. "
+        "Output only the problem-focused query (4-10 words), nothing else.\n\n"
+        "Document:",
+        word_limit=10,
+    ),
+    "misconception_negative": Instruction(
+        "You are helping index a document for search. Write a query that reflects "
+        "a common misconception, concern, or 'what NOT to do' question related to this topic. "
+        "Think of someone who is worried, skeptical, or wants to avoid mistakes. "
+        "Output only the concern/negative query (4-10 words), nothing else.\n\n"
+        "Document:",
+        word_limit=10,
+    ),
+    "messy_realworld": Instruction(
+        "You are helping index a document for search. Write a messy, realistic search query "
+        "like someone would actually type in a hurry: use common abbreviations, "
+        "internet slang, or urgent language (help, asap, need, plz). "
+        "Output only the messy query (3-8 words), nothing else.\n\n"
+        "Document:",
+        word_limit=8,
+    ),
+}
+
+
+def fill(template: str, **values: str) -> str:
+    """Put values into a template in one pass, verbatim.
+
+    The values are untrusted text: braces, percent signs and format specifications in them stay as they are, because
+    the template is parsed once and each value is inserted whole.
+
+    Raises:
+        ValueError: The template asks for other fields than the values given, or for attributes, indices, conversions
+            or format specifications, which could read or allocate what a template has no business with.
+    """
+    pieces: list[str] = []
+    used: set[str] = set()
+    for literal, field, specification, conversion in Formatter().parse(template):
+        pieces.append(literal)
+        if field is None:
+            continue
+        if field not in values or specification or conversion:
+            raise ValueError(
+                f"The template asks for {{{field}}}; plain fields only are allowed here: "
+                f"{', '.join('{' + name + '}' for name in sorted(values))}."
+            )
+        used.add(field)
+        pieces.append(values[field])
+    if used != set(values):
+        raise ValueError(f"The template lacks the field(s) {sorted(set(values) - used)}; add them in braces.")
+    return "".join(pieces)
+
+
+def generation_prompt(key: str, passage: str) -> str:
+    """Return the user message that asks a model for the surrogate `key` of a passage (before the chat template)."""
+    return fill(GENERATION_TEMPLATE, instruction=GENERATION_INSTRUCTIONS[key].text, document=passage)
+
+
+def query_prompt(query: str) -> str:
+    """Return the text between a context and the answer: the user's query and the cue for the answer."""
+    return fill(QUERY_TEMPLATE, query=query)

@@ -1,0 +1,199 @@
+"""Which rows of a data set become samples: how rows are read, which are eligible, and the seeded draw.
+
+In: rows as a data set gives them. Out: samples in drawn order, and a funnel that counts every row that was dropped
+under its reason.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tasks.priming.errors import UsageError
+from tasks.priming.records import Sample
+from tasks.priming.settings import SamplingSettings
+
+Candidate = TypeVar("Candidate")
+
+NO_ANSWER = ("", "[]", "No Answer Present.")
+"""What stands in the data for "there is no answer"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the rows of a known data set are."""
+
+    location: str
+    """An id on the hub, or a path from the project's folder."""
+    config: str | None = None
+    """The configuration's name on the hub."""
+    split: str | None = None
+    """The split on the hub."""
+
+
+DATASETS: dict[str, Source] = {
+    "demo": Source("tasks/demo/evaluation.jsonl"),
+    "msmarco-v1.1": Source("microsoft/ms_marco", "v1.1", "validation"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """What became of the rows of a data set."""
+
+    rows: int
+    """Rows read."""
+    eligible: int
+    """Rows that qualify."""
+    drawn: int
+    """Samples drawn from them."""
+    rejected: dict[str, int]
+    """Rows dropped, by reason."""
+
+
+class RowFormatError(UsageError):
+    """A row has neither the columns of MS MARCO nor plain ones."""
+
+
+def draw_samples(
+    rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int
+) -> tuple[list[Sample], Funnel]:
+    """Return the drawn samples in order, and the funnel.
+
+    Raises:
+        RowFormatError: A row has the wrong columns or types.
+    """
+    eligible: list[Sample] = []
+    rejected: dict[str, int] = {}
+    known: set[str] = set()
+    count = 0
+    for position, row in enumerate(rows):
+        count += 1
+        sample = read_row(row, position, settings.min_words, settings.max_words)
+        if isinstance(sample, Sample) and sample.sample_id in known:
+            sample = "duplicate of an earlier row"
+        if isinstance(sample, str):
+            rejected[sample] = rejected.get(sample, 0) + 1
+        else:
+            known.add(sample.sample_id)
+            eligible.append(sample)
+    draw = draw_notebook if settings.draw == "notebook" else draw_nested
+    drawn = draw(eligible, settings.sample_count, seed)
+    return drawn, Funnel(count, len(eligible), len(drawn), rejected)
+
+
+def draw_notebook(
+    eligible: Sequence[Candidate], sample_count: int, seed: int, *, candidate_count: int | None = None
+) -> list[Candidate]:
+    """Shuffle the first candidates in data set order and take the first `sample_count`: the published draw.
+
+    Args:
+        eligible: Eligible rows in data set order.
+        sample_count: How many to take.
+        seed: Seed of numpy's legacy generator, 42 as published.
+        candidate_count: How many rows to shuffle; None: twice `sample_count`, as the 2,500-sample run did.
+    """
+    candidates = list(eligible[: candidate_count or 2 * sample_count])
+    # The legacy generator on purpose: np.random.seed(42); np.random.shuffle(list) gives these positions.
+    order = np.random.RandomState(seed).permutation(len(candidates))
+    return [candidates[i] for i in order[:sample_count]]
+
+
+def draw_nested(eligible: Sequence[Sample], sample_count: int, seed: int) -> list[Sample]:
+    """Take the samples with the smallest hashes of seed and id: the first 500 are part of the first 2,500."""
+    return sorted(eligible, key=lambda sample: content_hash(str(seed), sample.sample_id))[:sample_count]
+
+
+def content_hash(*texts: str) -> str:
+    """Return 32 hexadecimal digits of a hash of texts, each with its length, so that no two lists run together."""
+    joined = b"".join(len(t.encode()).to_bytes(8, "little") + t.encode() for t in texts)
+    return hashlib.sha256(joined).hexdigest()[:32]
+
+
+def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: int) -> Sample | str:
+    """Return the sample of a row, or the reason why it is none.
+
+    The answer is the first well-formed one, else the first answer; the passage is the first selected one whose length
+    is within bounds. Columns are MS MARCO's (`passages` as a dict of lists or a list of dicts) or plain `passage`,
+    `query` and `answer`.
+
+    Raises:
+        RowFormatError: The row has the wrong columns or types.
+    """
+    try:
+        query, answer, selected, has_passages = _plain_row(row) if "passage" in row else _msmarco_row(row)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RowFormatError(
+            f"Row {position} has the columns {sorted(map(str, row))}, which cannot be read ({error!r}). Allowed are "
+            "query, answers, passages (with passage_text and is_selected) as in MS MARCO, or passage, query, answer."
+        ) from None
+    if not query or not has_passages:
+        return "no query or no passages"
+    if answer in NO_ANSWER:
+        return "no answer"
+    if not selected:
+        return "answer but no selected passage"
+    passage = next((p for p in selected if min_words <= len(p.split()) <= max_words), None)
+    if passage is None:
+        return f"selected passage outside {min_words}-{max_words} words"
+    query_type = None if row.get("query_type") is None else str(row["query_type"])
+    if any(_is_unusable(text) for text in (passage, query, answer, query_type or "")):
+        return "text with NUL or half a surrogate pair"
+    return Sample(
+        sample_id=content_hash(passage, query, answer),
+        position=position,
+        passage=passage,
+        query=query,
+        answer=answer,
+        query_type=query_type,
+        passage_id=content_hash(passage),
+    )
+
+
+def _plain_row(row: Mapping[str, Any]) -> tuple[str, str, list[str], bool]:
+    """Return query, answer, the passages to choose from, and whether there are any passages at all."""
+    passage = _text(row["passage"])
+    return _text(row["query"]), _text(row["answer"]), [passage] if passage else [], bool(passage)
+
+
+def _msmarco_row(row: Mapping[str, Any]) -> tuple[str, str, list[str], bool]:
+    """As _plain_row, from MS MARCO's columns."""
+    passages = row["passages"]
+    if isinstance(passages, Mapping):
+        texts, marks = _list(passages["passage_text"]), _list(passages["is_selected"])
+    else:
+        parts = _list(passages)
+        texts, marks = [part["passage_text"] for part in parts], [part["is_selected"] for part in parts]
+    # Marks may be fewer than passages; what has no mark was not selected.
+    selected = [_text(text) for text, mark in zip(texts, marks, strict=False) if mark == 1]
+    well_formed = row.get("wellFormedAnswers")
+    # An empty list is written as the text "[]" in some files.
+    first_well_formed = _text(well_formed[0]) if well_formed and not isinstance(well_formed, str) else ""
+    first_answer = _text(next(iter(_list(row["answers"])), None))
+    answer = first_answer if first_well_formed in NO_ANSWER else first_well_formed
+    return _text(row["query"]), answer, selected, bool(texts)
+
+
+def _list(value: object) -> list[Any]:
+    """Return a list as it is, an empty one for None. A text is refused: its first letter would pass for an answer."""
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{type(value).__name__} instead of a list")
+    return list(value)
+
+
+def _text(value: object) -> str:
+    """Return a text as it is, an empty one for None or blanks only."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} instead of text")
+    return value if value.strip() else ""
+
+
+def _is_unusable(text: str) -> bool:
+    """Tell whether a text cannot be stored or tokenised: NUL, or half of a surrogate pair."""
+    return "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,223 @@
+"""Everything a user can set, typed and limited, and the named profiles.
+
+In: a profile's name and the values that differ from it. Out: one frozen `ExperimentSettings`, of which each stage gets
+only the part it reads, so that a setting changes only the results that depend on it.
+"""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.priming.errors import UsageError
+
+FamilyName: TypeAlias = Literal["baseline", "static", "generated"]
+ProfileName: TypeAlias = Literal["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
+Draw: TypeAlias = Annotated[
+    Literal["notebook", "nested"],
+    Field(
+        description="notebook: shuffle the first 2 x sample_count eligible rows, as published. nested: order by a hash "
+        "of seed and text, so that a smaller run is part of a larger one."
+    ),
+]
+DType: TypeAlias = Annotated[
+    Literal["float32", "bfloat16", "float16"],
+    Field(description="Number format of the weights, or of the arithmetic where they are quantised."),
+]
+Quantization: TypeAlias = Annotated[
+    Literal["none", "nf4"], Field(description="nf4: 4-bit weights with double quantisation, as in the notebook.")
+]
+Device: TypeAlias = Annotated[
+    Literal["auto", "cpu", "cuda"], Field(description="Where the models run; auto takes a CUDA GPU if there is one.")
+]
+SampleCount: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000, description="Samples to draw (count).")]
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every random draw.")]
+Words: TypeAlias = Annotated[int, Field(ge=1, le=100_000, description="Bound on the passage's length (words).")]
+Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000)]
+Data: TypeAlias = Annotated[
+    Name, Field(description="A known data set, a data set id on the hub, or a local .parquet or .jsonl file.")
+]
+LanguageModel: TypeAlias = Annotated[
+    Name, Field(description="A causal language model: an id on the hub or a local folder with safetensors weights.")
+]
+EmbeddingModel: TypeAlias = Annotated[
+    Name, Field(description="The sentence-embedding model that routes: a hub id, a local folder or packaged/<name>.")
+]
+Revision: TypeAlias = Annotated[
+    str, Field(min_length=1, description="Commit, tag or branch on the hub; the newest commit if not given.")
+]
+Families: TypeAlias = Annotated[
+    tuple[FamilyName, ...],
+    Field(min_length=1, description="Families of arms to run; baseline is always among them."),
+]
+ChunkSize: TypeAlias = Annotated[
+    int, Field(ge=1, le=10_000, description="Samples per chunk (count): what a crash may lose; never changes a number.")
+]
+DataConfig: TypeAlias = Annotated[str, Field(min_length=1, description="Configuration of the data set on the hub.")]
+DataSplit: TypeAlias = Annotated[str, Field(min_length=1, description="Split on the hub, e.g. validation.")]
+Temperature: TypeAlias = Annotated[float, Field(gt=0, le=10, description="Softmax temperature of generation.")]
+TopK: TypeAlias = Annotated[int, Field(ge=1, le=100_000, description="Candidates per generated token (count).")]
+NewTokens: TypeAlias = Annotated[int, Field(ge=1, le=1000, description="Longest generated surrogate (tokens).")]
+ConfidenceLevel: TypeAlias = Annotated[float, Field(gt=0, lt=1, description="Coverage of the intervals, e.g. 0.95.")]
+Resamples: TypeAlias = Annotated[int, Field(ge=100, le=1_000_000, description="Bootstrap resamples (count).")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(_Frozen):
+    """Which rows are read."""
+
+    data: Data = "msmarco-v1.1"
+    data_config: DataConfig | None = None
+    data_split: DataSplit | None = None
+    data_revision: Revision | None = None
+
+
+class SamplingSettings(_Frozen):
+    """Which of the rows become samples."""
+
+    sample_count: SampleCount = 2500
+    min_words: Words = 50
+    max_words: Words = 200
+    draw: Draw = "nested"
+
+    @model_validator(mode="after")
+    def _words_are_a_range(self) -> "SamplingSettings":
+        if self.min_words > self.max_words:
+            raise ValueError(
+                f"`min_words` must not exceed `max_words`, got {self.min_words} and {self.max_words}. "
+                "The notebook uses 50 and 200, the full run 50 and 300."
+            )
+        return self
+
+
+class LanguageModelSettings(_Frozen):
+    """The causal language model that writes surrogates and scores answers."""
+
+    language_model: LanguageModel = "mistralai/Mistral-7B-Instruct-v0.2"
+    language_model_revision: Revision | None = None
+    dtype: DType = "bfloat16"
+    quantization: Quantization = "none"
+    device: Device = "auto"
+
+
+class EmbeddingSettings(_Frozen):
+    """The sentence-embedding model that routes queries (always float32: bfloat16 changes routes)."""
+
+    embedding_model: EmbeddingModel = "sentence-transformers/all-MiniLM-L6-v2"
+    embedding_model_revision: Revision | None = None
+
+
+class GenerationSettings(_Frozen):
+    """How surrogates are sampled; the notebook's values."""
+
+    temperature: Temperature = 0.3
+    top_k: TopK = 50
+    max_new_tokens: NewTokens = 45
+
+
+class StatisticsSettings(_Frozen):
+    """How conditions are compared."""
+
+    bootstrap_resamples: Resamples = 10_000
+    confidence_level: ConfidenceLevel = 0.95
+
+
+class ExperimentSettings(_Frozen):
+    """One experiment: what a run id is made from."""
+
+    seed: Seed = 42
+    families: Families = ("baseline", "static", "generated")
+    chunk_size: ChunkSize = 50
+    data: DataSettings = DataSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    language_model: LanguageModelSettings = LanguageModelSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    generation: GenerationSettings = GenerationSettings()
+    statistics: StatisticsSettings = StatisticsSettings()
+
+    @model_validator(mode="after")
+    def _families_are_a_set_with_baseline(self) -> "ExperimentSettings":
+        if len(set(self.families)) != len(self.families) or "baseline" not in self.families:
+            raise ValueError(
+                f"`families` must name each family once and include baseline, got {', '.join(self.families)}. "
+                "Use baseline,static,generated."
+            )
+        return self
+
+
+# The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
+_PAPER_SAMPLING = SamplingSettings(sample_count=2500, min_words=50, max_words=300, draw="notebook")
+
+PROFILES: dict[ProfileName, ExperimentSettings] = {
+    "demo": ExperimentSettings(
+        data=DataSettings(data="demo"),
+        sampling=SamplingSettings(sample_count=200),
+        language_model=LanguageModelSettings(language_model="embedded/demo", dtype="float32", device="cpu"),
+        embedding=EmbeddingSettings(embedding_model="packaged/all-MiniLM-L6-v2"),
+    ),
+    "laptop": ExperimentSettings(
+        sampling=SamplingSettings(sample_count=200),
+        language_model=LanguageModelSettings(language_model="HuggingFaceTB/SmolLM2-360M-Instruct", dtype="float32"),
+    ),
+    "mistral-7b": ExperimentSettings(
+        sampling=_PAPER_SAMPLING,
+        language_model=LanguageModelSettings(dtype="float16", quantization="nf4", device="cuda"),
+    ),
+    "mistral-7b-bf16": ExperimentSettings(
+        sampling=_PAPER_SAMPLING,
+        language_model=LanguageModelSettings(dtype="bfloat16", device="cuda"),
+    ),
+}
+
+_SECTIONS = {
+    name: field.annotation
+    for name, field in ExperimentSettings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+
+
+class SettingsError(UsageError):
+    """A value that the user gave is not allowed; the message says what is."""
+
+
+def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
+    """Return the settings of a profile with the given values in place of its own.
+
+    Args:
+        profile: A name in PROFILES.
+        **changes: Flat setting names (e.g. sample_count) and values; None leaves the profile's value.
+
+    Raises:
+        SettingsError: The profile or a setting is unknown, or a value is out of its limits.
+    """
+    if profile not in PROFILES:
+        raise SettingsError(f"Unknown profile {profile!r}. Known profiles: {', '.join(PROFILES)}.")
+    values = PROFILES[profile].model_dump()
+    places = {field: values[section] for section, model in _SECTIONS.items() for field in model.model_fields}
+    places |= {name: values for name in ExperimentSettings.model_fields if name not in _SECTIONS}
+    for name, value in changes.items():
+        if name not in places:
+            raise SettingsError(f"Unknown setting {name!r}. Known settings: {', '.join(sorted(places))}.")
+        if value is not None:
+            places[name][name] = value
+    try:
+        return ExperimentSettings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_describe(error)) from None
+
+
+def _describe(error: ValidationError) -> str:
+    """Return one line per refused value: which setting, what was given, what is allowed."""
+    lines: list[str] = []
+    for problem in error.errors():
+        name = next((str(part) for part in reversed(problem["loc"]) if isinstance(part, str)), "")
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "too_short" and any(line.startswith(f"`{name}`") for line in lines):
+            continue  # a list of which no item is left: they were all refused above
+        if problem["type"] == "value_error":  # our own validators already name the setting and the value
+            lines.append(message)
+        else:
+            lines.append(f"`{name}`: {message}, got {problem['input']!r}.")
+    return "\n".join(lines)

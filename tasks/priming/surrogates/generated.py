@@ -1,0 +1,65 @@
+"""The generated family: five queries that a language model writes for each passage.
+
+In: samples. Out: a surrogate a sample and instruction. A passage is written for once however many samples share it,
+and what is written depends on the seed, the passage and the instruction only.
+"""
+
+from collections.abc import Sequence
+
+from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt
+from tasks.priming.records import Sample, Surrogate
+from tasks.priming.surrogates.writing import Writing, has_stray_marks, is_same_text
+
+
+def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the five generated surrogates of every sample, instruction by instruction.
+
+    Raises:
+        ValueError: No language model was given.
+        MemoryError: One prompt alone does not fit into memory.
+    """
+    from tasks.priming.generation import Prompt, generate_lines
+
+    if writing.language_model is None or writing.generation is None:
+        raise ValueError("The generated family needs a language model and generation settings.")
+    passages = list(dict.fromkeys(sample.passage for sample in samples))
+    asked = [(key, passage) for key in GENERATION_INSTRUCTIONS for passage in passages]
+    prompts = [
+        Prompt(
+            generation_prompt(key, passage),
+            identity=f"{writing.seed}|{key}|{passage}",
+            probes=(generation_prompt(key, "One"), generation_prompt(key, "2")),
+        )
+        for key, passage in asked
+    ]
+    lines = dict(zip(asked, generate_lines(prompts, writing.language_model, writing.generation), strict=True))
+    surrogates = []
+    for key, instruction in GENERATION_INSTRUCTIONS.items():
+        for sample in samples:
+            line = lines[key, sample.passage]
+            text = clean(line.text)
+            surrogates.append(
+                Surrogate(
+                    sample_id=sample.sample_id,
+                    family="generated",
+                    key=key,
+                    text=text,
+                    raw_text=line.text,
+                    token_count=line.token_count,
+                    finish=line.finish,
+                    is_over_word_limit=len(text.split()) > instruction.word_limit,
+                    is_query=is_same_text(text, sample.query),
+                    has_stray_marks=has_stray_marks(text),
+                )
+            )
+    return surrogates
+
+
+def clean(raw_text: str) -> str:
+    """Return the first line of what a model wrote, without surrounding space and quotes.
+
+    The notebook strips quotes from the whole text first and takes the first line then, which leaves a quote at the
+    end of the line when something follows it.
+    """
+    first_line = raw_text.strip().split("\n", 1)[0]
+    return first_line.strip().strip("\"'").strip()

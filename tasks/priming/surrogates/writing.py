@@ -1,0 +1,33 @@
+"""What the writers of surrogates have in common: what they may draw on, and the flags that every surrogate gets."""
+
+import re
+from dataclasses import dataclass
+
+from tasks.priming.language_model import LanguageModel
+from tasks.priming.settings import GenerationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a writer may draw on beside the samples."""
+
+    seed: int
+    """The experiment's seed."""
+    language_model: LanguageModel | None = None
+    """The model that writes; None for families that need none."""
+    generation: GenerationSettings | None = None
+    """How it samples; None likewise."""
+
+
+def is_same_text(left: str, right: str) -> bool:
+    """Tell whether two texts are equal but for case, white space and a final question mark."""
+    return _bare(left) == _bare(right)
+
+
+def has_stray_marks(text: str) -> bool:
+    """Tell whether a text carries double quotes or a parenthetical explanation, which nobody types as a query."""
+    return bool(re.search(r'["“”]|\([^)]*(\)|$)', text))
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip("?. ")

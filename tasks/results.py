@@ -1,0 +1,283 @@
+"""Stage 6, publishing: the manifests and parquet files of all runs -> artifacts/results.duckdb.
+
+In: what is under artifacts/, no arguments. Out: a database that is made anew beside the old one and renamed into its
+place, so that a reader of the old one neither waits nor makes anyone wait, a killed publisher leaves the old one whole,
+and a lost database costs seconds. Tables, comments and the questions as views stand in results.sql.
+
+Nothing is cached: publishing must be able to rebuild. A run whose artifact is missing or damaged is published without
+it, as incomplete, and says so in table check.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from filelock import FileLock
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from tasks import artifacts
+from tasks.manifests import LOCK_SECONDS, TABLES, Manifest, RecordedReference, read_manifests
+
+QUESTIONS = ("does_priming_help", "is_generated_better_than_static", "run_summary")
+"""Views that `read_question` reads."""
+
+# Extensions are never fetched, and a missing table is never taken for a Python variable of its name.
+_HARDENED: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+# The oldest supported clients read it; DuckDB 2's own default shuts out every 1.x.
+_STORAGE_VERSION = "v1.4.0"
+_SCHEMA = Path(__file__).with_suffix(".sql")
+# Rows break a rule of results.sql; any other error of DuckDB is one of the machine, such as a full disk.
+_REFUSED = (duckdb.IntegrityError, duckdb.DataError, duckdb.ProgrammingError)
+_logger = logging.getLogger(__name__)
+
+
+@task(name="publish results", task_run_name="publish results", cache_policy=NO_CACHE, persist_result=False)
+def publish_results() -> dict[str, Any]:
+    """Rebuild the database from all runs; see `rebuild_database`."""
+    published = rebuild_database()
+    get_run_logger().info("published %(runs)d runs, %(rows)d rows: %(path)s", published)
+    return published
+
+
+def rebuild_database() -> dict[str, Any]:
+    """Rebuild artifacts/results.duckdb from the manifests of all runs.
+
+    Returns:
+        {"path": of the database, "runs": count, "rows": count over all tables of records}.
+
+    Raises:
+        filelock.Timeout: Another process has been publishing for LOCK_SECONDS.
+        duckdb.Error, OSError: The disk is full or cannot be written; the old database is left as it was.
+    """
+    folder = artifacts.ARTIFACTS
+    folder.mkdir(parents=True, exist_ok=True)
+    database, unfinished = folder / "results.duckdb", folder / ".results.duckdb.new"
+    with FileLock(folder / ".publish.lock", timeout=LOCK_SECONDS):
+        unfinished.unlink(missing_ok=True)  # left by a publisher that was killed
+        try:
+            counts = _build(unfinished, read_manifests())
+            _sync(unfinished)
+            # A log that a writer left beside the old database would be replayed into the new one.
+            database.with_name("results.duckdb.wal").unlink(missing_ok=True)
+            os.replace(unfinished, database)
+            _sync(folder)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return {"path": str(database), **counts}
+
+
+def read_question(view: str, run_id: str) -> list[dict[str, Any]]:
+    """Return the rows of a question view for one run, a dict a row.
+
+    Args:
+        view: A name in QUESTIONS.
+        run_id: The run; one that is not published, or not complete, has no rows.
+
+    Raises:
+        ValueError: There is no such question.
+        FileNotFoundError: Nothing has been published yet.
+    """
+    if view not in QUESTIONS:
+        raise ValueError(f"Unknown question {view!r}. Questions: {', '.join(QUESTIONS)}.")
+    path = artifacts.ARTIFACTS / "results.duckdb"
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no database {path} yet. Start a run: it publishes one.")
+    with _attached(path, "READ_ONLY") as connection:
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        answer = connection.execute(f"SELECT * FROM {view} WHERE run_id = ?", [run_id])
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+@contextmanager
+def _attached(path: Path, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database file as the current one.
+
+    Attached to a connection of its own: to connect to a path in a process that has it open already gives the file of
+    that earlier time, even if another has been renamed into its place since.
+    """
+    with duckdb.connect(":memory:", config=_HARDENED) as connection:
+        quoted = str(path.resolve()).replace("'", "''")
+        connection.execute(f"ATTACH '{quoted}' AS results ({options})")
+        connection.execute("USE results")
+        yield connection
+
+
+def _build(path: Path, manifests: Sequence[Manifest]) -> dict[str, int]:
+    """Write a whole database file and return how many runs, and rows of records, it holds."""
+    # No log: a file whose writer dies is thrown away, and so there never is one to leave behind.
+    options = f"STORAGE_VERSION '{_STORAGE_VERSION}', RECOVERY_MODE 'no_wal_writes'"
+    with _attached(path, options) as connection:
+        connection.execute(_SCHEMA.read_text(encoding="utf-8"))
+        rows = sum(_load_run(connection, manifest) for manifest in manifests)
+        runs = connection.execute("SELECT count(*) FROM run").fetchall()[0][0]
+        connection.execute("CHECKPOINT results")
+        connection.execute("USE memory")
+        connection.execute("DETACH results")
+    return {"runs": runs, "rows": rows}
+
+
+def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
+    """Load one run, without what is damaged, and return how many rows of records it has."""
+    connection.begin()
+    try:
+        _insert_manifest(connection, manifest)
+        connection.commit()
+    except _REFUSED as error:
+        connection.rollback()
+        _logger.warning(
+            "skipped run %s, whose manifest has a value that is not allowed: %s", manifest.run_id, _first_line(error)
+        )
+        return 0
+    row_count, problems = 0, []
+    for table, chunks in manifest.artifacts.items():
+        loaded, damaged = _load_table(connection, manifest.run_id, table, chunks)
+        row_count += loaded
+        problems += damaged
+    for problem in problems:
+        _logger.warning("run %s: %s: %s", manifest.run_id, problem["chunk"], problem["detail"])
+        _insert_values(connection, "check", {"run_id": manifest.run_id, **problem})
+    if problems and manifest.status == "complete":  # of a run that is not, its own status says more
+        connection.execute("UPDATE run SET status = 'incomplete' WHERE run_id = ?", [manifest.run_id])
+    return row_count
+
+
+def _load_table(
+    connection: duckdb.DuckDBPyConnection, run_id: str, table: str, chunks: dict[str, RecordedReference]
+) -> tuple[int, list[dict[str, Any]]]:
+    """Load the artifacts of one table of a run; return the count of its rows, and a check row for each that failed."""
+    if table not in TABLES:
+        return 0, [_problem(table, "written by a later version of this project, which has more tables")]
+    parts, problems = [], []
+    for chunk, reference in chunks.items():
+        try:
+            parts.append(_read_chunk(table, chunk, reference))
+        except (artifacts.DamagedArtifactError, pa.ArrowException, OSError) as error:
+            problems.append(_problem(f"{table}/{chunk}", str(error)))
+    if not parts:
+        return 0, problems
+    expected = sum(part.num_rows for part in parts)
+    try:
+        _insert(connection, table, pa.concat_tables(parts), run_id)
+    except (*_REFUSED, pa.ArrowException) as error:
+        return 0, [*problems, _problem(table, f"its rows were refused: {_first_line(error)}")]
+    statement = f'SELECT count(*) FROM "{table}" WHERE run_id = ?'
+    found = connection.execute(statement, [run_id]).fetchall()[0][0]
+    assert found == expected, f"{table} of run {run_id} has {found} rows instead of {expected}"
+    return expected, problems
+
+
+def _read_chunk(table: str, chunk: str, reference: RecordedReference) -> pa.Table:
+    rows = artifacts.read_table(reference.model_dump())
+    if rows.num_rows != reference.rows:
+        raise artifacts.DamagedArtifactError(
+            f"artifacts/{reference.path} has {rows.num_rows} rows, but {reference.rows} were recorded. "
+            "Start the run again: it is recomputed."
+        )
+    if table == "check":  # the only record that does not say what part of the run it speaks of
+        rows = rows.append_column("chunk", pa.array([chunk] * rows.num_rows, pa.string()))
+    return rows
+
+
+def _problem(chunk: str, detail: str) -> dict[str, Any]:
+    return {"chunk": chunk, "name": "artifacts_are_intact", "passed": False, "detail": detail}
+
+
+def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+    """Insert what the manifest itself says: the run, its funnel and its attempts."""
+    _insert_values(connection, "run", _run_row(manifest))
+    for reason, count in (manifest.funnel.rejected if manifest.funnel else {}).items():
+        _insert_values(connection, "reject", {"run_id": manifest.run_id, "reason": reason, "count": count})
+    for attempt in manifest.attempts:
+        moments = {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
+        _insert_values(connection, "attempt", {"run_id": manifest.run_id, **attempt.model_dump(), **moments})
+
+
+def _run_row(manifest: Manifest) -> dict[str, Any]:
+    funnel, model = manifest.funnel, manifest.language_model
+    latest = manifest.attempts[-1] if manifest.attempts else None
+    return {
+        "run_id": manifest.run_id,
+        "profile": manifest.profile,
+        "status": manifest.status,
+        "seed": manifest.settings.get("seed"),
+        "sample_count": _setting(manifest, "sampling", "sample_count"),
+        "data": _setting(manifest, "data", "data"),
+        "language_model": _setting(manifest, "language_model", "language_model"),
+        "embedding_model": _setting(manifest, "embedding", "embedding_model"),
+        "parameter_count": model.get("parameter_count"),
+        "dtype": model.get("dtype"),
+        "quantization": model.get("quantization"),
+        "device": manifest.device,
+        "numeric_path": manifest.numeric_path,
+        "row_count": funnel.rows if funnel else None,
+        "eligible_count": funnel.eligible if funnel else None,
+        "drawn_count": funnel.drawn if funnel else None,
+        "seconds": sum(manifest.stage_seconds.values()) if manifest.stage_seconds else None,
+        "started_at": _utc(latest.started_at) if latest else None,
+        "ended_at": _utc(latest.ended_at) if latest else None,
+        "settings": _json(manifest.settings),
+        "versions": _json(manifest.versions),
+        "data_identity": _json(manifest.data),
+        "language_model_identity": _json(model),
+        "embedding_model_identity": _json(manifest.embedding_model),
+        "funnel": _json(funnel.model_dump()) if funnel else None,
+        "stage_seconds": _json(manifest.stage_seconds),
+    }
+
+
+def _setting(manifest: Manifest, section: str, name: str) -> object:
+    """Return one setting; None where an earlier version had no such setting."""
+    values = manifest.settings.get(section)
+    return values.get(name) if isinstance(values, dict) else None
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, run_id: str) -> None:
+    connection.register("arrow_rows", rows)
+    try:
+        connection.execute(f'INSERT INTO "{table}" BY NAME SELECT ? AS run_id, * FROM arrow_rows', [run_id])
+    finally:
+        connection.unregister("arrow_rows")
+
+
+def _insert_values(connection: duckdb.DuckDBPyConnection, table: str, row: dict[str, Any]) -> None:
+    names = ", ".join(f'"{name}"' for name in row)
+    places = ", ".join("?" for _ in row)
+    connection.execute(f'INSERT INTO "{table}" ({names}) VALUES ({places})', list(row.values()))
+
+
+def _first_line(error: Exception) -> str:
+    """Return what DuckDB says without the excerpt of the statement that it appends."""
+    return str(error).partition("\n")[0]
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Return the time in UTC and without a zone, which no client's own zone can shift."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

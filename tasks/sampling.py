@@ -1,0 +1,49 @@
+"""Stage 1, draw_samples: data set -> samples.
+
+In: which data, which rows qualify, the seed. Out: one parquet file of Sample rows, and in its reference the funnel and
+the chunks in which the later stages work. Remembered by the data's identity (a file's hash, a commit on the hub).
+"""
+
+from dataclasses import asdict
+
+from prefect import get_run_logger, task
+
+from tasks.artifacts import Reference, chunks_of, write_rows
+from tasks.caching import stage_options
+from tasks.priming.records import Sample
+from tasks.priming.sampling import draw_samples as draw
+from tasks.priming.settings import DataSettings, SamplingSettings
+from tasks.rows import Identity, SetupError, load_rows
+
+
+@task(
+    name="draw samples",
+    task_run_name="draw {sampling.sample_count} samples",
+    **stage_options("sampling", "tasks.priming.sampling:draw_samples"),
+)
+def draw_samples(
+    data: DataSettings, identity: Identity, sampling: SamplingSettings, seed: int, chunk_size: int
+) -> Reference:
+    """Draw the samples of an experiment.
+
+    Returns:
+        The reference of the samples, with "funnel" and "chunks".
+
+    Raises:
+        SetupError: The data cannot be read, or no row qualifies.
+        RowFormatError: A row has other columns than can be read.
+    """
+    samples, funnel = draw(load_rows(data, identity), sampling, seed)
+    counts = "; ".join(f"{count} {reason}" for reason, count in sorted(funnel.rejected.items())) or "none dropped"
+    if not samples:
+        raise SetupError(
+            f"No row of {data.data} qualifies: of {funnel.rows} rows, {counts}. "
+            "Change `min_words` and `max_words`, or give other data."
+        )
+    logger = get_run_logger()
+    logger.info("drew %d of %d eligible rows, %d read (%s)", funnel.drawn, funnel.eligible, funnel.rows, counts)
+    if funnel.drawn < sampling.sample_count:
+        logger.warning("%d samples were asked for, %d qualify", sampling.sample_count, funnel.drawn)
+    reference = write_rows(samples, Sample, "sampling")
+    chunks = chunks_of(reference, [sample.sample_id for sample in samples], chunk_size)
+    return reference | {"funnel": asdict(funnel), "chunks": chunks}

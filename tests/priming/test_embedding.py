@@ -1,0 +1,196 @@
+"""Routing with the real MiniLM: the walkthrough's similarities, and the rules that choose an arm."""
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.priming.embedding import embed, route_queries
+from tasks.priming.errors import UsageError
+from tasks.priming.prompts import STATIC_SURROGATES
+from tasks.priming.records import Route, Sample, Surrogate
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
+WORDS = (
+    "pay",
+    "cashier",
+    "hour",
+    "year",
+    "store",
+    "average",
+    "how much",
+    "what",
+    "pharmacy",
+    "salary range",
+    "of",
+    "a",
+)
+
+
+def sample(sample_id: str, query: str) -> Sample:
+    return Sample(sample_id, 0, "A passage.", query, "An answer.", None, "p")
+
+
+def surrogates(sample_id: str, family: str, texts: dict[str, str]) -> list[Surrogate]:
+    return [
+        Surrogate(sample_id, family, key, text, text, 0, "fixed", False, False, False) for key, text in texts.items()
+    ]
+
+
+def routed(model: Any, texts: dict[str, str], query: str = GOLDEN["query"]) -> list[Route]:
+    return route_queries([sample("s", query)], surrogates("s", "generated", texts), model)
+
+
+def random_texts(count: int) -> list[str]:
+    draw = random.Random(3)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(1, 30))) + f" {number}" for number in range(count)]
+
+
+# --- the walkthrough's numbers ---
+
+
+def test_the_walkthroughs_ten_similarities_and_two_routes_come_out(minilm: Any) -> None:
+    """Expected: what the walkthrough's cell 11 printed, to its four decimals."""
+    both = surrogates("s", "static", STATIC_SURROGATES) + surrogates("s", "generated", GOLDEN["generated"])
+    routes = route_queries([sample("s", GOLDEN["query"])], both, minilm)
+    found = {(route.family, route.key): route.similarity for route in routes}
+    printed = {
+        (family, key): similarity
+        for family in ("static", "generated")
+        for key, similarity in GOLDEN[f"{family}_similarities"].items()
+    }
+    assert len(printed) == 10
+    assert {arm: f"{similarity:.4f}" for arm, similarity in found.items()} == {
+        arm: f"{similarity:.4f}" for arm, similarity in printed.items()
+    }
+    best = [(route.family, route.key) for route in routes if route.is_routed]
+    assert best == [("static", "procedural"), ("generated", "keyword_query")]  # cell 11: "Best static match", ...
+    assert not any(route.is_tie for route in routes)
+
+
+def test_the_published_similarities_of_real_users_queries_come_out(minilm: Any, shared_data: Path) -> None:
+    pairs = json.loads((shared_data / "golden" / "minilm_cosine_pairs.json").read_text(encoding="utf-8"))
+    samples = [sample(str(number), pair["query"]) for number, pair in enumerate(pairs)]
+    written = [
+        part for number, pair in enumerate(pairs) for part in surrogates(str(number), "f", {"k": pair["surrogate"]})
+    ]
+    found = [route.similarity for route in route_queries(samples, written, minilm)]
+    assert len(found) == 30  # README.md of the shared data: 30 printed cosines
+    assert found == pytest.approx([pair["cosine_recomputed"] for pair in pairs], abs=5e-5)  # to 4 decimals
+    assert found == pytest.approx([pair["cosine_printed"] for pair in pairs], abs=6e-4)  # some have 3 decimals
+
+
+def test_similarities_equal_sentence_transformers_own(minilm: Any) -> None:
+    from sentence_transformers.util import cos_sim
+
+    texts = {str(number): text for number, text in enumerate(random_texts(40))}
+    expected = cos_sim(minilm.encode([GOLDEN["query"]]), minilm.encode(list(texts.values())))[0].tolist()
+    assert [route.similarity for route in routed(minilm, texts)] == pytest.approx(expected, abs=1e-6)
+
+
+# --- the rule ---
+
+
+def test_of_equal_similarities_the_first_key_wins_and_all_are_flagged(minilm: Any) -> None:
+    texts = {"a": "store hours", "b": "store sales", "c": "store sales", "d": "store hours"}
+    routes = routed(minilm, texts, query="store sales")
+    assert [route.is_routed for route in routes] == [False, True, False, False]
+    assert [route.is_tie for route in routes] == [True, True, True, True]  # the two below the best as well
+    assert routes[1].similarity == pytest.approx(1.0)  # a text is as similar to itself as can be
+    assert routes[1].similarity == routes[2].similarity
+
+
+def test_an_empty_surrogate_is_never_chosen(minilm: Any) -> None:
+    """robustness.md 2.1: an empty text embeds to a unit vector too, and could win."""
+    query = "zzz"
+    against_empty = float(minilm.encode("") @ minilm.encode(query))
+    texts = {"a": "", "b": "How do I bake bread at home, step by step, in a small oven?"}
+    routes = routed(minilm, texts, query=query)
+    assert routes[1].similarity is not None
+    assert against_empty > routes[1].similarity  # so the empty one would win if it took part
+    assert [(route.similarity is None, route.is_routed, route.is_tie) for route in routes] == [
+        (True, False, False),
+        (False, True, False),
+    ]
+
+
+def test_if_all_surrogates_are_empty_nobody_is_chosen(minilm: Any) -> None:
+    routes = routed(minilm, {"a": "", "b": ""})
+    assert [(route.similarity, route.is_routed, route.is_tie) for route in routes] == [(None, False, False)] * 2
+
+
+def test_every_sample_and_family_is_routed_on_its_own(minilm: Any) -> None:
+    samples = [sample("s", "bread recipe"), sample("t", "cashier pay")]
+    texts = {"x": "how to bake bread", "y": "what a cashier earns"}
+    reverse = dict(reversed(texts.items()))
+    written = [*surrogates("s", "f", texts), *surrogates("t", "f", texts), *surrogates("t", "g", reverse)]
+    routes = route_queries(samples, written, minilm)
+    assert [(route.sample_id, route.family, route.key) for route in routes if route.is_routed] == [
+        ("s", "f", "x"),
+        ("t", "f", "y"),
+        ("t", "g", "y"),
+    ]
+    assert len(routes) == 6
+
+
+def test_without_surrogates_there_are_no_routes(minilm: Any) -> None:
+    assert route_queries([], [], minilm) == []
+    assert route_queries([sample("s", "a query")], [], minilm) == []
+
+
+# --- bits ---
+
+
+@pytest.mark.parametrize("thread_count", [1, 2])
+def test_an_embedding_has_the_same_bits_in_any_order_and_subset(minilm: Any, thread_count: int) -> None:
+    """Texts of a few words are the hard ones: alone, they take other kernels than in a batch."""
+    short = [*WORDS, *(f"{word} {number}" for word in WORDS[:4] for number in range(5))]
+    texts = [*short, *random_texts(60)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(thread_count)
+    try:
+        whole = embed(minilm, texts)
+        order = random.Random(1).sample(range(len(texts)), len(texts))
+        assert np.array_equal(embed(minilm, [texts[n] for n in order]), whole[order])
+        parts = [*([n] for n in range(len(short))), [1, 40], list(range(20, 50)), list(range(0, len(texts), 7))]
+        for part in parts:
+            assert np.array_equal(embed(minilm, [texts[n] for n in part]), whole[part])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_embeddings_equal_the_models_own(minilm: Any) -> None:
+    texts = random_texts(60)
+    assert np.allclose(embed(minilm, texts), minilm.encode(texts), atol=1e-6)  # robustness.md 2.1: 2.5e-7 by batch
+    assert embed(minilm, texts).dtype == np.float32
+    assert embed(minilm, []).shape == (0, 384)
+
+
+def test_a_route_does_not_depend_on_the_other_samples(minilm: Any) -> None:
+    texts = random_texts(60)
+    samples = [sample(str(n), texts[n]) for n in range(12)]
+    written = [
+        part for n in range(12) for part in surrogates(str(n), "f", {str(k): texts[12 + 4 * n + k] for k in range(4)})
+    ]
+    together = route_queries(samples, written, minilm)
+    alone = [route for n in range(12) for route in route_queries([samples[n]], written[4 * n : 4 * n + 4], minilm)]
+    assert together == alone  # floats compared to the last bit
+
+
+# --- models that give no direction ---
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_vectors_without_a_direction_are_refused(minilm: Any, value: float) -> None:
+    """The real model with its last normalisation spoiled, so that every sentence vector is `value`."""
+    broken = copy.deepcopy(minilm)
+    last = broken[0].auto_model.encoder.layer[-1].output.LayerNorm
+    last.weight.data.zero_()
+    last.bias.data.fill_(value)
+    with pytest.raises(UsageError, match=r"no usable vector for 'a query' and 1 other texts .*Use another `embedding"):
+        routed(broken, {"a": "some text"}, query="a query")

@@ -1,0 +1,176 @@
+"""Generation on a real small transformer: a line depends on its own prompt and identity, whatever surrounds it."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from tasks.priming import generation
+from tasks.priming.errors import UsageError
+from tasks.priming.generation import Prompt, generate_lines, sample_tokens, uniforms
+from tasks.priming.language_model import LanguageModel, encode_chat
+from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
+from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt
+from tasks.priming.records import Sample
+from tasks.priming.settings import GenerationSettings
+from tasks.priming.surrogates.generated import clean, write_generated
+from tasks.priming.surrogates.writing import Writing
+
+PATH = choose_numeric_path("cpu", "float32")
+SETTINGS = GenerationSettings(max_new_tokens=12)
+needs_exact_path = pytest.mark.skipif(
+    not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}"
+)
+
+
+@pytest.fixture(scope="module")
+def writer(mistral_tokenizer_folder: Any) -> LanguageModel:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
+    torch.manual_seed(0)
+    configuration = transformers.MistralConfig(
+        vocab_size=32_000,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        sliding_window=None,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    model = transformers.MistralForCausalLM(configuration).eval()
+    torch.nn.init.normal_(model.lm_head.weight, std=0.5)  # a peaked distribution: the draws and the prompt both matter
+    return LanguageModel(model, tokenizer, 512, PATH)
+
+
+def prompts(count: int) -> list[Prompt]:
+    keys = list(GENERATION_INSTRUCTIONS)
+    return [
+        Prompt(
+            generation_prompt(keys[n % 5], f"Passage {n} " + "of words " * (n % 7)),
+            identity=f"42|{keys[n % 5]}|{n}",
+            probes=(generation_prompt(keys[n % 5], "One"), generation_prompt(keys[n % 5], "2")),
+        )
+        for n in range(count)
+    ]
+
+
+@needs_exact_path
+def test_a_line_is_the_same_alone_reversed_and_in_a_subset(writer: LanguageModel) -> None:
+    asked = prompts(15)
+    together = generate_lines(asked, writer, SETTINGS)
+    assert len({line.text for line in together}) > 10  # the prompts and draws do lead to different texts
+    assert [generate_lines([prompt], writer, SETTINGS)[0] for prompt in asked[:4]] == together[:4]
+    assert generate_lines(asked[::-1], writer, SETTINGS)[::-1] == together
+    assert generate_lines(asked[::4], writer, SETTINGS) == together[::4]
+
+
+@needs_exact_path
+def test_a_line_does_not_depend_on_the_size_of_batches(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = prompts(8)
+    together = generate_lines(asked, writer, SETTINGS)
+    monkeypatch.setattr(generation, "_HELD_TOKENS", 300)
+    monkeypatch.setattr(generation, "token_budget", lambda device: 250)
+    assert generate_lines(asked, writer, SETTINGS) == together
+
+
+def test_a_line_depends_on_its_identity(writer: LanguageModel) -> None:
+    prompt = prompts(1)[0]
+    others = [dataclasses.replace(prompt, identity=f"{seed}|x") for seed in range(5)]
+    assert len({line.text for line in generate_lines(others, writer, SETTINGS)}) > 1
+
+
+def test_nearly_greedy_lines_equal_transformers_own_greedy_generation(writer: LanguageModel) -> None:
+    asked = prompts(5)
+    cold = GenerationSettings(temperature=1e-4, max_new_tokens=8)
+    for prompt, line in zip(asked, generate_lines(asked, writer, cold), strict=True):
+        ids = torch.tensor([encode_chat(writer.tokenizer, prompt.message)])
+        # the other way to compute: transformers' generate, without sampling
+        output = writer.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
+        assert line.text == writer.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+def test_a_line_ends_at_the_first_newline_that_follows_text(
+    writer: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newline, word = writer.tokenizer.convert_tokens_to_ids(["<0x0A>", "▁word"])
+    script = iter([newline, word, newline, word])
+    monkeypatch.setattr(generation, "sample_tokens", lambda *_: torch.tensor([next(script)]))
+    line = generate_lines(prompts(1), writer, SETTINGS)[0]
+    assert (line.finish, line.token_count) == ("stop", 3)
+    assert line.text.strip() == "word"
+
+
+def test_a_line_ends_at_the_end_of_text_token(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = iter([writer.tokenizer.convert_tokens_to_ids("▁word"), 2, 5])
+    monkeypatch.setattr(generation, "sample_tokens", lambda *_: torch.tensor([next(script)]))
+    line = generate_lines(prompts(1), writer, SETTINGS)[0]
+    assert (line.finish, line.token_count, line.text) == ("stop", 2, "word")
+
+
+def test_a_line_that_reaches_the_limit_says_so(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    word = writer.tokenizer.convert_tokens_to_ids("▁word")
+    monkeypatch.setattr(generation, "sample_tokens", lambda *_: torch.tensor([word]))
+    line = generate_lines(prompts(1), writer, GenerationSettings(max_new_tokens=5))[0]
+    assert (line.finish, line.token_count, line.text) == ("length", 5, "word word word word word")
+
+
+def test_a_prompt_that_exceeds_the_window_is_refused(writer: LanguageModel) -> None:
+    long = dataclasses.replace(prompts(1)[0], message="word " * 600)
+    with pytest.raises(UsageError, match="window is 512"):
+        generate_lines([long], writer, SETTINGS)
+
+
+def test_sampled_tokens_follow_the_tempered_distribution_over_the_top_k() -> None:
+    logits = torch.tensor([2.0, 1.0, 0.5, -1.0, 1.5])
+    draws = torch.linspace(0, 1, 20_001, dtype=torch.float64)[:-1]
+    tokens = sample_tokens(logits.expand(20_000, 5), draws, temperature=0.7, top_k=3)
+    kept = np.exp(np.array([2.0, 1.5, 1.0]) / 0.7)  # by hand: softmax of the three largest at temperature 0.7
+    shares = [float((tokens == token).double().mean()) for token in (0, 4, 1)]
+    assert shares == pytest.approx(list(kept / kept.sum()), abs=1e-4)
+    assert set(tokens.tolist()) == {0, 1, 4}
+
+
+def test_the_uniforms_are_those_of_philox_keyed_by_blake2b() -> None:
+    import hashlib
+
+    key = int.from_bytes(hashlib.blake2b(b"42|a|b", digest_size=16).digest(), "little")
+    expected = np.random.Generator(np.random.Philox(key=key)).random(3)  # numpy's own generator
+    assert uniforms("42|a|b", 3).tolist() == expected.tolist()
+    assert uniforms("42|a|b", 8)[:3].tolist() == expected.tolist()
+
+
+@needs_exact_path
+def test_samples_that_share_a_passage_get_the_same_surrogates(writer: LanguageModel) -> None:
+    samples = [
+        Sample("a", 0, "One passage.", "first query", "x", None, "p"),
+        Sample("b", 1, "One passage.", "second query", "y", None, "p"),
+        Sample("c", 2, "Another passage.", "third query", "z", None, "q"),
+    ]
+    written = write_generated(samples, Writing(42, writer, SETTINGS))
+    texts = {(s.sample_id, s.key): s.raw_text for s in written}
+    assert len(texts) == 15
+    assert all(texts["a", key] == texts["b", key] for key in GENERATION_INSTRUCTIONS)
+    alone = write_generated(samples[2:], Writing(42, writer, SETTINGS))
+    assert [s.raw_text for s in alone] == [texts["c", key] for key in GENERATION_INSTRUCTIONS]
+    other_seed = write_generated(samples[2:], Writing(43, writer, SETTINGS))
+    assert [s.raw_text for s in other_seed] != [s.raw_text for s in alone]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ('  "best grass seed" \n\nExplanation: it is short', "best grass seed"),
+        # science: the notebook strips the whole text, then takes the first line, and so kept this stray quote
+        ('What not to plant?"\n(for gardeners)', "What not to plant?"),
+        ("'quoted'", "quoted"),
+        ("\n\n", ""),
+        ("it's fine", "it's fine"),
+    ],
+)
+def test_the_first_line_is_kept_without_surrounding_quotes(raw: str, expected: str) -> None:
+    assert clean(raw) == expected

@@ -1,0 +1,384 @@
+"""The draw is the published one, eligibility is the notebook's, and every dropped row is counted under a reason."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.priming.records import Sample
+from tasks.priming.sampling import (
+    RowFormatError,
+    content_hash,
+    draw_nested,
+    draw_notebook,
+    draw_samples,
+    read_row,
+)
+from tasks.priming.settings import SamplingSettings
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+DRAW = json.loads((GOLDEN / "sampling.json").read_text(encoding="utf-8"))
+WALKTHROUGH = json.loads((GOLDEN / "walkthrough.json").read_text(encoding="utf-8"))
+PASSAGE = "A cashier earns 15,000 dollars a year."  # 7 words
+
+
+def msmarco(**changes: Any) -> dict[str, Any]:
+    row = {
+        "query": "cashier pay",
+        "query_type": "numeric",
+        "answers": ["15,000 dollars."],
+        "wellFormedAnswers": [],
+        "passages": {"passage_text": ["Not this one, it is no answer.", PASSAGE], "is_selected": [0, 1]},
+    }
+    return row | changes
+
+
+def read(row: dict[str, Any], words: tuple[int, int] = (1, 50)) -> Sample | str:
+    return read_row(row, 3, *words)
+
+
+def accepted(row: dict[str, Any]) -> Sample:
+    sample = read(row)
+    assert isinstance(sample, Sample), sample
+    return sample
+
+
+def plain(number: int, **changes: Any) -> dict[str, Any]:
+    return {"query": f"query {number}", "answer": f"answer {number}", "passage": f"passage number {number}"} | changes
+
+
+def settings(sample_count: int, draw: str = "nested", words: tuple[int, int] = (1, 50)) -> SamplingSettings:
+    return SamplingSettings.model_validate(
+        {"sample_count": sample_count, "draw": draw, "min_words": words[0], "max_words": words[1]}
+    )
+
+
+# --- the published draw ---
+
+
+@pytest.mark.parametrize(("sizes", "first"), DRAW["first_candidate_indices"].items())
+def test_the_notebook_draw_takes_the_published_candidates_first(sizes: str, first: list[int]) -> None:
+    """The candidates that the published notebooks drew first, found in their outputs (golden/sampling.json)."""
+    sample_count, candidate_count = (int(part.split("=")[1]) for part in sizes.split(","))
+    drawn = draw_notebook(range(20_000), sample_count, DRAW["seed"], candidate_count=candidate_count)
+    assert drawn[: len(first)] == first
+    assert len(set(drawn)) == sample_count
+
+
+def test_the_notebook_draw_equals_the_order_of_a_published_runs_200_samples() -> None:
+    table = pq.read_table(GOLDEN / "paired_nll_200.parquet")  # the published run with N=200 and M=600
+    assert draw_notebook(range(600), 200, 42, candidate_count=600) == table["candidate_idx"].to_pylist()
+
+
+@given(st.integers(0, 60), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_the_notebook_draw_is_numpys_shuffle_of_a_list(row_count: int, sample_count: int, seed: int) -> None:
+    candidates = list(range(row_count))[: 2 * sample_count]
+    np.random.RandomState(seed).shuffle(candidates)  # what np.random.seed(seed); np.random.shuffle(list) does
+    assert draw_notebook(range(row_count), sample_count, seed) == candidates[:sample_count]
+
+
+def test_the_notebook_draw_leaves_numpys_global_generator_alone() -> None:
+    np.random.seed(1)
+    draw_notebook(range(100), 10, 42)
+    after = np.random.random()
+    assert after == np.random.RandomState(1).random()
+
+
+def test_the_published_draws_land_on_the_real_candidates(shared_data: Path) -> None:
+    """The table holds the candidates of the two published draws and no others: 619 = 200 + 500 - 81 in both."""
+    rows = pq.read_table(shared_data / "golden" / "msmarco_validation_candidates.parquet").to_pylist()
+    known = {row["candidate_idx"]: row for row in rows}
+    candidates = [known.get(number) for number in range(1500)]
+    small = draw_notebook(candidates, 200, 42, candidate_count=600)
+    large = draw_notebook(candidates, 500, 42, candidate_count=1500)
+    drawn = [row for row in (*small, *large) if row is not None]
+    assert len(drawn) == 700
+    assert {row["candidate_idx"] for row in drawn} == set(known)
+    published = pq.read_table(GOLDEN / "paired_nll_200.parquet")  # the same draw's samples, in the run's own files
+    assert [row["passage_words"] for row in small if row] == published["passage_words"].to_pylist()
+    assert small[0] == known[110]  # golden/sampling.json, N=200
+    assert large[0] == known[1116]  # golden/sampling.json, N=500
+
+
+# --- the nested draw ---
+
+
+def samples(count: int) -> list[Sample]:
+    found = [read_row(plain(number), number, 1, 50) for number in range(count)]
+    return [sample for sample in found if isinstance(sample, Sample)]
+
+
+def test_a_smaller_nested_draw_is_the_beginning_of_a_larger_one() -> None:
+    eligible = samples(300)
+    assert draw_nested(eligible, 50, 42) == draw_nested(eligible, 100, 42)[:50]
+
+
+def test_a_nested_draw_does_not_depend_on_the_order_of_rows() -> None:
+    eligible = samples(200)
+    shuffled = random.Random(0).sample(eligible, len(eligible))
+    assert draw_nested(shuffled, 50, 42) == draw_nested(eligible, 50, 42)
+
+
+def test_a_nested_draw_keeps_its_samples_when_rows_are_added() -> None:
+    """The samples of a part that are drawn from the whole are drawn from the part in the same order."""
+    eligible = samples(400)
+    from_part = draw_nested(eligible[:200], 200, 42)
+    from_whole = [sample for sample in draw_nested(eligible, 400, 42) if sample in eligible[:200]]
+    assert from_part == from_whole
+
+
+def test_another_seed_draws_other_samples() -> None:
+    eligible = samples(300)
+    assert draw_nested(eligible, 50, 42) != draw_nested(eligible, 50, 43)
+
+
+def test_a_nested_draw_is_uniform() -> None:
+    """Expected: 40 of 400 rows in each of 200 draws; the counts' chi-square by scipy."""
+    from scipy.stats import chisquare
+
+    eligible = samples(400)
+    counts = np.zeros(400)
+    for seed in range(200):
+        counts[[sample.position for sample in draw_nested(eligible, 40, seed)]] += 1
+    # draws without replacement vary a little less than chi-square expects, so a uniform draw passes easily
+    assert chisquare(counts).pvalue > 0.001
+
+
+# --- which rows qualify ---
+
+
+def test_the_walkthroughs_example_is_read_from_its_row() -> None:
+    row = msmarco(
+        query=WALKTHROUGH["query"],
+        answers=[WALKTHROUGH["answer"]],
+        passages={"passage_text": ["other", WALKTHROUGH["passage"]], "is_selected": [0, 1]},
+    )
+    sample = read_row(row, 0, 50, 200)
+    assert isinstance(sample, Sample)
+    assert (sample.query, sample.answer, sample.passage) == (
+        "walgreens store sales average",  # walkthrough, output of cell 6
+        "Approximately $15,000 per year.",
+        WALKTHROUGH["passage"],
+    )
+    assert (sample.position, sample.query_type) == (0, "numeric")
+    assert len(sample.passage.split()) == 59  # walkthrough, output of cell 6
+
+
+def test_passages_as_a_list_of_dicts_read_the_same() -> None:
+    listed = [{"passage_text": "Not this one.", "is_selected": 0}, {"passage_text": PASSAGE, "is_selected": 1}]
+    assert read(msmarco(passages=listed)) == read(msmarco())
+
+
+def test_plain_columns_read_the_same() -> None:
+    row = {"query": "cashier pay", "answer": "15,000 dollars.", "passage": PASSAGE, "query_type": "numeric"}
+    assert read(row) == read(msmarco())
+
+
+def test_ids_are_hashes_of_content_alone() -> None:
+    first = accepted(msmarco())
+    other_query = accepted(msmarco(query="pay of cashiers"))
+    elsewhere = read_row(msmarco(query_type="description"), 99, 1, 10)
+    assert isinstance(elsewhere, Sample)
+    assert (elsewhere.sample_id, elsewhere.passage_id) == (first.sample_id, first.passage_id)
+    assert other_query.passage_id == first.passage_id
+    assert other_query.sample_id != first.sample_id
+
+
+def test_the_content_hash_is_sha256_of_texts_with_their_lengths() -> None:
+    joined = (2).to_bytes(8, "little") + "é".encode() + (1).to_bytes(8, "little") + b"x"  # "é" is two bytes
+    assert content_hash("é", "x") == hashlib.sha256(joined).hexdigest()[:32]
+    assert content_hash("ab", "c") != content_hash("a", "bc")
+
+
+@pytest.mark.parametrize(
+    ("well_formed", "answers", "expected"),
+    [
+        (["Well formed."], ["first", "second"], "Well formed."),  # walkthrough, cell 5: well-formed ones first
+        ([], ["first", "second"], "first"),  # cell 5
+        (["[]"], ["first"], "first"),  # cell 5: the text '[]' is none
+        ("[]", ["first"], "first"),  # the same, where the whole list is that text (MS MARCO's own JSON)
+        (None, ["first"], "first"),
+        ([None], ["first"], "first"),
+        (["No Answer Present."], ["first"], "first"),  # robustness.md section 5, row 5
+        (["  "], ["first"], "first"),
+        (["Well formed."], [], "Well formed."),
+        (["Well formed."], ["No Answer Present."], "Well formed."),
+    ],
+)
+def test_the_answer_is_the_first_well_formed_one_else_the_first(
+    well_formed: object, answers: list[str], expected: str
+) -> None:
+    assert accepted(msmarco(wellFormedAnswers=well_formed, answers=answers)).answer == expected
+
+
+@pytest.mark.parametrize(
+    "answers", [[], None, ["No Answer Present."], ["[]"], [""], ["  "], [None], ["No Answer Present.", "late"]]
+)
+def test_a_row_without_an_answer_is_dropped(answers: object) -> None:
+    assert read(msmarco(answers=answers)) == "no answer"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"query": ""},
+        {"query": " \n"},
+        {"query": None},
+        {"passages": []},
+        {"passages": None},
+        {"passages": {"passage_text": [], "is_selected": []}},
+    ],
+)
+def test_a_row_without_query_or_passages_is_dropped(changes: dict[str, Any]) -> None:
+    assert read(msmarco(**changes)) == "no query or no passages"
+
+
+@pytest.mark.parametrize("row", [plain(1, query=" "), plain(1, passage=""), plain(1, passage=None)])
+def test_a_plain_row_without_query_or_passage_is_dropped(row: dict[str, Any]) -> None:
+    assert read(row) == "no query or no passages"
+
+
+@pytest.mark.parametrize("marks", [[0, 0], [], None, [0], ["0", "0"], [False, None]])
+def test_a_row_whose_passages_are_not_selected_is_dropped(marks: object) -> None:
+    passages = {"passage_text": ["Not this one, it is no answer.", PASSAGE], "is_selected": marks}
+    assert read(msmarco(passages=passages)) == "answer but no selected passage"
+
+
+def test_marks_may_be_fewer_than_passages() -> None:
+    passages = {"passage_text": [PASSAGE, "Without a mark."], "is_selected": [1]}
+    assert accepted(msmarco(passages=passages)).passage == PASSAGE
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [((3, 9), "one two three"), ((4, 9), "a b c d e"), ((1, 1), None), ((6, 9), None), ((5, 5), "a b c d e")],
+)
+def test_the_passage_is_the_first_selected_one_within_the_word_bounds(
+    words: tuple[int, int], expected: str | None
+) -> None:
+    passages = {"passage_text": ["x", "one two three", "a b c d e"], "is_selected": [0, 1, 1]}
+    found = read(msmarco(passages=passages), words)
+    if expected is None:
+        assert found == f"selected passage outside {words[0]}-{words[1]} words"
+    else:
+        assert isinstance(found, Sample)
+        assert found.passage == expected
+
+
+@pytest.mark.parametrize("bad", ["NUL \x00 inside", "half a pair \ud83d", "\udc00"])
+@pytest.mark.parametrize("column", ["query", "answer", "passage", "query_type"])
+def test_text_that_cannot_be_stored_is_dropped(bad: str, column: str) -> None:
+    """A lone surrogate in query_type alone once passed and broke the writing of the samples."""
+    assert read(plain(1, **{column: bad})) == "text with NUL or half a surrogate pair"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{braces} %s $y", "</s> <s> [INST] x [/INST]", "שלום \u202e rtl", "𝒳 😀", "a\r\nb\tc", "'; DROP TABLE sample"],
+)
+def test_unusual_text_is_kept_as_it_is(text: str) -> None:
+    sample = accepted(plain(1, passage=text, query=text, answer=text))
+    assert (sample.passage, sample.query, sample.answer) == (text, text, text)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"question": "q", "context": "c"}, "columns \\['context', 'question'\\].*KeyError\\('passages'\\)"),
+        ({"passage": "p", "query": "q"}, "KeyError\\('answer'\\)"),
+        (plain(1, answer=["a list"]), "list instead of text"),
+        (plain(1, query=5), "int instead of text"),
+        (msmarco(query=5), "int instead of text"),
+        (msmarco(answers=5), "int instead of a list"),
+        (msmarco(answers={"text": "a"}), "dict instead of a list"),
+        (msmarco(wellFormedAnswers=[5]), "int instead of text"),
+        (msmarco(passages="a passage"), "str instead of a list"),
+        (msmarco(passages=["a passage"]), "string indices"),
+        (msmarco(passages={"text": ["a"]}), "KeyError\\('passage_text'\\)"),
+        (msmarco(passages={"passage_text": [7], "is_selected": [1]}), "int instead of text"),
+        (msmarco(passages=[{"passage_text": "a"}]), "KeyError\\('is_selected'\\)"),
+    ],
+)
+def test_a_row_of_wrong_columns_or_types_is_refused_with_what_is_allowed(row: dict[str, Any], problem: str) -> None:
+    with pytest.raises(RowFormatError, match=f"^Row 3 has the .*{problem}.*Allowed are query, answers, passages"):
+        read(row)
+
+
+@pytest.mark.parametrize("changes", [{"answers": "Paris"}, {"passages": {"passage_text": PASSAGE, "is_selected": [1]}}])
+def test_text_in_the_place_of_a_list_is_refused(changes: dict[str, Any]) -> None:
+    """A bare "Paris" once became the answer "P"."""
+    with pytest.raises(RowFormatError, match="str instead of a list"):
+        read(msmarco(**changes))
+
+
+# --- the funnel ---
+
+
+def test_every_row_is_counted_once() -> None:
+    rows = [
+        plain(1),
+        plain(2),
+        plain(1),  # a duplicate
+        plain(1, query_type="another label"),  # the same text: a duplicate too
+        plain(3, answer="No Answer Present."),
+        plain(4, answer="[]"),
+        plain(5, query=""),
+        plain(6, passage="word " * 51),
+        plain(7, answer="\x00"),
+        msmarco(passages={"passage_text": ["x"], "is_selected": [0]}),
+    ]
+    drawn, funnel = draw_samples(rows, settings(5), 42)
+    # counted by hand from the list above
+    assert (funnel.rows, funnel.eligible, funnel.drawn) == (10, 2, 2)
+    assert funnel.rejected == {
+        "duplicate of an earlier row": 2,
+        "no answer": 2,
+        "no query or no passages": 1,
+        "selected passage outside 1-50 words": 1,
+        "text with NUL or half a surrogate pair": 1,
+        "answer but no selected passage": 1,
+    }
+    assert sorted(sample.position for sample in drawn) == [0, 1]
+
+
+def test_no_rows_give_an_empty_draw_and_funnel() -> None:
+    drawn, funnel = draw_samples([], settings(5), 42)
+    assert (drawn, funnel.rows, funnel.eligible, funnel.drawn, funnel.rejected) == ([], 0, 0, 0, {})
+
+
+@pytest.mark.parametrize("draw", ["notebook", "nested"])
+def test_as_many_samples_are_drawn_as_asked_for_without_repeats(draw: str) -> None:
+    drawn, funnel = draw_samples((plain(number) for number in range(100)), settings(30, draw), 42)
+    assert (len(drawn), funnel.drawn, funnel.eligible) == (30, 30, 100)
+    assert len({sample.sample_id for sample in drawn}) == 30
+
+
+def test_the_draw_that_the_settings_name_is_the_one_that_is_made() -> None:
+    rows = [plain(number) for number in range(100)]
+    notebook, _ = draw_samples(rows, settings(10, "notebook"), 42)
+    nested, _ = draw_samples(rows, settings(10, "nested"), 42)
+    # the first of np.random.seed(42); shuffle(list(range(20))): the first 2 x 10 rows only
+    assert [sample.position for sample in notebook] == np.random.RandomState(42).permutation(20)[:10].tolist()
+    assert nested == draw_nested(samples(100), 10, 42)
+
+
+def test_the_funnel_of_the_real_rows(shared_data: Path) -> None:
+    rows = pq.read_table(shared_data / "data" / "msmarco_v1.1_sample.parquet").to_pylist()
+    drawn, funnel = draw_samples(rows, settings(184, words=(50, 200)), 42)
+    # counted by hand: 251 = 184 eligible + 54 outside 50-200 words + 9 without an answer + 4 without a selected passage
+    assert (funnel.rows, funnel.eligible, funnel.drawn, len(drawn)) == (251, 184, 184, 184)
+    assert funnel.rejected == {
+        "selected passage outside 50-200 words": 54,
+        "no answer": 9,
+        "answer but no selected passage": 4,
+    }
+    first = min(drawn, key=lambda sample: sample.position)
+    assert first.query == "walgreens store sales average"  # golden/sampling.json: find_good_example, no shuffle
+    assert (first.passage, first.answer) == (WALKTHROUGH["passage"], WALKTHROUGH["answer"])

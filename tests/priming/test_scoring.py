@@ -1,0 +1,226 @@
+"""Scoring on real small transformers: each property computed two ways."""
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from tasks.priming import batches
+from tasks.priming.contexts import ContextRule
+from tasks.priming.language_model import LanguageModel
+from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
+from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
+from tasks.priming.records import Sample
+from tasks.priming.scoring import Item, plain_token_nlls, score_family, score_items
+from tasks.priming.surrogates.static import write_static
+from tasks.priming.surrogates.writing import Writing
+
+PATH = choose_numeric_path("cpu", "float32")
+BASELINE = ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(mistral_tokenizer_folder: Any) -> Any:
+    return transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
+
+
+@pytest.fixture(scope="module")
+def reader(tokenizer: Any) -> LanguageModel:
+    torch.manual_seed(0)
+    configuration = transformers.MistralConfig(
+        vocab_size=32_000,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        sliding_window=None,
+    )
+    return LanguageModel(transformers.MistralForCausalLM(configuration).eval(), tokenizer, 256, PATH)
+
+
+def random_items(count: int) -> list[Item]:
+    draw = random.Random(7)
+
+    def ids(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw.choices(range(3, 32_000), k=draw.randint(low, high)))
+
+    items = [Item(ids(20, 120), ids(4, 20), ids(1, 15)) for _ in range(count)]
+    return [*items, Item(items[0].context, ids(4, 20), ids(1, 15))]  # two queries on one document
+
+
+def sample(number: int, answer: str = "Approximately $15,000 per year.") -> Sample:
+    passage = f"Passage {number} says that a cashier earns ${15_000 + number} per year, and a manager more."
+    return Sample(f"sample{number}", number, passage, f"cashier pay {number}", answer, None, f"passage{number}")
+
+
+def test_prefill_and_continue_equals_one_plain_forward_pass(reader: LanguageModel) -> None:
+    items = random_items(12)
+    cached = score_items(items, reader)
+    for item, nlls in zip(items, cached, strict=True):
+        assert nlls is not None
+        plain = plain_token_nlls(item, reader)
+        assert abs(sum(nlls) / len(nlls) - sum(plain) / len(plain)) <= 1e-5
+
+
+def test_nlls_equal_a_log_softmax_in_float64_over_every_answer_token(reader: LanguageModel) -> None:
+    item = random_items(1)[0]
+    with torch.inference_mode():
+        logits = reader.model(torch.tensor([item.context + item.query + item.answer])).logits[0].double()
+    first = len(item.context) + len(item.query)
+    # by hand: the logits at position i - 1 predict token i, and the first answer token counts
+    expected = [-torch.log_softmax(logits[first + i - 1], -1)[token].item() for i, token in enumerate(item.answer)]
+    assert score_items([item], reader)[0] == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
+@pytest.mark.parametrize(
+    "rearranged",
+    [lambda n: [n - 1 - i for i in range(n)], lambda n: random.Random(3).sample(range(n), n), lambda n: range(0, n, 3)],
+    ids=["reversed", "shuffled", "every third"],
+)
+def test_a_sample_has_the_same_bits_in_any_order_and_subset(
+    reader: LanguageModel, rearranged: Callable[[int], Any]
+) -> None:
+    items = random_items(30)
+    together = score_items(items, reader)
+    numbers = list(rearranged(len(items)))
+    assert score_items([items[n] for n in numbers], reader) == [together[n] for n in numbers]
+
+
+@pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
+def test_a_sample_has_the_same_bits_alone_and_on_one_or_two_threads(reader: LanguageModel) -> None:
+    items = random_items(12)
+    together = score_items(items, reader)
+    assert [score_items([item], reader)[0] for item in items] == together
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            assert score_items(items, reader) == together
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_batch_that_does_not_fit_is_halved_without_changing_a_bit(
+    reader: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = random_items(12)
+    together = score_items(items, reader)
+    forward = reader.model.forward
+    refused = 0
+
+    def with_little_memory(*arguments: Any, **options: Any) -> Any:
+        nonlocal refused
+        if options["input_ids"].shape[1] > 200:
+            refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(reader.model, "forward", with_little_memory)
+    monkeypatch.setattr(reader.model.model, "forward", _limited(reader.model.model.forward, 200))
+    assert score_items(items, reader) == together
+
+
+def _limited(forward: Any, tokens: int) -> Any:
+    def limited(*arguments: Any, **options: Any) -> Any:
+        if options["input_ids"].shape[1] > tokens:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
+        return forward(*arguments, **options)
+
+    return limited
+
+
+def test_a_sample_that_does_not_fit_even_alone_is_set_aside_with_a_reason(
+    reader: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, long = sample(1), sample(2)
+    long = Sample("long", 2, " ".join(["word"] * 150), "query", "answer", None, "p")
+    monkeypatch.setattr(reader.model.model, "forward", _limited(reader.model.model.forward, 100))
+    scores = {score.sample_id: score for score in score_family(BASELINE, [short, long], [], reader)}
+    assert (scores["sample1"].status, scores["long"].status) == ("ok", "out_of_memory")
+    assert scores["long"].nll is None
+
+
+def test_an_error_that_is_not_about_memory_is_not_swallowed(reader: LanguageModel) -> None:
+    with pytest.raises(IndexError):
+        score_items([Item((5,) * 20, (6,), (99_999, 5))], reader)  # no such token
+
+
+def test_a_context_that_exceeds_the_window_is_set_aside_and_never_cut(reader: LanguageModel) -> None:
+    long = Sample("long", 0, " ".join(["word"] * 300), "query", "answer", None, "p")
+    scores = score_family(BASELINE, [long, sample(1)], [], reader)
+    assert [score.status for score in scores] == ["too_long", "ok"]
+    assert scores[0].context_token_count > 256
+    assert (scores[0].token_nlls, scores[0].nll) == (None, None)
+
+
+def test_an_answer_of_one_token_is_scored_and_has_no_notebook_value(reader: LanguageModel) -> None:
+    """The notebook gives such an answer 0.0, which reads as perfect; 7.9 % of its samples were these."""
+    score = score_family(BASELINE, [sample(1, "Yes")], [], reader)[0]
+    assert score.answer_token_count == 1
+    assert score.nll is not None
+    assert score.nll > 0
+    assert score.nll_notebook is None
+
+
+def test_nll_notebook_leaves_out_the_first_answer_token_only(reader: LanguageModel) -> None:
+    score = score_family(BASELINE, [sample(1)], [], reader)[0]
+    assert score.token_nlls is not None
+    assert score.nll == pytest.approx(sum(score.token_nlls) / 13)  # 13 tokens with Mistral's tokenizer, as printed
+    assert score.nll_notebook == pytest.approx(sum(score.token_nlls[1:]) / 12)
+
+
+def test_an_answer_of_no_tokens_is_a_counted_rejection(reader: LanguageModel) -> None:
+    assert score_family(BASELINE, [sample(1, "")], [], reader)[0].status == "no_answer_tokens"
+
+
+def test_logits_that_are_not_finite_give_a_status_and_no_mean(
+    reader: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = reader.model.lm_head.forward
+    monkeypatch.setattr(reader.model.lm_head, "forward", lambda hidden: head(hidden) * math.nan)
+    score = score_family(BASELINE, [sample(1)], [], reader)[0]
+    assert (score.status, score.nll, score.nll_notebook) == ("not_finite", None, None)
+    assert score.token_nlls is not None
+    assert math.isnan(score.token_nlls[0])
+
+
+def test_every_arm_of_a_family_is_scored_behind_its_own_surrogate(reader: LanguageModel) -> None:
+    samples = [sample(1), sample(2)]
+    surrogates = write_static(samples, Writing(seed=42))
+    keys = tuple(dict.fromkeys(s.key for s in surrogates))
+    rule = ContextRule(family="static", arm_keys=keys, template=SURROGATE_TEMPLATE)
+    scores = score_family(rule, samples, surrogates, reader)
+    assert [(s.key, s.sample_id) for s in scores] == [(k, s.sample_id) for k in keys for s in samples]
+    assert len({s.nll for s in scores}) == 10  # ten contexts, ten numbers
+    scrambled = score_family(rule, samples, surrogates[::-1], reader)
+    assert scrambled == scores
+
+
+def test_a_missing_surrogate_is_an_error_and_not_a_baseline(reader: LanguageModel) -> None:
+    rule = ContextRule(family="static", arm_keys=("factual",), template=SURROGATE_TEMPLATE)
+    with pytest.raises(KeyError):
+        score_family(rule, [sample(1)], [], reader)
+
+
+def test_half_precision_weights_still_give_float32_nlls(reader: LanguageModel) -> None:
+    half = LanguageModel(
+        transformers.MistralForCausalLM(reader.model.config).eval().to(torch.bfloat16), None, 256, "cpu-bfloat16"
+    )
+    nlls = [nll for output in score_items(random_items(6), half) for nll in output or ()]
+    # of a bfloat16 loss every value would be its own rounding to 8 bits of mantissa
+    assert any(torch.tensor(nll).bfloat16().item() != nll for nll in nlls)
+
+
+def test_batches_hold_at_most_the_budget_longest_first() -> None:
+    counts = [5, 900, 30, 700, 1100, 2, 64]
+    parts = batches.split_by_tokens(counts, 1000)
+    assert sorted(n for part in parts for n in part) == list(range(7))
+    assert all(sum(counts[n] for n in part) <= 1000 or len(part) == 1 for part in parts)
+    assert [counts[n] for part in parts for n in part] == sorted(counts, reverse=True)

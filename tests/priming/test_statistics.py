@@ -1,0 +1,384 @@
+import dataclasses
+import gc
+import math
+import random
+from collections.abc import Iterator
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.priming.records import Comparison, Route, Sample, Score
+from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics import compare_conditions, declare_contrasts, holm_adjust, judge
+
+Known = TypeVar("Known")
+Rows: TypeAlias = tuple[list[Sample], list[Route], list[Score]]
+
+QUICK = StatisticsSettings(bootstrap_resamples=100)
+ARMS = {"static": ("factual", "problem", "quantitative"), "generated": ("keyword_query", "target_question")}
+COMPARISONS = [
+    "generated routed vs baseline",
+    "static routed vs baseline",
+    "generated routed vs static routed",
+    "generated/keyword_query vs baseline",
+    "generated/target_question vs baseline",
+    "static/factual vs baseline",
+    "static/problem vs baseline",
+    "static/quantitative vs baseline",
+    "generated oracle vs baseline",
+    "static oracle vs baseline",
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_objects_to_collect() -> Iterator[None]:
+    """Spare the whole heap: statsmodels' multipletests collects garbage at every call, which took most of the time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def known(value: Known | None) -> Known:
+    assert value is not None
+    return value
+
+
+def sample(sample_id: str, passage_id: str | None = None) -> Sample:
+    return Sample(sample_id, 0, "passage", "query", "answer", None, passage_id or f"passage of {sample_id}")
+
+
+def route(sample_id: str, family: str, key: str, is_routed: bool) -> Route:
+    return Route(sample_id, family, key, 0.5, is_routed, False)
+
+
+def score(sample_id: str, family: str, key: str, nll: float | None) -> Score:
+    return Score(sample_id, family, key, "ok", None, nll, None, 1, 1, 1)
+
+
+def rows_of(sample_id: str, baseline: float, families: dict[str, dict[str, float]]) -> tuple[list[Route], list[Score]]:
+    """Return the rows of one sample; families maps a family to its keys' NLLs, of which the first is routed."""
+    routes = [
+        route(sample_id, family, key, position == 0)
+        for family, nlls in families.items()
+        for position, key in enumerate(nlls)
+    ]
+    scores = [score(sample_id, family, key, nll) for family, nlls in families.items() for key, nll in nlls.items()]
+    return routes, [score(sample_id, "baseline", "document", baseline), *scores]
+
+
+def experiment(count: int, seed: int = 0, gain: float = 0.2) -> Rows:
+    """Return samples, two on each passage, with their routes and scores; the first key in a shuffle is routed."""
+    generator = random.Random(seed)
+    samples: list[Sample] = []
+    routes: list[Route] = []
+    scores: list[Score] = []
+    for number in range(count):
+        baseline = generator.expovariate(0.7)
+        families = {}
+        for family, keys in ARMS.items():
+            shuffled = generator.sample(keys, len(keys))
+            families[family] = {key: abs(baseline - gain + generator.gauss(0, 0.5)) for key in shuffled}
+        rows = rows_of(f"sample-{number:03d}", baseline, families)
+        samples.append(sample(f"sample-{number:03d}", f"passage-{number // 2:03d}"))
+        routes += rows[0]
+        scores += rows[1]
+    return samples, routes, scores
+
+
+def compare(samples: list[Sample], routes: list[Route], scores: list[Score], seed: int = 42) -> dict[str, Comparison]:
+    return {row.comparison: row for row in compare_conditions(samples, routes, scores, settings=QUICK, seed=seed)}
+
+
+def assert_finite(comparison: Comparison) -> None:
+    for value in dataclasses.astuple(comparison):
+        assert not isinstance(value, float) or math.isfinite(value)
+
+
+def test_every_family_key_and_pair_of_families_is_compared() -> None:
+    found = compare(*experiment(6))
+    assert list(found) == COMPARISONS  # the declared contrasts of two families with two and three keys
+    assert [row.kind for row in found.values()] == ["routed"] * 2 + ["between_families"] + ["fixed_arm"] * 5 + [
+        "oracle"
+    ] * 2
+    between = found["generated routed vs static routed"]
+    assert (between.arm, between.reference) == ("generated/routed", "static/routed")
+    assert {row.reference for row in found.values() if row is not between} == {"baseline/document"}
+    assert [row.comparison for row in found.values() if row.is_optimistic] == COMPARISONS[-2:]
+
+
+def test_each_condition_reads_its_own_scores() -> None:
+    samples = [sample("a"), sample("b"), sample("c")]
+    rows = [
+        rows_of("a", 3.0, {"static": {"factual": 2.0, "problem": 1.0}, "generated": {"target_question": 1.5}}),
+        rows_of("b", 2.0, {"static": {"problem": 1.5, "factual": 4.0}, "generated": {"target_question": 2.0}}),
+        rows_of("c", 1.0, {"static": {"factual": 0.5, "problem": 2.5}, "generated": {"target_question": 2.5}}),
+    ]
+    routes = [row for pair in rows for row in pair[0]]
+    scores = [row for pair in rows for row in pair[1]]
+    found = compare(samples, routes, scores)
+    assert found["static routed vs baseline"].improvement_mean == pytest.approx(2 / 3)  # (1 + 0.5 + 0.5) / 3
+    assert found["generated routed vs baseline"].improvement_mean == pytest.approx(0.0)  # (1.5 + 0 - 1.5) / 3
+    assert found["generated routed vs static routed"].improvement_mean == pytest.approx(-2 / 3)  # (0.5 - 0.5 - 2) / 3
+    assert found["static/factual vs baseline"].improvement_mean == pytest.approx(-0.5 / 3)  # (1 - 2 + 0.5) / 3
+    assert found["static/problem vs baseline"].improvement_mean == pytest.approx(1 / 3)  # (2 + 0.5 - 1.5) / 3
+    assert found["static oracle vs baseline"].improvement_mean == pytest.approx(1.0)  # (2 + 0.5 + 0.5) / 3
+    assert found["static oracle vs baseline"].nll_arm_mean == pytest.approx(1.0)  # (1 + 1.5 + 0.5) / 3
+    assert found["generated oracle vs baseline"].nll_reference_mean == pytest.approx(2.0)  # (3 + 2 + 1) / 3
+
+
+def test_an_arm_of_a_family_that_is_never_routed_is_not_compared() -> None:
+    samples, routes, scores = experiment(4)
+    controls = [score(row.sample_id, "control", "bare_document", 1.0) for row in samples]
+    assert compare(samples, routes, [*scores, *controls]) == compare(samples, routes, scores)
+
+
+def test_shuffled_rows_give_identical_records() -> None:
+    samples, routes, scores = experiment(30)
+    expected = compare_conditions(samples, routes, scores, settings=QUICK, seed=42)
+    for attempt in range(3):
+        for rows in (samples, routes, scores):
+            random.Random(attempt).shuffle(rows)
+        assert compare_conditions(samples, routes, scores, settings=QUICK, seed=42) == expected
+
+
+def test_the_rows_that_are_given_are_left_as_they_are() -> None:
+    rows = experiment(5)
+    copies = [list(part) for part in rows]
+    compare(*rows)
+    assert [list(part) for part in rows] == copies
+
+
+def test_the_bootstrap_of_a_comparison_is_seeded_by_the_runs_seed_and_its_name() -> None:
+    samples, routes, scores = experiment(40)
+    samples = [sample(row.sample_id, f"passage {row.sample_id}") for row in samples]
+    found = compare(samples, routes, scores)["static routed vs baseline"]
+    baseline = {row.sample_id: known(row.nll) for row in scores if row.family == "baseline"}
+    chosen = {(row.sample_id, row.family, row.key) for row in routes if row.is_routed}
+    improvement = [
+        baseline[row.sample_id] - known(row.nll)
+        for row in scores
+        if row.family == "static" and (row.sample_id, row.family, row.key) in chosen
+    ]
+    seed = 0x0BBE588C07416A76  # printf '42/static routed vs baseline' | sha256sum, the first 16 digits
+    interval = scipy.stats.bootstrap(
+        (improvement,), np.mean, n_resamples=100, rng=np.random.default_rng(seed)
+    ).confidence_interval
+    assert found.improvement_low == pytest.approx(interval.low, rel=1e-9)  # scipy.stats.bootstrap with that seed
+    assert found.improvement_high == pytest.approx(interval.high, rel=1e-9)  # scipy.stats.bootstrap with that seed
+
+
+def test_another_seed_changes_the_interval_and_nothing_but_intervals() -> None:
+    rows = experiment(30)
+    name = "static routed vs baseline"
+    first, other = compare(*rows, seed=1)[name], compare(*rows, seed=2)[name]
+    assert first.improvement_low != other.improvement_low
+    ends: dict[str, Any] = dict.fromkeys(("improvement_low", "improvement_high", "cohens_d_low", "cohens_d_high"))
+    assert dataclasses.replace(first, **ends) == dataclasses.replace(other, **ends)
+
+
+def test_a_comparison_is_the_same_whichever_others_are_run() -> None:
+    samples, routes, scores = experiment(30)
+    alone = compare(samples, [row for row in routes if row.family == "static"], scores)
+    assert list(alone) == [name for name in COMPARISONS if "generated" not in name]
+    together = compare(samples, routes, scores)
+    for name, row in alone.items():  # what depends on the number of declared comparisons is left out
+        unadjusted = dataclasses.replace(together[name], p_holm=row.p_holm, verdict=row.verdict)
+        assert unadjusted == row
+
+
+def test_samples_without_a_finite_score_are_excluded_pairwise_and_counted() -> None:
+    samples, routes, scores = experiment(10, seed=1)
+    spoilt: dict[tuple[str, str, str], dict[str, Any]] = {
+        ("sample-000", "baseline", "document"): {"nll": None, "status": "too_long"},
+        ("sample-001", "static", "factual"): {"nll": math.nan, "status": "not_finite"},
+        ("sample-002", "static", "factual"): {"nll": math.inf, "status": "ok"},
+        ("sample-003", "static", "factual"): {"nll": 0.5, "status": "out_of_memory"},
+        ("sample-004", "static", "factual"): {"nll": None, "status": "ok"},
+    }
+    scores = [
+        dataclasses.replace(row, **spoilt.get((row.sample_id, row.family, row.key), {}))
+        for row in scores
+        if (row.sample_id, row.family, row.key) != ("sample-005", "static", "factual")
+    ]
+    found = compare(samples, routes, scores)
+    factual, problem = found["static/factual vs baseline"], found["static/problem vs baseline"]
+    assert (factual.n, factual.excluded_count) == (4, 6)  # samples 0 to 5, of ten
+    assert (problem.n, problem.excluded_count) == (9, 1)  # sample 0 alone
+    assert factual.passage_count == 2  # samples 6 to 9, two on each passage
+    lost = {row.sample_id for row in routes if row.is_routed and row.key == "factual"} & {
+        f"sample-00{number}" for number in range(6)
+    }
+    assert lost  # at least one of the spoilt arms is a routed one
+    assert found["static routed vs baseline"].excluded_count == len(lost | {"sample-000"})  # the routed arm's score
+    between = found["generated routed vs static routed"]
+    assert between.excluded_count == len(lost - {"sample-000"})  # the baseline takes no part
+    assert found["static oracle vs baseline"].excluded_count == 1  # the other keys still have scores
+    for row in found.values():
+        assert row.n + row.excluded_count == 10
+        assert_finite(row)
+
+
+def test_a_sample_whose_surrogates_are_all_empty_is_left_out_of_its_family_alone() -> None:
+    samples, routes, scores = experiment(8)
+    routes = [
+        dataclasses.replace(row, similarity=None, is_routed=False)
+        if (row.sample_id, row.family) == ("sample-003", "generated")
+        else row
+        for row in routes
+    ]
+    found = compare(samples, routes, scores)
+    assert found["generated routed vs baseline"].excluded_count == 1  # sample 3
+    assert found["generated routed vs static routed"].excluded_count == 1  # sample 3
+    assert found["static routed vs baseline"].excluded_count == 0  # its static arms are routed
+    assert found["generated/target_question vs baseline"].excluded_count == 0  # fixed arms need no route
+
+
+def test_no_samples_and_no_scores_give_records_that_decide_nothing() -> None:
+    _, routes, _ = experiment(2)
+    for row in compare([], routes, []).values():
+        assert (row.n, row.excluded_count, row.interval_method) == (0, 0, "none")
+        assert (row.improvement_mean, row.p_value, row.p_holm) == (None, None, None)
+        oracle = "optimistic by construction, not a verdict"
+        assert row.verdict == (oracle if row.is_optimistic else "undecided: fewer than two pairs")
+
+
+def test_without_routes_there_is_nothing_to_compare() -> None:
+    samples, _, scores = experiment(2)
+    assert compare(samples, [], scores) == {}
+
+
+def test_one_sample_gives_means_and_no_verdict() -> None:
+    found = compare(*experiment(1))["static routed vs baseline"]
+    assert found.n == 1
+    assert found.improvement_mean == pytest.approx(
+        known(found.nll_reference_mean) - known(found.nll_arm_mean)
+    )  # its definition
+    assert (found.improvement_low, found.p_value) == (None, None)
+    assert found.verdict == "undecided: fewer than two pairs"
+
+
+@pytest.mark.parametrize("repeated", ["samples", "routes", "scores"])
+def test_rows_that_are_given_twice_are_refused(repeated: str) -> None:
+    samples, routes, scores = experiment(3)
+    if repeated == "samples":
+        samples.append(samples[0])
+    elif repeated == "routes":
+        routes.append(next(row for row in routes if row.is_routed))
+    else:
+        scores.append(scores[0])
+    with pytest.raises(ValueError, match=rf"`{repeated}` holds sample-000.* more than once"):
+        compare(samples, routes, scores)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 20), st.floats(0, 20), st.lists(st.floats(0, 20) | st.none(), min_size=2, max_size=2)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_the_oracle_is_never_worse_than_the_router(
+    drawn: list[tuple[float, float, list[float | None]]],
+) -> None:
+    samples = [sample(str(number)) for number in range(len(drawn))]
+    routes: list[Route] = []
+    scores: list[Score] = []
+    for number, (baseline, routed, others) in enumerate(drawn):
+        scores.append(score(str(number), "baseline", "document", baseline))
+        for key, nll in zip(ARMS["static"], [routed, *others], strict=True):
+            routes.append(route(str(number), "static", key, key == ARMS["static"][0]))
+            scores.append(score(str(number), "static", key, nll))
+    found = compare(samples, routes, scores)
+    router, oracle = found["static routed vs baseline"], found["static oracle vs baseline"]
+    assert router.n == oracle.n == len(samples)
+    assert known(oracle.improvement_mean) >= known(router.improvement_mean)
+    assert oracle.win_count >= router.win_count
+    assert oracle.loss_count <= router.loss_count
+
+
+def test_holm_equals_a_sum_by_hand() -> None:
+    adjusted = holm_adjust({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.6})
+    assert adjusted["a"] == pytest.approx(0.04)  # 4 x 0.01
+    assert adjusted["c"] == pytest.approx(0.09)  # 3 x 0.03
+    assert adjusted["b"] == pytest.approx(0.09)  # 2 x 0.04 = 0.08, raised to the one before it
+    assert adjusted["d"] == pytest.approx(0.6)  # 1 x 0.6
+
+
+def test_a_missing_p_value_still_counts_among_the_declared() -> None:
+    """A comparison that could not be made must not make the others easier to pass."""
+    adjusted = holm_adjust({"a": 0.01, "b": None, "c": 0.03})
+    assert adjusted["a"] == pytest.approx(0.03)  # 3 x 0.01
+    assert adjusted["c"] == pytest.approx(0.06)  # 2 x 0.03
+    assert adjusted["b"] is None
+
+
+def test_the_two_declared_sets_are_adjusted_apart() -> None:
+    found = compare(*experiment(40, gain=0.1))
+    primary = {name: row for name, row in found.items() if row.holm_family == "primary"}
+    fixed = {name: row for name, row in found.items() if row.holm_family == "fixed arms"}
+    assert (list(primary), list(fixed)) == (COMPARISONS[:3], COMPARISONS[3:8])
+    for declared in (primary, fixed):
+        ordered = sorted(declared.values(), key=lambda row: known(row.p_value))
+        largest = 0.0
+        for position, row in enumerate(ordered):
+            largest = max(
+                largest, min(1.0, (len(ordered) - position) * known(row.p_value))
+            )  # Holm (1979), step by step
+            assert row.p_holm == pytest.approx(largest, rel=1e-12)
+    for name in COMPARISONS[8:]:
+        assert (found[name].p_holm, found[name].holm_family) == (None, None)  # an oracle is no test
+        assert found[name].p_value is not None
+
+
+def test_clear_effects_are_called_by_their_sign() -> None:
+    better, worse = (compare(*experiment(60, gain=gain)) for gain in (0.6, -0.6))
+    assert better["static routed vs baseline"].verdict == "better"
+    assert worse["static routed vs baseline"].verdict == "worse"
+    assert better["generated routed vs static routed"].verdict == "no difference shown"  # drawn from one distribution
+    assert worse["static oracle vs baseline"].verdict == "optimistic by construction, not a verdict"
+
+
+def test_identical_conditions_show_no_difference() -> None:
+    samples, routes, scores = experiment(10)
+    scores = [dataclasses.replace(row, nll=1.5) for row in scores]
+    found = compare(samples, routes, scores)["static routed vs baseline"]
+    assert (found.tie_count, found.interval_method, found.improvement_low) == (10, "constant", 0.0)
+    assert (found.p_value, found.p_holm, found.wilcoxon_p_value) == (None, None, None)
+    assert found.verdict == "no difference shown"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_holm": 0.01}, "better"),
+        ({"improvement_low": -0.3, "improvement_high": -0.1, "p_holm": 0.01}, "worse"),
+        ({"improvement_low": -0.1, "improvement_high": 0.3, "p_holm": 0.01}, "no difference shown"),
+        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_holm": 0.06}, "no difference shown"),
+        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_holm": 0.06, "confidence_level": 0.9}, "better"),
+        ({"improvement_low": 0.0, "improvement_high": 0.3, "p_holm": 0.01}, "no difference shown"),
+        ({"improvement_low": 0.2, "improvement_high": 0.2, "p_holm": None}, "better"),
+        ({"improvement_low": 0.0, "improvement_high": 0.0, "p_holm": None}, "no difference shown"),
+        ({"improvement_low": 0.1, "improvement_high": 0.3, "n": 1}, "undecided: fewer than two pairs"),
+        ({"improvement_low": 0.1, "improvement_high": 0.1, "passage_count": 1}, "undecided: fewer than two passages"),
+        ({"improvement_low": None, "improvement_high": None}, "undecided: no interval could be computed"),
+        ({"is_optimistic": True, "n": 0}, "optimistic by construction, not a verdict"),
+    ],
+)
+def test_the_verdict_follows_its_rule(changes: dict[str, Any], verdict: str) -> None:
+    comparison = compare(*experiment(6))["static routed vs baseline"]
+    assert judge(dataclasses.replace(comparison, **changes)) == verdict  # the rule in judge's docstring
+
+
+def test_a_third_family_is_compared_with_both_others() -> None:
+    routes = [route("a", family, "key", True) for family in ("zeroth", "first", "second")]
+    names = [contrast.comparison for contrast in declare_contrasts(routes) if contrast.kind == "between_families"]
+    assert names == [
+        "first routed vs second routed",
+        "first routed vs zeroth routed",
+        "second routed vs zeroth routed",
+    ]  # every pair, in alphabetical order

@@ -1,0 +1,79 @@
+"""The flags that every surrogate gets: whether it is the query, and whether it carries what nobody types."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.priming.records import Sample
+from tasks.priming.settings import GenerationSettings
+from tasks.priming.surrogates.generated import clean, write_generated
+from tasks.priming.surrogates.writing import Writing, has_stray_marks, is_same_text
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ("what is a boil", "what is a boil", True),
+        ("What is a boil?", "what is  a\tboil", True),
+        ("STRASSE", "straße", True),  # the Unicode standard's full case folding: ß and ss are equal
+        (" a boil. ", "a boil", True),
+        ("what is a boil", "what is a furuncle", False),
+        ("a boil", "aboil", False),
+        ("", " ? ", True),
+        ("", "a", False),
+    ],
+)
+def test_texts_are_equal_but_for_case_space_and_the_final_mark(left: str, right: str, expected: bool) -> None:
+    assert is_same_text(left, right) is expected
+    assert is_same_text(right, left) is expected
+
+
+def test_of_the_walkthroughs_surrogates_one_carries_an_explanation() -> None:
+    """The notebook strips quotes before it takes the first line, and so left the explanation of one in place."""
+    marked = [key for key, text in GOLDEN["generated"].items() if has_stray_marks(text)]
+    assert marked == ["misconception_negative"]  # walkthrough, output of cell 10: ...?" (for someone who assumes ...
+    assert not any(is_same_text(text, GOLDEN["query"]) for text in GOLDEN["generated"].values())  # output of cell 10
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('a "quoted" word', True),
+        ("a “quoted” word", True),
+        ("what to avoid (for gardeners)", True),
+        ("what to avoid (for gard", True),  # the token limit cut it
+        ("what's avg salary asap?!", False),
+        ("price < 5 $ [new]", False),
+        ("smile :)", False),
+        ("", False),
+    ],
+)
+def test_double_quotes_and_parentheses_are_stray_marks(text: str, expected: bool) -> None:
+    assert has_stray_marks(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("\n\n first line \nsecond line", "first line"),
+        ('"quoted line"\nExplanation', "quoted line"),
+        ("'\"both\"'", "both"),
+        ('what "inner quotes" mean', 'what "inner quotes" mean'),
+        ('"" \n', ""),
+        ("  ' spaced '  ", "spaced"),
+        ("line\r\nnext", "line"),
+        ("", ""),
+    ],
+)
+def test_a_surrogate_is_the_first_line_without_outer_space_and_quotes(raw: str, expected: str) -> None:
+    assert clean(raw) == expected
+    assert clean(clean(raw)) == clean(raw)
+
+
+def test_the_generated_family_without_a_model_is_a_callers_mistake() -> None:
+    sample = Sample("s", 0, "A passage.", "a query", "An answer.", None, "p")
+    with pytest.raises(ValueError, match="needs a language model and generation settings"):
+        write_generated([sample], Writing(seed=42, generation=GenerationSettings()))

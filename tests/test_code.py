@@ -1,0 +1,240 @@
+"""The digest of a computation changes with what it computes, and with nothing else."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import Task
+
+import tasks.embedding
+import tasks.sampling
+import tasks.scoring
+import tasks.statistics
+import tasks.surrogates
+from tasks import code
+from tasks.caching import StageCache
+from tasks.code import code_digest
+from tasks.priming.surrogates.families import FAMILIES
+
+Digest = Callable[..., str]
+
+PROMPTS = '''"""Texts."""
+
+QUERY = "Query: {query}"
+OTHER = "Another: {text}"
+
+def fill(template: str, text: str) -> str:
+    return template.format(query=text)
+'''
+SCORING = '''"""Scores."""
+
+import math
+IMPORT
+
+WEIGHT = 2
+UNUSED = 1
+
+def score(values):
+    """Return a score."""
+    return WEIGHT * sum(_scale(value) for value in values) + len(PROMPT)
+
+def _scale(value):
+    return math.log(value)
+
+def unrelated(value):
+    return value
+'''
+FORMS = {  # how a module may import another: the import and how it then names the prompt
+    "from the module": ("from tasks.priming.prompts import QUERY", "QUERY"),
+    "from the module, renamed": ("from tasks.priming.prompts import QUERY as PRIMARY", "PRIMARY"),
+    "from the package": ("from tasks.priming import prompts", "prompts.QUERY"),
+    "from the package, renamed": ("from tasks.priming import prompts as texts", "texts.QUERY"),
+    "the module": ("import tasks.priming.prompts", "tasks.priming.prompts.QUERY"),
+    "the module, renamed": ("import tasks.priming.prompts as texts", "texts.QUERY"),
+}
+
+
+def scoring(form: str = "from the module") -> str:
+    statement, name = FORMS[form]
+    return SCORING.replace("IMPORT", statement).replace("PROMPT", name)
+
+
+@pytest.fixture
+def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Digest]:
+    """Return the digest of tasks.priming.scoring:score in a checkout of the given modules."""
+    folder = tmp_path / "tasks" / "priming"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+
+    def digest(scoring_text: str, prompts_text: str = PROMPTS, computation: str = "tasks.priming.scoring:score") -> str:
+        (folder / "scoring.py").write_text(scoring_text, encoding="utf-8")
+        (folder / "prompts.py").write_text(prompts_text, encoding="utf-8")
+        forget()
+        return code_digest(computation)
+
+    yield digest
+    forget()
+
+
+def forget() -> None:
+    code_digest.cache_clear()
+    code._definitions.cache_clear()
+
+
+def edited(text: str, old: str, new: str) -> str:
+    assert old in text
+    return text.replace(old, new)
+
+
+# What changes no number, in the prototype's table of DESIGN 14.6 and beside it.
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    return WEIGHT", "    # a comment\n    return WEIGHT"),
+        ("Return a score.", "Return another docstring."),
+        ('    """Return a score."""\n', ""),
+        ('"""Scores."""', '"""A module."""'),
+        ("def score", "@decorated(retries=1)\ndef score"),
+        ("return value\n", "return value + 1\n"),
+        ("UNUSED = 1", "UNUSED = 2"),
+        ("WEIGHT * sum(", "(WEIGHT) * sum(  "),
+        ("import math\n", "import math\nimport os\n"),
+    ],
+    ids=[
+        "comment",
+        "docstring",
+        "no docstring",
+        "module docstring",
+        "decorator",
+        "unrelated function",
+        "unused constant",
+        "white space and parentheses",
+        "unused import",
+    ],
+)
+def test_the_digest_stays_when_no_number_changes(digest_of: Digest, old: str, new: str) -> None:
+    assert digest_of(scoring()) == digest_of(edited(scoring(), old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("WEIGHT * sum", "WEIGHT + sum"),
+        ("WEIGHT = 2", "WEIGHT = 3"),
+        ("math.log(value)", "math.log2(value)"),
+        ("def score(values)", "def score(values, factor=2)"),
+        ("import math\n", "import cmath as math\n"),
+    ],
+    ids=["formula", "constant", "function that it calls", "default value", "library of the same name"],
+)
+def test_the_digest_changes_with_what_is_computed(digest_of: Digest, old: str, new: str) -> None:
+    assert digest_of(scoring()) != digest_of(edited(scoring(), old, new))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_edited_prompt_changes_the_digest_of_what_sends_it(digest_of: Digest, form: str) -> None:
+    """DESIGN 14.6: a first draft missed `from tasks.priming import prompts`; another missed `import a.b.c`."""
+    assert digest_of(scoring(form)) != digest_of(scoring(form), edited(PROMPTS, "Query:", "Question:"))
+
+
+@pytest.mark.parametrize("form", ["from the module", "from the module, renamed"])
+def test_another_prompt_leaves_the_digest_alone(digest_of: Digest, form: str) -> None:
+    assert digest_of(scoring(form)) == digest_of(scoring(form), edited(PROMPTS, "Another:", "One more:"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_import_inside_the_function_counts_as_one_above(digest_of: Digest, form: str) -> None:
+    statement, name = FORMS[form]
+    text = SCORING.replace("IMPORT", "").replace("PROMPT", name)
+    text = edited(text, '"""Return a score."""', statement)
+    assert digest_of(text) != digest_of(text, edited(PROMPTS, "Query:", "Question:"))
+
+
+def test_what_an_imported_function_uses_counts(digest_of: Digest) -> None:
+    text = edited(scoring(), "import QUERY", "import QUERY, fill").replace("len(QUERY)", 'len(fill(QUERY, ""))')
+    assert digest_of(text) != digest_of(text, edited(PROMPTS, "template.format(query=text)", "template + text"))
+
+
+def test_what_a_used_class_holds_counts(digest_of: Digest) -> None:
+    text = scoring() + '\nclass Scale:\n    """A scale."""\n    factor = 2\n    def of(self): return UNUSED\n'
+    text = edited(text, "math.log(value)", "Scale().of() * value")
+    assert digest_of(text) == digest_of(edited(text, "A scale.", "Another docstring."))
+    assert digest_of(text) != digest_of(edited(text, "factor = 2", "factor = 3"))
+    assert digest_of(text) != digest_of(edited(text, "UNUSED = 1", "UNUSED = 2"))
+
+
+@pytest.mark.parametrize(
+    ("definition", "old", "new"),
+    [
+        ("WEIGHT = 2\nWEIGHT = WEIGHT * 2", "WEIGHT = 2\n", "WEIGHT = 3\n"),
+        ("WEIGHT = 2\nWEIGHT += 1", "+= 1", "+= 2"),
+        ("WEIGHT, SECOND = 2, 3", "2, 3", "4, 3"),
+        ("WEIGHT: int = 2", "int = 2", "int = 3"),
+        ("if UNUSED:\n    WEIGHT = 2\nelse:\n    WEIGHT = 3", "WEIGHT = 3", "WEIGHT = 4"),
+        ("try:\n    import fast as WEIGHT\nexcept ImportError:\n    WEIGHT = 3", "WEIGHT = 3", "WEIGHT = 4"),
+        ("WEIGHT = {}\nWEIGHT['a'] = 1", "= 1\n", "= 2\n"),
+        ("WEIGHT = {'b': 2}\nWEIGHT['a'] = 1", "'b': 2", "'b': 3"),
+        ("WEIGHT = [2]\nWEIGHT.append(3)", "append(3)", "append(4)"),
+        ("WEIGHT = [2]\nfor number in (1, 2):\n    WEIGHT.append(number)", "(1, 2)", "(1, 3)"),
+        ("async def WEIGHT():\n    return 2", "return 2", "return 3"),
+    ],
+    ids=[
+        "assigned twice",
+        "added to",
+        "one of two",
+        "annotated",
+        "in an if",
+        "in a try",
+        "an item added",
+        "before an item is added",
+        "changed by a method",
+        "changed in a loop",
+        "asynchronous function",
+    ],
+)
+def test_a_definition_counts_however_it_is_written(digest_of: Digest, definition: str, old: str, new: str) -> None:
+    """Several once did not: only the last plain assignment of a name was hashed, and nothing inside an if."""
+    text = edited(scoring(), "WEIGHT = 2", definition)
+    before, after = digest_of(text), digest_of(edited(text, old, new))
+    assert before != after
+
+
+def test_a_definition_that_moves_to_another_module_is_another_computation(digest_of: Digest) -> None:
+    moved = edited(scoring(), "WEIGHT = 2", "from tasks.priming.prompts import WEIGHT")
+    assert digest_of(scoring()) != digest_of(moved, PROMPTS + "\nWEIGHT = 2\n")
+
+
+@pytest.mark.parametrize(
+    "computation",
+    ["tasks.priming.scoring:nothing", "tasks.priming.nothing:score", "tasks.priming.scoring", "os:getcwd", ""],
+)
+def test_a_computation_that_does_not_exist_is_refused(digest_of: Digest, computation: str) -> None:
+    with pytest.raises(ValueError, match=rf"There is no computation '{computation}'; it is written module:function\."):
+        digest_of(scoring(), computation=computation)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        tasks.sampling.draw_samples,
+        tasks.embedding.route_queries,
+        tasks.scoring.score_contexts,
+        tasks.scoring.check_scoring,
+        tasks.statistics.compare_conditions,
+    ],
+    ids=lambda stage: str(stage.name),
+)
+def test_every_stage_names_a_computation_that_exists(stage: Task[..., Any]) -> None:
+    policy = stage.cache_policy
+    assert isinstance(policy, StageCache)
+    assert isinstance(policy.computation, str)
+    assert len(code_digest(policy.computation)) == 64
+
+
+def test_every_family_that_is_written_names_its_writer() -> None:
+    policy = tasks.surrogates.write_surrogates.cache_policy
+    assert isinstance(policy, StageCache)
+    assert callable(policy.computation)
+    writers = {name: policy.computation({"family": name}) for name, family in FAMILIES.items() if family.write}
+    assert len({code_digest(writer) for writer in writers.values()}) == len(writers) > 1

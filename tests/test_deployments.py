@@ -1,0 +1,105 @@
+"""prefect.yaml: one deployment per profile, and no key that Prefect would pass over in silence."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, WorkPoolConfig
+from prefect.exceptions import ParameterTypeError, SignatureMismatchError
+from prefect.flows import Flow, load_flow_from_entrypoint
+from pydantic import BaseModel
+
+from tasks.priming.settings import PROFILES, resolve_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+DEPLOYMENTS: dict[str, dict[str, Any]] = {deployment["name"]: deployment for deployment in FILE["deployments"]}
+
+
+def known_keys(model: type[BaseModel]) -> set[str]:
+    """Return the keys that Prefect itself reads (it ignores all others without a word, prefect.md 2.1)."""
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Load an entry point as a worker does, and leave the import path as it was."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    modules = set(sys.modules)
+
+    def load_flow(entrypoint: str) -> Flow[..., Any]:
+        # Without this, a flow file whose imports fail is silently replaced by a stand-in (DESIGN 14.2 e).
+        return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+
+    yield load_flow
+    for name in {"experiment"} - modules:
+        sys.modules.pop(name, None)
+
+
+def test_there_is_one_deployment_per_profile() -> None:
+    assert [deployment["name"] for deployment in FILE["deployments"]] == list(PROFILES)
+    assert list(PROFILES) == ["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]  # DESIGN 12
+
+
+def test_the_file_has_keys_that_prefect_knows_and_no_others() -> None:
+    # "definitions" holds the YAML anchors, as Prefect's own templates have it
+    assert set(FILE) - {"definitions"} <= known_keys(PrefectYamlModel)
+    PrefectYamlModel.model_validate(FILE)
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_deployment_has_keys_that_prefect_knows_and_no_others(name: str) -> None:
+    assert set(DEPLOYMENTS[name]) <= known_keys(DeploymentConfig)
+    assert set(DEPLOYMENTS[name]["work_pool"]) <= known_keys(WorkPoolConfig)
+    assert {"entrypoint", "parameters", "description", "work_pool"} <= set(DEPLOYMENTS[name])
+
+
+def test_a_misspelt_key_would_be_found() -> None:
+    """prefect.md 2.1: `parameter:` instead of `parameters:` deployed without a word."""
+    assert not {"parameter"} <= known_keys(DeploymentConfig)
+    assert not {"work_queue"} <= known_keys(WorkPoolConfig)
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_deployment_names_its_profile_and_nothing_else(name: str) -> None:
+    assert DEPLOYMENTS[name]["parameters"] == {"profile": name}  # DESIGN 12
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_deployments_entry_point_is_the_flow_and_its_parameters_are_valid(name: str, load: Any) -> None:
+    flow = load(DEPLOYMENTS[name]["entrypoint"])
+    assert flow.name == "experiment"
+    assert flow.validate_parameters(DEPLOYMENTS[name]["parameters"])["profile"] == name
+    assert resolve_settings(name) == PROFILES[name]  # type: ignore[index]  # a name read from the file
+    assert flow.fn.__code__.co_filename == str(ROOT / "flows" / "experiment.py")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"profile": "nope"}, {"sample_count": 0}, {"seed": "abc"}, {"families": ["nope"]}, {"confidence_level": 95}],
+    ids=str,
+)
+def test_a_bad_parameter_is_refused_before_a_run_exists(parameters: dict[str, Any], load: Any) -> None:
+    flow = load(DEPLOYMENTS["demo"]["entrypoint"])
+    with pytest.raises(ParameterTypeError, match=f"invalid parameters:\\n - {next(iter(parameters))}"):
+        flow.validate_parameters(parameters)
+
+
+def test_a_parameter_that_does_not_exist_is_refused(load: Any) -> None:
+    with pytest.raises(SignatureMismatchError, match=r"provided with parameters \['sample_cout'\]"):
+        load(DEPLOYMENTS["demo"]["entrypoint"]).validate_parameters({"sample_cout": 5})
+
+
+def test_no_deployment_limits_concurrency() -> None:
+    """prefect.md 2.3: a restarted server loses the limit's lease and crashes a healthy run."""
+    assert not any("concurrency_limit" in deployment for deployment in DEPLOYMENTS.values())
+
+
+def test_the_working_folder_is_left_to_prefect() -> None:
+    """prefect.md 2.1: `prefect deploy` writes the absolute path; `directory: .` crashed."""
+    assert "pull" not in FILE
+    assert not any("pull" in deployment for deployment in DEPLOYMENTS.values())

@@ -1,0 +1,213 @@
+"""The flow end to end, with the embedded model and corpus, a real Prefect server and a real database."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.settings import get_current_settings
+from prefect.testing.utilities import prefect_test_harness
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES, CHUNK = 12, 4
+EXPORT = {  # what a run found, without clock values: must not depend on how the run went
+    "sample": "SELECT * FROM sample ORDER BY ALL",
+    "surrogate": "SELECT * FROM surrogate ORDER BY ALL",
+    "route": "SELECT * FROM route ORDER BY ALL",
+    "score": "SELECT * FROM score ORDER BY ALL",
+    "comparison": "SELECT * FROM comparison ORDER BY ALL",
+    "check": 'SELECT * FROM "check" ORDER BY ALL',
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A Prefect server on a temporary database, shared by the runs of this module."""
+    with prefect_test_harness(server_startup_timeout=180):
+        yield str(get_current_settings().api.url)
+
+
+@pytest.fixture(scope="module")
+def first_run(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifacts folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    assert run(folder, server).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def copied(first_run: Path, tmp_path: Path) -> Path:
+    """A copy of the undisturbed run's artifacts, to be disturbed."""
+    return Path(shutil.copytree(first_run, tmp_path / "artifacts"))
+
+
+def command(*flags: str) -> list[str]:
+    sizes = [f"--sample-count={SAMPLES}", f"--chunk-size={CHUNK}", "--bootstrap-resamples=200"]
+    return [sys.executable, "-m", "flows.experiment", "--profile=demo", *sizes, *flags]
+
+
+def environment(folder: Path, server: str) -> dict[str, str]:
+    return os.environ | {"SURROGATE_ARTIFACTS": str(folder), "PREFECT_API_URL": server}
+
+
+def run(folder: Path, server: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    finished = subprocess.run(
+        command(*flags),
+        cwd=ROOT,
+        env=environment(folder, server),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    sys.stdout.write(finished.stdout + finished.stderr)  # shown by pytest when the test fails
+    return finished
+
+
+def export(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as connection:
+        return {table: connection.execute(query).fetchall() for table, query in EXPORT.items()}
+
+
+def newest_states(folder: Path) -> Counter[tuple[str, str]]:
+    """Return how often each task of the newest attempt ended in which state, read from the server."""
+    manifests = [json.loads(path.read_text()) for path in (folder / "runs").glob("*.json")]
+    attempt = max((a for m in manifests for a in m["attempts"]), key=lambda a: str(a["started_at"]))
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[attempt["flow_run_id"]]))
+    with get_client(sync_client=True) as client:
+        for _ in range(40):  # the server takes in the states of task runs a moment later
+            runs = client.read_task_runs(flow_run_filter=wanted, limit=200)
+            states = Counter((r.name.split(" ")[0], r.state_name or "") for r in runs)
+            if states["publish", "Completed"] and not any(state == "Running" for _, state in states):
+                return states
+            time.sleep(0.25)
+    return states
+
+
+COMPUTED_AT_FIRST = Counter(
+    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 3 that are scored
+    {
+        ("draw", "Completed"): 1,
+        ("write", "Completed"): 6,
+        ("route", "Completed"): 1,
+        ("score", "Completed"): 9,
+        ("check", "Completed"): 1,
+        ("compare", "Completed"): 1,
+        ("publish", "Completed"): 1,
+    }
+)
+
+
+def with_cached(*completed: str) -> Counter[tuple[str, str]]:
+    """Return the states of a rerun in which only the named tasks are computed."""
+    expected: Counter[tuple[str, str]] = Counter()
+    for (task, _), count in COMPUTED_AT_FIRST.items():
+        state = "Completed" if task in (*completed, "publish") else "Cached"
+        expected[task, state] += count
+    return expected
+
+
+def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_run: Path) -> None:
+    with duckdb.connect(str(first_run / "results.duckdb"), read_only=True) as connection:
+        arms = "SELECT count(*), count(DISTINCT sample_id), count(DISTINCT (family, key)) FROM outcome"
+        assert connection.execute(arms).fetchone() == (SAMPLES * 11, SAMPLES, 11)
+        routed = "SELECT family, count(*) FROM outcome WHERE is_routed GROUP BY family ORDER BY family"
+        assert connection.execute(routed).fetchall() == [("generated", SAMPLES), ("static", SAMPLES)]
+        helps = "SELECT comparison, n, answer FROM does_priming_help ORDER BY comparison"
+        assert connection.execute(helps).fetchall() == [
+            ("generated routed vs baseline", SAMPLES, "undecided: controls not run"),
+            ("static routed vs baseline", SAMPLES, "undecided: controls not run"),
+        ]
+        better = "SELECT comparison, n, answer FROM is_generated_better_than_static"
+        assert connection.execute(better).fetchall() == [
+            ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
+        ]
+        checks = 'SELECT name, passed FROM "check" ORDER BY name'
+        assert len(connection.execute(checks).fetchall()) == 4
+        assert connection.execute('SELECT count(*) FROM "check" WHERE passed = FALSE').fetchone() == (0,)
+
+
+def test_the_first_run_computes_everything(first_run: Path, server: str) -> None:
+    assert newest_states(first_run) == COMPUTED_AT_FIRST
+
+
+def test_a_rerun_finds_every_stage_cached_and_the_same_results(copied: Path, first_run: Path, server: str) -> None:
+    assert run(copied, server).returncode == 0
+    assert newest_states(copied) == with_cached()
+    assert export(copied) == export(first_run)
+
+
+def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_chunks_alone(
+    copied: Path, first_run: Path, server: str
+) -> None:
+    next((copied / "scoring" / "static").glob("*.parquet")).unlink()
+    altered = next((copied / "surrogates" / "generated").glob("*.parquet"))
+    content = bytearray(altered.read_bytes())
+    content[len(content) // 2] ^= 1
+    altered.write_bytes(bytes(content))
+    assert run(copied, server).returncode == 0
+    states = newest_states(copied)
+    assert (states["write", "Completed"], states["write", "Cached"]) == (1, 5)
+    # the surrogates come out the same, so that the contexts made of them need not be scored again
+    assert (states["score", "Completed"], states["score", "Cached"]) == (1, 8)
+    assert (states["compare", "Cached"], states["route", "Cached"]) == (1, 1)
+    assert export(copied) == export(first_run)
+
+
+def test_another_count_of_resamples_recomputes_the_statistics_alone(copied: Path, server: str) -> None:
+    assert run(copied, server, "--bootstrap-resamples=300").returncode == 0
+    assert newest_states(copied) == with_cached("compare")
+
+
+def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, server: str) -> None:
+    assert run(copied, server, f"--sample-count={SAMPLES + CHUNK}").returncode == 0
+    states = newest_states(copied)
+    assert (states["score", "Cached"], states["score", "Completed"]) == (9, 3)
+    assert (states["write", "Cached"], states["write", "Completed"]) == (6, 2)
+
+
+def test_a_run_killed_while_scoring_goes_on_with_the_unfinished_chunks(
+    first_run: Path, server: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "artifacts"
+    child = subprocess.Popen(
+        command(), cwd=ROOT, env=environment(folder, server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while len(finished := list((folder / "stages" / "scoring").glob("*/*"))) < 4:
+        assert child.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    finished = list((folder / "stages" / "scoring").glob("*/*"))
+    assert 4 <= len(finished) < 9
+    assert run(folder, server).returncode == 0
+    states = newest_states(folder)
+    # a chunk whose record was half-written when the kill came counts as unfinished
+    assert len(finished) - 1 <= states["score", "Cached"] <= len(finished)
+    assert states["score", "Cached"] + states["score", "Completed"] == 9
+    assert states["write", "Cached"] == 6
+    assert export(folder) == export(first_run)
+
+
+def test_a_run_without_rows_that_qualify_fails_with_the_funnel(server: str, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"passage": "Too short.", "query": "why", "answer": "So."}) + "\n")
+    finished = run(tmp_path / "artifacts", server, f"--data={rows}")
+    assert finished.returncode == 2
+    assert "of 1 rows, 1 selected passage outside 50-200 words" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    manifest = json.loads(next((tmp_path / "artifacts" / "runs").glob("*.json")).read_text())
+    assert manifest["status"] == "failed"

@@ -1,0 +1,537 @@
+"""The database holds what the runs recorded, answers the questions, and is whole whatever happens to a publisher."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from filelock import FileLock, Timeout
+from prefect.logging import disable_run_logger
+
+from tasks import artifacts, manifests, results
+from tasks.priming.records import Check, Comparison, Route, Sample, Score, Surrogate
+
+ROOT = Path(__file__).resolve().parent.parent
+NLLS = {
+    ("first", "baseline", "document"): (2.0, 1.0, 3.0),
+    ("first", "static", "factual"): (1.0, 1.0, 1.0),
+    ("first", "generated", "target_question"): (3.0, 3.0, 3.0),
+    ("second", "baseline", "document"): (0.5,),
+    ("second", "static", "factual"): None,
+    ("second", "generated", "target_question"): (0.25,),
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(artifacts, "ARTIFACTS", tmp_path)
+    return tmp_path
+
+
+def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
+    return Score(
+        sample_id=arm[0],
+        family=arm[1],
+        key=arm[2],
+        status="ok" if nlls else "too_long",
+        token_nlls=nlls,
+        nll=sum(nlls) / len(nlls) if nlls else None,
+        nll_notebook=sum(nlls[1:]) / (len(nlls) - 1) if nlls and len(nlls) > 1 else None,
+        context_token_count=107,
+        query_token_count=16,
+        answer_token_count=len(nlls) if nlls else 3,
+    )
+
+
+def comparison(arm: str, reference: str, kind: str = "routed", verdict: str = "better") -> Comparison:
+    return Comparison(
+        comparison=f"{arm} vs {reference}",
+        kind=kind,
+        arm=arm,
+        reference=reference,
+        is_optimistic=False,
+        n=8,
+        excluded_count=1,
+        passage_count=7,
+        nll_arm_mean=1.0,
+        nll_reference_mean=1.5,
+        improvement_mean=0.5,
+        improvement_median=0.4,
+        improvement_sd=0.2,
+        improvement_low=0.3,
+        improvement_high=0.7,
+        interval_method="bca",
+        confidence_level=0.95,
+        cohens_d=2.5,
+        cohens_d_low=1.0,
+        cohens_d_high=4.0,
+        win_count=5,
+        tie_count=2,
+        loss_count=1,
+        t_statistic=3.0,
+        t_p_value=0.02,
+        wilcoxon_p_value=0.03,
+        p_value=0.01,
+        p_holm=0.04,
+        holm_family="primary",
+        verdict=verdict,
+    )
+
+
+COMPARISONS = [
+    comparison("static/routed", "baseline/document"),
+    comparison("generated/routed", "baseline/document", verdict="no difference shown"),
+    comparison("generated/routed", "static/routed", kind="between_families", verdict="worse"),
+    comparison("static/factual", "baseline/document", kind="fixed_arm"),
+]
+SAMPLES = [
+    Sample("first", 0, "It's a {passage} </s>", "why?", "because", "description", "p1"),
+    Sample("second", 4, "Another one.", "how many?", "7", None, "p2"),
+]
+ROUTES = [Route(*arm, similarity=0.5, is_routed=True, is_tie=False) for arm in NLLS if arm[1] != "baseline"]
+SURROGATES = [
+    Surrogate(*arm, "a guess", '"a guess"', 4, "stop", False, False, False) for arm in NLLS if arm[1] != "baseline"
+]
+
+
+def record(attempt: manifests.Attempt, table: str, rows: Sequence[object], chunk: str = "all") -> dict[str, Any]:
+    reference = artifacts.write_rows(rows, manifests.TABLES[table], table)
+    manifests.record_artifacts(attempt, table, {chunk: reference})
+    return reference
+
+
+def start(run_id: str) -> manifests.Attempt:
+    settings = {
+        "seed": 42,
+        "sampling": {"sample_count": 2},
+        "data": {"data": "demo"},
+        "language_model": {"language_model": "embedded/demo"},
+        "embedding": {"embedding_model": "packaged/all-MiniLM-L6-v2"},
+    }
+    return manifests.start_run(manifests.RunDescription(run_id=run_id, profile="demo", settings=settings))
+
+
+def finish(run_id: str, **tables: Sequence[object]) -> None:
+    """Complete a run that has some rows alone."""
+    attempt = start(run_id)
+    for table, rows in tables.items():
+        record(attempt, table, rows)
+    manifests.finish_run(attempt)
+
+
+def record_all(run_id: str = "abc") -> manifests.Attempt:
+    """Record a whole small run, chunk by chunk, as the flow does; it is left running."""
+    attempt = start(run_id)
+    manifests.record_facts(
+        attempt,
+        language_model={"parameter_count": 7, "dtype": "float32", "quantization": "none"},
+        stage_seconds={"sampling": 1.0, "scoring": 2.5},
+        funnel={"rows": 65, "eligible": 2, "drawn": 2, "rejected": {"no answer": 9, "passage length": 54}},
+    )
+    record(attempt, "sample", SAMPLES)
+    record(attempt, "surrogate", SURROGATES)
+    record(attempt, "route", ROUTES)
+    for sample in ("first", "second"):
+        rows = [score(arm, nlls) for arm, nlls in NLLS.items() if arm[0] == sample]
+        record(attempt, "score", rows, chunk=sample)
+        record(attempt, "check", [Check("cache_is_unchanged", 0.0, 0.0, True, f"3 arms of {sample}")], chunk=sample)
+    record(attempt, "comparison", COMPARISONS)
+    return attempt
+
+
+def complete(run_id: str = "abc") -> None:
+    manifests.finish_run(record_all(run_id))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Publish one run once, for the tests that only read."""
+    path = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "ARTIFACTS", path)
+        complete()
+        # 2 samples + 4 surrogates + 4 routes + 6 scores + 4 comparisons + 2 checks
+        assert results.rebuild_database() == {"path": str(path / "results.duckdb"), "runs": 1, "rows": 22}
+    return path
+
+
+@pytest.fixture
+def published(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(artifacts, "ARTIFACTS", shared)
+    return shared
+
+
+@contextmanager
+def client() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Read the database as any client would, in a connection of its own."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(f"ATTACH '{artifacts.ARTIFACTS / 'results.duckdb'}' AS published (READ_ONLY)")
+        connection.execute("USE published")
+        yield connection
+
+
+def query(statement: str) -> list[tuple[Any, ...]]:
+    with client() as connection:
+        return connection.execute(statement).fetchall()
+
+
+def export() -> dict[str, list[str]]:
+    """Return every row of every table and view, sorted."""
+    with client() as connection:
+        names = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY ALL").fetchall()
+        return {name: sorted(map(repr, connection.execute(f'SELECT * FROM "{name}"').fetchall())) for (name,) in names}
+
+
+def start_child(code: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "SURROGATE_ARTIFACTS": str(artifacts.ARTIFACTS)}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_outcome_has_one_row_per_sample_and_arm(published: Path) -> None:
+    rows = query("SELECT sample_id, family, key, nll, nll_notebook, improvement FROM outcome ORDER BY ALL")
+    assert rows == [  # by hand, from NLLS
+        ("first", "baseline", "document", 2.0, 2.0, 0.0),
+        ("first", "generated", "target_question", 3.0, 3.0, -1.0),
+        ("first", "static", "factual", 1.0, 1.0, 1.0),
+        ("second", "baseline", "document", 0.5, None, 0.0),
+        ("second", "generated", "target_question", 0.25, None, 0.25),
+        ("second", "static", "factual", None, None, None),
+    ]
+    arms = query("SELECT DISTINCT family, similarity, is_routed, context_token_count FROM outcome ORDER BY ALL")
+    assert arms == [("baseline", None, None, 107), ("generated", 0.5, True, 107), ("static", 0.5, True, 107)]
+    assert query("SELECT token_nlls FROM score WHERE nll = 2") == [([2.0, 1.0, 3.0],)]
+
+
+def test_the_question_views_answer(published: Path) -> None:
+    generated, static = results.read_question("does_priming_help", "abc")
+    assert generated["comparison"] == "generated/routed vs baseline/document"
+    assert (generated["verdict"], static["verdict"]) == ("no difference shown", "better")
+    assert static["answer"] == "undecided: controls not run"
+    assert (static["n"], static["win_rate"], static["tie_rate"]) == (8, 0.625, 0.25)  # 5/8 and 2/8
+    (between,) = results.read_question("is_generated_better_than_static", "abc")
+    assert (between["verdict"], between["answer"]) == ("worse", "undecided: controls not run")
+    assert list(between) == list(static)
+    assert results.read_question("does_priming_help", "another") == []
+
+
+def test_priming_helps_only_if_it_beats_the_controls() -> None:
+    answers = {  # verdicts against baseline, bare document and random words -> answer
+        ("better", "better", "better"): "yes",
+        ("better", "better", "no difference shown"): "any text helps, its content does not",
+        ("better", "no difference shown", "better"): "undecided: not shown to be better than the bare document",
+        ("no difference shown", "better", "better"): "undecided: not shown to be better than the baseline",
+        ("worse", "better", "better"): "no",
+        ("better", "worse", "better"): "no",
+    }
+    references = ("baseline/document", "control/bare_document", "control/random_words")
+    for number, verdicts in enumerate(answers):
+        rows = [comparison("static/routed", *pair) for pair in zip(references, ["routed"] * 3, verdicts, strict=True)]
+        finish(str(number), comparison=rows)
+    results.rebuild_database()
+    found = query("SELECT answer FROM does_priming_help ORDER BY run_id")
+    assert found == [(answer,) for answer in answers.values()]
+
+
+def test_generated_against_static_is_answered_once_controls_were_run() -> None:
+    answers = {
+        "better": "yes",
+        "worse": "no",
+        "no difference shown": "undecided: no difference shown",
+        "undecided: one pair": "undecided: one pair",
+    }
+    control = score(("first", "control", "random_words"), (1.0,))
+    for number, verdict in enumerate(answers):
+        row = comparison("generated/routed", "static/routed", "between_families", verdict)
+        finish(str(number), comparison=[row], score=[control])
+    results.rebuild_database()
+    found = query("SELECT answer FROM is_generated_better_than_static ORDER BY run_id")
+    assert found == [(answer,) for answer in answers.values()]
+
+
+def test_run_summary_counts(published: Path) -> None:
+    (summary,) = results.read_question("run_summary", "abc")
+    expected = {
+        "status": "complete",
+        "data": "demo",
+        "language_model": "embedded/demo",
+        "row_count": 65,
+        "eligible_count": 2,
+        "rejected_count": 63,
+        "drawn_count": 2,
+        "sample_count": 2,
+        "surrogate_count": 4,
+        "score_count": 6,
+        "score_missing_count": 1,
+        "comparison_count": 4,
+        "check_failed_count": 0,
+        "attempt_count": 1,
+        "seconds": 3.5,
+    }
+    assert {name: summary[name] for name in expected} == expected
+    assert query("SELECT reason, count FROM reject ORDER BY ALL") == [("no answer", 9), ("passage length", 54)]
+    assert query("SELECT seed, parameter_count, dtype, quantization FROM run") == [(42, 7, "float32", "none")]
+
+
+def test_every_table_view_and_column_says_what_it_is(published: Path) -> None:
+    for kind in ("table", "view", "column"):
+        names = "table_name, column_name" if kind == "column" else f"{kind}_name"
+        of_ours = f"FROM duckdb_{kind}s() WHERE NOT internal AND database_name = 'published'"
+        assert query(f"SELECT count(*) {of_ours}")[0][0] > 3
+        assert query(f"SELECT {names} {of_ours} AND comment IS NULL") == []
+
+
+def test_a_table_has_the_fields_of_its_record(published: Path) -> None:
+    statement = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
+    columns = query(statement)
+    for table, kind in manifests.TABLES.items():
+        own = ["run_id", "chunk"] if table == "check" else ["run_id"]
+        found = [column for name, column in columns if name == table]
+        assert found == own + artifacts.schema_of(kind).names
+
+
+def test_older_clients_can_read_the_file(published: Path) -> None:
+    """DuckDB 1.4 reads storage versions 64 to 67, and says so when it refuses one; 2.0 writes 69 unless told."""
+    header = (published / "results.duckdb").read_bytes()[:20]
+    magic, version = struct.unpack_from("<4sQ", header, 8)
+    assert magic == b"DUCK"
+    assert 64 <= version <= 67
+
+
+def test_a_rebuild_gives_the_same_database(folder: Path) -> None:
+    complete("abc")
+    complete("def")
+    results.rebuild_database()
+    first = export()
+    results.rebuild_database()
+    assert export() == first
+    (folder / "results.duckdb").unlink()
+    results.rebuild_database()
+    assert export() == first
+    assert [path.name for path in folder.glob("*results*")] == ["results.duckdb"]
+
+
+def test_a_rerun_replaces_and_does_not_double() -> None:
+    complete()
+    results.rebuild_database()
+    before = export()
+    complete()
+    results.rebuild_database()
+    after = export()
+    for table in ("sample", "surrogate", "route", "score", "comparison", "check", "reject", "outcome"):
+        assert after[table] == before[table]
+    assert query("SELECT count(*) FROM attempt") == [(2,)]
+
+
+def test_a_run_that_is_not_complete_is_shown_but_concludes_nothing() -> None:
+    complete("abc")
+    record_all("def")
+    manifests.fail_run(record_all("ghi"), "out of luck")
+    results.rebuild_database()
+    assert query("SELECT run_id, status FROM run ORDER BY ALL") == [
+        ("abc", "complete"),
+        ("def", "running"),
+        ("ghi", "failed"),
+    ]
+    assert query("SELECT DISTINCT run_id FROM outcome ORDER BY ALL") == [("abc",), ("def",), ("ghi",)]
+    assert query("SELECT DISTINCT run_id FROM does_priming_help") == [("abc",)]
+    assert query("SELECT DISTINCT run_id FROM is_generated_better_than_static") == [("abc",)]
+    assert query("SELECT status, error FROM attempt WHERE run_id = 'ghi'") == [("failed", "out of luck")]
+
+
+def test_the_newest_run_comes_first() -> None:
+    finish("def", comparison=COMPARISONS)
+    finish("abc", comparison=COMPARISONS)
+    finish("efg", comparison=COMPARISONS)
+    results.rebuild_database()
+    assert [run_id for (run_id,) in query("SELECT run_id FROM run_summary")] == ["efg", "abc", "def"]
+    assert next(run_id for (run_id,) in query("SELECT run_id FROM does_priming_help")) == "efg"
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_a_damaged_artifact_makes_its_run_incomplete_and_no_other(
+    folder: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    complete("abc")
+    attempt = record_all("def")
+    reference = record(attempt, "score", [score(("first", "static", "problem"), (1.0, 2.0))], chunk="problem")
+    manifests.finish_run(attempt)
+    path = folder / reference["path"]
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-1] + b"\0")
+
+    results.rebuild_database()
+    assert query("SELECT run_id, status FROM run ORDER BY ALL") == [("abc", "complete"), ("def", "incomplete")]
+    ((run_id, chunk, detail),) = query('SELECT run_id, chunk, detail FROM "check" WHERE NOT passed')
+    assert (run_id, chunk) == ("def", "score/problem")
+    assert reference["path"] in detail
+    assert reference["path"] in caplog.text
+    assert query("SELECT run_id, count(*) FROM score GROUP BY ALL ORDER BY ALL") == [("abc", 6), ("def", 6)]
+    assert results.read_question("does_priming_help", "def") == []
+
+    path.write_bytes(content)
+    results.rebuild_database()
+    assert query("SELECT status FROM run WHERE run_id = 'def'") == [("complete",)]
+    assert query("SELECT count(*) FROM score WHERE run_id = 'def'") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "reason"),
+    [
+        ("sample", [SAMPLES[0], SAMPLES[0]], "PRIMARY KEY"),
+        ("score", [replace(score(("first", "static", "problem"), (1.0,)), nll=float("nan"))], "CHECK"),
+        ("comparison", [replace(COMPARISONS[0], comparison="x", p_value=float("nan"))], "CHECK"),
+    ],
+)
+def test_rows_that_break_a_rule_make_their_run_incomplete(table: str, rows: list[object], reason: str) -> None:
+    complete("abc")
+    attempt = record_all("def")
+    record(attempt, table, rows, chunk="wrong")
+    manifests.finish_run(attempt)
+    results.rebuild_database()
+    ((run_id, chunk, detail),) = query('SELECT run_id, chunk, detail FROM "check" WHERE NOT passed')
+    assert (run_id, chunk) == ("def", table)
+    assert reason in detail
+    assert query(f"SELECT DISTINCT run_id FROM {table}") == [("abc",)]
+
+
+def test_a_reference_that_counts_other_rows_is_damaged() -> None:
+    attempt = record_all()
+    reference = artifacts.write_rows(SAMPLES, Sample, "sample")
+    manifests.record_artifacts(attempt, "sample", {"all": reference | {"rows": 5}})
+    manifests.finish_run(attempt)
+    results.rebuild_database()
+    assert "has 2 rows, but 5" in query('SELECT detail FROM "check" WHERE NOT passed')[0][0]
+
+
+def test_a_damaged_manifest_costs_its_own_run_alone(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    finish("abc", sample=SAMPLES)
+    finish("def", sample=SAMPLES)
+    finish("ghi", sample=SAMPLES)
+    (folder / "runs" / "abc.json").write_bytes(b"{")
+    path = folder / "runs" / "ghi.json"
+    path.write_text(path.read_text().replace('"sample_count": 2', '"sample_count": "many"'))
+    assert results.rebuild_database()["runs"] == 1
+    assert query("SELECT run_id FROM run") == [("def",)]
+    assert query("SELECT DISTINCT run_id FROM sample") == [("def",)]
+    assert "abc.json" in caplog.text
+    assert "skipped run ghi" in caplog.text
+
+
+def test_two_processes_publish_at_once(folder: Path) -> None:
+    complete()
+    code = "from tasks import results\nfor _ in range(2): results.rebuild_database()"
+    with start_child(code) as first, start_child(code) as second:
+        assert (first.wait(timeout=60), second.wait(timeout=60)) == (0, 0)
+    assert query("SELECT count(*) FROM score") == [(6,)]
+    assert [path.name for path in folder.glob("*results*")] == ["results.duckdb"]
+
+
+def test_a_reader_keeps_the_old_database_and_stops_nobody(folder: Path) -> None:
+    complete("abc")
+    results.rebuild_database()
+    with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as reader:
+        complete("def")
+        results.rebuild_database()
+        assert reader.execute("SELECT run_id FROM run").fetchall() == [("abc",)]
+        # the same process reads the new one, although it has the old one open under the same name
+        assert len(results.read_question("run_summary", "def")) == 1
+
+
+def test_a_log_left_beside_the_database_is_not_replayed_into_the_next(folder: Path) -> None:
+    results.rebuild_database()
+    log = folder / "results.duckdb.wal"
+    writer = duckdb.connect(str(folder / "results.duckdb"))
+    writer.execute("SET wal_autocheckpoint = '1GB'")
+    writer.execute("INSERT INTO reject VALUES ('x', 'y', 1)")
+    content = log.read_bytes()
+    writer.close()
+    log.write_bytes(content)
+    complete()
+    results.rebuild_database()
+    assert not log.exists()
+    assert query("SELECT count(*) FROM reject") == [(2,)]
+
+
+def test_a_publisher_that_is_killed_leaves_the_old_database_and_no_lock(folder: Path) -> None:
+    complete("abc")
+    results.rebuild_database()
+    before = export()
+    complete("def")
+    child = start_child(
+        "import time\nfrom tasks import results\n"
+        "load = results._load_run\n"
+        "def stop(connection, manifest):\n"
+        "    load(connection, manifest)\n"
+        "    print('half done', flush=True)\n"
+        "    time.sleep(60)\n"
+        "results._load_run = stop\n"
+        "results.rebuild_database()\n"
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "half done\n"
+    with pytest.raises(Timeout), FileLock(folder / ".publish.lock", timeout=0):
+        pass
+    child.send_signal(signal.SIGKILL)
+    assert child.wait(timeout=60) == -signal.SIGKILL
+    child.stdout.close()
+    assert (folder / ".results.duckdb.new").exists()
+
+    assert export() == before
+    with FileLock(folder / ".publish.lock", timeout=0):
+        pass
+    results.rebuild_database()
+    assert [path.name for path in folder.glob("*results*")] == ["results.duckdb"]
+    assert query("SELECT count(*) FROM run") == [(2,)]
+
+
+def test_what_a_killed_publisher_left_is_cleared_away(folder: Path) -> None:
+    (folder / ".results.duckdb.new").write_bytes(b"half a file")
+    complete()
+    assert results.rebuild_database()["runs"] == 1
+    assert [path.name for path in folder.glob("*results*")] == ["results.duckdb"]
+
+
+def test_a_publisher_that_fails_leaves_the_old_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete()
+    results.rebuild_database()
+    before = export()
+    broken = folder / "broken.sql"
+    broken.write_text("CREATE TABLE run (run_id TEXT); CREATE NONSENSE")
+    monkeypatch.setattr(results, "_SCHEMA", broken)
+    with pytest.raises(duckdb.ParserException):
+        results.rebuild_database()
+    assert export() == before
+    assert not (folder / ".results.duckdb.new").exists()
+
+
+def test_a_folder_with_a_quote_in_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "ARTIFACTS", folder / "it's here")
+    complete()
+    results.rebuild_database()
+    assert len(results.read_question("does_priming_help", "abc")) == 2
+
+
+def test_only_questions_are_read(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="Start a run"):
+        results.read_question("run_summary", "abc")
+    results.rebuild_database()
+    with pytest.raises(ValueError, match="Questions: does_priming_help"):
+        results.read_question("run; DROP TABLE run", "abc")
+    assert results.read_question("run_summary", "' OR 1 = 1 --") == []
+
+
+def test_the_stage_returns_plain_values(folder: Path) -> None:
+    complete()
+    with disable_run_logger():
+        assert results.publish_results.fn() == {"path": str(folder / "results.duckdb"), "runs": 1, "rows": 22}
