@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.demo.training_rows import GENERATION_SHARE, REPEAT_SHARE
+from tasks.demo.domains.all_domains import DOMAINS
+from tasks.demo.growing import COPYING_HEADS, GATHERING_HEADS, KEY_HEADS, VALUE_HEADS
+from tasks.demo.training_rows import BRANCHES_PER_PASSAGE, GENERATION_SHARE
 
 CARD = """---
 language: en
@@ -30,24 +32,30 @@ nothing of the world. Do not use it for anything but this experiment.
 - forms: passages behind each kind of context in equal shares (bare, framed, blank surrogate, random words, mismatched,
   matched, fixed phrase), drawn without regard to the order of their facts; {branches} queries a passage, none of which
   sees another; {generation_share:.0%} of the rows ask for one of the five kinds of surrogate through the chat template;
-  {repeat_share:.0%} of the steps (and all of the first {repeat_steps}) are random tokens repeated twice;
 - start: heads that look at the token before and heads that look for an earlier match are set by hand
   (`initial_weights.py`), everything is then trained;
-- {steps:,} of {planned_steps:,} steps, {tokens:,} tokens, {minutes:.0f} minutes on {device}, seed {seed},
-  torch {torch_version}. The same seed gives the same weights on the same hardware and library versions.
+- the stage "copying" has 3 layers and begins with random tokens repeated twice; for "binding" two layers are put into
+  the middle (`growing.py`), half of the passages say one kind of thing under several keys, and for most of the stage
+  the attention of {guided_heads} heads is guided to where keys and values stand (`guides.py`), with a weight that fades
+  to nothing before the end. The guides never look at a passage's prime, and treat all kinds of context alike;
+{stages}
+- seed {seed}, torch {torch_version}. The same seed gives the same weights on the same hardware, library versions and
+  number of processes (`docs/findings.md` says which code the first stage of the committed weights was run with).
 
 `python -m tasks.demo.training` makes it again, `python -m tasks.demo.evaluate` measures it.
 
 ## Evaluation
 {evaluation}
 ## Limits
-The model finds what kind of fact is asked for, not yet whose: where two or three facts of a passage are of one kind, it
-chooses among them nearly by chance, and it cannot tell yes from no. That is most of what it gets wrong. Some surrogates
-end in a repeated syllable. Numbers are copied digit by digit, names syllable by syllable; text unlike the corpus comes
-out as nonsense. The fixed phrases and the instruction texts are those of `tasks/priming/prompts.py`; other instructions
-do nothing.
+It knows sentences like those of its corpus: numbers are copied digit by digit, names syllable by syllable, and text
+unlike the corpus comes out as nonsense, as the passages written by hand show. The fixed phrases and the instruction
+texts are those of `tasks/priming/prompts.py`; other instructions do nothing.
 """
 
+STAGE = (
+    '- stage "{name}": {steps:,} of {planned_steps:,} steps, {tokens:,} tokens, {minutes:.0f} minutes, '
+    "{device}, products in {precision};"
+)
 NOT_MEASURED = "Not measured yet: run `python -m tasks.demo.evaluate`.\n"
 
 
@@ -114,5 +122,16 @@ def write_card(folder: Path) -> None:
     evaluation = NOT_MEASURED
     if measured.exists():
         evaluation = evaluation_section(json.loads(measured.read_text(encoding="utf-8")))
-    text = CARD.format(evaluation=evaluation, generation_share=GENERATION_SHARE, repeat_share=REPEAT_SHARE, **training)
+    heads = (GATHERING_HEADS, VALUE_HEADS, KEY_HEADS, COPYING_HEADS)
+    text = CARD.format(
+        parameters=training["parameters"],
+        domain_count=len(DOMAINS),
+        branches=BRANCHES_PER_PASSAGE,
+        generation_share=GENERATION_SHARE,
+        guided_heads=sum(each.stop - each.first for each in heads),
+        stages="\n".join(STAGE.format(**stage) for stage in training["stages"]),
+        seed=training["seed"],
+        torch_version=training["torch_version"],
+        evaluation=evaluation,
+    )
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -61,6 +61,8 @@ class Passage:
     """The passage itself."""
     facts: tuple[Fact, ...]
     """Everything a query can ask for."""
+    sentences: tuple[str, ...]
+    """The sentence that says each fact."""
 
 
 def draw_keys(domain: Domain, split: Split, source: random.Random) -> dict[Names | Phrases, list[str]]:
@@ -77,27 +79,66 @@ def draw_keys(domain: Domain, split: Split, source: random.Random) -> dict[Names
     return keys
 
 
-def draw_facts(domain: Domain, fact_count: int, split: Split, source: random.Random) -> list[Fact]:
-    """Draw facts that differ in key or attribute; all their values but Yes and No differ too."""
+def candidates_of(attribute: Attribute, keys: dict[Names | Phrases, list[str]]) -> list[tuple[Attribute, str | None]]:
+    """Return an attribute with each of the keys that it can be asked for."""
+    return [(attribute, key) for key in (keys[attribute.keys] if attribute.keys is not None else [None])]
+
+
+def draw_candidates(
+    domain: Domain, keys: dict[Names | Phrases, list[str]], fact_count: int, source: random.Random
+) -> list[tuple[Attribute, str | None]]:
+    """Draw what the facts of a passage are about, all combinations alike."""
+    candidates = [each for attribute in domain.attributes for each in candidates_of(attribute, keys)]
+    return source.sample(candidates, min(fact_count, len(candidates)))
+
+
+def draw_contrasting_candidates(
+    domain: Domain, keys: dict[Names | Phrases, list[str]], fact_count: int, source: random.Random
+) -> list[tuple[Attribute, str | None]]:
+    """Draw one attribute under all its keys first: only who reads the key can then tell its values apart."""
+    attributes = list(domain.attributes)
+    source.shuffle(attributes)
+    chosen = source.choice([attribute for attribute in attributes if attribute.keys is not None])
+    first = candidates_of(chosen, keys)
+    source.shuffle(first)
+    others = [each for attribute in attributes if attribute is not chosen for each in candidates_of(attribute, keys)]
+    source.shuffle(others)
+    return (first + others)[:fact_count]
+
+
+def draw_facts(
+    domain: Domain, fact_count: int, split: Split, source: random.Random, contrast_share: float = 0.0
+) -> list[Fact]:
+    """Draw facts that differ in key or attribute; all their values but Yes and No differ too.
+
+    Args:
+        domain: The field.
+        fact_count: How many, where the domain has so many.
+        split: Which names and numbers they may hold.
+        source: Where the draws come from.
+        contrast_share: How likely it is that one attribute stands in them under all its keys.
+    """
+    contrasts = contrast_share > 0 and source.random() < contrast_share
     subject = draw_value(domain.subject, split, source)
     keys = draw_keys(domain, split, source)
-    candidates: list[tuple[Attribute, str | None]] = []
-    for attribute in domain.attributes:
-        of_attribute: list[str | None] = [None] if attribute.keys is None else list(keys[attribute.keys])
-        candidates.extend((attribute, key) for key in of_attribute)
+    draw = draw_contrasting_candidates if contrasts else draw_candidates
     facts: list[Fact] = []
-    for attribute, key in source.sample(candidates, min(fact_count, len(candidates))):
+    for attribute, key in draw(domain, keys, fact_count, source):
         value = draw_value(attribute.values, split, source)
         while value not in ("Yes", "No") and value in {fact.value for fact in facts}:
             value = draw_value(attribute.values, split, source)
         order = "key_first" if source.random() < 0.5 else "value_first"
         facts.append(Fact(attribute=attribute, subject=subject, key=key, value=value, order=order))
+    if contrasts:
+        source.shuffle(facts)
     return facts
 
 
-def write_passage(domain: Domain, size: Size, split: Split, source: random.Random) -> Passage:
+def write_passage(
+    domain: Domain, size: Size, split: Split, source: random.Random, contrast_share: float = 0.0
+) -> Passage:
     """Write one passage: an opening sentence, then facts and fillers in random order."""
-    facts = draw_facts(domain, source.randint(*size.fact_counts), split, source)
+    facts = draw_facts(domain, source.randint(*size.fact_counts), split, source, contrast_share)
     subject = facts[0].subject
     opening = fill_sentence(source.choice(domain.openings), facts[0])
     by_sentence = {fill_sentence(source.choice(fact.sentences), fact): fact for fact in facts}
@@ -112,8 +153,14 @@ def write_passage(domain: Domain, size: Size, split: Split, source: random.Rando
         name = draw_name("person", split, source)
         sentences.append(filler.replace("{number}", number).replace("{person}", name).replace("{subject}", subject))
     source.shuffle(sentences)
-    ordered = tuple(by_sentence[sentence] for sentence in sentences if sentence in by_sentence)
-    return Passage(domain=domain, subject=subject, text=" ".join([opening, *sentences]), facts=ordered)
+    ordered = {sentence: by_sentence[sentence] for sentence in sentences if sentence in by_sentence}
+    return Passage(
+        domain=domain,
+        subject=subject,
+        text=" ".join([opening, *sentences]),
+        facts=tuple(ordered.values()),
+        sentences=tuple(ordered),
+    )
 
 
 def ms_marco_row(query: Query, query_id: int, passage: Passage, others: list[Passage], position: int) -> dict[str, Any]:

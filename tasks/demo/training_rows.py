@@ -1,22 +1,22 @@
 """Writes the token rows that the demo model is trained on.
 
-In: a tokenizer, a seed and row numbers. Out: rows of a context and several branches, and batches of them as tensors.
+In: a tokenizer, a seed and row numbers. Out: rows of a context and several branches.
 
 A row is one context with several continuations that cannot see each other (query + answer pairs after a primed passage,
 or several surrogates after one instruction). Each branch is computed exactly as if it stood alone behind the context,
 by the attention mask and by positions that start again at the end of the context, so that one prefill trains many
-answers: just the forms that scoring and generation use.
+answers: just the forms that scoring and generation use. `branch_attention.py` makes tensors of them.
 """
 
 import random
 from dataclasses import dataclass
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from tasks.demo.corpus import FULL_SIZE, Passage, Size, write_passage
 from tasks.demo.domains.all_domains import DOMAINS
 from tasks.demo.drawing import random_for
+from tasks.demo.guides import Guide, TokenPlaces, guide_row
 from tasks.demo.queries import STYLES, write_query, write_surrogate
 from tasks.demo.tokenizer import BYTE_TOKENS, SPECIAL_TOKENS
 from tasks.priming.prompts import (
@@ -34,7 +34,6 @@ CONTEXT_KINDS = ("bare", "framed", "blank", "random_words", "mismatched", "match
 BRANCHES_PER_PASSAGE = 6
 SURROGATES_PER_PROMPT = 3
 GENERATION_SHARE = 0.2
-REPEAT_SHARE = 0.1
 
 # The weight of a token in the loss. The texts themselves are easy and many; the answers are what is to be learnt, so
 # the texts are trained on in a part of the rows only, which saves time.
@@ -63,6 +62,13 @@ class Row:
     """The continuations; none sees another."""
     trains_on_text: bool
     """Whether the tokens of context and prompts are targets too, not only those of the answers."""
+    guide: Guide | None = None
+    """Where its tokens should look; None where nothing is known of it or it is not wanted."""
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether its branches are surrogates rather than answers to queries."""
+        return not self.branches[0].prompt_ids
 
     @property
     def token_count(self) -> int:
@@ -70,33 +76,24 @@ class Row:
         return len(self.context_ids) + sum(len(each.prompt_ids) + len(each.target_ids) for each in self.branches)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of one step as tensors; positions are (batch, tokens)."""
-
-    token_ids: torch.Tensor
-    """(batch, tokens)"""
-    position_ids: torch.Tensor
-    """(batch, tokens); every branch starts again at the end of its context."""
-    attention_mask: torch.Tensor
-    """(batch, 1, tokens, tokens); True where a token (third axis) sees another (fourth axis)."""
-    predictors: torch.Tensor
-    """(targets,) where in the flattened batch each target is predicted from."""
-    targets: torch.Tensor
-    """(targets,) the token ids to predict."""
-    weights: torch.Tensor
-    """(targets,) their weights in the loss."""
-    token_count: int
-    """Tokens without padding."""
-
-
 class RowWriter:
     """Writes the rows of one training run; row n depends on seed and n alone."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
-        """Take the tokenizer whose ids are written and the seed of the run."""
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, seed: int, contrast_share: float = 0.0, guides: bool = False
+    ) -> None:
+        """Take what all rows have in common.
+
+        Args:
+            tokenizer: The tokenizer whose ids are written.
+            seed: The seed of the run.
+            contrast_share: How many passages say one kind of thing under several keys.
+            guides: Whether rows say where their tokens should look.
+        """
         self.tokenizer = tokenizer
         self.seed = seed
+        self.contrast_share = contrast_share
+        self.guides = guides
         self.end_id: int = tokenizer.convert_tokens_to_ids("</s>")
         self.begin_id: int = tokenizer.convert_tokens_to_ids("<s>")
 
@@ -115,15 +112,21 @@ class RowWriter:
     def passage_row(self, number: int, size: Size) -> Row:
         """Return a passage that is primed in some way, with queries for its facts and their answers."""
         source = random_for("passage", self.seed, number)
-        passage = write_passage(source.choice(DOMAINS), size, "training", source)
+        passage = self.passage(size, source)
         facts = [source.choice(passage.facts) for _ in range(BRANCHES_PER_PASSAGE)]
         queries = [write_query(fact, source) for fact in facts]
-        context = self.context_of(passage, queries[0].text, source)
+        context = TokenPlaces(self.tokenizer, self.context_of(passage, queries[0].text, source), first=1)
+        context_ids = [self.begin_id, *context.ids]
         branches = tuple(
             Branch(self.tokens_of(query_prompt(query.text)), [*self.tokens_of(query.answer), self.end_id])
             for query in queries
         )
-        return Row([self.begin_id, *self.tokens_of(context)], branches, source.random() < TEXT_SHARE)
+        guide = guide_row(context, context_ids, passage, queries, self.tokenizer) if self.guides else None
+        return Row(context_ids, branches, source.random() < TEXT_SHARE, guide)
+
+    def passage(self, size: Size, source: random.Random) -> Passage:
+        """Return a passage of the training split."""
+        return write_passage(source.choice(DOMAINS), size, "training", source, self.contrast_share)
 
     def context_of(self, passage: Passage, query: str, source: random.Random) -> str:
         """Return the passage behind a surrogate of a kind drawn at random, or without one."""
@@ -132,7 +135,7 @@ class RowWriter:
             return passage.text
         if kind == "framed":
             return fill(BASELINE_TEMPLATE, document=passage.text)
-        other = write_passage(source.choice(DOMAINS), FULL_SIZE, "training", source)
+        other = self.passage(FULL_SIZE, source)
         if kind == "blank":
             surrogate = ""
         elif kind == "random_words":
@@ -151,7 +154,7 @@ class RowWriter:
         """Return the instruction for one kind of surrogate through the chat template, with surrogates that obey it."""
         source = random_for("generation", self.seed, number)
         style = source.choice(STYLES)
-        passage = write_passage(source.choice(DOMAINS), size, "training", source)
+        passage = self.passage(size, source)
         messages = [{"role": "user", "content": generation_prompt(style, passage.text)}]
         rendered = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         facts = [source.choice(passage.facts) for _ in range(SURROGATES_PER_PROMPT)]
@@ -164,64 +167,3 @@ class RowWriter:
         if random_for("kind", self.seed, number).random() < GENERATION_SHARE:
             return self.generation_row(number, size)
         return self.passage_row(number, size)
-
-
-def as_batch(rows: list[Row], pad_id: int) -> Batch:
-    """Lay rows out as tensors, padded at the end to the longest."""
-    length = max(row.token_count for row in rows)
-    token_ids = torch.full((len(rows), length), pad_id)
-    position_ids = torch.zeros((len(rows), length), dtype=torch.long)
-    segments = torch.full((len(rows), length), -1)
-    predictors: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    for number, row in enumerate(rows):
-        base = number * length
-        context_length = len(row.context_ids)
-        token_ids[number, :context_length] = torch.tensor(row.context_ids)
-        position_ids[number, :context_length] = torch.arange(context_length)
-        segments[number, :context_length] = 0
-        if row.trains_on_text:
-            predictors.extend(range(base, base + context_length - 1))
-            targets.extend(row.context_ids[1:])
-            weights.extend([TEXT_WEIGHT] * (context_length - 1))
-        start = context_length
-        for branch_number, branch in enumerate(row.branches, start=1):
-            ids = branch.prompt_ids + branch.target_ids
-            end = start + len(ids)
-            token_ids[number, start:end] = torch.tensor(ids)
-            position_ids[number, start:end] = torch.arange(context_length, context_length + len(ids))
-            segments[number, start:end] = branch_number
-            # The branch's first token is predicted from the context's last, wherever it lies in the row.
-            before = [base + context_length - 1, *range(base + start, base + end - 1)]
-            skipped = 0 if row.trains_on_text else len(branch.prompt_ids)
-            predictors.extend(before[skipped:])
-            targets.extend(ids[skipped:])
-            text_weights = [TEXT_WEIGHT] * (len(branch.prompt_ids) - skipped)
-            weights.extend(text_weights + [ANSWER_WEIGHT] * len(branch.target_ids))
-            start = end
-    return Batch(
-        token_ids=token_ids,
-        position_ids=position_ids,
-        attention_mask=branch_mask(segments),
-        predictors=torch.tensor(predictors),
-        targets=torch.tensor(targets),
-        weights=torch.tensor(weights),
-        token_count=sum(row.token_count for row in rows),
-    )
-
-
-def branch_mask(segments: torch.Tensor) -> torch.Tensor:
-    """Return who sees whom: earlier tokens of the context (segment 0) and of the own branch; padding sees itself.
-
-    Args:
-        segments: (batch, tokens) 0 for the context, 1, 2, ... for the branches, -1 for padding.
-
-    Returns:
-        (batch, 1, tokens, tokens) True where the token of the third axis sees the token of the fourth.
-    """
-    length = segments.shape[1]
-    is_earlier = torch.ones(length, length, dtype=torch.bool).tril()
-    is_same = segments[:, :, None] == segments[:, None, :]
-    is_context = (segments == 0)[:, None, :]
-    return ((is_same | is_context) & is_earlier)[:, None]

@@ -34,9 +34,10 @@ def choose_numeric_path(device: str, dtype: str, quantization: str = "none") -> 
 def is_batch_invariant(name: str) -> bool:
     """Tell whether a row of a matrix product has the same bits whatever the other rows, as far as it was proven.
 
-    On other paths a run measures the largest difference and records it, and identity is not claimed.
+    On other paths, and with more than two threads (packing.py says why), a run measures the largest difference and
+    records it, and identity is not claimed.
     """
-    return name == ONEDNN
+    return name == ONEDNN and torch.get_num_threads() <= 2
 
 
 @contextmanager

@@ -19,8 +19,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from tasks.priming.errors import UsageError
 
 IMPLEMENTATION = "packed"
-# Matrix products of fewer rows take other kernels, whose sums differ in the last bit: short packs are filled up.
+# Matrix products of fewer rows take other kernels, whose sums differ in the last bit: few rows are filled up.
 _LEAST_ROWS = 16
+# Two threads share an elementwise function by halves, and what of a half does not fill two vectors of 16 numbers is
+# computed by a scalar function, whose exp differs in the last bit: packs are filled up to a multiple of this.
+_ROW_MULTIPLE = 64
 # What transformers hands to every attention function beside the mask, without effect on the numbers here.
 _HARMLESS_ARGUMENTS = {"position_ids", "use_cache", "cache_position", "is_causal", "output_attentions"}
 
@@ -91,7 +94,7 @@ def forward_packed(
     ids: list[int] = []
     positions: list[int] = []
     spans: list[tuple[int, int, Prefix | None]] = []
-    filling = Segment([0] * max(0, _LEAST_ROWS - sum(len(s.ids) for s in segments)))
+    filling = Segment([0] * (-sum(len(s.ids) for s in segments) % _ROW_MULTIPLE))
     for segment in (*segments, filling) if filling.ids else segments:
         first = segment.prefix.token_count if segment.prefix else 0
         spans.append((len(ids), len(ids) + len(segment.ids), segment.prefix))
@@ -106,7 +109,6 @@ def forward_packed(
     }
     with torch.inference_mode(), _packed_attention_of(model):
         if keep:
-            # Filled up for the same reason as the pack: the head is a matrix product too.
             rows = torch.tensor([*keep, *[0] * max(0, _LEAST_ROWS - len(keep))], device=model.device)
             logits = model(**arguments, logits_to_keep=rows).logits[0, : len(keep)]
         else:

@@ -1,44 +1,30 @@
 """The committed demo model: it loads without a network, reads its passage, and writes surrogates as asked."""
 
 import json
+import logging
+from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, MistralForCausalLM, PreTrainedTokenizerBase
+from transformers import MistralForCausalLM, PreTrainedTokenizerBase
 
 from tasks.demo.corpus import CORPUS_SEED, FULL_SIZE, Size, write_passage, write_rows
 from tasks.demo.domains.all_domains import DOMAINS
 from tasks.demo.drawing import random_for
-from tasks.demo.evaluate import evaluation_passages
-from tasks.demo.initial_weights import set_copying_heads
-from tasks.demo.measuring import answer_nlls, read_answers, write_surrogates
-from tasks.demo.training import MODEL_FOLDER, Plan, batch_loss, new_model, train
-from tasks.demo.training_rows import Batch, Branch, Row, RowWriter, as_batch, branch_mask
+from tasks.demo.evaluate import ROW_COUNT, evaluation_passages, mean_of, nats, percent, share_of
+from tasks.demo.measuring import Reading, read_answers, write_surrogates
+from tasks.demo.training import MODEL_FOLDER
+from tasks.demo.training_rows import RowWriter
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE, fill, generation_prompt, query_prompt
 
 LARGEST_WEIGHTS_BYTES = 12_000_000
-# A committed figure may be missed by so much before a test fails: other hardware, fewer rows.
-KEPT_SHARE = 0.8
+logger = logging.getLogger(__name__)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(MODEL_FOLDER, local_files_only=True)
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def model() -> MistralForCausalLM:
-    loaded: MistralForCausalLM = AutoModelForCausalLM.from_pretrained(MODEL_FOLDER, local_files_only=True)
-    return loaded.eval()
+# What must be left of a committed figure: other hardware rounds otherwise.
+KEPT_SHARE = 0.9
+# Rows that are also read with a passage that does not answer them.
+GAP_ROW_COUNT = 250
 
 
 @pytest.fixture(scope="module")
@@ -105,105 +91,48 @@ def test_the_chat_template_marks_the_users_turn(tokenizer: PreTrainedTokenizerBa
     assert tokenizer.apply_chat_template(both, tokenize=False) == "<s>[INST] Hello [/INST] Hi</s>"
 
 
-def test_branches_are_computed_as_if_each_stood_alone(model: MistralForCausalLM, tokenizer: Any) -> None:
-    """Expected: the loss of one plain causal pass per branch, weighted by hand."""
-    writer = RowWriter(tokenizer, seed=7)
-    row = writer.passage_row(3, FULL_SIZE)
-    alone = Row(row.context_ids, row.branches, trains_on_text=False)
-    nlls, _ = zip(
-        *answer_nlls(
-            model,
-            [[*row.context_ids, *branch.prompt_ids] for branch in row.branches],
-            # The end token is a target as well, so it is scored as the last token of the answer.
-            [branch.target_ids for branch in row.branches],
-        ),
-        strict=True,
-    )
-    expected = torch.cat(nlls).mean()
-    with torch.inference_mode():
-        together = batch_loss(model, as_batch([alone], tokenizer.pad_token_id), "cpu")
-    assert together.item() == pytest.approx(expected.item(), abs=1e-4)
+@pytest.fixture(scope="module")
+def readings(model: MistralForCausalLM, tokenizer: Any) -> list[Reading]:
+    """Return how the committed weights read the rows that the committed figures are about."""
+    rows = list(islice(write_rows("evaluation", CORPUS_SEED), ROW_COUNT))
+    others = read_answers(model, tokenizer, rows[:GAP_ROW_COUNT], arms=("other_passage",))
+    return [*read_answers(model, tokenizer, rows, arms=("baseline",)), *others]
 
 
-def test_padding_changes_no_loss(model: MistralForCausalLM, tokenizer: Any) -> None:
-    """Expected: the weighted mean of the rows' own losses, computed row by row."""
-    writer = RowWriter(tokenizer, seed=7)
-    rows = [writer.row(number, FULL_SIZE) for number in range(4)]
-    batches = [as_batch([row], tokenizer.pad_token_id) for row in rows]
-
-    def loss(batch: Batch) -> float:
-        with torch.inference_mode():
-            return batch_loss(model, batch, "cpu").item()
-
-    weights = [batch.weights.sum().item() for batch in batches]
-    weighted = sum(loss(batch) * weight for batch, weight in zip(batches, weights, strict=True))
-    assert loss(as_batch(rows, tokenizer.pad_token_id)) == pytest.approx(weighted / sum(weights), abs=1e-4)
+@pytest.mark.parametrize("order", ["key_first", "value_first", "all"])
+def test_the_committed_weights_answer_as_exactly_as_committed(
+    order: str, readings: list[Reading], figures: dict[str, Any]
+) -> None:
+    """Expected: at least nine tenths of the committed share, on the same thousand rows."""
+    is_exact = [each.is_exact for each in readings if each.arm == "baseline" and order in (each.fact_order, "all")]
+    measured, committed = share_of(is_exact), figures["reading"][order]["exact"]
+    logger.info(f"{order}: {percent(asdict(measured))} of {measured.of}, committed {percent(committed)}")
+    assert len({each.row_number for each in readings}) >= 1_000
+    assert measured.of == committed["of"]
+    assert measured.share >= KEPT_SHARE * committed["share"]
 
 
-def test_no_branch_sees_another() -> None:
-    """Expected: the picture drawn by hand; rows see columns."""
-    seen = branch_mask(torch.tensor([[0, 0, 1, 2, -1]]))[0, 0].int().tolist()
-    assert seen == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 1, 0, 1, 0],
-        [1, 1, 0, 0, 1],
-    ]
-
-
-def test_an_untrained_model_with_copying_heads_already_favours_the_repeat(tokenizer: Any) -> None:
-    """Expected: a lower loss on repeated random tokens than the same model without the heads."""
-    torch.manual_seed(0)
-    model = new_model(len(tokenizer), tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
-    source = random_for("test", "repeat")
-    ids = [source.randrange(300, len(tokenizer)) for _ in range(40)]
-    batch = as_batch([Row([tokenizer.bos_token_id, *ids], (Branch([], ids),), trains_on_text=False)], 0)
-    model.eval()
-    with torch.inference_mode():
-        before = model(input_ids=batch.token_ids, output_attentions=False).logits.float()
-        set_copying_heads(model)
-        after = model(input_ids=batch.token_ids, output_attentions=False).logits.float()
-    places = torch.arange(41, 80)
-    targets = torch.tensor(ids[1:])
-    gains = (
-        after[0, places, targets]
-        - after[0, places].mean(-1)
-        - (before[0, places, targets] - before[0, places].mean(-1))
-    )
-    assert gains.mean() > 0
-
-
-def test_training_is_deterministic_and_leaves_a_folder_that_loads(tmp_path: Path) -> None:
-    """Expected: two runs of the same plan leave the same bytes."""
-    for name in ("first", "second"):
-        train(Plan(steps=1, seed=3, device="cpu", output=tmp_path / name, checkpoint_steps=1))
-    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second"))
-    assert first == second
-    assert not list(tmp_path.glob(".*"))
-    assert "Not measured yet" in (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_model_reads_its_own_passage(model: MistralForCausalLM, tokenizer: Any, figures: dict[str, Any]) -> None:
-    """Expected: a gap of a good part of the committed one, on rows beyond the first thousand."""
-    rows = list(islice(write_rows("evaluation", CORPUS_SEED), 1_030))[1_000:]
-    readings = list(read_answers(model, tokenizer, rows, arms=("baseline", "other_passage")))
-    nll = {
-        arm: sum(each.answer_nll_sum / each.answer_token_count for each in readings if each.arm == arm) / len(rows)
-        for arm in ("baseline", "other_passage")
-    }
-    committed = figures["reading"]["all"]["nll"]
-    committed_gap = committed["other_passage"]["mean"] - committed["baseline"]["mean"]
-    assert nll["other_passage"] - nll["baseline"] > KEPT_SHARE * committed_gap * 0.8
+def test_the_committed_weights_read_their_own_passage(readings: list[Reading], figures: dict[str, Any]) -> None:
+    """Expected: nine tenths of the committed gap to a passage without the answer, and the 1.5 nats that were asked."""
+    nll = {(each.arm, each.row_number): each.answer_nll_sum / each.answer_token_count for each in readings}
+    gaps = [nll["other_passage", number] - nll["baseline", number] for number in range(GAP_ROW_COUNT)]
+    measured = mean_of(gaps)
+    logger.info(f"{nats(asdict(measured))} nats a token")
+    committed = figures["reading"]["all"]["improvement_over_baseline"]["other_passage"]["mean"]
+    assert measured.mean >= KEPT_SHARE * -committed
+    assert measured.low > 1.5
 
 
 def test_generated_surrogates_are_as_asked(model: MistralForCausalLM, tokenizer: Any, figures: dict[str, Any]) -> None:
-    """Expected: shares near the committed ones, on a few passages."""
-    written = list(write_surrogates(model, tokenizer, evaluation_passages(6), seed=1))
-    assert len(written) == 30
+    """Expected: nine tenths of the committed shares, on a part of the passages that they are about."""
+    written = list(write_surrogates(model, tokenizer, evaluation_passages(40), seed=CORPUS_SEED))
+    assert len(written) == 200
     committed = figures["surrogates"]["all"]
-    assert sum(each.is_as_asked for each in written) / 30 > KEPT_SHARE * committed["as_asked"]["share"]
-    assert sum(each.names_subject for each in written) / 30 > KEPT_SHARE * committed["names_subject"]["share"] - 0.1
+    as_asked = share_of([each.is_as_asked for each in written])
+    names_subject = share_of([each.names_subject for each in written])
+    logger.info(f"as asked {percent(asdict(as_asked))}, subject {percent(asdict(names_subject))}")
+    assert as_asked.share >= KEPT_SHARE * committed["as_asked"]["share"]
+    assert names_subject.share >= KEPT_SHARE * committed["names_subject"]["share"]
 
 
 def test_training_uses_the_forms_that_scoring_and_generation_use(tokenizer: PreTrainedTokenizerBase) -> None:
