@@ -13,10 +13,10 @@ from tasks.command_line import run_command
 from tasks.embedding import route_queries
 from tasks.priming import settings as allowed
 from tasks.priming.settings import resolve_settings
-from tasks.priming.surrogates.families import FAMILIES
+from tasks.priming.surrogates.families import entries_of
 from tasks.results import publish_results
 from tasks.run import identify_inputs, recorded_run
-from tasks.sampling import draw_samples
+from tasks.sampling import donor_chunk, draw_samples
 from tasks.scoring import check_scoring, score_contexts
 from tasks.statistics import compare_conditions
 from tasks.surrogates import write_surrogates
@@ -62,23 +62,30 @@ def experiment(
         run.record("sample", "all", samples)
         chunks = samples["chunks"]
 
-        surrogates: dict[str, list[dict[str, Any] | None]] = {name: [None] * len(chunks) for name in settings.families}
-        for name in settings.families:
-            writer = FAMILIES[name]
-            for number, chunk in enumerate(chunks if writer.write else ()):
-                writes = (model, settings.generation) if writer.needs_language_model else (None, None)
-                written = write_surrogates(name, chunk, settings.seed, *writes)
+        entries = entries_of(settings.families)
+        surrogates: dict[str, list[Any]] = {name: [None] * len(chunks) for name in entries}
+        for name, family in entries.items():
+            for number, chunk in enumerate(chunks if family.write else ()):
+                written = write_surrogates(
+                    name,
+                    chunk,
+                    settings.seed,
+                    model if family.needs_language_model else None,
+                    settings.generation if family.needs_language_model else None,
+                    donor_chunk(samples, number) if family.needs_donors else None,
+                    surrogates["generated"][number] if family.needs_generated else None,
+                )
                 surrogates[name][number] = run.record("surrogate", f"{name}/{number:04}", written)
 
-        routed = [reference for references in surrogates.values() for reference in references if reference]
+        routed = [reference for name, family in entries.items() if family.is_routed for reference in surrogates[name]]
         routes = run.record("route", "all", route_queries(samples, routed, run.inputs.embedding_model))
 
         scores = []
-        for name in settings.families:
+        for name, family in entries.items():
             for number, chunk in enumerate(chunks):
-                scored = score_contexts(FAMILIES[name].contexts, chunk, surrogates[name][number], model)
+                scored = score_contexts(family.contexts, chunk, surrogates[name][number], model)
                 scores.append(run.record("score", f"{name}/{number:04}", scored))
-        checked = [(FAMILIES[name].contexts, surrogates[name][0]) for name in settings.families]
+        checked = [(family.contexts, surrogates[name][0]) for name, family in entries.items()]
         run.record("check", "scoring", check_scoring(checked, chunks[0], model))
 
         comparisons = compare_conditions(samples, routes, scores, settings.statistics, settings.seed)

@@ -103,8 +103,18 @@ def _drop_untrusted_record(path: Path) -> None:
         # Read without Prefect's hook: what a "__class__" names would be imported, so such a record is refused (after
         # reading, for JSON can spell the name with escapes).
         result = json.loads(record["result"])
-        trusted = is_reference(result) and "__" not in json.dumps(result) and is_intact(result)
+        trusted = is_reference(result) and "__" not in json.dumps(result) and all(map(is_intact, _files_of(result)))
     except (AttributeError, ValueError, KeyError, TypeError, OSError, RecursionError):
         trusted = False
     if not trusted:
         path.unlink(missing_ok=True)
+
+
+def _files_of(reference: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return a reference and those within it, one a file: the chunks of a file are not read again each."""
+    found = {reference["path"]: reference}
+    for value in reference.values():
+        for part in value if isinstance(value, list) else ():
+            if is_reference(part):
+                found.setdefault(part["path"], part)
+    return list(found.values())

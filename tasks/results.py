@@ -27,7 +27,13 @@ from prefect.logging import get_run_logger
 from tasks import artifacts
 from tasks.manifests import LOCK_SECONDS, TABLES, Manifest, RecordedReference, read_manifests
 
-QUESTIONS = ("does_priming_help", "is_generated_better_than_static", "run_summary")
+QUESTIONS = (
+    "does_priming_help",
+    "is_generated_better_than_static",
+    "does_the_content_matter",
+    "does_routing_help",
+    "run_summary",
+)
 """Views that `read_question` reads."""
 
 # Extensions are never fetched, and a missing table is never taken for a Python variable of its name.

@@ -232,7 +232,7 @@ CREATE TABLE comparison (
 COMMENT ON TABLE comparison IS 'One paired comparison: improvement = NLL(reference) - NLL(arm), so that positive means the arm is better.';
 COMMENT ON COLUMN comparison.run_id IS 'The run.';
 COMMENT ON COLUMN comparison.comparison IS 'Readable name, e.g. generated routed vs baseline.';
-COMMENT ON COLUMN comparison.kind IS 'routed, between_families, fixed_arm or oracle.';
+COMMENT ON COLUMN comparison.kind IS 'routed, between_families, fixed_arm, routing, control or oracle.';
 COMMENT ON COLUMN comparison.arm IS 'The condition in question, e.g. generated/routed.';
 COMMENT ON COLUMN comparison.reference IS 'What it is compared with, e.g. baseline/document.';
 COMMENT ON COLUMN comparison.is_optimistic IS 'True for oracles: the minimum of several noisy scores is better than its parts by construction.';
@@ -435,6 +435,113 @@ COMMENT ON COLUMN is_generated_better_than_static.win_rate IS 'Share of pairs in
 COMMENT ON COLUMN is_generated_better_than_static.tie_rate IS 'Share of pairs with exactly equal scores.';
 COMMENT ON COLUMN is_generated_better_than_static.verdict IS 'What this comparison alone says.';
 COMMENT ON COLUMN is_generated_better_than_static.answer IS 'Of the question: the verdict, once the controls have been run.';
+
+CREATE VIEW does_the_content_matter AS
+SELECT
+    comparison.run_id,
+    CASE
+        WHEN comparison.arm = 'baseline/document' AND comparison.reference = 'control/bare_document' THEN 'What does the framing do to a document without a surrogate?'
+        WHEN comparison.arm = 'control/repeated_baseline' AND comparison.reference = 'baseline/document' THEN 'How much is noise? (exactly 0 where scores do not depend on the batch)'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/blank_surrogate' THEN 'What does the surrogate add to the template without one?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/random_words' THEN 'What does it add to random words?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/shuffled_surrogate' THEN 'What does the order of its words add?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/other_document' THEN 'What does it add that it is about this passage?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/actual_query' THEN 'How far is it from a perfect guess? (negative: so far behind)'
+        WHEN comparison.arm = 'control/hidden_surrogate' AND comparison.reference = 'control/blank_surrogate' THEN 'What do the passage''s representations gain from it, if the query does not see it?'
+        WHEN comparison.arm = 'control/blind_passage' AND comparison.reference = 'control/blank_surrogate' THEN 'What does the query gain from reading it, if the passage does not see it?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/hidden_surrogate' THEN 'What does the query''s sight of it add to the passage''s?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/blind_passage' THEN 'What does the passage''s sight of it add to the query''s?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/hidden_and_blind_added_up' THEN 'Do the two gains do more together than added up? (their interaction)'
+    END AS question,
+    comparison.comparison,
+    comparison.n,
+    comparison.improvement_mean,
+    comparison.improvement_low,
+    comparison.improvement_high,
+    comparison.interval_method,
+    comparison.cohens_d,
+    comparison.p_value,
+    comparison.p_holm,
+    comparison.win_count / nullif(comparison.n, 0) AS win_rate,
+    comparison.tie_count / nullif(comparison.n, 0) AS tie_rate,
+    comparison.verdict
+FROM comparison
+JOIN run
+    ON run.run_id = comparison.run_id
+WHERE run.status = 'complete'
+    AND comparison.kind = 'control'
+ORDER BY
+    run.started_at DESC,
+    run.run_id,
+    comparison.comparison;
+
+COMMENT ON VIEW does_the_content_matter IS 'What is a gain made of: framing, any text, words, their order, the passage they are about? One row per control question of each complete run, the newest run first.';
+COMMENT ON COLUMN does_the_content_matter.run_id IS 'The run.';
+COMMENT ON COLUMN does_the_content_matter.question IS 'What the comparison tells.';
+COMMENT ON COLUMN does_the_content_matter.comparison IS 'What is compared with what.';
+COMMENT ON COLUMN does_the_content_matter.n IS 'Sample pairs in which both scores are finite.';
+COMMENT ON COLUMN does_the_content_matter.improvement_mean IS 'Mean NLL of the reference - mean NLL of the arm (nats per answer token): positive where the arm is better.';
+COMMENT ON COLUMN does_the_content_matter.improvement_low IS 'Lower end of the confidence interval of the mean.';
+COMMENT ON COLUMN does_the_content_matter.improvement_high IS 'Upper end of the confidence interval of the mean.';
+COMMENT ON COLUMN does_the_content_matter.interval_method IS 'How the interval was computed.';
+COMMENT ON COLUMN does_the_content_matter.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
+COMMENT ON COLUMN does_the_content_matter.p_value IS 'Two-sided p-value of the mean with errors clustered by passage.';
+COMMENT ON COLUMN does_the_content_matter.p_holm IS 'p_value after Holm''s adjustment over the control comparisons of the run.';
+COMMENT ON COLUMN does_the_content_matter.win_rate IS 'Share of pairs in which the arm is strictly better.';
+COMMENT ON COLUMN does_the_content_matter.tie_rate IS 'Share of pairs with exactly equal scores.';
+COMMENT ON COLUMN does_the_content_matter.verdict IS 'What this comparison alone says.';
+
+CREATE VIEW does_routing_help AS
+SELECT
+    comparison.run_id,
+    split_part(comparison.arm, '/', 1) AS family,
+    split_part(comparison.reference, '/', 1) AS reference_family,
+    CASE split_part(comparison.reference, '/', 2)
+        WHEN 'mean_of_keys' THEN 'a key drawn at random'
+        WHEN 'best_key' THEN 'the one key that is best on other passages'
+        WHEN 'document' THEN 'the best of all keys, known afterwards, over the baseline'
+    END AS instead,
+    comparison.comparison,
+    comparison.is_optimistic,
+    comparison.n,
+    comparison.improvement_mean,
+    comparison.improvement_low,
+    comparison.improvement_high,
+    comparison.interval_method,
+    comparison.cohens_d,
+    comparison.p_value,
+    comparison.p_holm,
+    comparison.win_count / nullif(comparison.n, 0) AS win_rate,
+    comparison.tie_count / nullif(comparison.n, 0) AS tie_rate,
+    comparison.verdict
+FROM comparison
+JOIN run
+    ON run.run_id = comparison.run_id
+WHERE run.status = 'complete'
+    AND comparison.kind IN ('routing', 'oracle')
+ORDER BY
+    run.started_at DESC,
+    run.run_id,
+    comparison.comparison;
+
+COMMENT ON VIEW does_routing_help IS 'Does routing by similarity beat a key drawn at random, and the one key that is best on other passages? One row per comparison of each complete run, the newest run first.';
+COMMENT ON COLUMN does_routing_help.run_id IS 'The run.';
+COMMENT ON COLUMN does_routing_help.family IS 'The family that is routed.';
+COMMENT ON COLUMN does_routing_help.reference_family IS 'The family that the other key is of.';
+COMMENT ON COLUMN does_routing_help.instead IS 'What is done in place of routing.';
+COMMENT ON COLUMN does_routing_help.comparison IS 'What is compared with what.';
+COMMENT ON COLUMN does_routing_help.is_optimistic IS 'True for oracles: the best of several noisy scores is better than its parts by construction.';
+COMMENT ON COLUMN does_routing_help.n IS 'Sample pairs in which both scores are finite.';
+COMMENT ON COLUMN does_routing_help.improvement_mean IS 'Mean NLL of the reference - mean NLL of the arm (nats per answer token): positive where the arm is better.';
+COMMENT ON COLUMN does_routing_help.improvement_low IS 'Lower end of the confidence interval of the mean.';
+COMMENT ON COLUMN does_routing_help.improvement_high IS 'Upper end of the confidence interval of the mean.';
+COMMENT ON COLUMN does_routing_help.interval_method IS 'How the interval was computed.';
+COMMENT ON COLUMN does_routing_help.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
+COMMENT ON COLUMN does_routing_help.p_value IS 'Two-sided p-value of the mean with errors clustered by passage.';
+COMMENT ON COLUMN does_routing_help.p_holm IS 'p_value after Holm''s adjustment over the routing comparisons of the run.';
+COMMENT ON COLUMN does_routing_help.win_rate IS 'Share of pairs in which the arm is strictly better.';
+COMMENT ON COLUMN does_routing_help.tie_rate IS 'Share of pairs with exactly equal scores.';
+COMMENT ON COLUMN does_routing_help.verdict IS 'What this comparison alone says.';
 
 CREATE VIEW run_summary AS
 SELECT

@@ -27,13 +27,15 @@ def draw_samples(
     """Draw the samples of an experiment.
 
     Returns:
-        The reference of the samples, with "funnel" and "chunks".
+        The reference of the samples, with "funnel", "chunks", and "donor_chunks": rows about other passages, one a
+        sample, in the same chunks (none where the data are about one passage).
 
     Raises:
         SetupError: The data cannot be read, or no row qualifies.
         RowFormatError: A row has other columns than can be read.
     """
-    samples, funnel = draw(load_rows(data, identity), sampling, seed)
+    drawn = draw(load_rows(data, identity), sampling, seed)
+    samples, funnel = drawn.samples, drawn.funnel
     counts = "; ".join(f"{count} {reason}" for reason, count in sorted(funnel.rejected.items())) or "none dropped"
     if not samples:
         raise SetupError(
@@ -46,4 +48,21 @@ def draw_samples(
         logger.warning("%d samples were asked for, %d qualify", sampling.sample_count, funnel.drawn)
     reference = write_rows(samples, Sample, "sampling")
     chunks = chunks_of(reference, [sample.sample_id for sample in samples], chunk_size)
-    return reference | {"funnel": asdict(funnel), "chunks": chunks}
+    donated = write_rows(drawn.donors, Sample, "sampling")
+    donor_chunks = chunks_of(donated, [donor.sample_id for donor in drawn.donors], chunk_size)
+    return reference | {"funnel": asdict(funnel), "chunks": chunks, "donor_chunks": donor_chunks}
+
+
+def donor_chunk(samples: Reference, number: int) -> Reference:
+    """Return the rows about other passages of a chunk of the samples.
+
+    Raises:
+        SetupError: The data are about one passage.
+    """
+    chunks: list[Reference] = samples["donor_chunks"]
+    if not chunks:
+        raise SetupError(
+            "Controls take words and questions from other passages, and all eligible rows are about one passage. "
+            "Give more data, or leave out the family control: --families baseline,static,generated"
+        )
+    return chunks[number]

@@ -22,7 +22,7 @@ _CHECKED_SAMPLES = 2
 
 @task(
     name="score contexts",
-    task_run_name="score {contexts.family} contexts {samples[start]}-{samples[stop]}",
+    task_run_name="score {contexts.name} contexts {samples[start]}-{samples[stop]}",
     **stage_options("scoring", "tasks.priming.scoring:score_family", folder=lambda inputs: inputs["contexts"].family),
 )
 def score_contexts(
@@ -47,7 +47,7 @@ def score_contexts(
     scores = score_family(contexts, rows, read_rows(surrogates, Surrogate) if surrogates else [], model)
     seconds = time.perf_counter() - start
     logger = get_run_logger()
-    logger.info("scored %d samples behind %d contexts each in %.1f s", len(rows), len(contexts.arm_keys), seconds)
+    logger.info("scored %d samples behind %s in %.1f s", len(rows), contexts.name, seconds)
     for status in sorted({score.status for score in scores} - {"ok"}):
         logger.warning("%d scores are missing: %s", sum(score.status == status for score in scores), status)
     return write_rows(scores, Score, f"scoring/{contexts.family}") | {"seconds": seconds}

@@ -1,38 +1,53 @@
-"""What a command prints when a run is complete: the routed comparisons, and where the results are."""
+"""What a command prints when a run is complete: the comparisons by question, and where the results are."""
+
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from tasks.results import read_question
 
+_TITLES = {
+    "does_priming_help": "Does priming help?",
+    "is_generated_better_than_static": "Is generated better than static?",
+    "does_the_content_matter": "What is a gain made of?",
+    "does_routing_help": "Does routing by similarity help?",
+}
+
 
 def print_summary(run_id: str, database: str) -> None:
-    """Print the answers of a run's question views as a table."""
+    """Print the answers of a run's question views as tables."""
     console = Console()
     if not console.is_terminal:  # a log has no width of its own
         console = Console(width=150)
-    table = Table(title=f"Routed comparisons of run {run_id}", caption="improvement: nats per answer token, > 0 better")
+    console.print(f"Run {run_id}. Improvements are in nats per answer token; positive is better.")
+    for view, title in _TITLES.items():
+        rows = read_question(view, run_id)
+        if rows:
+            console.print(_table(title, rows))
+            for answer in dict.fromkeys(row["answer"] for row in rows if "answer" in row):
+                console.print(f"{title} {answer}")
+    console.print(f"Results: {database} (try: SELECT * FROM outcome)", soft_wrap=True)
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """Return the comparisons of one question."""
+    table = Table(title=title, title_justify="left")
     for column in ("comparison", "n", "improvement", "interval", "d", "p (Holm)", "win", "tie", "verdict"):
         table.add_column(column, justify="left" if column in ("comparison", "verdict") else "right")
-    answers: dict[str, str] = {}
-    for view in ("does_priming_help", "is_generated_better_than_static"):
-        for row in read_question(view, run_id):
-            answers[view] = row["answer"]
-            table.add_row(
-                row["comparison"],
-                str(row["n"]),
-                _number(row["improvement_mean"], "+.4f"),
-                f"{_number(row['improvement_low'], '+.4f')} to {_number(row['improvement_high'], '+.4f')}",
-                _number(row["cohens_d"], "+.3f"),
-                _number(row["p_holm"], ".2g"),
-                _number(row["win_rate"], ".1%"),
-                _number(row["tie_rate"], ".1%"),
-                row["verdict"],
-            )
-    console.print(table)
-    for view, answer in answers.items():
-        console.print(f"{view.replace('_', ' ').capitalize()}? {answer}")
-    console.print(f"Results: {database} (try: SELECT * FROM outcome)", soft_wrap=True)
+    for row in rows:
+        table.add_row(
+            row["comparison"],
+            str(row["n"]),
+            _number(row["improvement_mean"], "+.4f"),
+            f"{_number(row['improvement_low'], '+.4f')} to {_number(row['improvement_high'], '+.4f')}",
+            _number(row["cohens_d"], "+.3f"),
+            _number(row["p_holm"], ".2g"),
+            _number(row["win_rate"], ".1%"),
+            _number(row["tie_rate"], ".1%"),
+            row["verdict"],
+        )
+    return table
 
 
 def _number(value: float | None, form: str) -> str:

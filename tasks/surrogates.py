@@ -33,6 +33,8 @@ def write_surrogates(
     seed: int,
     language_model: Identity | None,
     generation: GenerationSettings | None,
+    donors: Reference | None = None,
+    generated: Reference | None = None,
 ) -> Reference:
     """Write the surrogates of one family for a chunk of samples.
 
@@ -42,6 +44,8 @@ def write_surrogates(
         seed: The experiment's seed.
         language_model: The model's identity; None for families that no model writes.
         generation: How the model samples; None likewise.
+        donors: The chunk's rows about other passages; None for families that take nothing from them.
+        generated: The generated family's surrogates of the chunk; None for families that do not start from them.
 
     Returns:
         The reference of the surrogates, with "seconds".
@@ -51,7 +55,14 @@ def write_surrogates(
     model = load_language_model(language_model) if language_model else None
     rows = read_rows(samples, Sample)
     start = time.perf_counter()
-    surrogates = write(rows, Writing(seed, model, generation))
+    writing = Writing(
+        seed,
+        model,
+        generation,
+        donors=read_rows(donors, Sample) if donors else (),
+        generated=read_rows(generated, Surrogate) if generated else (),
+    )
+    surrogates = write(rows, writing)
     seconds = time.perf_counter() - start
     get_run_logger().info("wrote %d %s surrogates in %.1f s", len(surrogates), family, seconds)
     return write_rows(surrogates, Surrogate, f"surrogates/{family}") | {"seconds": seconds}

@@ -69,9 +69,9 @@ def test_families_are_separated_by_commas(text: str) -> None:
         (["--seed=abc"], r"`seed`: Input should be a valid integer, .*, got 'abc'\."),
         (
             ["--families=baseline,nope"],
-            r"`families`: Input should be 'baseline', 'static' or 'generated', got 'nope'\.",
+            r"`families`: Input should be 'baseline', 'static', 'generated' or 'control', got 'nope'\.",
         ),
-        (["--families="], r"`families`: Input should be 'baseline', 'static' or 'generated', got ''\."),
+        (["--families="], r"`families`: Input should be 'baseline', 'static', 'generated' or 'control', got ''\."),
         (["--families=static"], r"`families` must name each family once and include baseline, got static\. Use .*"),
         (["--min-words=9", "--max-words=8"], r"`min_words` must not exceed `max_words`, got 9 and 8\. .*"),
         (["--confidence-level=95"], r"`confidence_level`: Input should be less than 1, got '95'\."),

@@ -19,6 +19,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
+from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
+
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES, CHUNK = 12, 4
 EXPORT = {  # what a run found, without clock values: must not depend on how the run went
@@ -54,7 +56,9 @@ def copied(first_run: Path, tmp_path: Path) -> Path:
 
 def command(*flags: str) -> list[str]:
     sizes = [f"--sample-count={SAMPLES}", f"--chunk-size={CHUNK}", "--bootstrap-resamples=200"]
-    return [sys.executable, "-m", "flows.experiment", "--profile=demo", *sizes, *flags]
+    # Without the controls: an arm more or less makes no difference to what is remembered.
+    families = "--families=baseline,static,generated"
+    return [sys.executable, "-m", "flows.experiment", "--profile=demo", families, *sizes, *flags]
 
 
 def environment(folder: Path, server: str) -> dict[str, str]:
@@ -168,6 +172,30 @@ def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_ch
 def test_another_count_of_resamples_recomputes_the_statistics_alone(copied: Path, server: str) -> None:
     assert run(copied, server, "--bootstrap-resamples=300").returncode == 0
     assert newest_states(copied) == with_cached("compare")
+
+
+def test_controls_are_computed_alone_and_every_question_is_answered(copied: Path, server: str) -> None:
+    """Expected: nine controls in three chunks, seven of them with surrogates; all else is remembered."""
+    assert run(copied, server, "--families=baseline,static,generated,control").returncode == 0
+    states = newest_states(copied)
+    assert (states["score", "Cached"], states["score", "Completed"]) == (9, 27)
+    assert (states["write", "Cached"], states["write", "Completed"]) == (6, 21)
+    with duckdb.connect(str(copied / "results.duckdb"), read_only=True) as connection:
+        controlled = "SELECT run_id FROM score WHERE key = 'repeated_baseline' AND status = 'ok'"
+        assert len(connection.execute(controlled).fetchall()) == SAMPLES
+        [run_id] = set(connection.execute(controlled).fetchall())
+        noise = (
+            "SELECT improvement_mean, tie_rate FROM does_the_content_matter"
+            " WHERE comparison = 'control/repeated_baseline vs baseline/document'"
+        )
+        if is_batch_invariant(choose_numeric_path("cpu", "float32")):
+            assert connection.execute(noise).fetchall() == [(0.0, 1.0)]
+        questions = "SELECT count(*), count(question), count(improvement_mean) FROM does_the_content_matter"
+        assert connection.execute(questions).fetchone() == (12, 12, 12)
+        routing = "SELECT count(*), count(instead), count(improvement_mean) FROM does_routing_help"
+        assert connection.execute(f"{routing} WHERE run_id = ?", run_id).fetchone() == (8, 8, 8)
+        answers = "SELECT DISTINCT answer FROM does_priming_help WHERE run_id = ?"
+        assert ("undecided: controls not run",) not in connection.execute(answers, run_id).fetchall()
 
 
 def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, server: str) -> None:

@@ -74,7 +74,7 @@ def test_both_formats_give_the_same_samples(tmp_path: Path) -> None:
         for path in (parquet(tmp_path / "rows.parquet"), json_lines(tmp_path / "rows.jsonl"))
     ]
     assert drawn[0] == drawn[1]
-    assert drawn[0][1] == Funnel(rows=2, eligible=2, drawn=2, rejected={})
+    assert drawn[0].funnel == Funnel(rows=2, eligible=2, drawn=2, rejected={})
 
 
 def test_the_real_rows_are_read_whole(shared_data: Path) -> None:

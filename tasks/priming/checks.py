@@ -38,7 +38,10 @@ def check_scoring(
         arm.item
         for contexts, surrogates in families
         for arm in encode_arms(contexts, samples, surrogates, language_model.tokenizer)
-        if arm.item.answer and len(arm.item.context + arm.item.continuation) < language_model.window
+        # Where somebody does not see the surrogate, no plain pass computes the same.
+        if contexts.sight == "all"
+        and arm.item.answer
+        and len(arm.item.context + arm.item.continuation) < language_model.window
     ]
     scope = f"{len(samples)} samples, {len(items)} arms"
     together = score_items(items, language_model)

@@ -1,8 +1,14 @@
 """How the contexts of a family are made: all text before the query."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.priming.prompts import fill
+
+Sight: TypeAlias = Literal["all", "surrogate_hidden", "passage_blind"]
+"""Who sees the surrogate: all tokens behind it; the passage but not the query (its keys and values are dropped once
+the passage is computed); or the query but not the passage."""
 
 
 class ContextRule(BaseModel):
@@ -17,6 +23,21 @@ class ContextRule(BaseModel):
     taken for a mapping.)"""
     template: str
     """Text with {document} and, in families that have surrogates, {surrogate}."""
+
+    sight: Sight = "all"
+    """Who sees the surrogate."""
+    budget_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the usual tokens in a batch: another share batches the same arms otherwise."""
+
+    @property
+    def name(self) -> str:
+        """The family, and the arm where there is only one: what a reader of logs knows it by."""
+        return self.family if len(self.arm_keys) > 1 else f"{self.family}/{self.arm_keys[0]}"
+
+    @property
+    def surrogate_start(self) -> int:
+        """Where in a context the surrogate begins (characters)."""
+        return self.template.index("{surrogate}")
 
     @property
     def has_surrogate(self) -> bool:

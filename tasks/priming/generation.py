@@ -122,6 +122,11 @@ class _GrowingCache:
             shape = (*keys.shape[:2], room, keys.shape[3])
             self._layers.append(prompt.join(layer, keys.new_empty(shape), values.new_empty(shape)))
 
+    @property
+    def next_position(self) -> int:
+        """The position of the token that is written next."""
+        return self.token_count
+
     def join(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the new token behind the others and return all of them, without copying the others."""
         stop = self.token_count + keys.shape[2]

@@ -22,12 +22,20 @@ class KVCache:
     """Per layer keys and values of the own tokens, (1, heads, tokens, dimension)."""
     parent: "KVCache | None" = None
     """The cache of the tokens before, shared by all its children and copied by none."""
+    skipped_position_count: int = 0
+    """Positions behind the own tokens, or among them, that nothing here stands at: those of tokens left out."""
 
     @property
     def token_count(self) -> int:
         """Tokens held, those of the parents included."""
         own = self.layers[0][0].shape[2]
         return own + (self.parent.token_count if self.parent else 0)
+
+    @property
+    def next_position(self) -> int:
+        """The position of a token that follows."""
+        own = self.layers[0][0].shape[2] + self.skipped_position_count
+        return own + (self.parent.next_position if self.parent else 0)
 
     @property
     def byte_count(self) -> int:
@@ -53,6 +61,29 @@ def prefill(model: Any, contexts: Sequence[Segment]) -> list[KVCache]:  # noqa: 
         contexts: Token ids, each optionally behind a KVCache that it shares with others.
     """
     return caches_of(forward_packed(model, contexts, keeps_keys=True), contexts)
+
+
+def without_tokens(cache: KVCache, start: int, stop: int) -> KVCache:
+    """Return a cache without the keys and values of its own tokens from `start` up to `stop`.
+
+    What was computed from them stays: later tokens have seen them, continuations do not. Keys are rotated already, so
+    the others keep their positions.
+    """
+    layers = tuple(
+        (torch.cat([k[:, :, :start], k[:, :, stop:]], dim=2), torch.cat([v[:, :, :start], v[:, :, stop:]], dim=2))
+        for k, v in cache.layers
+    )
+    return KVCache(layers, cache.parent, cache.skipped_position_count + stop - start)
+
+
+def first_tokens(cache: KVCache, count: int) -> KVCache:
+    """Return the cache of the first own tokens alone; a causal model computed them without the later ones.
+
+    The later positions count as taken: what follows this cache stands where it stood.
+    """
+    layers = tuple((keys[:, :, :count], values[:, :, :count]) for keys, values in cache.layers)
+    skipped = cache.layers[0][0].shape[2] - count + cache.skipped_position_count
+    return KVCache(layers, cache.parent, skipped)
 
 
 def caches_of(output: PackedOutput, segments: Sequence[Segment]) -> list[KVCache]:

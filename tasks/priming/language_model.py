@@ -46,6 +46,26 @@ def encode_context(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401 - an
     return ids
 
 
+def tokens_between(tokenizer: Any, text: str, start: int, stop: int) -> tuple[int, int]:  # noqa: ANN401
+    """Return which tokens of `encode_context(text)` hold any of the characters from `start` up to `stop`.
+
+    Returns:
+        The first such token and the one behind the last; (0, 0) for an empty range.
+
+    Raises:
+        TokenizerError: The tokenizer does not tell where its tokens stand.
+    """
+    if not tokenizer.is_fast:
+        raise TokenizerError(
+            f"{type(tokenizer).__name__} does not tell where its tokens stand, so a surrogate cannot be hidden. "
+            "Use a model with a fast tokenizer (tokenizer.json), or leave out the family control."
+        )
+    encoded = tokenizer(text, add_special_tokens=True, split_special_tokens=True, return_offsets_mapping=True)
+    places = enumerate(encoded["offset_mapping"])
+    found = [number for number, (low, high) in places if low < stop and high > start and high > low]
+    return (found[0], found[-1] + 1) if found and stop > start else (0, 0)
+
+
 def encode_continuation(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
     """Return the ids of a text that follows others, tokenised on its own and without special tokens."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]

@@ -37,7 +37,11 @@ class Prefix(Protocol):
 
     @property
     def token_count(self) -> int:
-        """Tokens in the prefix: the position of the segment's first token."""
+        """Tokens in the prefix."""
+
+    @property
+    def next_position(self) -> int:
+        """The position of the segment's first token: more than `token_count` where tokens were left out."""
 
     def join(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the prefix's and the given (1, heads, tokens, dimension) keys and values, in that order."""
@@ -96,7 +100,7 @@ def forward_packed(
     spans: list[tuple[int, int, Prefix | None]] = []
     filling = Segment([0] * (-sum(len(s.ids) for s in segments) % _ROW_MULTIPLE))
     for segment in (*segments, filling) if filling.ids else segments:
-        first = segment.prefix.token_count if segment.prefix else 0
+        first = segment.prefix.next_position if segment.prefix else 0
         spans.append((len(ids), len(ids) + len(segment.ids), segment.prefix))
         ids += segment.ids
         positions += range(first, first + len(segment.ids))
@@ -167,9 +171,24 @@ def attend_packed(
     for start, stop, prefix in pack.spans:
         keys, values = key[:, :, start:stop], value[:, :, start:stop]
         if prefix is not None:
+            _refuse_gap_in_window(prefix, stop - start, sliding_window)
             keys, values = prefix.join(module.layer_idx, keys, values)
         outputs.append(_attend(query[:, :, start:stop], keys, values, scaling, sliding_window, softcap))
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _refuse_gap_in_window(prefix: Prefix, count: int, window: int | None) -> None:
+    """Refuse a prefix with tokens left out where a layer sees a window of it: the window counts tokens that are there.
+
+    Raises:
+        UnsupportedModelError: The window is shorter than prefix and segment together.
+    """
+    has_gap = prefix.next_position > prefix.token_count
+    if has_gap and window is not None and window < prefix.next_position + count:
+        raise UnsupportedModelError(
+            f"A layer sees {window} tokens back, less than the {prefix.next_position + count} of context and "
+            "continuation, so a surrogate cannot be hidden from one of them. Leave out the family control."
+        )
 
 
 def _attend(

@@ -34,7 +34,7 @@ class Surrogate:
     sample_id: str
     """The sample whose passage it stands before."""
     family: str
-    """static or generated (or a control family)."""
+    """static, generated or control."""
     key: str
     """Which surrogate of the family, e.g. quantitative or target_question."""
     text: str
@@ -106,7 +106,7 @@ class Comparison:
     comparison: str
     """Readable name, e.g. "generated routed vs baseline"."""
     kind: str
-    """routed, between_families, fixed_arm or oracle."""
+    """routed, between_families, fixed_arm, routing, control or oracle."""
     arm: str
     """The condition in question, e.g. "generated/routed" or "static/factual"."""
     reference: str

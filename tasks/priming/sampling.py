@@ -57,10 +57,21 @@ class RowFormatError(UsageError):
     """A row has neither the columns of MS MARCO nor plain ones."""
 
 
-def draw_samples(
-    rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int
-) -> tuple[list[Sample], Funnel]:
-    """Return the drawn samples in order, and the funnel.
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What was drawn from a data set."""
+
+    samples: list[Sample]
+    """The samples, in drawn order."""
+    donors: list[Sample]
+    """For each sample a row about another passage, which controls take words and queries from; empty where all
+    eligible rows are about one passage."""
+    funnel: Funnel
+    """What became of the rows."""
+
+
+def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int) -> Draw:
+    """Return the drawn samples in order, their donors, and the funnel.
 
     Raises:
         RowFormatError: A row has the wrong columns or types.
@@ -81,7 +92,26 @@ def draw_samples(
             eligible.append(sample)
     draw = draw_notebook if settings.draw == "notebook" else draw_nested
     drawn = draw(eligible, settings.sample_count, seed)
-    return drawn, Funnel(count, len(eligible), len(drawn), rejected)
+    funnel = Funnel(count, len(eligible), len(drawn), rejected)
+    return Draw(drawn, choose_donors(eligible, drawn, seed), funnel)
+
+
+def choose_donors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int) -> list[Sample]:
+    """Return for each drawn sample another eligible row, about another passage; none if there is only one passage.
+
+    All eligible rows stand on a ring in the order of a hash of seed and id, and a donor is the next row on it that is
+    about another passage: as good as drawn at random, the same however many samples are drawn, and in n log n.
+    """
+    if len({sample.passage_id for sample in eligible}) < 2:
+        return []
+    ring = sorted(eligible, key=lambda sample: content_hash(str(seed), "donor", sample.sample_id))
+    place = {sample.sample_id: number for number, sample in enumerate(ring)}
+    donors = []
+    for sample in drawn:
+        number = place[sample.sample_id]
+        following = (ring[(number + step) % len(ring)] for step in range(1, len(ring)))
+        donors.append(next(row for row in following if row.passage_id != sample.passage_id))
+    return donors
 
 
 def draw_notebook(

@@ -13,14 +13,14 @@ The notebook reads logits of the answer pass alone and so never scores a0; that 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from tasks.priming.batches import run_in_batches, token_budget
-from tasks.priming.contexts import ContextRule
-from tasks.priming.kv_cache import KVCache, prefill
-from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation
+from tasks.priming.contexts import ContextRule, Sight
+from tasks.priming.kv_cache import KVCache, first_tokens, prefill, without_tokens
+from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation, tokens_between
 from tasks.priming.numeric_path import numeric_path
 from tasks.priming.packing import Segment, forward_packed
 from tasks.priming.prompts import query_prompt
@@ -40,11 +40,25 @@ class Item:
     """Token ids of the query prompt."""
     answer: tuple[int, ...]
     """Token ids of the answer."""
+    surrogate: tuple[int, int] = (0, 0)
+    """Which tokens of the context hold a character of the surrogate: from the first up to the second number; asked
+    for only where somebody does not see it."""
+    sight: Sight = "all"
+    """Who sees the surrogate."""
+
+    @property
+    def prefilled(self) -> "Prefilled":
+        """What the cache behind which the answer is scored depends on."""
+        return self.context, self.surrogate, self.sight
 
     @property
     def continuation(self) -> tuple[int, ...]:
         """Token ids that are computed behind the context's cache: all but the last, which predicts nothing asked."""
         return self.query + self.answer[:-1]
+
+
+Prefilled: TypeAlias = tuple[tuple[int, ...], tuple[int, int], Sight]
+"""Context, surrogate tokens and sight: items that share them share a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ def score_family(
     arms = encode_arms(contexts, samples, surrogates, language_model.tokenizer)
     statuses = [_status_before(arm.item, language_model.window) for arm in arms]
     feasible = [arm.item for arm, status in zip(arms, statuses, strict=True) if status == "ok"]
-    results = iter(score_items(feasible, language_model))
+    results = iter(score_items(feasible, language_model, contexts.budget_share))
     return [
         _score(arm, status, next(results) if status == "ok" else None)
         for arm, status in zip(arms, statuses, strict=True)
@@ -104,38 +118,76 @@ def encode_arms(
     for key in contexts.arm_keys:
         for sample in samples:
             surrogate = texts[sample.sample_id, key] if contexts.has_surrogate else None
-            context = tuple(encode_context(tokenizer, contexts.context(sample.passage, surrogate)))
-            item = Item(context, queries[sample.sample_id], answers[sample.sample_id])
+            text = contexts.context(sample.passage, surrogate)
+            context = tuple(encode_context(tokenizer, text))
+            span = (0, 0)
+            if contexts.sight != "all":
+                start = contexts.surrogate_start
+                span = tokens_between(tokenizer, text, start, start + len(surrogate or ""))
+            item = Item(context, queries[sample.sample_id], answers[sample.sample_id], span, contexts.sight)
             arms.append(Arm(sample.sample_id, contexts.family, key, item))
     return arms
 
 
-def score_items(items: Sequence[Item], language_model: LanguageModel) -> list[tuple[float, ...] | None]:
+def score_items(
+    items: Sequence[Item], language_model: LanguageModel, budget_share: float = 1.0
+) -> list[tuple[float, ...] | None]:
     """Return per item the NLL in nats of each answer token; None where memory does not even hold one item.
 
     Each distinct context of a batch is prefilled once and serves every item that continues it.
-    """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for number, item in enumerate(items):
-        groups.setdefault(item.context, []).append(number)
-    contexts = list(groups)
 
-    def run(batch: list[tuple[int, ...]]) -> list[list[tuple[float, ...]]]:
-        caches = prefill(language_model.model, [Segment(context) for context in batch])
+    Args:
+        items: What to score.
+        language_model: The model that reads.
+        budget_share: Share of the usual tokens in a batch.
+    """
+    groups: dict[Prefilled, list[int]] = {}
+    for number, item in enumerate(items):
+        groups.setdefault(item.prefilled, []).append(number)
+    contexts = list(groups)
+    budget = int(token_budget(language_model.model.device.type) * budget_share)
+
+    def run(batch: list[Prefilled]) -> list[list[tuple[float, ...]]]:
+        caches = prefill_contexts(language_model, batch)
         pairs = [
             (cache, items[number]) for cache, context in zip(caches, batch, strict=True) for number in groups[context]
         ]
         found = iter(continue_caches(language_model, pairs))
         return [[next(found) for _ in groups[context]] for context in batch]
 
-    counts = [len(c) + sum(len(items[n].continuation) for n in groups[c]) for c in contexts]
+    counts = [len(c[0]) + sum(len(items[n].continuation) for n in groups[c]) for c in contexts]
     with numeric_path(language_model.numeric_path):
-        outputs = run_in_batches(contexts, counts, token_budget(language_model.model.device.type), run)
+        outputs = run_in_batches(contexts, counts, budget, run)
     results: list[tuple[float, ...] | None] = [None] * len(items)
     for context, output in zip(contexts, outputs, strict=True):
         for number, nlls in zip(groups[context], output or (), strict=bool(output)):
             results[number] = nlls
     return results
+
+
+def prefill_contexts(language_model: LanguageModel, contexts: Sequence[Prefilled]) -> list[KVCache]:
+    """Compute the caches of several contexts, each with the sight that it asks for.
+
+    Where the passage is blind, all up to the surrogate's end is computed first, and the rest behind what stands before
+    the surrogate alone, at its own positions. Where the surrogate is hidden, its keys and values are dropped then.
+    A context without a surrogate is computed as any other.
+    """
+    is_blind = [sight == "passage_blind" and stop > start for _, (start, stop), sight in contexts]
+    firsts = [
+        Segment(ids[: span[1]] if blind else ids) for (ids, span, _), blind in zip(contexts, is_blind, strict=True)
+    ]
+    caches = prefill(language_model.model, firsts)
+    blind = [number for number, is_one in enumerate(is_blind) if is_one]
+    rests = []
+    for number in blind:
+        ids, (start, stop), _ = contexts[number]
+        rests.append(Segment(ids[stop:], first_tokens(caches[number], start)))
+    for number, rest in zip(blind, prefill(language_model.model, rests) if rests else [], strict=True):
+        caches[number] = KVCache(rest.layers, caches[number])
+    for number, (_, (start, stop), sight) in enumerate(contexts):
+        if sight == "surrogate_hidden" and stop > start:
+            caches[number] = without_tokens(caches[number], start, stop)
+    return caches
 
 
 def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Item]]) -> list[tuple[float, ...]]:

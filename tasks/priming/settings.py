@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tasks.priming.errors import UsageError
 
-FamilyName: TypeAlias = Literal["baseline", "static", "generated"]
+FamilyName: TypeAlias = Literal["baseline", "static", "generated", "control"]
 ProfileName: TypeAlias = Literal["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
 Draw: TypeAlias = Annotated[
     Literal["notebook", "nested"],
@@ -47,7 +47,7 @@ Revision: TypeAlias = Annotated[
 ]
 Families: TypeAlias = Annotated[
     tuple[FamilyName, ...],
-    Field(min_length=1, description="Families of arms to run; baseline is always among them."),
+    Field(min_length=1, description="Families of arms to run; baseline among them, and generated with control."),
 ]
 ChunkSize: TypeAlias = Annotated[
     int, Field(ge=1, le=10_000, description="Samples per chunk (count): what a crash may lose; never changes a number.")
@@ -128,7 +128,7 @@ class ExperimentSettings(_Frozen):
     """One experiment: what a run id is made from."""
 
     seed: Seed = 42
-    families: Families = ("baseline", "static", "generated")
+    families: Families = ("baseline", "static", "generated", "control")
     chunk_size: ChunkSize = 50
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -143,6 +143,11 @@ class ExperimentSettings(_Frozen):
             raise ValueError(
                 f"`families` must name each family once and include baseline, got {', '.join(self.families)}. "
                 "Use baseline,static,generated."
+            )
+        if "control" in self.families and "generated" not in self.families:
+            raise ValueError(
+                f"`families` must include generated with control, whose arms are made from generated surrogates, got "
+                f"{', '.join(self.families)}. Use baseline,static,generated,control."
             )
         return self
 

@@ -1,49 +1,31 @@
 """Stage 5, computed: which conditions are compared, and what each comparison says.
 
 In: samples, routes and scores. Out: one Comparison per declared contrast of two conditions, adjusted for the number of
-contrasts that were declared with it. Which families and keys there are is read from the routes; no key is named here.
-The statistics of one contrast are in tasks/priming/paired.py.
+contrasts that were declared with it. Which contrasts those are stands in tasks/priming/contrasts.py, the statistics of
+one of them in tasks/priming/paired.py; no family or key is named here.
 
 A condition is an NLL per sample: an arm ("static/factual", "baseline/document"), what the router chose
-("static/routed"), or the smallest NLL of a family ("static/oracle").
+("static/routed"), the smallest NLL of a family ("static/oracle"), or one derived from others: a key drawn at random
+("static/mean_of_keys"), the key that is best on other passages ("static/best_key"), two effects added up.
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import TypeAlias
 
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
+from tasks.priming.contrasts import ADDED_UP, HOLM_FAMILIES, TWO_BY_TWO, Contrast, declare_contrasts
+from tasks.priming.derived_conditions import added_up, best_key_elsewhere, mean_of_keys
 from tasks.priming.paired import describe_pairs
 from tasks.priming.records import Comparison, Route, Sample, Score
 from tasks.priming.settings import StatisticsSettings
 
-BASELINE = "baseline/document"
-"""The condition that every surrogate must beat: the document's plain cache."""
-
-HOLM_FAMILIES = {"routed": "primary", "between_families": "primary", "fixed_arm": "fixed arms"}
-"""Kind of comparison -> the declared set that Holm's adjustment is over. An oracle is in none: it is no test."""
-
 Condition: TypeAlias = dict[str, float]
 """sample_id -> NLL, for the samples that have a finite one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """Two conditions that are compared, declared before any score is seen."""
-
-    comparison: str
-    """Readable name; with the seed it fixes the bootstrap's resamples."""
-    kind: str
-    """routed, between_families, fixed_arm or oracle."""
-    arm: str
-    """The condition in question."""
-    reference: str
-    """The condition it is compared with."""
 
 
 def compare_conditions(
@@ -76,29 +58,12 @@ def compare_conditions(
     passages = {sample.sample_id: sample.passage_id for sample in sorted(samples, key=lambda sample: sample.sample_id)}
     _refuse_repeats("samples", [(sample.sample_id,) for sample in samples])
     conditions = _conditions(routes, scores)
+    _derive_conditions(conditions, routes, passages, seed)
     comparisons = [
-        _compare(contrast, conditions, passages, settings=settings, seed=seed) for contrast in declare_contrasts(routes)
+        _compare(contrast, conditions, passages, settings=settings, seed=seed)
+        for contrast in declare_contrasts(routes, scores)
     ]
     return [replace(comparison, verdict=judge(comparison)) for comparison in _adjust(comparisons)]
-
-
-def declare_contrasts(routes: Iterable[Route]) -> list[Contrast]:
-    """List the contrasts that the routed families call for, by the names of families and keys alone.
-
-    Names are in alphabetical order, so that the order of rows decides neither the list nor which of two families is
-    the reference: "generated routed vs static routed".
-    """
-    arms = sorted({(route.family, route.key) for route in routes})
-    families = sorted({family for family, _ in arms})
-    return [
-        *(Contrast(f"{name} routed vs baseline", "routed", f"{name}/routed", BASELINE) for name in families),
-        *(
-            Contrast(f"{arm} routed vs {reference} routed", "between_families", f"{arm}/routed", f"{reference}/routed")
-            for arm, reference in combinations(families, 2)
-        ),
-        *(Contrast(f"{name}/{key} vs baseline", "fixed_arm", f"{name}/{key}", BASELINE) for name, key in arms),
-        *(Contrast(f"{name} oracle vs baseline", "oracle", f"{name}/oracle", BASELINE) for name in families),
-    ]
 
 
 def holm_adjust(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -163,6 +128,22 @@ def _conditions(routes: list[Route], scores: list[Score]) -> dict[str, Condition
         for sample_id, nll in conditions.get(f"{family}/{key}", {}).items():
             oracle[sample_id] = min(nll, oracle.get(sample_id, math.inf))
     return conditions
+
+
+def _derive_conditions(
+    conditions: dict[str, Condition], routes: list[Route], passages: Mapping[str, str], seed: int
+) -> None:
+    """Add the conditions that are made from others."""
+    keys: dict[str, set[str]] = {}
+    for route in routes:
+        keys.setdefault(route.family, set()).add(route.key)
+    for family, members in sorted(keys.items()):
+        nlls = [conditions.get(f"{family}/{key}", {}) for key in sorted(members)]
+        known = [{sample: nll for sample, nll in each.items() if sample in passages} for each in nlls]
+        conditions[f"{family}/mean_of_keys"] = mean_of_keys(known)
+        conditions[f"{family}/best_key"] = best_key_elsewhere(known, passages, _derive_seed(seed, f"{family}/best_key"))
+    hidden, blind, neither = (conditions.get(arm, {}) for arm in TWO_BY_TWO)
+    conditions[ADDED_UP] = added_up(hidden, blind, neither)
 
 
 def _compare(

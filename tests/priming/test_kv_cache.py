@@ -59,7 +59,10 @@ def test_the_type_offers_no_way_to_change_a_cache(model: Any) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         cache.layers = ()  # type: ignore[misc]
     public = {name for name in dir(KVCache) if not name.startswith("_")}
-    assert public == {"layers", "parent", "token_count", "byte_count", "join"}
+    assert public == {
+        *("layers", "parent", "skipped_position_count"),
+        *("token_count", "next_position", "byte_count", "join"),
+    }
 
 
 def test_a_child_of_a_shared_prefix_equals_the_whole_computed_at_once(model: Any) -> None:

@@ -334,7 +334,8 @@ def test_every_row_is_counted_once() -> None:
         plain(7, answer="\x00"),
         msmarco(passages={"passage_text": ["x"], "is_selected": [0]}),
     ]
-    drawn, funnel = draw_samples(rows, settings(5), 42)
+    found = draw_samples(rows, settings(5), 42)
+    drawn, funnel = found.samples, found.funnel
     # counted by hand from the list above
     assert (funnel.rows, funnel.eligible, funnel.drawn) == (10, 2, 2)
     assert funnel.rejected == {
@@ -349,21 +350,46 @@ def test_every_row_is_counted_once() -> None:
 
 
 def test_no_rows_give_an_empty_draw_and_funnel() -> None:
-    drawn, funnel = draw_samples([], settings(5), 42)
+    found = draw_samples([], settings(5), 42)
+    drawn, funnel = found.samples, found.funnel
+    assert found.donors == []
     assert (drawn, funnel.rows, funnel.eligible, funnel.drawn, funnel.rejected) == ([], 0, 0, 0, {})
 
 
 @pytest.mark.parametrize("draw", ["notebook", "nested"])
 def test_as_many_samples_are_drawn_as_asked_for_without_repeats(draw: str) -> None:
-    drawn, funnel = draw_samples((plain(number) for number in range(100)), settings(30, draw), 42)
+    found = draw_samples((plain(number) for number in range(100)), settings(30, draw), 42)
+    drawn, funnel = found.samples, found.funnel
     assert (len(drawn), funnel.drawn, funnel.eligible) == (30, 30, 100)
     assert len({sample.sample_id for sample in drawn}) == 30
 
 
+@pytest.mark.parametrize("draw", ["notebook", "nested"])
+def test_a_donor_is_about_another_passage_and_the_same_however_many_are_drawn(draw: str) -> None:
+    """Expected: the passages differ, by reading; the first donors of a nested draw are those of the smaller one."""
+    rows = [
+        {"passage": f"Passage {number % 7} of a few.", "query": f"q{number}", "answer": "a"} for number in range(40)
+    ]
+    few, many = (draw_samples(rows, settings(count, draw), 42) for count in (5, 30))
+    for found in (few, many):
+        assert len(found.donors) == len(found.samples)
+        pairs = zip(found.samples, found.donors, strict=True)
+        assert all(sample.passage_id != donor.passage_id for sample, donor in pairs)
+    donor_of = {sample.sample_id: donor for sample, donor in zip(many.samples, many.donors, strict=True)}
+    pairs = zip(few.samples, few.donors, strict=True)
+    assert all(donor_of.get(sample.sample_id, donor) == donor for sample, donor in pairs)
+    assert len({donor.sample_id for donor in many.donors}) > 5
+
+
+def test_one_passage_has_no_donor() -> None:
+    rows = [{"passage": "The only passage here.", "query": f"q{number}", "answer": "a"} for number in range(4)]
+    assert draw_samples(rows, settings(4), 42).donors == []
+
+
 def test_the_draw_that_the_settings_name_is_the_one_that_is_made() -> None:
     rows = [plain(number) for number in range(100)]
-    notebook, _ = draw_samples(rows, settings(10, "notebook"), 42)
-    nested, _ = draw_samples(rows, settings(10, "nested"), 42)
+    notebook = draw_samples(rows, settings(10, "notebook"), 42).samples
+    nested = draw_samples(rows, settings(10, "nested"), 42).samples
     # the first of np.random.seed(42); shuffle(list(range(20))): the first 2 x 10 rows only
     assert [sample.position for sample in notebook] == np.random.RandomState(42).permutation(20)[:10].tolist()
     assert nested == draw_nested(samples(100), 10, 42)
@@ -371,7 +397,8 @@ def test_the_draw_that_the_settings_name_is_the_one_that_is_made() -> None:
 
 def test_the_funnel_of_the_real_rows(shared_data: Path) -> None:
     rows = pq.read_table(shared_data / "data" / "msmarco_v1.1_sample.parquet").to_pylist()
-    drawn, funnel = draw_samples(rows, settings(184, words=(50, 200)), 42)
+    found = draw_samples(rows, settings(184, words=(50, 200)), 42)
+    drawn, funnel = found.samples, found.funnel
     # counted by hand: 251 = 184 eligible + 54 outside 50-200 words + 9 without an answer + 4 without a selected passage
     assert (funnel.rows, funnel.eligible, funnel.drawn, len(drawn)) == (251, 184, 184, 184)
     assert funnel.rejected == {

@@ -55,7 +55,8 @@ def test_the_paper_profiles_are_the_published_run(profile: str) -> None:
         "top_k": 50,  # DESIGN 6: the default of transformers 5.0, which cell 9 leaves
         "max_new_tokens": 45,  # walkthrough, cell 9
     }
-    assert settings.families == ("baseline", "static", "generated")  # walkthrough, cells 7, 8 and 12
+    # walkthrough, cells 7, 8 and 12; and the controls, which it lacks
+    assert settings.families == ("baseline", "static", "generated", "control")
     assert settings.statistics.bootstrap_resamples == 10_000  # DESIGN 9
     assert settings.data.data == "msmarco-v1.1"  # DESIGN 4
     assert settings.language_model.device == "cuda"
@@ -132,9 +133,14 @@ def test_text_from_a_command_line_means_the_same_as_numbers() -> None:
         ("data_split", "", "at least 1 character, got ''"),
         ("language_model", "x" * 1001, "at most 1000 characters, got 'x"),
         ("embedding_model", 5, "valid string, got 5"),
-        ("families", ("baseline", "nope"), "'baseline', 'static' or 'generated', got 'nope'"),
+        ("families", ("baseline", "nope"), "'baseline', 'static', 'generated' or 'control', got 'nope'"),
         ("families", ("static",), "each family once and include baseline, got static. Use baseline,static,gen"),
         ("families", ("baseline", "static", "static"), "each family once .* got baseline, static, static"),
+        (
+            "families",
+            ("baseline", "control"),
+            "include generated with control, .* got baseline, control. Use baseline,",
+        ),
         ("families", (), "at least 1 item"),
         ("families", "baseline", "valid tuple, got 'baseline'"),
     ],

@@ -11,9 +11,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.priming.contrasts import declare_contrasts
 from tasks.priming.records import Comparison, Route, Sample, Score
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics import compare_conditions, declare_contrasts, holm_adjust, judge
+from tasks.priming.statistics import compare_conditions, holm_adjust, judge
 
 Known = TypeVar("Known")
 Rows: TypeAlias = tuple[list[Sample], list[Route], list[Score]]
@@ -29,6 +30,12 @@ COMPARISONS = [
     "static/factual vs baseline",
     "static/problem vs baseline",
     "static/quantitative vs baseline",
+    "generated routed vs generated mean_of_keys",
+    "generated routed vs generated best_key",
+    "generated routed vs static best_key",
+    "static routed vs static mean_of_keys",
+    "static routed vs generated best_key",
+    "static routed vs static best_key",
     "generated oracle vs baseline",
     "static oracle vs baseline",
 ]
@@ -101,12 +108,12 @@ def assert_finite(comparison: Comparison) -> None:
 def test_every_family_key_and_pair_of_families_is_compared() -> None:
     found = compare(*experiment(6))
     assert list(found) == COMPARISONS  # the declared contrasts of two families with two and three keys
-    assert [row.kind for row in found.values()] == ["routed"] * 2 + ["between_families"] + ["fixed_arm"] * 5 + [
-        "oracle"
-    ] * 2
+    kinds = {"routed": 2, "between_families": 1, "fixed_arm": 5, "routing": 6, "oracle": 2}
+    assert [row.kind for row in found.values()] == [kind for kind, count in kinds.items() for _ in range(count)]
     between = found["generated routed vs static routed"]
     assert (between.arm, between.reference) == ("generated/routed", "static/routed")
-    assert {row.reference for row in found.values() if row is not between} == {"baseline/document"}
+    others = [row for row in found.values() if row is not between and row.kind != "routing"]
+    assert {row.reference for row in others} == {"baseline/document"}
     assert [row.comparison for row in found.values() if row.is_optimistic] == COMPARISONS[-2:]
 
 
@@ -130,10 +137,28 @@ def test_each_condition_reads_its_own_scores() -> None:
     assert found["generated oracle vs baseline"].nll_reference_mean == pytest.approx(2.0)  # (3 + 2 + 1) / 3
 
 
-def test_an_arm_of_a_family_that_is_never_routed_is_not_compared() -> None:
+def test_an_arm_that_no_contrast_names_is_not_compared() -> None:
+    samples, routes, scores = experiment(4)
+    others = [score(row.sample_id, "control", "something_else", 1.0) for row in samples]
+    assert compare(samples, routes, [*scores, *others]) == compare(samples, routes, scores)
+
+
+def test_a_control_is_compared_with_the_routed_families_and_the_baseline() -> None:
+    """Expected: by hand, the baseline's and the routed arm's NLL against 1.0 on every sample."""
     samples, routes, scores = experiment(4)
     controls = [score(row.sample_id, "control", "bare_document", 1.0) for row in samples]
-    assert compare(samples, routes, [*scores, *controls]) == compare(samples, routes, scores)
+    found = compare(samples, routes, [*scores, *controls])
+    added = [name for name in found if name not in compare(samples, routes, scores)]
+    assert added == [
+        "generated routed vs bare_document",
+        "static routed vs bare_document",
+        "baseline/document vs control/bare_document",
+    ]
+    baseline = [known(row.nll) for row in scores if row.family == "baseline"]
+    framing = found["baseline/document vs control/bare_document"]
+    assert framing.improvement_mean == pytest.approx(1.0 - sum(baseline) / 4)
+    assert (framing.kind, framing.holm_family) == ("control", "controls")
+    assert found["static routed vs bare_document"].holm_family == "primary"
 
 
 def test_shuffled_rows_give_identical_records() -> None:
@@ -330,7 +355,7 @@ def test_the_two_declared_sets_are_adjusted_apart() -> None:
                 largest, min(1.0, (len(ordered) - position) * known(row.p_value))
             )  # Holm (1979), step by step
             assert row.p_holm == pytest.approx(largest, rel=1e-12)
-    for name in COMPARISONS[8:]:
+    for name in COMPARISONS[-2:]:
         assert (found[name].p_holm, found[name].holm_family) == (None, None)  # an oracle is no test
         assert found[name].p_value is not None
 

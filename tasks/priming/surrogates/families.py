@@ -1,18 +1,30 @@
 """FAMILIES: every condition of the experiment, as data.
 
 A new condition is one entry here (and one function where its surrogates are written); nothing downstream knows
-conditions by name.
+conditions by name. An entry is what is written, scored and remembered on its own: a family whose arms share a template
+and a writer, or one control.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.priming.contexts import ContextRule
+from tasks.priming.contexts import ContextRule, Sight
 from tasks.priming.prompts import BASELINE_TEMPLATE, GENERATION_INSTRUCTIONS, STATIC_SURROGATES, SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
+from tasks.priming.surrogates.controls import (
+    write_actual_query,
+    write_blank,
+    write_blind,
+    write_hidden,
+    write_other_document,
+    write_random_words,
+    write_shuffled,
+)
 from tasks.priming.surrogates.generated import write_generated
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
+
+Writer = Callable[[Sequence[Sample], Writing], list[Surrogate]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +33,16 @@ class Family:
 
     contexts: ContextRule
     """Its arms and how their contexts are made."""
-    write: Callable[[Sequence[Sample], Writing], list[Surrogate]] | None = None
-    """Writes one surrogate a sample and key; None for a family without any, which is not routed either."""
+    write: Writer | None = None
+    """Writes one surrogate a sample and key; None for a family without any."""
+    is_routed: bool = False
+    """Whether the router chooses among its arms."""
     needs_language_model: bool = False
-    """Whether writing calls the language model, so that its identity enters the key."""
+    """Whether writing uses the language model, so that its identity enters the key."""
+    needs_generated: bool = False
+    """Whether writing starts from the generated family's surrogates."""
+    needs_donors: bool = False
+    """Whether writing takes something from another passage."""
 
     @property
     def writer(self) -> str:
@@ -32,18 +50,60 @@ class Family:
         return f"{self.write.__module__}:{self.write.__name__}" if self.write else ""
 
 
+def _control(
+    key: str,
+    write: Writer | None = None,
+    *,
+    template: str = SURROGATE_TEMPLATE,
+    sight: Sight = "all",
+    budget_share: float = 1.0,
+    needs_language_model: bool = False,
+    needs_generated: bool = False,
+    needs_donors: bool = False,
+) -> Family:
+    """Return the entry of one control."""
+    return Family(
+        ContextRule(family="control", arm_keys=(key,), template=template, sight=sight, budget_share=budget_share),
+        write,
+        needs_language_model=needs_language_model,
+        needs_generated=needs_generated,
+        needs_donors=needs_donors,
+    )
+
+
 FAMILIES: dict[str, Family] = {
-    family.contexts.family: family
-    for family in (
-        Family(ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE)),
-        Family(
-            ContextRule(family="static", arm_keys=tuple(STATIC_SURROGATES), template=SURROGATE_TEMPLATE),
-            write=write_static,
+    "baseline": Family(ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE)),
+    "static": Family(
+        ContextRule(family="static", arm_keys=tuple(STATIC_SURROGATES), template=SURROGATE_TEMPLATE),
+        write=write_static,
+        is_routed=True,
+    ),
+    "generated": Family(
+        ContextRule(family="generated", arm_keys=tuple(GENERATION_INSTRUCTIONS), template=SURROGATE_TEMPLATE),
+        write=write_generated,
+        is_routed=True,
+        needs_language_model=True,
+    ),
+} | {
+    f"control/{control.contexts.arm_keys[0]}": control
+    for control in (
+        _control("bare_document", template="{document}"),
+        _control("blank_surrogate", write_blank),
+        _control(
+            "random_words", write_random_words, needs_language_model=True, needs_generated=True, needs_donors=True
         ),
-        Family(
-            ContextRule(family="generated", arm_keys=tuple(GENERATION_INSTRUCTIONS), template=SURROGATE_TEMPLATE),
-            write=write_generated,
-            needs_language_model=True,
-        ),
+        _control("shuffled_surrogate", write_shuffled, needs_generated=True),
+        _control("other_document", write_other_document, needs_language_model=True, needs_donors=True),
+        _control("actual_query", write_actual_query),
+        # The noise floor: the baseline once more, in batches of another size and hence of other company.
+        _control("repeated_baseline", template=BASELINE_TEMPLATE, budget_share=0.3),
+        _control("hidden_surrogate", write_hidden, sight="surrogate_hidden", needs_generated=True),
+        _control("blind_passage", write_blind, sight="passage_blind", needs_generated=True),
     )
 }
+
+
+def entries_of(families: Iterable[str]) -> dict[str, Family]:
+    """Return the entries of the named families, in the order of FAMILIES: what is generated comes before controls."""
+    wanted = set(families)
+    return {name: entry for name, entry in FAMILIES.items() if entry.contexts.family in wanted}

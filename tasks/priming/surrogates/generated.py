@@ -5,10 +5,14 @@ and what is written depends on the seed, the passage and the instruction only.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.surrogates.writing import Writing, has_stray_marks, is_same_text
+
+if TYPE_CHECKING:  # torch is loaded by whoever writes, not by whoever lists the families
+    from tasks.priming.generation import Line
 
 
 def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
@@ -18,21 +22,7 @@ def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surroga
         ValueError: No language model was given.
         MemoryError: One prompt alone does not fit into memory.
     """
-    from tasks.priming.generation import Prompt, generate_lines
-
-    if writing.language_model is None or writing.generation is None:
-        raise ValueError("The generated family needs a language model and generation settings.")
-    passages = list(dict.fromkeys(sample.passage for sample in samples))
-    asked = [(key, passage) for key in GENERATION_INSTRUCTIONS for passage in passages]
-    prompts = [
-        Prompt(
-            generation_prompt(key, passage),
-            identity=f"{writing.seed}|{key}|{passage}",
-            probes=(generation_prompt(key, "One"), generation_prompt(key, "2")),
-        )
-        for key, passage in asked
-    ]
-    lines = dict(zip(asked, generate_lines(prompts, writing.language_model, writing.generation), strict=True))
+    lines = write_lines([sample.passage for sample in samples], tuple(GENERATION_INSTRUCTIONS), writing)
     surrogates = []
     for key, instruction in GENERATION_INSTRUCTIONS.items():
         for sample in samples:
@@ -53,6 +43,29 @@ def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surroga
                 )
             )
     return surrogates
+
+
+def write_lines(passages: Sequence[str], keys: Sequence[str], writing: Writing) -> "dict[tuple[str, str], Line]":
+    """Return what the model writes for each (instruction, passage); a passage that recurs is written for once.
+
+    Raises:
+        ValueError: No language model was given.
+        MemoryError: One prompt alone does not fit into memory.
+    """
+    from tasks.priming.generation import Prompt, generate_lines
+
+    if writing.language_model is None or writing.generation is None:
+        raise ValueError("Writing for a passage needs a language model and generation settings.")
+    asked = [(key, passage) for key in keys for passage in dict.fromkeys(passages)]
+    prompts = [
+        Prompt(
+            generation_prompt(key, passage),
+            identity=f"{writing.seed}|{key}|{passage}",
+            probes=(generation_prompt(key, "One"), generation_prompt(key, "2")),
+        )
+        for key, passage in asked
+    ]
+    return dict(zip(asked, generate_lines(prompts, writing.language_model, writing.generation), strict=True))
 
 
 def clean(raw_text: str) -> str:

@@ -1,9 +1,11 @@
 """What the writers of surrogates have in common: what they may draw on, and the flags that every surrogate gets."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.priming.language_model import LanguageModel
+from tasks.priming.records import Sample, Surrogate
 from tasks.priming.settings import GenerationSettings
 
 
@@ -17,6 +19,10 @@ class Writing:
     """The model that writes; None for families that need none."""
     generation: GenerationSettings | None = None
     """How it samples; None likewise."""
+    donors: Sequence[Sample] = ()
+    """A row about another passage for each sample, in the samples' order; empty for writers that need none."""
+    generated: Sequence[Surrogate] = ()
+    """The generated family's surrogates of the samples; empty likewise."""
 
 
 def is_same_text(left: str, right: str) -> bool:

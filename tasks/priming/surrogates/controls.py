@@ -1,0 +1,119 @@
+"""The control family: what stands where a surrogate would, so that a gain can be told from its causes.
+
+In: samples, their target_question surrogates, and for each sample a row about another passage (its donor). Out: one
+surrogate a sample. Every control answers one question: is it the framing, any text, the words, their order, the passage
+they are about, or what a perfect guess would give? Each is one function here and one entry in families.py.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+from tasks.priming.language_model import encode_continuation
+from tasks.priming.records import Sample, Surrogate
+from tasks.priming.sampling import content_hash
+from tasks.priming.surrogates.generated import clean, write_lines
+from tasks.priming.surrogates.writing import Writing, has_stray_marks, is_same_text
+
+MODEL_KEY = "target_question"
+"""The generated surrogate that controls are made from."""
+
+
+def write_blank(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return an empty text: what the template alone does."""
+    return _controls("blank_surrogate", samples, lambda number, sample: "")
+
+
+def write_random_words(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return words of another passage in random order, about as many tokens as the sample's target_question has.
+
+    The longest start of the shuffled words that has no more tokens; at least one word.
+    """
+    assert writing.language_model is not None
+    tokenizer = writing.language_model.tokenizer
+    questions, donors = _target_questions(samples, writing), _donors(samples, writing)
+
+    def words(number: int, sample: Sample) -> str:
+        wanted = len(encode_continuation(tokenizer, questions[number].text))
+        drawn = donors[number].passage.split()
+        _random(writing, sample, "random_words").shuffle(drawn)
+        count = 1
+        while count < len(drawn) and len(encode_continuation(tokenizer, " ".join(drawn[: count + 1]))) <= wanted:
+            count += 1
+        return " ".join(drawn[:count])
+
+    return _controls("random_words", samples, words)
+
+
+def write_shuffled(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the words of the sample's target_question in random order: its words without what they say."""
+    questions = _target_questions(samples, writing)
+
+    def shuffled(number: int, sample: Sample) -> str:
+        words = questions[number].text.split()
+        _random(writing, sample, "shuffled_surrogate").shuffle(words)
+        return " ".join(words)
+
+    return _controls("shuffled_surrogate", samples, shuffled)
+
+
+def write_other_document(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the target_question that the model writes for another passage: a good question, but not of this one."""
+    donors = _donors(samples, writing)
+    lines = write_lines([donor.passage for donor in donors], (MODEL_KEY,), writing)
+    return _controls(
+        "other_document", samples, lambda number, sample: clean(lines[MODEL_KEY, donors[number].passage].text)
+    )
+
+
+def write_actual_query(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the user's own query: what a perfect guess would give."""
+    return _controls("actual_query", samples, lambda number, sample: sample.query)
+
+
+def write_hidden(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the sample's target_question, which the query will not see."""
+    questions = _target_questions(samples, writing)
+    return _controls("hidden_surrogate", samples, lambda number, sample: questions[number].text)
+
+
+def write_blind(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the sample's target_question, which the passage will not see."""
+    questions = _target_questions(samples, writing)
+    return _controls("blind_passage", samples, lambda number, sample: questions[number].text)
+
+
+def _controls(key: str, samples: Sequence[Sample], text_of: Callable[[int, Sample], str]) -> list[Surrogate]:
+    """Return one surrogate a sample; nothing was generated for it that its family would answer for."""
+    texts = [text_of(number, sample) for number, sample in enumerate(samples)]
+    return [
+        Surrogate(
+            sample_id=sample.sample_id,
+            family="control",
+            key=key,
+            text=text,
+            raw_text=text,
+            token_count=0,
+            finish="fixed",
+            is_over_word_limit=False,
+            is_query=is_same_text(text, sample.query),
+            has_stray_marks=has_stray_marks(text),
+        )
+        for sample, text in zip(samples, texts, strict=True)
+    ]
+
+
+def _target_questions(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the target_question of each sample, in their order."""
+    questions = {surrogate.sample_id: surrogate for surrogate in writing.generated if surrogate.key == MODEL_KEY}
+    return [questions[sample.sample_id] for sample in samples]
+
+
+def _donors(samples: Sequence[Sample], writing: Writing) -> Sequence[Sample]:
+    """Return the row about another passage of each sample."""
+    assert len(writing.donors) == len(samples)
+    return writing.donors
+
+
+def _random(writing: Writing, sample: Sample, key: str) -> random.Random:
+    """Return a generator of its own for a control of a sample."""
+    return random.Random(content_hash(str(writing.seed), key, sample.sample_id))

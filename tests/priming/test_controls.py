@@ -1,0 +1,228 @@
+"""The controls: what each puts before a passage, and who sees it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from tasks.priming.contexts import ContextRule, Sight
+from tasks.priming.language_model import LanguageModel, TokenizerError, encode_continuation, tokens_between
+from tasks.priming.numeric_path import choose_numeric_path
+from tasks.priming.packing import UnsupportedModelError
+from tasks.priming.prompts import SURROGATE_TEMPLATE
+from tasks.priming.records import Sample, Surrogate
+from tasks.priming.scoring import Item, encode_arms, score_family, score_items
+from tasks.priming.settings import GenerationSettings
+from tasks.priming.surrogates import controls
+from tasks.priming.surrogates.families import FAMILIES, entries_of
+from tasks.priming.surrogates.generated import write_generated
+from tasks.priming.surrogates.writing import Writing
+
+QUESTION = "How much does a cashier earn at a large store?"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(mistral_tokenizer_folder: Any) -> Any:
+    return transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
+
+
+def reader(tokenizer: Any, sliding_window: int | None = None) -> LanguageModel:
+    torch.manual_seed(0)
+    configuration = transformers.MistralConfig(
+        vocab_size=32_000,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        sliding_window=sliding_window,
+    )
+    model = transformers.MistralForCausalLM(configuration).eval()
+    return LanguageModel(model, tokenizer, 512, choose_numeric_path("cpu", "float32"))
+
+
+def sample(number: int) -> Sample:
+    passage = (
+        f"Store {number} pays its cashiers {10 + number} dollars an hour, and managers a good deal more than that."
+    )
+    return Sample(f"sample{number}", number, passage, f"cashier pay store {number}", "ten dollars", None, f"p{number}")
+
+
+SAMPLES = [sample(number) for number in range(6)]
+DONORS = [*SAMPLES[1:], SAMPLES[0]]
+
+
+def question(of: Sample, text: str = QUESTION) -> Surrogate:
+    return Surrogate(of.sample_id, "generated", "target_question", text, text, 9, "stop", False, False, False)
+
+
+def writing(language_model: LanguageModel | None = None) -> Writing:
+    return Writing(42, language_model, GenerationSettings(max_new_tokens=6), DONORS, [question(s) for s in SAMPLES])
+
+
+def texts(write: Callable[..., list[Surrogate]], language_model: LanguageModel | None = None) -> list[str]:
+    written = write(SAMPLES, writing(language_model))
+    assert [surrogate.sample_id for surrogate in written] == [one.sample_id for one in SAMPLES]
+    assert {surrogate.family for surrogate in written} == {"control"}
+    return [surrogate.text for surrogate in written]
+
+
+def test_there_are_nine_controls_each_with_an_entry_of_its_own() -> None:
+    """Expected: the list of the design."""
+    assert [name.removeprefix("control/") for name in entries_of(["control"])] == [
+        *("bare_document", "blank_surrogate", "random_words", "shuffled_surrogate", "other_document", "actual_query"),
+        *("repeated_baseline", "hidden_surrogate", "blind_passage"),
+    ]
+    assert list(entries_of(["control", "baseline", "generated"]))[:2] == ["baseline", "generated"]
+
+
+def test_the_bare_document_is_the_passage_alone_and_blank_the_template_alone() -> None:
+    """Expected: written out by hand."""
+    bare = FAMILIES["control/bare_document"].contexts
+    assert bare.context("A passage {with} braces.", None) == "A passage {with} braces."
+    assert texts(controls.write_blank) == [""] * 6
+    blank = FAMILIES["control/blank_surrogate"].contexts
+    assert blank.context("P.", "") == "This document may be relevant to queries like: \n\nDocument:\nP."
+
+
+def test_random_words_are_another_passages_and_as_many_tokens_as_the_question(tokenizer: Any) -> None:
+    """Expected: each word counted in the donor's passage; token counts by the tokenizer's own call."""
+    language_model = reader(tokenizer)
+    wanted = len(encode_continuation(tokenizer, QUESTION))
+    found = texts(controls.write_random_words, language_model)
+    for text, donor in zip(found, DONORS, strict=True):
+        left = donor.passage.split()
+        for word in text.split():
+            left.remove(word)
+        assert wanted - 4 <= len(encode_continuation(tokenizer, text)) <= wanted
+    assert found == texts(controls.write_random_words, language_model)
+    assert len(set(found)) == 6
+
+
+def test_shuffled_words_are_the_questions_own_in_another_order() -> None:
+    """Expected: the same words, sorted; and an order that is rarely the question's."""
+    found = texts(controls.write_shuffled)
+    assert {" ".join(sorted(text.split())) for text in found} == {" ".join(sorted(QUESTION.split()))}
+    assert sum(text != QUESTION for text in found) >= 5
+
+
+def test_the_actual_query_is_the_users_and_flagged() -> None:
+    written = controls.write_actual_query(SAMPLES, writing())
+    assert [surrogate.text for surrogate in written] == [one.query for one in SAMPLES]
+    assert all(surrogate.is_query for surrogate in written)
+
+
+def test_the_other_documents_question_is_what_the_model_writes_for_it(tokenizer: Any) -> None:
+    """Expected: the generated family's target_question of the donors, written as their own."""
+    language_model = reader(tokenizer)
+    own = {s.sample_id: s.text for s in write_generated(SAMPLES, writing(language_model)) if s.key == "target_question"}
+    assert texts(controls.write_other_document, language_model) == [own[donor.sample_id] for donor in DONORS]
+
+
+def test_hidden_and_blind_put_the_question_there() -> None:
+    assert texts(controls.write_hidden) == texts(controls.write_blind) == [QUESTION] * 6
+
+
+# --- who sees the surrogate ---
+
+
+def items_of(sight: Sight, tokenizer: Any, text: str = QUESTION) -> list[Item]:
+    rule = ContextRule(family="control", arm_keys=("target_question",), template=SURROGATE_TEMPLATE, sight=sight)
+    arms = encode_arms(rule, SAMPLES, [question(one, text) for one in SAMPLES], tokenizer)
+    return [arm.item for arm in arms]
+
+
+def masked_nlls(item: Item, language_model: LanguageModel) -> list[float]:
+    """Score by one plain pass over all tokens, with a mask that says who sees whom: the second way to compute."""
+    ids = item.context + item.continuation
+    count, (start, stop) = len(ids), item.surrogate
+    is_seen = torch.ones(count, count, dtype=torch.bool).tril()
+    blind = slice(stop, len(item.context)) if item.sight == "passage_blind" else slice(len(item.context), count)
+    is_seen[blind, start:stop] = False
+    mask = torch.zeros(1, 1, count, count).masked_fill(~is_seen, float("-inf"))
+    model = language_model.model
+    model.config._attn_implementation = "eager"
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([ids]), attention_mask=mask, use_cache=False).logits[0]
+    rows = logits[-len(item.answer) :].log_softmax(-1)
+    return [-row[token].item() for row, token in zip(rows, item.answer, strict=True)]
+
+
+@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+def test_who_does_not_see_the_surrogate_equals_a_masked_pass(sight: Sight, tokenizer: Any) -> None:
+    language_model = reader(tokenizer)
+    items = items_of(sight, tokenizer)
+    seen = score_items(items_of("all", tokenizer), language_model)
+    for item, nlls, plain in zip(items, score_items(items, language_model), seen, strict=True):
+        assert nlls is not None
+        assert nlls == pytest.approx(masked_nlls(item, language_model), abs=2e-5)
+        assert nlls != pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+def test_sight_of_no_surrogate_is_sight_of_all(sight: Sight, tokenizer: Any) -> None:
+    language_model = reader(tokenizer)
+    blank = score_items(items_of("all", tokenizer, text=""), language_model)
+    assert score_items(items_of(sight, tokenizer, text=""), language_model) == blank
+
+
+@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+def test_an_item_is_the_same_alone_and_among_others(sight: Sight, tokenizer: Any) -> None:
+    language_model = reader(tokenizer)
+    items = [*items_of(sight, tokenizer), *items_of("all", tokenizer)]
+    assert [score_items([item], language_model)[0] for item in items] == score_items(items, language_model)
+
+
+def test_the_surrogates_tokens_are_those_that_hold_its_characters(tokenizer: Any) -> None:
+    """Expected: decoded, the tokens hold the whole question, and those around them none of its words."""
+    text = SURROGATE_TEMPLATE.format(surrogate=QUESTION, document="A passage.")
+    start, stop = tokens_between(tokenizer, text, text.index(QUESTION), text.index(QUESTION) + len(QUESTION))
+    ids = tokenizer(text)["input_ids"]
+    assert QUESTION in tokenizer.decode(ids[start:stop])
+    assert tokenizer.decode(ids[:start]).endswith("queries like:")
+    assert tokenizer.decode(ids[stop:]).strip().startswith("Document:")
+    assert tokens_between(tokenizer, text, 5, 5) == (0, 0)
+
+
+def test_a_tokenizer_without_places_is_refused() -> None:
+    slow = type("Slow", (), {"is_fast": False})()
+    with pytest.raises(TokenizerError, match="leave out the family control"):
+        tokens_between(slow, "text", 0, 4)
+
+
+@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+def test_a_window_shorter_than_the_text_is_refused(sight: Sight, tokenizer: Any) -> None:
+    """A windowed layer counts the tokens that are there: with some left out it would see further back than it may."""
+    windowed = reader(tokenizer, sliding_window=16)
+    with pytest.raises(UnsupportedModelError, match="Leave out the family control"):
+        score_items(items_of(sight, tokenizer), windowed)
+    wide = reader(tokenizer, sliding_window=400)
+    assert None not in score_items(items_of(sight, tokenizer), wide)
+
+
+def test_a_batch_variant_engine_is_found_by_the_repeated_baseline(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expected: exactly equal scores; and a difference once the engine adds what depends on the batch's size."""
+    language_model = reader(tokenizer)
+    baseline, repeated = (FAMILIES[name].contexts for name in ("baseline", "control/repeated_baseline"))
+    monkeypatch.setattr("tasks.priming.scoring.token_budget", lambda device: 120)
+    many = [sample(number) for number in range(12)]
+
+    def differences() -> list[float]:
+        pairs = zip(*(score_family(rule, many, [], language_model) for rule in (baseline, repeated)), strict=True)
+        return [abs((first.nll or 0.0) - (second.nll or 0.0)) for first, second in pairs]
+
+    assert differences() == [0.0] * 12
+    from tasks.priming import scoring
+
+    plain = scoring.continue_caches
+
+    def variant(model: LanguageModel, pairs: Any) -> list[tuple[float, ...]]:
+        return [tuple(nll + 1e-4 * len(pairs) for nll in nlls) for nlls in plain(model, pairs)]
+
+    monkeypatch.setattr(scoring, "continue_caches", variant)
+    assert max(differences()) > 1e-5
