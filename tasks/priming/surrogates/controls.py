@@ -12,7 +12,7 @@ from tasks.priming.language_model import encode_continuation
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.sampling import content_hash
 from tasks.priming.surrogates.generated import clean, write_lines
-from tasks.priming.surrogates.writing import Writing, has_stray_marks, is_same_text
+from tasks.priming.surrogates.writing import Writing, fixed_surrogate
 
 MODEL_KEY = "target_question"
 """The generated surrogate that controls are made from."""
@@ -83,23 +83,8 @@ def write_blind(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
 
 
 def _controls(key: str, samples: Sequence[Sample], text_of: Callable[[int, Sample], str]) -> list[Surrogate]:
-    """Return one surrogate a sample; nothing was generated for it that its family would answer for."""
-    texts = [text_of(number, sample) for number, sample in enumerate(samples)]
-    return [
-        Surrogate(
-            sample_id=sample.sample_id,
-            family="control",
-            key=key,
-            text=text,
-            raw_text=text,
-            token_count=0,
-            finish="fixed",
-            is_over_word_limit=False,
-            is_query=is_same_text(text, sample.query),
-            has_stray_marks=has_stray_marks(text),
-        )
-        for sample, text in zip(samples, texts, strict=True)
-    ]
+    """Return one surrogate a sample; what was generated for it is another family's."""
+    return [fixed_surrogate(sample, "control", key, text_of(number, sample)) for number, sample in enumerate(samples)]
 
 
 def _target_questions(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:

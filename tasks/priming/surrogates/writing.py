@@ -25,6 +25,22 @@ class Writing:
     """The generated family's surrogates of the samples; empty likewise."""
 
 
+def fixed_surrogate(sample: Sample, family: str, key: str, text: str) -> Surrogate:
+    """Return a surrogate for which nothing was generated."""
+    return Surrogate(
+        sample_id=sample.sample_id,
+        family=family,
+        key=key,
+        text=text,
+        raw_text=text,
+        token_count=0,
+        finish="fixed",
+        is_over_word_limit=False,
+        is_query=is_same_text(text, sample.query),
+        has_stray_marks=has_stray_marks(text),
+    )
+
+
 def is_same_text(left: str, right: str) -> bool:
     """Tell whether two texts are equal but for case, white space and a final question mark."""
     return _bare(left) == _bare(right)
