@@ -47,6 +47,8 @@ class Batch:
     """(batch, C + S); every branch starts again at the end of its context."""
     context_length: int
     """C"""
+    context_bias: torch.Tensor
+    """(C, C) 0 where a context token (first axis) sees another (second axis), else HIDDEN."""
     branch_bias: torch.Tensor
     """(batch, 1, S, C + S) 0 where a branch token (third axis) sees another token (fourth axis), else HIDDEN."""
     guides: tuple[HeadGuide, ...]
@@ -97,9 +99,8 @@ def attend_branches(
         (batch, C + S, heads, dimension) and None in place of attention weights.
     """
     length = batch.context_length
-    causal = torch.full((length, length), HIDDEN, device=query.device).triu(1)
     parts = (
-        (True, query[:, :, :length], key[:, :, :length], value[:, :, :length], causal),
+        (True, query[:, :, :length], key[:, :, :length], value[:, :, :length], batch.context_bias),
         (False, query[:, :, length:], key, value, batch.branch_bias),
     )
     outputs = []
@@ -174,6 +175,7 @@ def as_batch(rows: list[Row], pad_id: int) -> Batch:
         token_ids=token_ids,
         position_ids=position_ids,
         context_length=context_length,
+        context_bias=torch.full((context_length, context_length), HIDDEN).triu(1),
         branch_bias=branch_bias(segments, context_length),
         guides=guide_masks(rows, context_length, branch_length),
         predictors=torch.tensor(predictors),

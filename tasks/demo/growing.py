@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from transformers import MistralForCausalLM
 
-from tasks.demo.initial_weights import orthonormal_rows
+from tasks.demo.initial_weights import orthonormal_rows, slowly_turning_rows
 
 # Old layer -> its place in the grown model; 2 and 3 are new.
 PLACES = {0: 0, 1: 1, 2: 4}
@@ -21,8 +21,6 @@ MATCHING_LAYER = 3
 GATHERED_STRENGTH = 0.3
 MATCHING_SHARPNESS = 3.0
 COPY_STRENGTH = 0.05
-# Pairs that turn by less than this from one position to the next compare contents over the length of a passage.
-SLOW_ANGLE = 0.008
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,7 @@ def set_gathering_and_matching(model: MistralForCausalLM) -> None:
     config = model.config
     width = config.hidden_size
     head = width // config.num_attention_heads
-    pairs = head // 2
-    angles = model.model.rotary_emb.inv_freq.float()
-    slow = [pair for pair in range(pairs) if angles[pair] < SLOW_ANGLE]
-    slow_rows = torch.tensor(slow + [pair + pairs for pair in slow])
+    slow_rows = slowly_turning_rows(model)
     token, gathered = orthonormal_rows(2 * 2 * head, width).chunk(2)
     gathering = model.model.layers[GATHERING_LAYER].self_attn
     for number, head_number in enumerate(range(GATHERING_HEADS.first, GATHERING_HEADS.stop)):

@@ -20,12 +20,21 @@ MATCHING_SHARPNESS = 3.0
 PREVIOUS_STRENGTH = 0.07
 COPY_STRENGTH = 0.15
 OUTPUT_SCALE = 4.0
+# A pair of coordinates that turns by less than this from one position to the next turns slowly.
+SLOW_ANGLE = 0.008
 
 
 def orthonormal_rows(rows: int, width: int) -> torch.Tensor:
     """Return random orthonormal rows that do not read the constant coordinate, (rows, width)."""
     basis, _ = torch.linalg.qr(torch.randn(width - 1, rows))
     return torch.cat([torch.zeros(rows, 1), basis.T], dim=1)
+
+
+def slowly_turning_rows(model: MistralForCausalLM) -> torch.Tensor:
+    """Return the coordinates of a head that compare contents over the length of a passage: the others turn too fast."""
+    angles = model.model.rotary_emb.inv_freq.float()
+    slow = [pair for pair, angle in enumerate(angles) if angle < SLOW_ANGLE]
+    return torch.tensor(slow + [pair + len(angles) for pair in slow])
 
 
 @torch.no_grad()
@@ -52,9 +61,7 @@ def set_copying_heads(model: MistralForCausalLM) -> None:
         first.v_proj.weight[rows] = copied[rows]
         first.o_proj.weight[:, rows] = PREVIOUS_STRENGTH * written[rows].T
     second = model.model.layers[1].self_attn
-    # Only slowly turning pairs compare contents over the length of a passage.
-    slow = [pair for pair in range(pairs) if angles[pair] < 0.008]
-    slow_rows = torch.tensor(slow + [pair + pairs for pair in slow])
+    slow_rows = slowly_turning_rows(model)
     brought = orthonormal_rows(MATCHING_HEADS * head_width, width)
     for head in range(MATCHING_HEADS):
         start = head * head_width
