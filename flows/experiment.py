@@ -16,9 +16,9 @@ from tasks.priming.settings import resolve_settings
 from tasks.priming.surrogates.families import entries_of
 from tasks.results import publish_results
 from tasks.run import identify_inputs, recorded_run
-from tasks.sampling import donor_chunk, draw_samples
+from tasks.sampling import distractor_chunk, donor_chunk, draw_samples
 from tasks.scoring import check_scoring, score_contexts
-from tasks.statistics import compare_conditions
+from tasks.statistics import compute_statistic, statistics_by_table
 from tasks.surrogates import write_surrogates
 
 
@@ -35,6 +35,7 @@ def experiment(
     min_words: allowed.Words | None = None,
     max_words: allowed.Words | None = None,
     draw: allowed.Draw | None = None,
+    distractor_count: allowed.DistractorCount | None = None,
     language_model: allowed.LanguageModel | None = None,
     language_model_revision: allowed.Revision | None = None,
     dtype: allowed.DType | None = None,
@@ -48,6 +49,7 @@ def experiment(
     chunk_size: allowed.ChunkSize | None = None,
     bootstrap_resamples: allowed.Resamples | None = None,
     confidence_level: allowed.ConfidenceLevel | None = None,
+    equivalence_margin: allowed.EquivalenceMargin | None = None,
 ) -> dict[str, Any]:
     """Measure whether priming a document's KV cache helps.
 
@@ -60,6 +62,7 @@ def experiment(
         model = run.inputs.language_model
         samples = draw_samples(settings.data, run.inputs.data, settings.sampling, settings.seed, settings.chunk_size)
         run.record("sample", "all", samples)
+        run.record("distractor", "all", samples["distractors"])
         chunks = samples["chunks"]
 
         entries = entries_of(settings.families)
@@ -83,13 +86,17 @@ def experiment(
         scores = []
         for name, family in entries.items():
             for number, chunk in enumerate(chunks):
-                scored = score_contexts(family.contexts, chunk, surrogates[name][number], model)
+                distractors = distractor_chunk(samples, number)
+                scored = score_contexts(family.contexts, chunk, surrogates[name][number], distractors, model)
                 scores.append(run.record("score", f"{name}/{number:04}", scored))
-        checked = [(family.contexts, surrogates[name][0]) for name, family in entries.items()]
-        run.record("check", "scoring", check_scoring(checked, chunks[0], model))
+        contexts = [(family.contexts, surrogates[name][0]) for name, family in entries.items()]
+        checked = run.record("check", "scoring", check_scoring(contexts, chunks[0], model))
 
-        comparisons = compare_conditions(samples, routes, scores, settings.statistics, settings.seed)
-        run.record("comparison", "all", comparisons)
+        texts = [reference for references in surrogates.values() for reference in references if reference]
+        facts = checked["model"]
+        for table in statistics_by_table():
+            rows = compute_statistic(table, samples, texts, routes, scores, facts, settings.statistics, settings.seed)
+            run.record(table, "all", rows)
     return {"run_id": run.run_id, **publish_results()}
 
 

@@ -23,14 +23,35 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks import artifacts
-from tasks.priming.records import Check, Comparison, Route, Sample, Score, Surrogate
+from tasks.priming.records import (
+    Check,
+    Comparison,
+    Correlation,
+    Cost,
+    Distractor,
+    Route,
+    RoutingAgreement,
+    RoutingChoice,
+    Sample,
+    Score,
+    Stratum,
+    Surrogate,
+    Variant,
+)
 
 TABLES: dict[str, type] = {
     "sample": Sample,
+    "distractor": Distractor,
     "surrogate": Surrogate,
     "route": Route,
     "score": Score,
     "comparison": Comparison,
+    "variant": Variant,
+    "stratum": Stratum,
+    "correlation": Correlation,
+    "routing_choice": RoutingChoice,
+    "routing_agreement": RoutingAgreement,
+    "cost": Cost,
     "check": Check,
 }
 """The tables whose rows come from artifacts, and the record of each."""

@@ -30,8 +30,12 @@ from tasks.manifests import LOCK_SECONDS, TABLES, Manifest, RecordedReference, r
 QUESTIONS = (
     "does_priming_help",
     "is_generated_better_than_static",
+    "is_generation_worth_its_compute",
     "does_the_content_matter",
     "does_routing_help",
+    "who_gains",
+    "does_the_measure_matter",
+    "what_does_it_cost",
     "run_summary",
 )
 """Views that `read_question` reads."""
@@ -98,15 +102,27 @@ def read_question(view: str, run_id: str) -> list[dict[str, Any]]:
     """
     if view not in QUESTIONS:
         raise ValueError(f"Unknown question {view!r}. Questions: {', '.join(QUESTIONS)}.")
+    with open_results() as connection:
+        answer = connection.execute(f"SELECT * FROM {view} WHERE run_id = ?", [run_id])
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+@contextmanager
+def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the database to be read, on a connection that can reach nothing else.
+
+    Raises:
+        FileNotFoundError: Nothing has been published yet.
+        duckdb.Error: The file is no database.
+    """
     path = artifacts.ARTIFACTS / "results.duckdb"
     if not path.is_file():
         raise FileNotFoundError(f"There is no database {path} yet. Start a run: it publishes one.")
     with _attached(path, "READ_ONLY") as connection:
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        answer = connection.execute(f"SELECT * FROM {view} WHERE run_id = ?", [run_id])
-        names = [column[0] for column in answer.description]
-        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+        yield connection
 
 
 @contextmanager
@@ -204,10 +220,15 @@ def _problem(chunk: str, detail: str) -> dict[str, Any]:
 
 
 def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
-    """Insert what the manifest itself says: the run, its funnel and its attempts."""
+    """Insert what the manifest itself says: the run, its funnel, its times and its attempts."""
     _insert_values(connection, "run", _run_row(manifest))
     for reason, count in (manifest.funnel.rejected if manifest.funnel else {}).items():
         _insert_values(connection, "reject", {"run_id": manifest.run_id, "reason": reason, "count": count})
+    for name, seconds in manifest.stage_seconds.items():
+        stage, _, part = name.partition("/")
+        entry, _, chunk = part.rpartition("/")
+        values = {"stage": stage, "entry": entry, "chunk": chunk, "seconds": seconds}
+        _insert_values(connection, "stage_time", {"run_id": manifest.run_id, **values})
     for attempt in manifest.attempts:
         moments = {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
         _insert_values(connection, "attempt", {"run_id": manifest.run_id, **attempt.model_dump(), **moments})

@@ -92,6 +92,22 @@ COMMENT ON COLUMN attempt.started_at IS 'Start (UTC).';
 COMMENT ON COLUMN attempt.ended_at IS 'End (UTC); NULL while it runs or if it was killed.';
 COMMENT ON COLUMN attempt.error IS 'Why it failed.';
 
+CREATE TABLE stage_time (
+    run_id TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    chunk TEXT NOT NULL,
+    seconds DOUBLE NOT NULL CHECK (isfinite(seconds)),
+    PRIMARY KEY (run_id, stage, entry, chunk)
+);
+
+COMMENT ON TABLE stage_time IS 'What the computation of each artifact took, when it was computed.';
+COMMENT ON COLUMN stage_time.run_id IS 'The run.';
+COMMENT ON COLUMN stage_time.stage IS 'The table that it filled, e.g. score.';
+COMMENT ON COLUMN stage_time.entry IS 'The family, or control, e.g. static or control/random_words; empty where a stage has no such parts.';
+COMMENT ON COLUMN stage_time.chunk IS 'The chunk of samples, e.g. 0000; all, or what was checked.';
+COMMENT ON COLUMN stage_time.seconds IS 'Seconds.';
+
 CREATE TABLE sample (
     run_id TEXT NOT NULL,
     sample_id TEXT NOT NULL,
@@ -114,6 +130,22 @@ COMMENT ON COLUMN sample.answer IS 'The gold answer that is scored.';
 COMMENT ON COLUMN sample.query_type IS 'The data set''s own label of the query, where it has one.';
 COMMENT ON COLUMN sample.passage_id IS 'Hash of the passage: the cluster for standard errors.';
 
+CREATE TABLE distractor (
+    run_id TEXT NOT NULL,
+    sample_id TEXT NOT NULL,
+    number BIGINT NOT NULL CHECK (number >= 0),
+    answer TEXT NOT NULL,
+    source_id TEXT NOT NULL,
+    PRIMARY KEY (run_id, sample_id, number)
+);
+
+COMMENT ON TABLE distractor IS 'A wrong answer to a sample''s query: the answer to another query, of the same type where there is one, about another passage.';
+COMMENT ON COLUMN distractor.run_id IS 'The run.';
+COMMENT ON COLUMN distractor.sample_id IS 'The sample whose cache it is scored on.';
+COMMENT ON COLUMN distractor.number IS 'Its place among the sample''s distractors, from 0.';
+COMMENT ON COLUMN distractor.answer IS 'The text that is scored.';
+COMMENT ON COLUMN distractor.source_id IS 'The sample_id of the row that it answers, drawn or not.';
+
 CREATE TABLE surrogate (
     run_id TEXT NOT NULL,
     sample_id TEXT NOT NULL,
@@ -121,6 +153,7 @@ CREATE TABLE surrogate (
     key TEXT NOT NULL,
     text TEXT NOT NULL,
     raw_text TEXT NOT NULL,
+    prompt_token_count BIGINT NOT NULL CHECK (prompt_token_count >= 0),
     token_count BIGINT NOT NULL CHECK (token_count >= 0),
     finish TEXT NOT NULL,
     is_over_word_limit BOOLEAN NOT NULL,
@@ -136,6 +169,7 @@ COMMENT ON COLUMN surrogate.family IS 'The arm''s family.';
 COMMENT ON COLUMN surrogate.key IS 'The arm''s key within the family.';
 COMMENT ON COLUMN surrogate.text IS 'The text that goes into the template; empty where the model wrote nothing.';
 COMMENT ON COLUMN surrogate.raw_text IS 'What the model wrote before post-processing; the text itself for a fixed phrase.';
+COMMENT ON COLUMN surrogate.prompt_token_count IS 'Tokens of the instruction and passage that the model read for it; 0 for a fixed phrase.';
 COMMENT ON COLUMN surrogate.token_count IS 'Tokens that the model generated for it, the stop token included; 0 for a fixed phrase.';
 COMMENT ON COLUMN surrogate.finish IS 'Why writing ended: stop (end of line or of text), length (the token limit), fixed (nothing was generated).';
 COMMENT ON COLUMN surrogate.is_over_word_limit IS 'Whether it has more words than its instruction allows.';
@@ -171,6 +205,8 @@ CREATE TABLE score (
     token_nlls FLOAT[],
     nll DOUBLE CHECK (isfinite(nll)),
     nll_notebook DOUBLE CHECK (isfinite(nll_notebook)),
+    distractor_nlls FLOAT[],
+    margin DOUBLE CHECK (isfinite(margin)),
     context_token_count BIGINT NOT NULL CHECK (context_token_count >= 0),
     query_token_count BIGINT NOT NULL CHECK (query_token_count >= 0),
     answer_token_count BIGINT NOT NULL CHECK (answer_token_count >= 0),
@@ -188,6 +224,8 @@ COMMENT ON COLUMN score.status IS 'ok; too_long (context and continuation exceed
 COMMENT ON COLUMN score.token_nlls IS 'Nats for every answer token, the first included, in order; NULL unless status is ok or not_finite.';
 COMMENT ON COLUMN score.nll IS 'Mean of token_nlls (nats per answer token): the metric of record.';
 COMMENT ON COLUMN score.nll_notebook IS 'Mean over all tokens but the first, which is what the notebook''s code computes; NULL for a one-token answer.';
+COMMENT ON COLUMN score.distractor_nlls IS 'Mean NLL of each distractor on the same cache (nats per token of its own), in the order of their numbers; NULL where the sample has none, where one does not fit the model''s window or is not finite, or unless status is ok.';
+COMMENT ON COLUMN score.margin IS 'Mean of distractor_nlls - nll: how far the answer is preferred to wrong ones; NULL without distractor_nlls.';
 COMMENT ON COLUMN score.context_token_count IS 'Tokens of the context, BOS included: what the KV cache holds.';
 COMMENT ON COLUMN score.query_token_count IS 'Tokens of the query prompt.';
 COMMENT ON COLUMN score.answer_token_count IS 'Tokens of the answer.';
@@ -206,6 +244,7 @@ CREATE TABLE comparison (
     nll_reference_mean DOUBLE CHECK (isfinite(nll_reference_mean)),
     improvement_mean DOUBLE CHECK (isfinite(improvement_mean)),
     improvement_median DOUBLE CHECK (isfinite(improvement_median)),
+    improvement_trimmed_mean DOUBLE CHECK (isfinite(improvement_trimmed_mean)),
     improvement_sd DOUBLE CHECK (isfinite(improvement_sd)),
     improvement_low DOUBLE CHECK (isfinite(improvement_low)),
     improvement_high DOUBLE CHECK (isfinite(improvement_high)),
@@ -214,15 +253,22 @@ CREATE TABLE comparison (
     cohens_d DOUBLE CHECK (isfinite(cohens_d)),
     cohens_d_low DOUBLE CHECK (isfinite(cohens_d_low)),
     cohens_d_high DOUBLE CHECK (isfinite(cohens_d_high)),
-    win_count BIGINT NOT NULL,
-    tie_count BIGINT NOT NULL,
-    loss_count BIGINT NOT NULL,
+    win_count BIGINT NOT NULL CHECK (win_count >= 0),
+    tie_count BIGINT NOT NULL CHECK (tie_count >= 0),
+    loss_count BIGINT NOT NULL CHECK (loss_count >= 0),
     t_statistic DOUBLE CHECK (isfinite(t_statistic)),
     t_p_value DOUBLE CHECK (t_p_value BETWEEN 0 AND 1),
     wilcoxon_p_value DOUBLE CHECK (wilcoxon_p_value BETWEEN 0 AND 1),
+    sign_p_value DOUBLE CHECK (sign_p_value BETWEEN 0 AND 1),
     p_value DOUBLE CHECK (p_value BETWEEN 0 AND 1),
-    p_holm DOUBLE CHECK (p_holm BETWEEN 0 AND 1),
-    holm_family TEXT,
+    p_adjusted DOUBLE CHECK (p_adjusted BETWEEN 0 AND 1),
+    adjustment TEXT,
+    smallest_detectable_improvement DOUBLE CHECK (isfinite(smallest_detectable_improvement)),
+    equivalence_margin DOUBLE NOT NULL CHECK (isfinite(equivalence_margin)),
+    equivalence_p_value DOUBLE CHECK (equivalence_p_value BETWEEN 0 AND 1),
+    equivalence_power DOUBLE CHECK (isfinite(equivalence_power)),
+    n_to_decide BIGINT CHECK (n_to_decide >= 0),
+    n_to_decide_margin BIGINT CHECK (n_to_decide_margin >= 0),
     verdict TEXT NOT NULL,
     PRIMARY KEY (run_id, comparison),
     CHECK (win_count + tie_count + loss_count = n),
@@ -232,17 +278,18 @@ CREATE TABLE comparison (
 COMMENT ON TABLE comparison IS 'One paired comparison: improvement = NLL(reference) - NLL(arm), so that positive means the arm is better.';
 COMMENT ON COLUMN comparison.run_id IS 'The run.';
 COMMENT ON COLUMN comparison.comparison IS 'Readable name, e.g. generated routed vs baseline.';
-COMMENT ON COLUMN comparison.kind IS 'routed, between_families, fixed_arm, routing, control or oracle.';
-COMMENT ON COLUMN comparison.arm IS 'The condition in question, e.g. generated/routed.';
-COMMENT ON COLUMN comparison.reference IS 'What it is compared with, e.g. baseline/document.';
+COMMENT ON COLUMN comparison.kind IS 'routed, between_families, fixed_arm, routing, control, worth or oracle.';
+COMMENT ON COLUMN comparison.arm IS 'The condition in question, e.g. generated/routed or static/factual.';
+COMMENT ON COLUMN comparison.reference IS 'What it is compared with, e.g. baseline/document or static/routed.';
 COMMENT ON COLUMN comparison.is_optimistic IS 'True for oracles: the minimum of several noisy scores is better than its parts by construction.';
 COMMENT ON COLUMN comparison.n IS 'Sample pairs in which both scores are finite.';
 COMMENT ON COLUMN comparison.excluded_count IS 'Pairs left out because one of the two scores is missing or not finite.';
 COMMENT ON COLUMN comparison.passage_count IS 'Distinct passages among the pairs: the clusters.';
-COMMENT ON COLUMN comparison.nll_arm_mean IS 'Mean NLL of the arm (nats per answer token).';
-COMMENT ON COLUMN comparison.nll_reference_mean IS 'Mean NLL of the reference (nats per answer token).';
-COMMENT ON COLUMN comparison.improvement_mean IS 'Mean improvement (nats per answer token).';
-COMMENT ON COLUMN comparison.improvement_median IS 'Median improvement (nats per answer token).';
+COMMENT ON COLUMN comparison.nll_arm_mean IS 'Mean NLL of the arm, nats per answer token.';
+COMMENT ON COLUMN comparison.nll_reference_mean IS 'Mean NLL of the reference, nats per answer token.';
+COMMENT ON COLUMN comparison.improvement_mean IS 'Mean improvement, nats per answer token.';
+COMMENT ON COLUMN comparison.improvement_median IS 'Median improvement.';
+COMMENT ON COLUMN comparison.improvement_trimmed_mean IS 'Mean without the largest and the smallest fifth of the improvements.';
 COMMENT ON COLUMN comparison.improvement_sd IS 'Standard deviation of the improvements (n - 1); NULL for fewer than two pairs.';
 COMMENT ON COLUMN comparison.improvement_low IS 'Lower end of the confidence interval of the mean.';
 COMMENT ON COLUMN comparison.improvement_high IS 'Upper end of the confidence interval of the mean.';
@@ -257,10 +304,194 @@ COMMENT ON COLUMN comparison.loss_count IS 'Pairs in which the arm is strictly w
 COMMENT ON COLUMN comparison.t_statistic IS 'Paired t statistic.';
 COMMENT ON COLUMN comparison.t_p_value IS 'Two-sided p-value of the paired t-test (descriptive: it takes the pairs as independent).';
 COMMENT ON COLUMN comparison.wilcoxon_p_value IS 'Two-sided p-value of the Wilcoxon signed-rank test (descriptive).';
+COMMENT ON COLUMN comparison.sign_p_value IS 'Two-sided p-value of the sign test on wins and losses (descriptive).';
 COMMENT ON COLUMN comparison.p_value IS 'Two-sided p-value of the mean with errors clustered by passage: the one the verdict uses.';
-COMMENT ON COLUMN comparison.p_holm IS 'p_value after Holm''s adjustment over holm_family; NULL for oracles.';
-COMMENT ON COLUMN comparison.holm_family IS 'The declared set of comparisons that p_holm corrects for.';
-COMMENT ON COLUMN comparison.verdict IS 'What this comparison alone says: better, worse, no difference shown, or undecided with the reason.';
+COMMENT ON COLUMN comparison.p_adjusted IS 'p_value after adjustment for the number of comparisons declared with it; NULL for oracles.';
+COMMENT ON COLUMN comparison.adjustment IS 'holm (over the primary comparisons) or benjamini_hochberg (over all others); NULL for oracles.';
+COMMENT ON COLUMN comparison.smallest_detectable_improvement IS 'The mean improvement that these pairs would have shown with a chance of 80 %, nats per answer token.';
+COMMENT ON COLUMN comparison.equivalence_margin IS 'Mean improvements smaller than this are negligible: declared before the run, nats per answer token.';
+COMMENT ON COLUMN comparison.equivalence_p_value IS 'p-value of the two one-sided tests that the mean improvement lies within the margin.';
+COMMENT ON COLUMN comparison.equivalence_power IS 'The chance of showing equivalence with these pairs if the true improvement were 0.';
+COMMENT ON COLUMN comparison.n_to_decide IS 'Pairs that would show a difference, or equivalence if the mean is within the margin, with a chance of 80 % if the true improvement were the measured one; NULL where the verdict stands or no number of pairs would decide.';
+COMMENT ON COLUMN comparison.n_to_decide_margin IS 'Pairs that would show, likewise, on which side of the margin (of +margin) the improvement lies; NULL where the interval does not hold the margin.';
+COMMENT ON COLUMN comparison.verdict IS 'What this comparison alone says: better, worse, either of them but negligibly, equivalent, no difference shown, or undecided with the reason.';
+
+CREATE TABLE variant (
+    run_id TEXT NOT NULL,
+    comparison TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    n BIGINT NOT NULL CHECK (n >= 0),
+    passage_count BIGINT NOT NULL CHECK (passage_count >= 0),
+    arm_mean DOUBLE CHECK (isfinite(arm_mean)),
+    reference_mean DOUBLE CHECK (isfinite(reference_mean)),
+    improvement_mean DOUBLE CHECK (isfinite(improvement_mean)),
+    improvement_low DOUBLE CHECK (isfinite(improvement_low)),
+    improvement_high DOUBLE CHECK (isfinite(improvement_high)),
+    cohens_d DOUBLE CHECK (isfinite(cohens_d)),
+    p_value DOUBLE CHECK (p_value BETWEEN 0 AND 1),
+    PRIMARY KEY (run_id, comparison, variant),
+    CHECK (improvement_low <= improvement_high)
+);
+
+COMMENT ON TABLE variant IS 'A comparison made again by another measure or on fewer samples: does its result depend on how it is measured?';
+COMMENT ON COLUMN variant.run_id IS 'The run.';
+COMMENT ON COLUMN variant.comparison IS 'The comparison that is varied.';
+COMMENT ON COLUMN variant.variant IS 'margin (how far the answer is preferred to distractors), answer_first (share of samples in which the answer''s NLL is below every distractor''s), first_token_unscored (the notebook''s NLL) or longer_answers (no one-token answers).';
+COMMENT ON COLUMN variant.unit IS 'What the values are: nats per answer token, or share of samples.';
+COMMENT ON COLUMN variant.n IS 'Sample pairs in which both sides have the measure.';
+COMMENT ON COLUMN variant.passage_count IS 'Distinct passages among the pairs.';
+COMMENT ON COLUMN variant.arm_mean IS 'Mean of the measure for the arm.';
+COMMENT ON COLUMN variant.reference_mean IS 'Mean of the measure for the reference.';
+COMMENT ON COLUMN variant.improvement_mean IS 'How much better the arm is: positive is better, whichever direction the measure has.';
+COMMENT ON COLUMN variant.improvement_low IS 'Lower end of the cluster-robust interval of the mean.';
+COMMENT ON COLUMN variant.improvement_high IS 'Upper end of the cluster-robust interval of the mean.';
+COMMENT ON COLUMN variant.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
+COMMENT ON COLUMN variant.p_value IS 'Two-sided p-value with errors clustered by passage, not adjusted.';
+
+CREATE TABLE stratum (
+    run_id TEXT NOT NULL,
+    comparison TEXT NOT NULL,
+    stratified_by TEXT NOT NULL,
+    level TEXT NOT NULL,
+    rank BIGINT NOT NULL CHECK (rank >= 0),
+    difficulty_arm TEXT,
+    n BIGINT NOT NULL CHECK (n >= 0),
+    passage_count BIGINT NOT NULL CHECK (passage_count >= 0),
+    improvement_mean DOUBLE CHECK (isfinite(improvement_mean)),
+    improvement_low DOUBLE CHECK (isfinite(improvement_low)),
+    improvement_high DOUBLE CHECK (isfinite(improvement_high)),
+    cohens_d DOUBLE CHECK (isfinite(cohens_d)),
+    win_count BIGINT NOT NULL CHECK (win_count >= 0),
+    tie_count BIGINT NOT NULL CHECK (tie_count >= 0),
+    PRIMARY KEY (run_id, comparison, stratified_by, rank),
+    CHECK (improvement_low <= improvement_high)
+);
+
+COMMENT ON TABLE stratum IS 'A comparison within one part of the samples: who gains?';
+COMMENT ON COLUMN stratum.run_id IS 'The run.';
+COMMENT ON COLUMN stratum.comparison IS 'The comparison.';
+COMMENT ON COLUMN stratum.stratified_by IS 'query_type, answer_tokens, passage_words, similarity (of the query to the routed surrogate) or difficulty (NLL of difficulty_arm).';
+COMMENT ON COLUMN stratum.level IS 'The part, e.g. numeric or 2: 0.41 to 0.63.';
+COMMENT ON COLUMN stratum.rank IS 'Its place in the order of levels, from 0; a level without pairs is left out, and its rank with it.';
+COMMENT ON COLUMN stratum.difficulty_arm IS 'The arm whose NLL is the difficulty: one that takes no part in the comparison, since samples on which a side happens to be bad would seem to gain whatever is done (regression to the mean); NULL for other strata. There are no such strata where every scored arm takes part.';
+COMMENT ON COLUMN stratum.n IS 'Sample pairs.';
+COMMENT ON COLUMN stratum.passage_count IS 'Distinct passages among the pairs.';
+COMMENT ON COLUMN stratum.improvement_mean IS 'Mean improvement, nats per answer token.';
+COMMENT ON COLUMN stratum.improvement_low IS 'Lower end of the cluster-robust interval of the mean; NULL where it cannot be computed.';
+COMMENT ON COLUMN stratum.improvement_high IS 'Upper end of the cluster-robust interval of the mean.';
+COMMENT ON COLUMN stratum.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
+COMMENT ON COLUMN stratum.win_count IS 'Pairs in which the arm is strictly better.';
+COMMENT ON COLUMN stratum.tie_count IS 'Pairs with exactly equal scores.';
+
+CREATE TABLE correlation (
+    run_id TEXT NOT NULL,
+    family TEXT NOT NULL,
+    key TEXT NOT NULL,
+    n BIGINT NOT NULL CHECK (n >= 0),
+    pearson_r DOUBLE CHECK (isfinite(pearson_r)),
+    pearson_low DOUBLE CHECK (isfinite(pearson_low)),
+    pearson_high DOUBLE CHECK (isfinite(pearson_high)),
+    pearson_p_value DOUBLE CHECK (pearson_p_value BETWEEN 0 AND 1),
+    spearman_r DOUBLE CHECK (isfinite(spearman_r)),
+    confidence_level DOUBLE NOT NULL CHECK (isfinite(confidence_level)),
+    PRIMARY KEY (run_id, family, key),
+    CHECK (pearson_low <= pearson_high)
+);
+
+COMMENT ON TABLE correlation IS 'Whether a surrogate that is more similar to the query helps more.';
+COMMENT ON COLUMN correlation.run_id IS 'The run.';
+COMMENT ON COLUMN correlation.family IS 'The family.';
+COMMENT ON COLUMN correlation.key IS 'The arm within it, or routed.';
+COMMENT ON COLUMN correlation.n IS 'Samples with a similarity and both scores.';
+COMMENT ON COLUMN correlation.pearson_r IS 'Correlation of similarity and improvement over the baseline; NULL where one of them is constant, or for fewer than three samples.';
+COMMENT ON COLUMN correlation.pearson_low IS 'Lower end of its interval (Fisher''s transformation).';
+COMMENT ON COLUMN correlation.pearson_high IS 'Upper end of its interval.';
+COMMENT ON COLUMN correlation.pearson_p_value IS 'Two-sided p-value of no correlation (samples taken as independent).';
+COMMENT ON COLUMN correlation.spearman_r IS 'Rank correlation, which outliers do not move.';
+COMMENT ON COLUMN correlation.confidence_level IS 'Nominal coverage of the interval.';
+
+CREATE TABLE routing_choice (
+    run_id TEXT NOT NULL,
+    family TEXT NOT NULL,
+    routed_key TEXT NOT NULL,
+    best_key TEXT NOT NULL,
+    "count" BIGINT NOT NULL CHECK ("count" >= 0),
+    regret_mean DOUBLE NOT NULL CHECK (isfinite(regret_mean)),
+    PRIMARY KEY (run_id, family, routed_key, best_key)
+);
+
+COMMENT ON TABLE routing_choice IS 'How often the router chose one key where another one had the lowest NLL: a cell of the confusion table.';
+COMMENT ON COLUMN routing_choice.run_id IS 'The run.';
+COMMENT ON COLUMN routing_choice.family IS 'The family.';
+COMMENT ON COLUMN routing_choice.routed_key IS 'What the router chose.';
+COMMENT ON COLUMN routing_choice.best_key IS 'The key with the lowest NLL on the sample, known afterwards; the alphabetically first of equals.';
+COMMENT ON COLUMN routing_choice."count" IS 'Samples.';
+COMMENT ON COLUMN routing_choice.regret_mean IS 'Mean NLL(routed) - NLL(best) on these samples, nats per answer token.';
+
+CREATE TABLE routing_agreement (
+    run_id TEXT NOT NULL,
+    family TEXT NOT NULL,
+    n BIGINT NOT NULL CHECK (n >= 0),
+    agreement_rate DOUBLE CHECK (isfinite(agreement_rate)),
+    chance_rate DOUBLE CHECK (isfinite(chance_rate)),
+    kappa DOUBLE CHECK (isfinite(kappa)),
+    kappa_low DOUBLE CHECK (isfinite(kappa_low)),
+    kappa_high DOUBLE CHECK (isfinite(kappa_high)),
+    similarity_tie_count BIGINT NOT NULL CHECK (similarity_tie_count >= 0),
+    best_tie_count BIGINT NOT NULL CHECK (best_tie_count >= 0),
+    PRIMARY KEY (run_id, family)
+);
+
+COMMENT ON TABLE routing_agreement IS 'How often the router chooses the key that turns out best, beside what chance would give.';
+COMMENT ON COLUMN routing_agreement.run_id IS 'The run.';
+COMMENT ON COLUMN routing_agreement.family IS 'The family.';
+COMMENT ON COLUMN routing_agreement.n IS 'Samples in which every key has a score and one is routed.';
+COMMENT ON COLUMN routing_agreement.agreement_rate IS 'Share of samples in which the routed key has the lowest NLL (equal lowest ones count).';
+COMMENT ON COLUMN routing_agreement.chance_rate IS 'The same (equal lowest ones count), if routed and best keys had the frequencies that they have, but nothing to do with each other.';
+COMMENT ON COLUMN routing_agreement.kappa IS 'Cohen''s kappa of table routing_choice: 0 is chance, 1 is perfect; NULL where the table has a single cell.';
+COMMENT ON COLUMN routing_agreement.kappa_low IS 'Lower end of its interval (asymptotic); NULL where its error is zero, e.g. in perfect agreement.';
+COMMENT ON COLUMN routing_agreement.kappa_high IS 'Upper end of its interval.';
+COMMENT ON COLUMN routing_agreement.similarity_tie_count IS 'Samples in which two keys of the family were equally similar to the query.';
+COMMENT ON COLUMN routing_agreement.best_tie_count IS 'Samples in which two keys had the same lowest NLL.';
+
+CREATE TABLE cost (
+    run_id TEXT NOT NULL,
+    condition TEXT NOT NULL,
+    document_count BIGINT NOT NULL CHECK (document_count >= 0),
+    prompt_tokens DOUBLE NOT NULL CHECK (isfinite(prompt_tokens)),
+    generated_tokens DOUBLE NOT NULL CHECK (isfinite(generated_tokens)),
+    prefill_tokens DOUBLE NOT NULL CHECK (isfinite(prefill_tokens)),
+    index_flops DOUBLE NOT NULL CHECK (isfinite(index_flops)),
+    cache_bytes DOUBLE NOT NULL CHECK (isfinite(cache_bytes)),
+    attended_tokens DOUBLE NOT NULL CHECK (isfinite(attended_tokens)),
+    extra_attended_tokens DOUBLE NOT NULL CHECK (isfinite(extra_attended_tokens)),
+    query_flops DOUBLE NOT NULL CHECK (isfinite(query_flops)),
+    nll_mean DOUBLE CHECK (isfinite(nll_mean)),
+    improvement_mean DOUBLE CHECK (isfinite(improvement_mean)),
+    improvement_per_1000_tokens DOUBLE CHECK (isfinite(improvement_per_1000_tokens)),
+    is_dominated BOOLEAN NOT NULL,
+    dominated_by TEXT,
+    PRIMARY KEY (run_id, condition)
+);
+
+COMMENT ON TABLE cost IS 'What one condition costs, beside what it gains: per document when it is indexed, and per query.';
+COMMENT ON COLUMN cost.run_id IS 'The run.';
+COMMENT ON COLUMN cost.condition IS 'An arm (static/factual) or a routed family (static/routed: all its caches are built, one is read).';
+COMMENT ON COLUMN cost.document_count IS 'Documents that the means are over.';
+COMMENT ON COLUMN cost.prompt_tokens IS 'Tokens that the model reads to write surrogates, per document.';
+COMMENT ON COLUMN cost.generated_tokens IS 'Tokens that it writes, per document.';
+COMMENT ON COLUMN cost.prefill_tokens IS 'Tokens of the contexts whose caches are built, per document.';
+COMMENT ON COLUMN cost.index_flops IS 'Floating-point operations of all these, per document.';
+COMMENT ON COLUMN cost.cache_bytes IS 'Size of the caches that are kept, per document.';
+COMMENT ON COLUMN cost.attended_tokens IS 'Cached tokens that a query attends to.';
+COMMENT ON COLUMN cost.extra_attended_tokens IS 'The same, more than the baseline''s.';
+COMMENT ON COLUMN cost.query_flops IS 'Floating-point operations of query and answer behind the cache, per query.';
+COMMENT ON COLUMN cost.nll_mean IS 'Mean NLL on the samples that all conditions have, nats per answer token.';
+COMMENT ON COLUMN cost.improvement_mean IS 'Mean improvement over the baseline on these samples.';
+COMMENT ON COLUMN cost.improvement_per_1000_tokens IS 'improvement_mean per 1,000 tokens read, written and prefilled for the index beyond the baseline''s; NULL where there are no more.';
+COMMENT ON COLUMN cost.is_dominated IS 'Whether another condition has a lower mean NLL at no more index operations, bytes and attended tokens.';
+COMMENT ON COLUMN cost.dominated_by IS 'The one with the lowest NLL of those.';
 
 CREATE TABLE "check" (
     run_id TEXT NOT NULL,
@@ -333,16 +564,32 @@ SELECT
     comparison.interval_method,
     comparison.cohens_d,
     comparison.p_value,
-    comparison.p_holm,
+    comparison.p_adjusted,
+    comparison.adjustment,
     comparison.win_count / nullif(comparison.n, 0) AS win_rate,
     comparison.tie_count / nullif(comparison.n, 0) AS tie_rate,
+    margin.improvement_mean AS margin_improvement_mean,
+    margin.improvement_low AS margin_improvement_low,
+    margin.improvement_high AS margin_improvement_high,
     comparison.verdict,
     CASE
         WHEN bare_document.verdict IS NULL OR random_words.verdict IS NULL THEN 'undecided: controls not run'
-        WHEN 'worse' IN (comparison.verdict, bare_document.verdict) THEN 'no'
-        WHEN comparison.verdict <> 'better' THEN 'undecided: not shown to be better than the baseline'
-        WHEN bare_document.verdict <> 'better' THEN 'undecided: not shown to be better than the bare document'
-        WHEN random_words.verdict <> 'better' THEN 'any text helps, its content does not'
+        WHEN comparison.verdict LIKE 'worse%' THEN 'no: ' || replace(comparison.verdict, 'worse', 'worse than the baseline')
+        WHEN bare_document.verdict LIKE 'worse%' THEN 'no: ' || replace(bare_document.verdict, 'worse', 'worse than the bare document')
+        WHEN comparison.verdict = 'equivalent' THEN 'no: equivalent to the baseline'
+        WHEN bare_document.verdict = 'equivalent' THEN 'no: equivalent to the bare document'
+        WHEN comparison.verdict NOT LIKE 'better%'
+            THEN 'undecided: not shown to be better than the baseline' || coalesce(' (about ' || format('{:,}', comparison.n_to_decide) || ' samples would decide)', '')
+        WHEN bare_document.verdict NOT LIKE 'better%'
+            THEN 'undecided: not shown to be better than the bare document' || coalesce(' (about ' || format('{:,}', bare_document.n_to_decide) || ' samples would decide)', '')
+        WHEN random_words.verdict LIKE 'worse%' OR random_words.verdict = 'equivalent'
+            THEN 'any text helps, its content does not'
+        WHEN random_words.verdict NOT LIKE 'better%'
+            THEN 'any text helps, that its content does is not shown' || coalesce(' (about ' || format('{:,}', random_words.n_to_decide) || ' samples would decide)', '')
+        WHEN 'better, but negligibly' IN (comparison.verdict, bare_document.verdict, random_words.verdict)
+            THEN 'yes, but negligibly'
+        WHEN margin.improvement_low > 0 THEN 'yes'
+        WHEN margin.improvement_low <= 0 THEN 'yes in NLL, but the answer is not shown to be preferred to wrong ones any more than before'
         ELSE 'yes'
     END AS answer
 FROM comparison
@@ -358,6 +605,10 @@ LEFT JOIN comparison AS random_words
     AND random_words.kind = 'routed'
     AND random_words.arm = comparison.arm
     AND random_words.reference = 'control/random_words'
+LEFT JOIN variant AS margin
+    ON margin.run_id = comparison.run_id
+    AND margin.comparison = comparison.comparison
+    AND margin.variant = 'margin'
 WHERE run.status = 'complete'
     AND comparison.kind = 'routed'
     AND comparison.reference = 'baseline/document'
@@ -370,17 +621,21 @@ COMMENT ON VIEW does_priming_help IS 'Does a routed surrogate beat no surrogate?
 COMMENT ON COLUMN does_priming_help.run_id IS 'The run.';
 COMMENT ON COLUMN does_priming_help.comparison IS 'What is compared with what.';
 COMMENT ON COLUMN does_priming_help.n IS 'Sample pairs in which both scores are finite.';
-COMMENT ON COLUMN does_priming_help.improvement_mean IS 'Mean improvement over the baseline (nats per answer token): positive is better.';
+COMMENT ON COLUMN does_priming_help.improvement_mean IS 'Mean NLL of the reference - mean NLL of the arm (nats per answer token): positive where the arm is better.';
 COMMENT ON COLUMN does_priming_help.improvement_low IS 'Lower end of the confidence interval of the mean.';
 COMMENT ON COLUMN does_priming_help.improvement_high IS 'Upper end of the confidence interval of the mean.';
 COMMENT ON COLUMN does_priming_help.interval_method IS 'How the interval was computed.';
 COMMENT ON COLUMN does_priming_help.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
 COMMENT ON COLUMN does_priming_help.p_value IS 'Two-sided p-value of the mean with errors clustered by passage.';
-COMMENT ON COLUMN does_priming_help.p_holm IS 'p_value after Holm''s adjustment.';
-COMMENT ON COLUMN does_priming_help.win_rate IS 'Share of pairs in which the routed arm is strictly better.';
+COMMENT ON COLUMN does_priming_help.p_adjusted IS 'p_value after adjustment for the number of comparisons declared with it.';
+COMMENT ON COLUMN does_priming_help.adjustment IS 'holm (over the primary comparisons) or benjamini_hochberg (over all others).';
+COMMENT ON COLUMN does_priming_help.win_rate IS 'Share of pairs in which the arm is strictly better.';
 COMMENT ON COLUMN does_priming_help.tie_rate IS 'Share of pairs with exactly equal scores.';
+COMMENT ON COLUMN does_priming_help.margin_improvement_mean IS 'Mean improvement of the margin, NLL(distractor) - NLL(answer): how much more the answer is preferred to wrong ones (nats per token).';
+COMMENT ON COLUMN does_priming_help.margin_improvement_low IS 'Lower end of its cluster-robust interval.';
+COMMENT ON COLUMN does_priming_help.margin_improvement_high IS 'Upper end of its cluster-robust interval.';
 COMMENT ON COLUMN does_priming_help.verdict IS 'What this comparison alone says.';
-COMMENT ON COLUMN does_priming_help.answer IS 'Of the question: yes only if the routed arm beats the baseline and the bare document; without content if it does not also beat random words; undecided without these controls, since a gain over the baseline may be repaired framing.';
+COMMENT ON COLUMN does_priming_help.answer IS 'Of the question: yes only if the routed arm beats the baseline and the bare document; without content if it does not also beat random words; in NLL only if it does not prefer the answer to distractors any more than before; undecided without these controls, since a gain over the baseline may be repaired framing.';
 
 CREATE VIEW is_generated_better_than_static AS
 SELECT
@@ -393,9 +648,16 @@ SELECT
     comparison.interval_method,
     comparison.cohens_d,
     comparison.p_value,
-    comparison.p_holm,
+    comparison.p_adjusted,
+    comparison.adjustment,
+    comparison.equivalence_margin,
+    comparison.equivalence_p_value,
+    comparison.smallest_detectable_improvement,
     comparison.win_count / nullif(comparison.n, 0) AS win_rate,
     comparison.tie_count / nullif(comparison.n, 0) AS tie_rate,
+    margin.improvement_mean AS margin_improvement_mean,
+    margin.improvement_low AS margin_improvement_low,
+    margin.improvement_high AS margin_improvement_high,
     comparison.verdict,
     CASE
         WHEN NOT EXISTS (
@@ -406,11 +668,17 @@ SELECT
         ) THEN 'undecided: controls not run'
         WHEN comparison.verdict = 'better' THEN 'yes'
         WHEN comparison.verdict = 'worse' THEN 'no'
-        ELSE 'undecided: ' || replace(comparison.verdict, 'undecided: ', '')
+        WHEN comparison.verdict LIKE '%, but negligibly' THEN 'different, but negligibly: ' || comparison.verdict
+        WHEN comparison.verdict = 'equivalent' THEN 'no: equivalent'
+        ELSE 'undecided: ' || replace(comparison.verdict, 'undecided: ', '') || coalesce(' (about ' || format('{:,}', comparison.n_to_decide) || ' samples would decide)', '')
     END AS answer
 FROM comparison
 JOIN run
     ON run.run_id = comparison.run_id
+LEFT JOIN variant AS margin
+    ON margin.run_id = comparison.run_id
+    AND margin.comparison = comparison.comparison
+    AND margin.variant = 'margin'
 WHERE run.status = 'complete'
     AND comparison.kind = 'between_families'
     AND comparison.arm = 'generated/routed'
@@ -424,34 +692,125 @@ COMMENT ON VIEW is_generated_better_than_static IS 'Does the surrogate that a la
 COMMENT ON COLUMN is_generated_better_than_static.run_id IS 'The run.';
 COMMENT ON COLUMN is_generated_better_than_static.comparison IS 'What is compared with what.';
 COMMENT ON COLUMN is_generated_better_than_static.n IS 'Sample pairs in which both scores are finite.';
-COMMENT ON COLUMN is_generated_better_than_static.improvement_mean IS 'Mean improvement of generated over static (nats per answer token): positive is better.';
+COMMENT ON COLUMN is_generated_better_than_static.improvement_mean IS 'Mean NLL of the reference - mean NLL of the arm (nats per answer token): positive where the arm is better.';
 COMMENT ON COLUMN is_generated_better_than_static.improvement_low IS 'Lower end of the confidence interval of the mean.';
 COMMENT ON COLUMN is_generated_better_than_static.improvement_high IS 'Upper end of the confidence interval of the mean.';
 COMMENT ON COLUMN is_generated_better_than_static.interval_method IS 'How the interval was computed.';
 COMMENT ON COLUMN is_generated_better_than_static.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
 COMMENT ON COLUMN is_generated_better_than_static.p_value IS 'Two-sided p-value of the mean with errors clustered by passage.';
-COMMENT ON COLUMN is_generated_better_than_static.p_holm IS 'p_value after Holm''s adjustment.';
-COMMENT ON COLUMN is_generated_better_than_static.win_rate IS 'Share of pairs in which generated is strictly better.';
+COMMENT ON COLUMN is_generated_better_than_static.p_adjusted IS 'p_value after adjustment for the number of comparisons declared with it.';
+COMMENT ON COLUMN is_generated_better_than_static.adjustment IS 'holm (over the primary comparisons) or benjamini_hochberg (over all others).';
+COMMENT ON COLUMN is_generated_better_than_static.equivalence_margin IS 'Mean improvements smaller than this are negligible (nats per answer token).';
+COMMENT ON COLUMN is_generated_better_than_static.equivalence_p_value IS 'p-value of the two one-sided tests that the mean improvement lies within the margin.';
+COMMENT ON COLUMN is_generated_better_than_static.smallest_detectable_improvement IS 'The mean improvement that these pairs would have shown with a chance of 80 % (nats per answer token).';
+COMMENT ON COLUMN is_generated_better_than_static.win_rate IS 'Share of pairs in which the arm is strictly better.';
 COMMENT ON COLUMN is_generated_better_than_static.tie_rate IS 'Share of pairs with exactly equal scores.';
+COMMENT ON COLUMN is_generated_better_than_static.margin_improvement_mean IS 'Mean improvement of the margin, NLL(distractor) - NLL(answer): how much more the answer is preferred to wrong ones (nats per token).';
+COMMENT ON COLUMN is_generated_better_than_static.margin_improvement_low IS 'Lower end of its cluster-robust interval.';
+COMMENT ON COLUMN is_generated_better_than_static.margin_improvement_high IS 'Upper end of its cluster-robust interval.';
 COMMENT ON COLUMN is_generated_better_than_static.verdict IS 'What this comparison alone says.';
 COMMENT ON COLUMN is_generated_better_than_static.answer IS 'Of the question: the verdict, once the controls have been run.';
+
+CREATE VIEW is_generation_worth_its_compute AS
+SELECT
+    comparison.run_id,
+    comparison.comparison,
+    comparison.n,
+    comparison.improvement_mean,
+    comparison.improvement_low,
+    comparison.improvement_high,
+    comparison.interval_method,
+    comparison.cohens_d,
+    comparison.p_value,
+    comparison.p_adjusted,
+    comparison.adjustment,
+    comparison.equivalence_margin,
+    written.prompt_tokens + written.generated_tokens AS written_tokens,
+    written.index_flops / nullif(baseline.index_flops, 0) AS index_flops_ratio,
+    written.cache_bytes / nullif(baseline.cache_bytes, 0) AS cache_bytes_ratio,
+    comparison.win_count / nullif(comparison.n, 0) AS win_rate,
+    comparison.tie_count / nullif(comparison.n, 0) AS tie_rate,
+    comparison.verdict,
+    CASE
+        WHEN NOT EXISTS (
+            SELECT 1
+            FROM score
+            WHERE score.run_id = comparison.run_id
+                AND score.family = 'control'
+        ) THEN 'undecided: controls not run'
+        WHEN comparison.improvement_low > comparison.equivalence_margin THEN 'yes'
+        WHEN comparison.improvement_high < comparison.equivalence_margin THEN 'no'
+        WHEN comparison.improvement_low IS NULL THEN comparison.verdict
+        ELSE 'undecided' || coalesce(
+            ' (about ' || format('{:,}', comparison.n_to_decide_margin) || ' samples would decide)',
+            ''
+        )
+    END AS answer
+FROM comparison
+JOIN run
+    ON run.run_id = comparison.run_id
+LEFT JOIN cost AS written
+    ON written.run_id = comparison.run_id
+    AND written.condition = comparison.arm
+LEFT JOIN cost AS baseline
+    ON baseline.run_id = comparison.run_id
+    AND baseline.condition = 'baseline/document'
+WHERE run.status = 'complete'
+    AND comparison.kind = 'worth'
+ORDER BY
+    run.started_at DESC,
+    run.run_id,
+    comparison.comparison;
+
+COMMENT ON VIEW is_generation_worth_its_compute IS 'Do routed surrogates that a language model wrote beat the best arm for which nothing is written by more than the margin? One row per complete run, the newest first.';
+COMMENT ON COLUMN is_generation_worth_its_compute.run_id IS 'The run.';
+COMMENT ON COLUMN is_generation_worth_its_compute.comparison IS 'What is compared with what.';
+COMMENT ON COLUMN is_generation_worth_its_compute.n IS 'Sample pairs in which both scores are finite.';
+COMMENT ON COLUMN is_generation_worth_its_compute.improvement_mean IS 'Mean improvement over the free arm that is best on other passages (nats per answer token).';
+COMMENT ON COLUMN is_generation_worth_its_compute.improvement_low IS 'Lower end of the confidence interval of the mean.';
+COMMENT ON COLUMN is_generation_worth_its_compute.improvement_high IS 'Upper end of the confidence interval of the mean.';
+COMMENT ON COLUMN is_generation_worth_its_compute.interval_method IS 'How the interval was computed.';
+COMMENT ON COLUMN is_generation_worth_its_compute.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
+COMMENT ON COLUMN is_generation_worth_its_compute.p_value IS 'Two-sided p-value of the mean with errors clustered by passage.';
+COMMENT ON COLUMN is_generation_worth_its_compute.p_adjusted IS 'p_value after adjustment for the number of comparisons declared with it.';
+COMMENT ON COLUMN is_generation_worth_its_compute.adjustment IS 'holm (over the primary comparisons) or benjamini_hochberg (over all others).';
+COMMENT ON COLUMN is_generation_worth_its_compute.equivalence_margin IS 'Mean improvements smaller than this are negligible (nats per answer token).';
+COMMENT ON COLUMN is_generation_worth_its_compute.written_tokens IS 'Tokens that the model reads and writes for the surrogates, per document.';
+COMMENT ON COLUMN is_generation_worth_its_compute.index_flops_ratio IS 'Floating-point operations to index a document, over those of the baseline.';
+COMMENT ON COLUMN is_generation_worth_its_compute.cache_bytes_ratio IS 'Size of the caches kept per document, over that of the baseline.';
+COMMENT ON COLUMN is_generation_worth_its_compute.win_rate IS 'Share of pairs in which the arm is strictly better.';
+COMMENT ON COLUMN is_generation_worth_its_compute.tie_rate IS 'Share of pairs with exactly equal scores.';
+COMMENT ON COLUMN is_generation_worth_its_compute.verdict IS 'What this comparison alone says.';
+COMMENT ON COLUMN is_generation_worth_its_compute.answer IS 'Of the question: yes if the whole interval is above the margin, no if it is below, else undecided, also without the controls.';
 
 CREATE VIEW does_the_content_matter AS
 SELECT
     comparison.run_id,
     CASE
-        WHEN comparison.arm = 'baseline/document' AND comparison.reference = 'control/bare_document' THEN 'What does the framing do to a document without a surrogate?'
-        WHEN comparison.arm = 'control/repeated_baseline' AND comparison.reference = 'baseline/document' THEN 'How much is noise? (exactly 0 where scores do not depend on the batch)'
-        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/blank_surrogate' THEN 'What does the surrogate add to the template without one?'
-        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/random_words' THEN 'What does it add to random words?'
-        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/shuffled_surrogate' THEN 'What does the order of its words add?'
-        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/other_document' THEN 'What does it add that it is about this passage?'
-        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/actual_query' THEN 'How far is it from a perfect guess? (negative: so far behind)'
-        WHEN comparison.arm = 'control/hidden_surrogate' AND comparison.reference = 'control/blank_surrogate' THEN 'What do the passage''s representations gain from it, if the query does not see it?'
-        WHEN comparison.arm = 'control/blind_passage' AND comparison.reference = 'control/blank_surrogate' THEN 'What does the query gain from reading it, if the passage does not see it?'
-        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/hidden_surrogate' THEN 'What does the query''s sight of it add to the passage''s?'
-        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/blind_passage' THEN 'What does the passage''s sight of it add to the query''s?'
-        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/hidden_and_blind_added_up' THEN 'Do the two gains do more together than added up? (their interaction)'
+        WHEN comparison.arm = 'baseline/document' AND comparison.reference = 'control/bare_document'
+            THEN 'Does the framing help a document without a surrogate?'
+        WHEN comparison.arm = 'control/repeated_baseline' AND comparison.reference = 'baseline/document'
+            THEN 'Does scoring the same again, in other batches, change anything? (exactly 0 where scores do not depend on the batch)'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/blank_surrogate'
+            THEN 'Does a surrogate help the template without one?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/random_words'
+            THEN 'Does it do more than random words?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/shuffled_surrogate'
+            THEN 'Does the order of its words help?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/other_document'
+            THEN 'Does it help that it is about this passage?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/actual_query'
+            THEN 'Is it better than a perfect guess? (negative: so far behind)'
+        WHEN comparison.arm = 'control/hidden_surrogate' AND comparison.reference = 'control/blank_surrogate'
+            THEN 'Do the passage''s representations gain from it, if the query does not see it?'
+        WHEN comparison.arm = 'control/blind_passage' AND comparison.reference = 'control/blank_surrogate'
+            THEN 'Does the query gain from reading it, if the passage does not see it?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/hidden_surrogate'
+            THEN 'Does the query''s sight of it add to the passage''s?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/blind_passage'
+            THEN 'Does the passage''s sight of it add to the query''s?'
+        WHEN comparison.arm = 'generated/target_question' AND comparison.reference = 'control/hidden_and_blind_added_up'
+            THEN 'Do the two gains do more together than added up? (their interaction)'
     END AS question,
     comparison.comparison,
     comparison.n,
@@ -461,13 +820,30 @@ SELECT
     comparison.interval_method,
     comparison.cohens_d,
     comparison.p_value,
-    comparison.p_holm,
+    comparison.p_adjusted,
+    comparison.adjustment,
+    comparison.equivalence_margin,
+    comparison.equivalence_p_value,
     comparison.win_count / nullif(comparison.n, 0) AS win_rate,
     comparison.tie_count / nullif(comparison.n, 0) AS tie_rate,
-    comparison.verdict
+    margin.improvement_mean AS margin_improvement_mean,
+    margin.improvement_low AS margin_improvement_low,
+    margin.improvement_high AS margin_improvement_high,
+    comparison.verdict,
+    CASE
+        WHEN comparison.verdict = 'better' THEN 'yes'
+        WHEN comparison.verdict = 'worse' THEN 'no: the other way round'
+        WHEN comparison.verdict LIKE '%, but negligibly' THEN 'negligibly: ' || comparison.verdict
+        WHEN comparison.verdict = 'equivalent' THEN 'no: equivalent'
+        ELSE 'undecided: ' || replace(comparison.verdict, 'undecided: ', '') || coalesce(' (about ' || format('{:,}', comparison.n_to_decide) || ' samples would decide)', '')
+    END AS answer
 FROM comparison
 JOIN run
     ON run.run_id = comparison.run_id
+LEFT JOIN variant AS margin
+    ON margin.run_id = comparison.run_id
+    AND margin.comparison = comparison.comparison
+    AND margin.variant = 'margin'
 WHERE run.status = 'complete'
     AND comparison.kind = 'control'
 ORDER BY
@@ -486,16 +862,22 @@ COMMENT ON COLUMN does_the_content_matter.improvement_high IS 'Upper end of the 
 COMMENT ON COLUMN does_the_content_matter.interval_method IS 'How the interval was computed.';
 COMMENT ON COLUMN does_the_content_matter.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
 COMMENT ON COLUMN does_the_content_matter.p_value IS 'Two-sided p-value of the mean with errors clustered by passage.';
-COMMENT ON COLUMN does_the_content_matter.p_holm IS 'p_value after Holm''s adjustment over the control comparisons of the run.';
+COMMENT ON COLUMN does_the_content_matter.p_adjusted IS 'p_value after adjustment for the number of comparisons declared with it.';
+COMMENT ON COLUMN does_the_content_matter.adjustment IS 'holm (over the primary comparisons) or benjamini_hochberg (over all others).';
+COMMENT ON COLUMN does_the_content_matter.equivalence_margin IS 'Mean improvements smaller than this are negligible (nats per answer token).';
+COMMENT ON COLUMN does_the_content_matter.equivalence_p_value IS 'p-value of the two one-sided tests that the mean improvement lies within the margin.';
 COMMENT ON COLUMN does_the_content_matter.win_rate IS 'Share of pairs in which the arm is strictly better.';
 COMMENT ON COLUMN does_the_content_matter.tie_rate IS 'Share of pairs with exactly equal scores.';
+COMMENT ON COLUMN does_the_content_matter.margin_improvement_mean IS 'Mean improvement of the margin, NLL(distractor) - NLL(answer): how much more the answer is preferred to wrong ones (nats per token).';
+COMMENT ON COLUMN does_the_content_matter.margin_improvement_low IS 'Lower end of its cluster-robust interval.';
+COMMENT ON COLUMN does_the_content_matter.margin_improvement_high IS 'Upper end of its cluster-robust interval.';
 COMMENT ON COLUMN does_the_content_matter.verdict IS 'What this comparison alone says.';
+COMMENT ON COLUMN does_the_content_matter.answer IS 'Of the question, from the verdict.';
 
 CREATE VIEW does_routing_help AS
 SELECT
     comparison.run_id,
     split_part(comparison.arm, '/', 1) AS family,
-    split_part(comparison.reference, '/', 1) AS reference_family,
     CASE split_part(comparison.reference, '/', 2)
         WHEN 'mean_of_keys' THEN 'a key drawn at random'
         WHEN 'best_key' THEN 'the one key that is best on other passages'
@@ -510,13 +892,26 @@ SELECT
     comparison.interval_method,
     comparison.cohens_d,
     comparison.p_value,
-    comparison.p_holm,
+    comparison.p_adjusted,
+    comparison.adjustment,
     comparison.win_count / nullif(comparison.n, 0) AS win_rate,
     comparison.tie_count / nullif(comparison.n, 0) AS tie_rate,
-    comparison.verdict
+    comparison.verdict,
+    routing_agreement.agreement_rate,
+    routing_agreement.chance_rate,
+    CASE WHEN NOT comparison.is_optimistic THEN CASE
+            WHEN comparison.verdict = 'better' THEN 'yes'
+            WHEN comparison.verdict = 'worse' THEN 'no: the other way round'
+            WHEN comparison.verdict LIKE '%, but negligibly' THEN 'negligibly: ' || comparison.verdict
+            WHEN comparison.verdict = 'equivalent' THEN 'no: equivalent'
+            ELSE 'undecided: ' || replace(comparison.verdict, 'undecided: ', '') || coalesce(' (about ' || format('{:,}', comparison.n_to_decide) || ' samples would decide)', '')
+        END END AS answer
 FROM comparison
 JOIN run
     ON run.run_id = comparison.run_id
+LEFT JOIN routing_agreement
+    ON routing_agreement.run_id = comparison.run_id
+    AND routing_agreement.family = split_part(comparison.arm, '/', 1)
 WHERE run.status = 'complete'
     AND comparison.kind IN ('routing', 'oracle')
 ORDER BY
@@ -527,7 +922,6 @@ ORDER BY
 COMMENT ON VIEW does_routing_help IS 'Does routing by similarity beat a key drawn at random, and the one key that is best on other passages? One row per comparison of each complete run, the newest run first.';
 COMMENT ON COLUMN does_routing_help.run_id IS 'The run.';
 COMMENT ON COLUMN does_routing_help.family IS 'The family that is routed.';
-COMMENT ON COLUMN does_routing_help.reference_family IS 'The family that the other key is of.';
 COMMENT ON COLUMN does_routing_help.instead IS 'What is done in place of routing.';
 COMMENT ON COLUMN does_routing_help.comparison IS 'What is compared with what.';
 COMMENT ON COLUMN does_routing_help.is_optimistic IS 'True for oracles: the best of several noisy scores is better than its parts by construction.';
@@ -538,10 +932,205 @@ COMMENT ON COLUMN does_routing_help.improvement_high IS 'Upper end of the confid
 COMMENT ON COLUMN does_routing_help.interval_method IS 'How the interval was computed.';
 COMMENT ON COLUMN does_routing_help.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
 COMMENT ON COLUMN does_routing_help.p_value IS 'Two-sided p-value of the mean with errors clustered by passage.';
-COMMENT ON COLUMN does_routing_help.p_holm IS 'p_value after Holm''s adjustment over the routing comparisons of the run.';
+COMMENT ON COLUMN does_routing_help.p_adjusted IS 'p_value after adjustment for the number of comparisons declared with it.';
+COMMENT ON COLUMN does_routing_help.adjustment IS 'holm (over the primary comparisons) or benjamini_hochberg (over all others).';
 COMMENT ON COLUMN does_routing_help.win_rate IS 'Share of pairs in which the arm is strictly better.';
 COMMENT ON COLUMN does_routing_help.tie_rate IS 'Share of pairs with exactly equal scores.';
 COMMENT ON COLUMN does_routing_help.verdict IS 'What this comparison alone says.';
+COMMENT ON COLUMN does_routing_help.agreement_rate IS 'Share of samples in which the router chose the key with the lowest NLL.';
+COMMENT ON COLUMN does_routing_help.chance_rate IS 'The same if routed and best keys had nothing to do with each other.';
+COMMENT ON COLUMN does_routing_help.answer IS 'Of the question, from the verdict; NULL for an oracle.';
+
+CREATE VIEW who_gains AS
+SELECT
+    stratum.run_id,
+    stratum.comparison,
+    stratum.stratified_by,
+    stratum.level,
+    stratum.rank,
+    stratum.difficulty_arm,
+    stratum.n,
+    stratum.passage_count,
+    stratum.improvement_mean,
+    stratum.improvement_low,
+    stratum.improvement_high,
+    stratum.cohens_d,
+    stratum.win_count / nullif(stratum.n, 0) AS win_rate,
+    stratum.tie_count / nullif(stratum.n, 0) AS tie_rate,
+    comparison.improvement_mean AS overall_improvement_mean
+FROM stratum
+JOIN comparison
+    ON comparison.run_id = stratum.run_id
+    AND comparison.comparison = stratum.comparison
+JOIN run
+    ON run.run_id = stratum.run_id
+WHERE run.status = 'complete'
+ORDER BY
+    run.started_at DESC,
+    run.run_id,
+    stratum.comparison,
+    stratum.stratified_by,
+    stratum.rank;
+
+COMMENT ON VIEW who_gains IS 'Which samples gain? One row per level of each way to divide the samples, for every comparison that a verdict rests on, of each complete run, the newest run first.';
+COMMENT ON COLUMN who_gains.run_id IS 'The run.';
+COMMENT ON COLUMN who_gains.comparison IS 'What is compared with what.';
+COMMENT ON COLUMN who_gains.stratified_by IS 'query_type, answer_tokens, passage_words, similarity or difficulty.';
+COMMENT ON COLUMN who_gains.level IS 'The part of the samples.';
+COMMENT ON COLUMN who_gains.rank IS 'Its place in the order of levels.';
+COMMENT ON COLUMN who_gains.difficulty_arm IS 'The arm whose NLL is the difficulty: one that takes no part in the comparison, against regression to the mean; NULL for other strata.';
+COMMENT ON COLUMN who_gains.n IS 'Sample pairs in the level.';
+COMMENT ON COLUMN who_gains.passage_count IS 'Distinct passages among them.';
+COMMENT ON COLUMN who_gains.improvement_mean IS 'Mean NLL of the reference - mean NLL of the arm (nats per answer token): positive where the arm is better.';
+COMMENT ON COLUMN who_gains.improvement_low IS 'Lower end of the cluster-robust interval of the mean, not adjusted for the number of levels.';
+COMMENT ON COLUMN who_gains.improvement_high IS 'Upper end of that interval.';
+COMMENT ON COLUMN who_gains.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
+COMMENT ON COLUMN who_gains.win_rate IS 'Share of pairs in which the arm is strictly better.';
+COMMENT ON COLUMN who_gains.tie_rate IS 'Share of pairs with exactly equal scores.';
+COMMENT ON COLUMN who_gains.overall_improvement_mean IS 'Mean improvement over all samples.';
+
+CREATE VIEW does_the_measure_matter AS
+SELECT
+    variant.run_id,
+    variant.comparison,
+    variant.variant,
+    variant.unit,
+    variant.n,
+    variant.arm_mean,
+    variant.reference_mean,
+    variant.improvement_mean,
+    variant.improvement_low,
+    variant.improvement_high,
+    variant.cohens_d,
+    variant.p_value,
+    comparison.improvement_mean AS nll_improvement_mean,
+    CASE
+        WHEN comparison.improvement_low > 0 AND variant.improvement_high < 0 THEN 'contradicts'
+        WHEN comparison.improvement_high < 0 AND variant.improvement_low > 0 THEN 'contradicts'
+        WHEN comparison.improvement_low > 0 AND variant.improvement_low > 0 THEN 'confirms'
+        WHEN comparison.improvement_high < 0 AND variant.improvement_high < 0 THEN 'confirms'
+        WHEN comparison.improvement_low <= 0
+            AND comparison.improvement_high >= 0
+            AND variant.improvement_low <= 0
+            AND variant.improvement_high >= 0 THEN 'neither shows a difference'
+        ELSE 'one shows a difference, the other does not'
+    END AS says
+FROM variant
+JOIN comparison
+    ON comparison.run_id = variant.run_id
+    AND comparison.comparison = variant.comparison
+JOIN run
+    ON run.run_id = variant.run_id
+WHERE run.status = 'complete'
+    AND comparison.improvement_low IS NOT NULL
+    AND variant.improvement_low IS NOT NULL
+ORDER BY
+    run.started_at DESC,
+    run.run_id,
+    variant.comparison,
+    variant.variant;
+
+COMMENT ON VIEW does_the_measure_matter IS 'Does a result depend on how it is measured? One row per comparison and other measure, both with an interval, of each complete run, the newest run first.';
+COMMENT ON COLUMN does_the_measure_matter.run_id IS 'The run.';
+COMMENT ON COLUMN does_the_measure_matter.comparison IS 'What is compared with what.';
+COMMENT ON COLUMN does_the_measure_matter.variant IS 'margin, answer_first, first_token_unscored or longer_answers (see table variant).';
+COMMENT ON COLUMN does_the_measure_matter.unit IS 'What the values are.';
+COMMENT ON COLUMN does_the_measure_matter.n IS 'Sample pairs in which both sides have the measure.';
+COMMENT ON COLUMN does_the_measure_matter.arm_mean IS 'Mean of the measure for the arm.';
+COMMENT ON COLUMN does_the_measure_matter.reference_mean IS 'Mean of the measure for the reference.';
+COMMENT ON COLUMN does_the_measure_matter.improvement_mean IS 'How much better the arm is: positive is better, whichever direction the measure has.';
+COMMENT ON COLUMN does_the_measure_matter.improvement_low IS 'Lower end of the confidence interval of the mean.';
+COMMENT ON COLUMN does_the_measure_matter.improvement_high IS 'Upper end of the confidence interval of the mean.';
+COMMENT ON COLUMN does_the_measure_matter.cohens_d IS 'Mean improvement / standard deviation of the improvements.';
+COMMENT ON COLUMN does_the_measure_matter.p_value IS 'Two-sided p-value with errors clustered by passage, not adjusted.';
+COMMENT ON COLUMN does_the_measure_matter.nll_improvement_mean IS 'Mean improvement by the metric of record.';
+COMMENT ON COLUMN does_the_measure_matter.says IS 'Whether the interval lies on the same side of 0 as that of the metric of record.';
+
+CREATE VIEW what_does_it_cost AS
+WITH spent AS (
+    SELECT
+        run_id,
+        stage,
+        entry,
+        sum(seconds) AS seconds
+    FROM stage_time
+    GROUP BY ALL
+),
+together AS (
+    SELECT
+        run_id,
+        split_part(condition, '/', 1) AS family,
+        sum(prompt_tokens) AS prompt_tokens,
+        sum(generated_tokens) AS generated_tokens,
+        sum(prefill_tokens) AS prefill_tokens
+    FROM cost
+    WHERE condition NOT LIKE '%/routed'
+    GROUP BY ALL
+)
+SELECT
+    cost.run_id,
+    cost.condition,
+    cost.nll_mean,
+    cost.improvement_mean,
+    cost.prompt_tokens,
+    cost.generated_tokens,
+    cost.prefill_tokens,
+    cost.index_flops,
+    cost.cache_bytes,
+    cost.attended_tokens,
+    cost.extra_attended_tokens,
+    cost.query_flops,
+    cost.improvement_per_1000_tokens,
+    cost.is_dominated,
+    cost.dominated_by,
+    writing.seconds * CASE
+        WHEN cost.condition = writing.entry OR cost.condition LIKE '%/routed' THEN 1
+        ELSE (cost.prompt_tokens + cost.generated_tokens)
+            / nullif(together.prompt_tokens + together.generated_tokens, 0)
+    END AS write_seconds,
+    scoring.seconds * CASE
+        WHEN cost.condition = scoring.entry OR cost.condition LIKE '%/routed' THEN 1
+        ELSE cost.prefill_tokens / nullif(together.prefill_tokens, 0)
+    END AS score_seconds
+FROM cost
+JOIN run
+    ON run.run_id = cost.run_id
+JOIN together
+    ON together.run_id = cost.run_id
+    AND together.family = split_part(cost.condition, '/', 1)
+LEFT JOIN spent AS writing
+    ON writing.run_id = cost.run_id
+    AND writing.stage = 'surrogate'
+    AND writing.entry IN (cost.condition, together.family)
+LEFT JOIN spent AS scoring
+    ON scoring.run_id = cost.run_id
+    AND scoring.stage = 'score'
+    AND scoring.entry IN (cost.condition, together.family)
+WHERE run.status = 'complete'
+ORDER BY
+    run.started_at DESC,
+    run.run_id,
+    cost.nll_mean,
+    cost.condition;
+
+COMMENT ON VIEW what_does_it_cost IS 'What does each condition cost, and what does it gain? One row per arm and routed family of each complete run, the newest run first, the lowest NLL first.';
+COMMENT ON COLUMN what_does_it_cost.run_id IS 'The run.';
+COMMENT ON COLUMN what_does_it_cost.condition IS 'An arm, or a routed family (all its caches are built, one is read).';
+COMMENT ON COLUMN what_does_it_cost.nll_mean IS 'Mean NLL on the samples that all conditions have (nats per answer token).';
+COMMENT ON COLUMN what_does_it_cost.improvement_mean IS 'Mean improvement over the baseline on these samples (nats per answer token).';
+COMMENT ON COLUMN what_does_it_cost.prompt_tokens IS 'Tokens that the model reads to write surrogates, per document.';
+COMMENT ON COLUMN what_does_it_cost.generated_tokens IS 'Tokens that it writes, per document.';
+COMMENT ON COLUMN what_does_it_cost.prefill_tokens IS 'Tokens of the contexts whose caches are built, per document.';
+COMMENT ON COLUMN what_does_it_cost.index_flops IS 'Floating-point operations of all these, per document.';
+COMMENT ON COLUMN what_does_it_cost.cache_bytes IS 'Size of the caches that are kept, per document.';
+COMMENT ON COLUMN what_does_it_cost.attended_tokens IS 'Cached tokens that a query attends to.';
+COMMENT ON COLUMN what_does_it_cost.extra_attended_tokens IS 'The same, more than the baseline''s.';
+COMMENT ON COLUMN what_does_it_cost.query_flops IS 'Floating-point operations of query and answer behind the cache, per query.';
+COMMENT ON COLUMN what_does_it_cost.improvement_per_1000_tokens IS 'improvement_mean per 1,000 index tokens beyond the baseline''s.';
+COMMENT ON COLUMN what_does_it_cost.is_dominated IS 'Whether another condition has a lower mean NLL at no more index operations, bytes and attended tokens.';
+COMMENT ON COLUMN what_does_it_cost.dominated_by IS 'The one with the lowest NLL of those.';
+COMMENT ON COLUMN what_does_it_cost.write_seconds IS 'What writing the surrogates of all samples took (seconds); within a family shared out by the tokens read and written: NULL for the keys of one without any, as of an arm that has no surrogate.';
+COMMENT ON COLUMN what_does_it_cost.score_seconds IS 'What scoring all samples took (seconds), prefill included; within a family shared out by prefilled tokens.';
 
 CREATE VIEW run_summary AS
 SELECT

@@ -53,8 +53,8 @@ class Run:
         record_artifacts(self.attempt, table, {chunk: reference})
         if "funnel" in reference:
             record_facts(self.attempt, funnel=reference["funnel"])
-        if "parameter_count" in reference:
-            record_facts(self.attempt, language_model={"parameter_count": reference["parameter_count"]})
+        if "model" in reference:
+            record_facts(self.attempt, language_model={"parameter_count": reference["model"]["parameter_count"]})
         if "seconds" in reference:
             record_facts(self.attempt, stage_seconds={f"{table}/{chunk}": reference["seconds"]})
         return reference

@@ -1,16 +1,19 @@
 """Stage 1, draw_samples: data set -> samples.
 
-In: which data, which rows qualify, the seed. Out: one parquet file of Sample rows, and in its reference the funnel and
-the chunks in which the later stages work. Remembered by the data's identity (a file's hash, a commit on the hub).
+In: which data, which rows qualify, the seed. Out: one parquet file of Sample rows, and in its reference the funnel, the
+chunks in which the later stages work, and the files of donors and distractors with the same chunks. Remembered by the
+data's identity (a file's hash, a commit on the hub).
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from prefect import get_run_logger, task
 
-from tasks.artifacts import Reference, chunks_of, write_rows
+from tasks.artifacts import Reference, chunks_of, digest, write_rows
 from tasks.caching import stage_options
-from tasks.priming.records import Sample
+from tasks.priming.records import Distractor, Sample
 from tasks.priming.sampling import draw_samples as draw
 from tasks.priming.settings import DataSettings, SamplingSettings
 from tasks.rows import Identity, SetupError, load_rows
@@ -27,8 +30,9 @@ def draw_samples(
     """Draw the samples of an experiment.
 
     Returns:
-        The reference of the samples, with "funnel", "chunks", and "donor_chunks": rows about other passages, one a
-        sample, in the same chunks (none where the data are about one passage).
+        The reference of the samples, with "funnel", "chunks", "donor_chunks": rows about other passages, one a
+        sample, in the same chunks (none where the data are about one passage), "distractors" and "distractor_chunks":
+        wrong answers, in the same chunks of samples.
 
     Raises:
         SetupError: The data cannot be read, or no row qualifies.
@@ -50,7 +54,14 @@ def draw_samples(
     chunks = chunks_of(reference, [sample.sample_id for sample in samples], chunk_size)
     donated = write_rows(drawn.donors, Sample, "sampling")
     donor_chunks = chunks_of(donated, [donor.sample_id for donor in drawn.donors], chunk_size)
-    return reference | {"funnel": asdict(funnel), "chunks": chunks, "donor_chunks": donor_chunks}
+    distractors = write_rows(drawn.distractors, Distractor, "sampling")
+    return reference | {
+        "funnel": asdict(funnel),
+        "chunks": chunks,
+        "donor_chunks": donor_chunks,
+        "distractors": distractors,
+        "distractor_chunks": _distractor_chunks(distractors, drawn.distractors, samples, chunk_size),
+    }
 
 
 def donor_chunk(samples: Reference, number: int) -> Reference:
@@ -66,3 +77,27 @@ def donor_chunk(samples: Reference, number: int) -> Reference:
             "Give more data, or leave out the family control: --families baseline,static,generated"
         )
     return chunks[number]
+
+
+def distractor_chunk(samples: Reference, number: int) -> Reference:
+    """Return the distractors of a chunk of the samples."""
+    chunks: list[Reference] = samples["distractor_chunks"]
+    return chunks[number]
+
+
+def _distractor_chunks(
+    reference: Reference, distractors: Sequence[Distractor], samples: Sequence[Sample], size: int
+) -> list[Reference]:
+    """Split a reference into the distractors of each `size` samples, as many as those have, in the samples' order.
+
+    A chunk is known by its samples and by the rows that its distractors answer, so that the same ones in a longer file
+    are the same chunk.
+    """
+    counts = Counter(distractor.sample_id for distractor in distractors)
+    chunks = []
+    stop = 0
+    for first in range(0, len(samples), size):
+        start, stop = stop, stop + sum(counts[sample.sample_id] for sample in samples[first : first + size])
+        names = [[distractor.sample_id, distractor.source_id] for distractor in distractors[start:stop]]
+        chunks.append(reference | {"start": start, "stop": stop, "chunk": digest(names)})
+    return chunks

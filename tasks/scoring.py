@@ -1,11 +1,13 @@
 """Stage 4, score_contexts: per family and chunk, contexts -> scores; and check_scoring, what the run verifies of it.
 
-In: a chunk of samples, the family's surrogates of it, the language model's identity. Out: one parquet file of Score
-rows (or Check rows). Remembered per family and chunk, so that a crash loses only the chunk in flight.
+In: a chunk of samples, the family's surrogates and the distractors of it, the language model's identity. Out: one
+parquet file of Score rows (or Check rows). Remembered per family and chunk, so that a crash loses only the chunk in
+flight.
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from prefect import get_run_logger, task
 
@@ -13,7 +15,7 @@ from tasks.artifacts import Reference, read_rows, write_rows
 from tasks.caching import stage_options
 from tasks.loading import load_language_model
 from tasks.priming.contexts import ContextRule
-from tasks.priming.records import Check, Sample, Score, Surrogate
+from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.rows import Identity
 
 # Enough to see a broken cache or a batch effect; each costs a plain pass an arm.
@@ -26,14 +28,19 @@ _CHECKED_SAMPLES = 2
     **stage_options("scoring", "tasks.priming.scoring:score_family", folder=lambda inputs: inputs["contexts"].family),
 )
 def score_contexts(
-    contexts: ContextRule, samples: Reference, surrogates: Reference | None, language_model: Identity
+    contexts: ContextRule,
+    samples: Reference,
+    surrogates: Reference | None,
+    distractors: Reference,
+    language_model: Identity,
 ) -> Reference:
-    """Score the gold answers of a chunk behind every context of one family.
+    """Score the gold answers and the distractors of a chunk behind every context of one family.
 
     Args:
         contexts: The family's arms and the template of their contexts.
         samples: The chunk.
         surrogates: The family's surrogates of the chunk; None for a family without.
+        distractors: The distractors of the chunk.
         language_model: The identity of the model that reads.
 
     Returns:
@@ -43,8 +50,10 @@ def score_contexts(
 
     model = load_language_model(language_model)
     rows = read_rows(samples, Sample)
+    guesses = read_rows(surrogates, Surrogate) if surrogates else []
+    wrong_answers = read_rows(distractors, Distractor)
     start = time.perf_counter()
-    scores = score_family(contexts, rows, read_rows(surrogates, Surrogate) if surrogates else [], model)
+    scores = score_family(contexts, rows, guesses, model, wrong_answers)
     seconds = time.perf_counter() - start
     logger = get_run_logger()
     logger.info("scored %d samples behind %s in %.1f s", len(rows), contexts.name, seconds)
@@ -69,7 +78,7 @@ def check_scoring(
         language_model: The identity of the model that reads.
 
     Returns:
-        The reference of the checks, with "seconds" and the model's "parameter_count".
+        The reference of the checks, with "seconds" and "model", the facts that costs follow from.
     """
     from tasks.priming.checks import check_scoring as check
 
@@ -84,4 +93,4 @@ def check_scoring(
         logger.error("check failed: %s is %s, limit %s (%s)", failed.name, failed.value, failed.limit, failed.detail)
     logger.info("verified %d properties of scoring in %.1f s", len(checks), seconds)
     reference = write_rows(checks, Check, "checks")
-    return reference | {"seconds": seconds, "parameter_count": model.parameter_count}
+    return reference | {"seconds": seconds, "model": asdict(model.facts)}

@@ -1,42 +1,89 @@
-"""Stage 5, compare_conditions: samples, routes and scores -> comparisons.
+"""Stage 5, compute_statistic: all rows of the stages before -> rows of one statistic.
 
-In: references of all of them, and how to compare. Out: one parquet file of Comparison rows. Remembered as a whole;
-another number of bootstrap resamples recomputes this stage and no other.
+In: references of samples, surrogates, routes and scores, the model's shape, and how to compare. Out: one parquet file
+of the statistic's rows. Each is remembered on its own, by the code that computes it; another number of bootstrap
+resamples recomputes this stage and no other.
 """
 
+import json
 import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
 
 from tasks.artifacts import Reference, read_rows, write_rows
-from tasks.caching import stage_options
-from tasks.priming.records import Comparison, Route, Sample, Score
+from tasks.caching import Inputs, stage_options
+from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
+
+if TYPE_CHECKING:
+    from tasks.priming.evidence import Evidence
+    from tasks.priming.statistics import Statistic
+
+
+def statistics_by_table() -> "dict[str, Statistic]":
+    """Return STATISTICS; importing their libraries takes seconds, which whoever only lists the flow need not wait."""
+    from tasks.priming.statistics import STATISTICS
+
+    return STATISTICS
+
+
+def _computation(inputs: Inputs) -> str:
+    return statistics_by_table()[str(inputs["table"])].computation
 
 
 @task(
-    name="compare conditions",
-    task_run_name="compare conditions",
-    **stage_options("statistics", "tasks.priming.statistics:compare_conditions"),
+    name="compute statistic",
+    task_run_name="compute {table} rows",
+    **stage_options("statistics", _computation, folder=lambda inputs: str(inputs["table"])),
 )
-def compare_conditions(
-    samples: Reference, routes: Reference, scores: list[Reference], statistics: StatisticsSettings, seed: int
+def compute_statistic(
+    table: str,
+    samples: Reference,
+    surrogates: Sequence[Reference],
+    routes: Reference,
+    scores: Sequence[Reference],
+    model: Mapping[str, Any],
+    settings: StatisticsSettings,
+    seed: int,
 ) -> Reference:
-    """Compare the conditions of a run in pairs.
+    """Compute one statistic of a run.
+
+    Args:
+        table: A name in STATISTICS.
+        samples: The run's samples.
+        surrogates: Those of all families and chunks.
+        routes: The run's routes.
+        scores: Those of all families and chunks.
+        model: The fields of the model's ModelFacts.
+        settings: How conditions are compared.
+        seed: The experiment's seed.
 
     Returns:
-        The reference of the comparisons, with "seconds".
+        The reference of the rows, with "seconds".
     """
-    from tasks.priming.statistics import compare_conditions as compare
-
+    statistic = statistics_by_table()[table]
+    evidence = _read_evidence(json.dumps([samples, list(surrogates), routes, list(scores), dict(model)]))
     start = time.perf_counter()
-    comparisons = compare(
+    rows = statistic.compute(evidence, settings, seed)
+    seconds = time.perf_counter() - start
+    get_run_logger().info("computed %d rows of %s in %.1f s", len(rows), table, seconds)
+    return write_rows(rows, statistic.record, f"statistics/{table}") | {"seconds": seconds}
+
+
+# All statistics of a run read the same files, one after the other.
+@lru_cache(maxsize=1)
+def _read_evidence(references: str) -> "Evidence":
+    """Return the rows that references, as JSON, point to."""
+    from tasks.priming.evidence import Evidence, ModelFacts
+
+    samples, surrogates, routes, scores, model = json.loads(references)
+    return Evidence(
         read_rows(samples, Sample),
         read_rows(routes, Route),
         [score for reference in scores for score in read_rows(reference, Score)],
-        settings=statistics,
-        seed=seed,
+        [surrogate for reference in surrogates for surrogate in read_rows(reference, Surrogate)],
+        ModelFacts(**model),
     )
-    seconds = time.perf_counter() - start
-    get_run_logger().info("made %d comparisons in %.1f s", len(comparisons), seconds)
-    return write_rows(comparisons, Comparison, "statistics") | {"seconds": seconds}

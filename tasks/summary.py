@@ -10,6 +10,7 @@ from tasks.results import read_question
 _TITLES = {
     "does_priming_help": "Does priming help?",
     "is_generated_better_than_static": "Is generated better than static?",
+    "is_generation_worth_its_compute": "Is generation worth its compute?",
     "does_the_content_matter": "What is a gain made of?",
     "does_routing_help": "Does routing by similarity help?",
 }
@@ -25,27 +26,25 @@ def print_summary(run_id: str, database: str) -> None:
         rows = read_question(view, run_id)
         if rows:
             console.print(_table(title, rows))
-            for answer in dict.fromkeys(row["answer"] for row in rows if "answer" in row):
-                console.print(f"{title} {answer}")
     console.print(f"Results: {database} (try: SELECT * FROM outcome)", soft_wrap=True)
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     """Return the comparisons of one question."""
     table = Table(title=title, title_justify="left")
-    for column in ("comparison", "n", "improvement", "interval", "d", "p (Holm)", "win", "tie", "verdict"):
-        table.add_column(column, justify="left" if column in ("comparison", "verdict") else "right")
+    for column in ("comparison", "n", "improvement", "interval", "d", "p (adjusted)", "win", "tie", "answer"):
+        table.add_column(column, justify="left" if column in ("comparison", "answer") else "right")
     for row in rows:
         table.add_row(
-            row["comparison"],
+            row.get("question") or row["comparison"],
             str(row["n"]),
             _number(row["improvement_mean"], "+.4f"),
             f"{_number(row['improvement_low'], '+.4f')} to {_number(row['improvement_high'], '+.4f')}",
             _number(row["cohens_d"], "+.3f"),
-            _number(row["p_holm"], ".2g"),
+            _number(row["p_adjusted"], ".2g"),
             _number(row["win_rate"], ".1%"),
             _number(row["tie_rate"], ".1%"),
-            row["verdict"],
+            row["answer"] or row["verdict"],  # an oracle answers nothing
         )
     return table
 

@@ -17,7 +17,7 @@ from tasks.priming.records import Check
 from tasks.priming.settings import GenerationSettings, StatisticsSettings
 from tasks.priming.surrogates.families import FAMILIES
 
-COMPUTATION = "tasks.priming.statistics:compare_conditions"
+COMPUTATION = "tasks.priming.comparisons:compare_conditions"
 
 
 def key(stage: str = "statistics", computation: str = COMPUTATION, **inputs: Any) -> str:

@@ -15,6 +15,7 @@ import tasks.surrogates
 from tasks import code
 from tasks.caching import StageCache
 from tasks.code import code_digest
+from tasks.manifests import TABLES
 from tasks.priming.surrogates.families import FAMILIES
 
 Digest = Callable[..., str]
@@ -221,7 +222,6 @@ def test_a_computation_that_does_not_exist_is_refused(digest_of: Digest, computa
         tasks.embedding.route_queries,
         tasks.scoring.score_contexts,
         tasks.scoring.check_scoring,
-        tasks.statistics.compare_conditions,
     ],
     ids=lambda stage: str(stage.name),
 )
@@ -238,3 +238,15 @@ def test_every_family_that_is_written_names_its_writer() -> None:
     assert callable(policy.computation)
     writers = {name: policy.computation({"family": name}) for name, family in FAMILIES.items() if family.write}
     assert len({code_digest(writer) for writer in writers.values()}) == len(writers) > 1
+
+
+def test_every_statistic_names_its_computation_and_fills_a_table_of_its_own() -> None:
+    policy = tasks.statistics.compute_statistic.cache_policy
+    assert isinstance(policy, StageCache)
+    assert callable(policy.computation)
+    statistics = tasks.statistics.statistics_by_table()
+    digests = {code_digest(policy.computation({"table": table})) for table in statistics}
+    assert len(digests) == len(statistics) > 1
+    assert {table: TABLES[table] for table in statistics} == {
+        table: statistic.record for table, statistic in statistics.items()
+    }

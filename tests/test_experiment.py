@@ -20,17 +20,19 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
+from tasks.statistics import statistics_by_table
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES, CHUNK = 12, 4
+WITH_CONTROLS = "--families=baseline,static,generated,control"
 EXPORT = {  # what a run found, without clock values: must not depend on how the run went
     "sample": "SELECT * FROM sample ORDER BY ALL",
     "surrogate": "SELECT * FROM surrogate ORDER BY ALL",
     "route": "SELECT * FROM route ORDER BY ALL",
     "score": "SELECT * FROM score ORDER BY ALL",
-    "comparison": "SELECT * FROM comparison ORDER BY ALL",
+    "distractor": "SELECT * FROM distractor ORDER BY ALL",
     "check": 'SELECT * FROM "check" ORDER BY ALL',
-}
+} | {table: f"SELECT * FROM {table} ORDER BY ALL" for table in sorted(statistics_by_table()) if table != "check"}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,14 @@ def copied(first_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(first_run, tmp_path / "artifacts"))
 
 
+@pytest.fixture(scope="module")
+def controls_run(first_run: Path, server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The undisturbed run's artifacts after the same with controls."""
+    folder = Path(shutil.copytree(first_run, tmp_path_factory.mktemp("controls") / "artifacts"))
+    assert run(folder, server, WITH_CONTROLS).returncode == 0
+    return folder
+
+
 def command(*flags: str) -> list[str]:
     sizes = [f"--sample-count={SAMPLES}", f"--chunk-size={CHUNK}", "--bootstrap-resamples=200"]
     # Without the controls: an arm more or less makes no difference to what is remembered.
@@ -65,10 +75,10 @@ def environment(folder: Path, server: str) -> dict[str, str]:
     return os.environ | {"SURROGATE_ARTIFACTS": str(folder), "PREFECT_API_URL": server}
 
 
-def run(folder: Path, server: str, *flags: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, server: str, *flags: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
     finished = subprocess.run(
         command(*flags),
-        cwd=ROOT,
+        cwd=root,
         env=environment(folder, server),
         capture_output=True,
         text=True,
@@ -107,7 +117,7 @@ COMPUTED_AT_FIRST = Counter(
         ("route", "Completed"): 1,
         ("score", "Completed"): 9,
         ("check", "Completed"): 1,
-        ("compare", "Completed"): 1,
+        ("compute", "Completed"): len(statistics_by_table()),
         ("publish", "Completed"): 1,
     }
 )
@@ -138,7 +148,7 @@ def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_r
             ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
         ]
         checks = 'SELECT name, passed FROM "check" ORDER BY name'
-        assert len(connection.execute(checks).fetchall()) == 4
+        assert len(connection.execute(checks).fetchall()) == 10  # 4 of scoring, 6 of the outcomes
         assert connection.execute('SELECT count(*) FROM "check" WHERE passed = FALSE').fetchone() == (0,)
 
 
@@ -165,22 +175,21 @@ def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_ch
     assert (states["write", "Completed"], states["write", "Cached"]) == (1, 5)
     # the surrogates come out the same, so that the contexts made of them need not be scored again
     assert (states["score", "Completed"], states["score", "Cached"]) == (1, 8)
-    assert (states["compare", "Cached"], states["route", "Cached"]) == (1, 1)
+    assert (states["compute", "Cached"], states["route", "Cached"]) == (len(statistics_by_table()), 1)
     assert export(copied) == export(first_run)
 
 
 def test_another_count_of_resamples_recomputes_the_statistics_alone(copied: Path, server: str) -> None:
     assert run(copied, server, "--bootstrap-resamples=300").returncode == 0
-    assert newest_states(copied) == with_cached("compare")
+    assert newest_states(copied) == with_cached("compute")
 
 
-def test_controls_are_computed_alone_and_every_question_is_answered(copied: Path, server: str) -> None:
+def test_controls_are_computed_alone_and_every_question_is_answered(controls_run: Path, server: str) -> None:
     """Expected: nine controls in three chunks, seven of them with surrogates; all else is remembered."""
-    assert run(copied, server, "--families=baseline,static,generated,control").returncode == 0
-    states = newest_states(copied)
+    states = newest_states(controls_run)
     assert (states["score", "Cached"], states["score", "Completed"]) == (9, 27)
     assert (states["write", "Cached"], states["write", "Completed"]) == (6, 21)
-    with duckdb.connect(str(copied / "results.duckdb"), read_only=True) as connection:
+    with duckdb.connect(str(controls_run / "results.duckdb"), read_only=True) as connection:
         controlled = "SELECT run_id FROM score WHERE key = 'repeated_baseline' AND status = 'ok'"
         assert len(connection.execute(controlled).fetchall()) == SAMPLES
         [run_id] = set(connection.execute(controlled).fetchall())
@@ -193,9 +202,48 @@ def test_controls_are_computed_alone_and_every_question_is_answered(copied: Path
         questions = "SELECT count(*), count(question), count(improvement_mean) FROM does_the_content_matter"
         assert connection.execute(questions).fetchone() == (12, 12, 12)
         routing = "SELECT count(*), count(instead), count(improvement_mean) FROM does_routing_help"
-        assert connection.execute(f"{routing} WHERE run_id = ?", run_id).fetchone() == (8, 8, 8)
-        answers = "SELECT DISTINCT answer FROM does_priming_help WHERE run_id = ?"
-        assert ("undecided: controls not run",) not in connection.execute(answers, run_id).fetchall()
+        assert connection.execute(f"{routing} WHERE run_id = ?", run_id).fetchone() == (6, 6, 6)
+        for view in ("does_priming_help", "is_generated_better_than_static", "is_generation_worth_its_compute"):
+            answers = connection.execute(f"SELECT DISTINCT answer FROM {view} WHERE run_id = ?", run_id).fetchall()
+            assert answers
+            assert ("undecided: controls not run",) not in answers
+        for view in ("who_gains", "does_the_measure_matter", "what_does_it_cost"):
+            found = connection.execute(f"SELECT count(*), count(improvement_mean) FROM {view} WHERE run_id = ?", run_id)
+            rows, measured = found.fetchall()[0]
+            assert rows == measured > 0
+        failed = connection.execute('SELECT * FROM "check" WHERE run_id = ? AND NOT passed', run_id)
+        assert failed.fetchall() == []
+
+
+@pytest.mark.slow
+def test_a_new_control_is_one_function_and_one_entry_and_leaves_all_other_stages_cached(
+    controls_run: Path, server: str, tmp_path: Path
+) -> None:
+    """Expected: a tenth control, in three chunks, is written and scored; only what looks at all arms is made anew."""
+    folder = shutil.copytree(controls_run, tmp_path / "artifacts")
+    for name in ("flows", "tasks"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    surrogates = tmp_path / "tasks" / "priming" / "surrogates"
+    function = """
+
+def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    return _controls("first_words", samples, lambda number, sample: " ".join(sample.passage.split()[:5]))
+"""
+    controls, families = surrogates / "controls.py", surrogates / "families.py"
+    controls.write_text(controls.read_text() + function)
+    entry = '_control("actual_query", write_actual_query),'
+    edited = families.read_text().replace(entry, f'{entry} _control("first_words", write_first_words),')
+    edited = edited.replace("    write_actual_query,\n", "    write_actual_query,\n    write_first_words,\n")
+    families.write_text(edited)
+    assert run(folder, server, WITH_CONTROLS, root=tmp_path).returncode == 0
+    states = newest_states(folder)
+    assert (states["write", "Cached"], states["write", "Completed"]) == (27, 3)
+    assert (states["score", "Cached"], states["score", "Completed"]) == (36, 3)
+    assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 1)
+    assert states["compute", "Completed"] == len(statistics_by_table())
+    with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as connection:
+        scored = connection.execute("SELECT count(*) FROM score WHERE key = 'first_words' AND status = 'ok'")
+        assert scored.fetchall() == [(SAMPLES,)]
 
 
 def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, server: str) -> None:

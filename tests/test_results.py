@@ -5,7 +5,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from prefect.logging import disable_run_logger
 
 from tasks import artifacts, manifests, results
-from tasks.priming.records import Check, Comparison, Route, Sample, Score, Surrogate
+from tasks.priming.records import Check, Route, Sample, Surrogate
+from tests.published_rows import comparison, finish, record, score, start
 
 ROOT = Path(__file__).resolve().parent.parent
 NLLS = {
@@ -36,56 +37,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
-    return Score(
-        sample_id=arm[0],
-        family=arm[1],
-        key=arm[2],
-        status="ok" if nlls else "too_long",
-        token_nlls=nlls,
-        nll=sum(nlls) / len(nlls) if nlls else None,
-        nll_notebook=sum(nlls[1:]) / (len(nlls) - 1) if nlls and len(nlls) > 1 else None,
-        context_token_count=107,
-        query_token_count=16,
-        answer_token_count=len(nlls) if nlls else 3,
-    )
-
-
-def comparison(arm: str, reference: str, kind: str = "routed", verdict: str = "better") -> Comparison:
-    return Comparison(
-        comparison=f"{arm} vs {reference}",
-        kind=kind,
-        arm=arm,
-        reference=reference,
-        is_optimistic=False,
-        n=8,
-        excluded_count=1,
-        passage_count=7,
-        nll_arm_mean=1.0,
-        nll_reference_mean=1.5,
-        improvement_mean=0.5,
-        improvement_median=0.4,
-        improvement_sd=0.2,
-        improvement_low=0.3,
-        improvement_high=0.7,
-        interval_method="bca",
-        confidence_level=0.95,
-        cohens_d=2.5,
-        cohens_d_low=1.0,
-        cohens_d_high=4.0,
-        win_count=5,
-        tie_count=2,
-        loss_count=1,
-        t_statistic=3.0,
-        t_p_value=0.02,
-        wilcoxon_p_value=0.03,
-        p_value=0.01,
-        p_holm=0.04,
-        holm_family="primary",
-        verdict=verdict,
-    )
-
-
 COMPARISONS = [
     comparison("static/routed", "baseline/document"),
     comparison("generated/routed", "baseline/document", verdict="no difference shown"),
@@ -96,35 +47,11 @@ SAMPLES = [
     Sample("first", 0, "It's a {passage} </s>", "why?", "because", "description", "p1"),
     Sample("second", 4, "Another one.", "how many?", "7", None, "p2"),
 ]
+STAGE_SECONDS = {"sample/all": 1.0, "score/static/0000": 2.0, "score/control/random_words/0001": 0.5}
 ROUTES = [Route(*arm, similarity=0.5, is_routed=True, is_tie=False) for arm in NLLS if arm[1] != "baseline"]
 SURROGATES = [
-    Surrogate(*arm, "a guess", '"a guess"', 4, "stop", False, False, False) for arm in NLLS if arm[1] != "baseline"
+    Surrogate(*arm, "a guess", '"a guess"', 30, 4, "stop", False, False, False) for arm in NLLS if arm[1] != "baseline"
 ]
-
-
-def record(attempt: manifests.Attempt, table: str, rows: Sequence[object], chunk: str = "all") -> dict[str, Any]:
-    reference = artifacts.write_rows(rows, manifests.TABLES[table], table)
-    manifests.record_artifacts(attempt, table, {chunk: reference})
-    return reference
-
-
-def start(run_id: str) -> manifests.Attempt:
-    settings = {
-        "seed": 42,
-        "sampling": {"sample_count": 2},
-        "data": {"data": "demo"},
-        "language_model": {"language_model": "embedded/demo"},
-        "embedding": {"embedding_model": "packaged/all-MiniLM-L6-v2"},
-    }
-    return manifests.start_run(manifests.RunDescription(run_id=run_id, profile="demo", settings=settings))
-
-
-def finish(run_id: str, **tables: Sequence[object]) -> None:
-    """Complete a run that has some rows alone."""
-    attempt = start(run_id)
-    for table, rows in tables.items():
-        record(attempt, table, rows)
-    manifests.finish_run(attempt)
 
 
 def record_all(run_id: str = "abc") -> manifests.Attempt:
@@ -133,7 +60,7 @@ def record_all(run_id: str = "abc") -> manifests.Attempt:
     manifests.record_facts(
         attempt,
         language_model={"parameter_count": 7, "dtype": "float32", "quantization": "none"},
-        stage_seconds={"sampling": 1.0, "scoring": 2.5},
+        stage_seconds=STAGE_SECONDS,
         funnel={"rows": 65, "eligible": 2, "drawn": 2, "rejected": {"no answer": 9, "passage length": 54}},
     )
     record(attempt, "sample", SAMPLES)
@@ -210,52 +137,6 @@ def test_outcome_has_one_row_per_sample_and_arm(published: Path) -> None:
     assert query("SELECT token_nlls FROM score WHERE nll = 2") == [([2.0, 1.0, 3.0],)]
 
 
-def test_the_question_views_answer(published: Path) -> None:
-    generated, static = results.read_question("does_priming_help", "abc")
-    assert generated["comparison"] == "generated/routed vs baseline/document"
-    assert (generated["verdict"], static["verdict"]) == ("no difference shown", "better")
-    assert static["answer"] == "undecided: controls not run"
-    assert (static["n"], static["win_rate"], static["tie_rate"]) == (8, 0.625, 0.25)  # 5/8 and 2/8
-    (between,) = results.read_question("is_generated_better_than_static", "abc")
-    assert (between["verdict"], between["answer"]) == ("worse", "undecided: controls not run")
-    assert list(between) == list(static)
-    assert results.read_question("does_priming_help", "another") == []
-
-
-def test_priming_helps_only_if_it_beats_the_controls() -> None:
-    answers = {  # verdicts against baseline, bare document and random words -> answer
-        ("better", "better", "better"): "yes",
-        ("better", "better", "no difference shown"): "any text helps, its content does not",
-        ("better", "no difference shown", "better"): "undecided: not shown to be better than the bare document",
-        ("no difference shown", "better", "better"): "undecided: not shown to be better than the baseline",
-        ("worse", "better", "better"): "no",
-        ("better", "worse", "better"): "no",
-    }
-    references = ("baseline/document", "control/bare_document", "control/random_words")
-    for number, verdicts in enumerate(answers):
-        rows = [comparison("static/routed", *pair) for pair in zip(references, ["routed"] * 3, verdicts, strict=True)]
-        finish(str(number), comparison=rows)
-    results.rebuild_database()
-    found = query("SELECT answer FROM does_priming_help ORDER BY run_id")
-    assert found == [(answer,) for answer in answers.values()]
-
-
-def test_generated_against_static_is_answered_once_controls_were_run() -> None:
-    answers = {
-        "better": "yes",
-        "worse": "no",
-        "no difference shown": "undecided: no difference shown",
-        "undecided: one pair": "undecided: one pair",
-    }
-    control = score(("first", "control", "random_words"), (1.0,))
-    for number, verdict in enumerate(answers):
-        row = comparison("generated/routed", "static/routed", "between_families", verdict)
-        finish(str(number), comparison=[row], score=[control])
-    results.rebuild_database()
-    found = query("SELECT answer FROM is_generated_better_than_static ORDER BY run_id")
-    assert found == [(answer,) for answer in answers.values()]
-
-
 def test_run_summary_counts(published: Path) -> None:
     (summary,) = results.read_question("run_summary", "abc")
     expected = {
@@ -278,6 +159,14 @@ def test_run_summary_counts(published: Path) -> None:
     assert {name: summary[name] for name in expected} == expected
     assert query("SELECT reason, count FROM reject ORDER BY ALL") == [("no answer", 9), ("passage length", 54)]
     assert query("SELECT seed, parameter_count, dtype, quantization FROM run") == [(42, 7, "float32", "none")]
+
+
+def test_the_seconds_of_a_stage_are_told_apart_by_entry_and_chunk(published: Path) -> None:
+    assert query("SELECT stage, entry, chunk, seconds FROM stage_time ORDER BY ALL") == [  # from STAGE_SECONDS
+        ("sample", "", "all", 1.0),
+        ("score", "control/random_words", "0001", 0.5),
+        ("score", "static", "0000", 2.0),
+    ]
 
 
 def test_every_table_view_and_column_says_what_it_is(published: Path) -> None:

@@ -1,6 +1,7 @@
 """Writes the model card of the demo model.
 
-In: a model folder with `training.json` and, once it was measured, `evaluation.json`. Out: its `README.md`. The numbers
+In: a model folder with `training.json` and, once it was measured, `evaluation.json` (and that of a model trained
+without primes, where there is one, as `evaluation_without_primes.json`). Out: its `README.md`. The numbers
 are read from these files, so that the card cannot say anything that was not measured.
 """
 
@@ -29,8 +30,8 @@ nothing of the world. Do not use it for anything but this experiment.
 ## Training
 - data: passages with queries and answers, written on the fly by `tasks/demo/corpus.py` from templates and invented
   names (training split only: a quarter of all names, keys, phrases and numbers is kept for evaluation);
-- forms: passages behind each kind of context in equal shares (bare, framed, blank surrogate, random words, mismatched,
-  matched, fixed phrase), drawn without regard to the order of their facts; {branches} queries a passage, none of which
+- forms: passages behind each kind of context in equal shares, drawn without regard to the order of their facts
+  ({context_kinds}); {branches} queries a passage, none of which
   sees another; {generation_share:.0%} of the rows ask for one of the five kinds of surrogate through the chat template;
 - start: heads that look at the token before and heads that look for an earlier match are set by hand
   (`initial_weights.py`), everything is then trained;
@@ -56,6 +57,12 @@ STAGE = (
     '- stage "{name}": {steps:,} of {planned_steps:,} steps, {tokens:,} tokens, {minutes:.0f} minutes, '
     "{device}, products in {precision};"
 )
+BESIDE = """### Beside a model that never saw a prime
+Trained once by the same code from the same seed, but on bare and framed passages alone (`python -m tasks.demo.training
+--without-primes --output FOLDER`), and measured on the same {rows:,} queries. What it gains from a prime, it gains
+without having been taught to use one.
+
+"""
 NOT_MEASURED = "Not measured yet: run `python -m tasks.demo.evaluate`.\n"
 
 
@@ -122,10 +129,15 @@ def write_card(folder: Path) -> None:
     evaluation = NOT_MEASURED
     if measured.exists():
         evaluation = evaluation_section(json.loads(measured.read_text(encoding="utf-8")))
+    beside = folder / "evaluation_without_primes.json"
+    if beside.exists():
+        reading = json.loads(beside.read_text(encoding="utf-8"))["reading"]
+        evaluation += BESIDE.format(rows=reading["all"]["exact"]["of"]) + reading_table(reading)
     heads = (GATHERING_HEADS, VALUE_HEADS, KEY_HEADS, COPYING_HEADS)
     text = CARD.format(
         parameters=training["parameters"],
         domain_count=len(DOMAINS),
+        context_kinds=", ".join(training["context_kinds"]).replace("_", " "),
         branches=BRANCHES_PER_PASSAGE,
         generation_share=GENERATION_SHARE,
         guided_heads=sum(each.stop - each.first for each in heads),

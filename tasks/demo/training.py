@@ -37,7 +37,7 @@ from tasks.demo.initial_weights import set_copying_heads
 from tasks.demo.optimizing import Stepper
 from tasks.demo.schedule import STAGES, Stage
 from tasks.demo.tokenizer import WINDOW_TOKENS, train_tokenizer
-from tasks.demo.training_rows import Row, RowWriter
+from tasks.demo.training_rows import CONTEXT_KINDS, UNPRIMED_KINDS, Row, RowWriter
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 
@@ -73,6 +73,8 @@ class Plan:
     """The folder that it leaves."""
     start: Path | None = None
     """A model folder that has learnt the stages before the first one here; None to start from nothing."""
+    context_kinds: tuple[str, ...] = CONTEXT_KINDS
+    """The ways in which passages are primed."""
 
 
 def new_model(vocabulary_size: int, end_id: int, begin_id: int, pad_id: int, layers: int) -> MistralForCausalLM:
@@ -224,7 +226,12 @@ def work(rank: int, plan: Plan, meeting: str) -> None:
         distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=plan.processes)
     tokenizer = AutoTokenizer.from_pretrained(plan.start) if plan.start else train_tokenizer(plan.seed)
     model = first_model(plan, tokenizer)
-    facts: dict[str, Any] = {"seed": plan.seed, "torch_version": torch.__version__, "stages": []}
+    facts: dict[str, Any] = {
+        "seed": plan.seed,
+        "torch_version": torch.__version__,
+        "context_kinds": plan.context_kinds,
+        "stages": [],
+    }
     if plan.start:
         facts["stages"] = json.loads((plan.start / "training.json").read_text(encoding="utf-8"))["stages"]
     for stage in plan.stages:
@@ -243,7 +250,7 @@ def train_stage(
     model: MistralForCausalLM, tokenizer: PreTrainedTokenizerBase, stage: Stage, plan: Plan, rank: int
 ) -> Iterator[dict[str, Any]]:
     """Train one stage, and yield what the model card says about it at every checkpoint and at its end."""
-    writer = RowWriter(tokenizer, plan.seed, stage.contrast_share, guides=stage.guide_weight > 0)
+    writer = RowWriter(tokenizer, plan.seed, stage.contrast_share, stage.guide_weight > 0, plan.context_kinds)
     stepper = Stepper(model, stage, rank, plan.processes)
     pad_id = tokenizer.convert_tokens_to_ids("<pad>")
     started = time.monotonic()
@@ -292,6 +299,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: what the hardware multiplies in")
     parser.add_argument("--output", type=Path, default=MODEL_FOLDER, help="the folder to leave")
     parser.add_argument("--start", type=Path, help="a folder of the first stage's model: train the last stage alone")
+    parser.add_argument("--without-primes", action="store_true", help="show no surrogates: for a model to compare with")
     options = parser.parse_args()
     train(
         Plan(
@@ -302,6 +310,7 @@ def main() -> None:
             precision=options.precision or best_precision(options.device),
             output=options.output,
             start=options.start,
+            context_kinds=UNPRIMED_KINDS if options.without_primes else CONTEXT_KINDS,
         )
     )
 

@@ -30,6 +30,8 @@ from tasks.priming.prompts import (
 
 # Every way in which a passage can be primed, drawn with equal chances and without regard to the order of its facts.
 CONTEXT_KINDS = ("bare", "framed", "blank", "random_words", "mismatched", "matched", "static")
+# Those without a prime: a model that was trained on these alone tells what training with primes has changed.
+UNPRIMED_KINDS = ("bare", "framed")
 
 BRANCHES_PER_PASSAGE = 6
 SURROGATES_PER_PROMPT = 3
@@ -80,7 +82,12 @@ class RowWriter:
     """Writes the rows of one training run; row n depends on seed and n alone."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, seed: int, contrast_share: float = 0.0, guides: bool = False
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        seed: int,
+        contrast_share: float = 0.0,
+        guides: bool = False,
+        context_kinds: tuple[str, ...] = CONTEXT_KINDS,
     ) -> None:
         """Take what all rows have in common.
 
@@ -89,11 +96,13 @@ class RowWriter:
             seed: The seed of the run.
             contrast_share: How many passages say one kind of thing under several keys.
             guides: Whether rows say where their tokens should look.
+            context_kinds: The ways in which passages are primed, in equal shares.
         """
         self.tokenizer = tokenizer
         self.seed = seed
         self.contrast_share = contrast_share
         self.guides = guides
+        self.context_kinds = context_kinds
         self.end_id: int = tokenizer.convert_tokens_to_ids("</s>")
         self.begin_id: int = tokenizer.convert_tokens_to_ids("<s>")
 
@@ -130,7 +139,7 @@ class RowWriter:
 
     def context_of(self, passage: Passage, query: str, source: random.Random) -> str:
         """Return the passage behind a surrogate of a kind drawn at random, or without one."""
-        kind = source.choice(CONTEXT_KINDS)
+        kind = source.choice(self.context_kinds)
         if kind == "bare":
             return passage.text
         if kind == "framed":

@@ -14,38 +14,42 @@ BASELINE = "baseline/document"
 """The condition that every surrogate must beat: the document's plain cache."""
 
 BARE_DOCUMENT = "control/bare_document"
+BLANK_SURROGATE = "control/blank_surrogate"
 RANDOM_WORDS = "control/random_words"
+REPEATED_BASELINE = "control/repeated_baseline"
+"""The baseline's context once more: what is difficult by it is difficult by the baseline."""
+
 ADDED_UP = "control/hidden_and_blind_added_up"
 """What hiding the surrogate from the query and from the passage would give together if the two did not interact."""
 
-TWO_BY_TWO = ("control/hidden_surrogate", "control/blind_passage", "control/blank_surrogate")
+TWO_BY_TWO = ("control/hidden_surrogate", "control/blind_passage", BLANK_SURROGATE)
 """The passage alone sees the surrogate, the query alone does, there is none to see; both see target_question."""
 
 CONTROL_CONTRASTS: tuple[tuple[str, str], ...] = (
     (BASELINE, BARE_DOCUMENT),  # what the framing does
-    ("control/repeated_baseline", BASELINE),  # what is noise
-    ("generated/target_question", "control/blank_surrogate"),  # what any text adds to the template
+    (REPEATED_BASELINE, BASELINE),  # what is noise
+    ("generated/target_question", BLANK_SURROGATE),  # what any text adds to the template
     ("generated/target_question", RANDOM_WORDS),  # what its content adds to any text
     ("generated/target_question", "control/shuffled_surrogate"),  # what the order of its words adds
     ("generated/target_question", "control/other_document"),  # what its being about this passage adds
     ("generated/target_question", "control/actual_query"),  # how far it is from a perfect guess
     # Two by two: does the passage see the surrogate, does the query?
-    ("control/hidden_surrogate", "control/blank_surrogate"),  # what the passage's representations gain
-    ("control/blind_passage", "control/blank_surrogate"),  # what the query gains from reading it
+    ("control/hidden_surrogate", BLANK_SURROGATE),  # what the passage's representations gain
+    ("control/blind_passage", BLANK_SURROGATE),  # what the query gains from reading it
     ("generated/target_question", "control/hidden_surrogate"),
     ("generated/target_question", "control/blind_passage"),
     ("generated/target_question", ADDED_UP),  # their interaction
 )
 """(arm, reference) of the comparisons that tell a gain from its causes; each is made where both were scored."""
 
-HOLM_FAMILIES = {
-    "routed": "primary",
-    "between_families": "primary",
-    "fixed_arm": "fixed arms",
-    "routing": "routing",
-    "control": "controls",
-}
-"""Kind of comparison -> the declared set that Holm's adjustment is over. An oracle is in none: it is no test."""
+WRITTEN_FAMILY = "generated"
+"""The routed family whose surrogates a language model writes: what has to be worth its compute."""
+
+FREE_FAMILY = "static"
+"""The routed family whose surrogates cost nothing."""
+
+BEST_FREE_ARM = "free/best_arm"
+"""The arm that is best on other passages among those for which nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,40 +59,57 @@ class Contrast:
     comparison: str
     """Readable name; with the seed it fixes the bootstrap's resamples."""
     kind: str
-    """routed, between_families, fixed_arm, routing, control or oracle."""
+    """routed, between_families, fixed_arm, routing, control, worth or oracle."""
     arm: str
     """The condition in question."""
     reference: str
     """The condition it is compared with."""
+    is_primary: bool = False
+    """Whether the experiment was made for it: Holm's adjustment is over these, the rest is explored."""
+
+    @property
+    def adjustment(self) -> str | None:
+        """How its p-value is adjusted; None for an oracle, which is no test."""
+        if self.kind == "oracle":
+            return None
+        return "holm" if self.is_primary else "benjamini_hochberg"
 
 
 def declare_contrasts(routes: Iterable[Route], scores: Iterable[Score] = ()) -> list[Contrast]:
     """List the contrasts that the routed families and the controls call for, by the names of families and keys alone.
 
-    Names are in alphabetical order, so that the order of rows decides neither the list nor which of two families is
-    the reference: "generated routed vs static routed".
+    With the families of the experiment and its controls five are primary: each family routed against the baseline and
+    the bare document, and generated routed against the best single static key. Names are in alphabetical order, so that
+    the order of rows decides neither the list nor which of two families is the reference.
     """
     arms = sorted({(route.family, route.key) for route in routes})
     families = sorted({family for family, _ in arms})
+    pairs = list(combinations(families, 2))
     scored = {f"{score.family}/{score.key}" for score in scores}
     scored |= {ADDED_UP} if scored >= set(TWO_BY_TWO) else set()
+
+    def routed(name: str, reference: str, shown: str, *, is_primary: bool = False, kind: str = "routed") -> Contrast:
+        return Contrast(f"{name} routed vs {shown}", kind, f"{name}/routed", reference, is_primary)
+
     return [
-        *(Contrast(f"{name} routed vs baseline", "routed", f"{name}/routed", BASELINE) for name in families),
+        *(routed(name, BASELINE, "baseline", is_primary=True) for name in families),
         *(
-            Contrast(f"{name} routed vs {control.split('/')[1]}", "routed", f"{name}/routed", control)
+            routed(name, control, control.split("/")[1], is_primary=control == BARE_DOCUMENT)
             for control in (BARE_DOCUMENT, RANDOM_WORDS)
             for name in families
             if control in scored
         ),
         *(
-            Contrast(f"{arm} routed vs {reference} routed", "between_families", f"{arm}/routed", f"{reference}/routed")
-            for arm, reference in combinations(families, 2)
+            routed(name, f"{other}/{condition}", f"{other} {condition}", is_primary=primary, kind="between_families")
+            for name, other in pairs
+            for condition, primary in (("routed", False), ("best_key", True))
         ),
+        *(routed(name, BEST_FREE_ARM, "best free arm", kind="worth") for name in families if name == WRITTEN_FAMILY),
         *(Contrast(f"{name}/{key} vs baseline", "fixed_arm", f"{name}/{key}", BASELINE) for name, key in arms),
         *(
-            Contrast(f"{name} routed vs {other} {condition}", "routing", f"{name}/routed", f"{other}/{condition}")
+            routed(name, f"{name}/{condition}", condition, kind="routing")
             for name in families
-            for other, condition in [(name, "mean_of_keys"), *((each, "best_key") for each in families)]
+            for condition in ("mean_of_keys", "best_key")
         ),
         *(
             Contrast(f"{arm} vs {reference}", "control", arm, reference)
@@ -97,3 +118,11 @@ def declare_contrasts(routes: Iterable[Route], scores: Iterable[Score] = ()) -> 
         ),
         *(Contrast(f"{name} oracle vs baseline", "oracle", f"{name}/oracle", BASELINE) for name in families),
     ]
+
+
+def free_arms(scored: Iterable[str]) -> list[str]:
+    """Return which of the given conditions need nothing written: the fixed phrases, routed or not, and none at all."""
+    names = set(scored)
+    without = [name for name in (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE) if name in names]
+    derived = {f"{FREE_FAMILY}/{name}" for name in ("oracle", "mean_of_keys", "best_key")}
+    return without + sorted(name for name in names - derived if name.startswith(f"{FREE_FAMILY}/"))

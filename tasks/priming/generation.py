@@ -43,6 +43,8 @@ class Line:
 
     text: str
     """The decoded text up to where it ended, control tokens left out."""
+    prompt_token_count: int
+    """Tokens of the whole prompt, BOS and chat template included, also those that are computed once for several."""
     token_count: int
     """Tokens generated, the one that ended the line included."""
     finish: str
@@ -162,7 +164,10 @@ class _Writer:
             if not active or step + 1 == self._settings.max_new_tokens:
                 break
             logits = self._step(caches, written, active)
-        return [Line(self._decode(tokens), len(tokens), end) for tokens, end in zip(written, finish, strict=True)]
+        return [
+            Line(self._decode(tokens), len(row.ids), len(tokens), end)
+            for row, tokens, end in zip(rows, written, finish, strict=True)
+        ]
 
     def _prefill(self, rows: list[_Row]) -> tuple[list[_GrowingCache], torch.Tensor]:
         """Return the prompts' caches and the logits that follow each, in the rows' order."""

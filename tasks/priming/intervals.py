@@ -37,6 +37,10 @@ class Interval:
 class ClusteredMean:
     """Inference on a mean with errors clustered by passage."""
 
+    error: float
+    """Standard error of the mean, in the unit of the values; above 0."""
+    degrees: float
+    """Its degrees of freedom: clusters - 1."""
     p_value: float
     """Two-sided p-value of the mean being 0."""
     interval: Interval
@@ -76,7 +80,7 @@ def cluster_robust_mean(values: Vector, clusters: Clusters, confidence_level: fl
     if not math.isfinite(error) or error <= 4 * np.finfo(float).eps * float(np.abs(values).max()):
         return None
     low, high = fit.conf_int(alpha=1 - confidence_level)[0]
-    return ClusteredMean(p_value=float(fit.pvalues[0]), interval=Interval(float(low), float(high)))
+    return ClusteredMean(error, float(fit.df_resid_inference), float(fit.pvalues[0]), Interval(float(low), float(high)))
 
 
 def bootstrap_intervals(
@@ -119,6 +123,11 @@ def bootstrap_intervals(
             rng=np.random.default_rng(seed),
         ).confidence_interval
     return BootstrapIntervals(mean=_interval(low[0], high[0]), cohens_d=_interval(low[1], high[1]))
+
+
+def finite(value: float) -> float | None:
+    """Return a number as Python's own float, and None in place of NaN and infinity."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _interval(low: float, high: float) -> Interval | None:

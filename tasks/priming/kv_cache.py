@@ -79,11 +79,12 @@ def without_tokens(cache: KVCache, start: int, stop: int) -> KVCache:
 def first_tokens(cache: KVCache, count: int) -> KVCache:
     """Return the cache of the first own tokens alone; a causal model computed them without the later ones.
 
-    The later positions count as taken: what follows this cache stands where it stood.
+    What follows it stands right behind them, where the first of the later ones stands; `without_tokens` leaves their
+    places empty. Nothing is copied.
     """
+    assert cache.skipped_position_count == 0, "which of the own tokens stand before the gap is not known"
     layers = tuple((keys[:, :, :count], values[:, :, :count]) for keys, values in cache.layers)
-    skipped = cache.layers[0][0].shape[2] - count + cache.skipped_position_count
-    return KVCache(layers, cache.parent, skipped)
+    return KVCache(layers, cache.parent)
 
 
 def caches_of(output: PackedOutput, segments: Sequence[Segment]) -> list[KVCache]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.priming.errors import UsageError
+from tasks.priming.evidence import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,28 @@ class LanguageModel:
     def parameter_count(self) -> int:
         """Parameters of the model, each counted once, also where it is stored in four bits."""
         return int(self.model.num_parameters())
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What FLOPs and bytes follow from, as the model's configuration has it.
+
+        Grouped heads share keys and values, so the cache may be smaller than the attention is wide. The keys and values
+        have the number format that the model computes in, also where the weights are stored in four bits.
+        """
+        from tasks.priming.numeric_path import is_batch_invariant  # torch is not loaded by whoever lists the families
+
+        shape = self.model.config.get_text_config()
+        head_dimension = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+        key_heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+        embeddings, output = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
+        return ModelFacts(
+            parameter_count=self.parameter_count,
+            embedding_parameter_count=0 if embeddings is output else embeddings.numel(),
+            layer_count=shape.num_hidden_layers,
+            attention_width=shape.num_attention_heads * head_dimension,
+            cache_bytes_per_token=2 * shape.num_hidden_layers * key_heads * head_dimension * self.model.dtype.itemsize,
+            is_batch_invariant=is_batch_invariant(self.numeric_path),
+        )
 
 
 class TokenizerError(UsageError):

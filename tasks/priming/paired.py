@@ -4,15 +4,25 @@ In: the NLLs of two conditions, pair by pair, and each pair's passage. Out: one 
 be computed is None, never NaN, infinity or 0. The p-value and the intervals come from tasks/priming/intervals.py.
 """
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy.stats import ttest_rel, wilcoxon
+from scipy.stats import binomtest, trim_mean, ttest_rel, wilcoxon
 
-from tasks.priming.intervals import BootstrapIntervals, Clusters, Vector, bootstrap_intervals, cluster_robust_mean
+from tasks.priming.intervals import (
+    BootstrapIntervals,
+    ClusteredMean,
+    Clusters,
+    Vector,
+    bootstrap_intervals,
+    cluster_robust_mean,
+    finite,
+)
+from tasks.priming.power import pairs_to_decide, pairs_to_tell_from, smallest_detectable, tost_p_value, tost_power
+from tasks.priming.robust_mean import constant_value
 from tasks.priming.settings import StatisticsSettings
 
 MAX_BOOTSTRAP_PASSAGES = 10_000
@@ -41,6 +51,8 @@ class PairedStatistics:
     """Mean improvement, nats per answer token."""
     improvement_median: float | None = None
     """Median improvement; None, like all that follows, for fewer than two pairs."""
+    improvement_trimmed_mean: float | None = None
+    """Mean without the largest and the smallest fifth of the improvements: what a few extreme pairs cannot move."""
     improvement_sd: float | None = None
     """Standard deviation of the improvements (n - 1)."""
     improvement_low: float | None = None
@@ -61,8 +73,20 @@ class PairedStatistics:
     """Two-sided p-value of the paired t-test."""
     wilcoxon_p_value: float | None = None
     """Two-sided p-value of the Wilcoxon signed-rank test; None where every improvement is 0."""
+    sign_p_value: float | None = None
+    """Two-sided p-value of the sign test on wins and losses; None where there are only ties."""
     p_value: float | None = None
-    """Two-sided p-value of the mean with errors clustered by passage."""
+    """Two-sided p-value of the mean with errors clustered by passage; what follows rests on the same errors."""
+    smallest_detectable_improvement: float | None = None
+    """The true mean that these pairs would have shown with a chance of 80 %."""
+    equivalence_p_value: float | None = None
+    """p-value of the two one-sided tests that the mean lies within the equivalence margin."""
+    equivalence_power: float | None = None
+    """The chance of showing that if the true mean were 0."""
+    n_to_decide: int | None = None
+    """Pairs that would show a difference or equivalence, were the true mean the measured one."""
+    n_to_decide_margin: int | None = None
+    """Pairs that would tell the mean from the margin, likewise."""
 
 
 def describe_pairs(
@@ -70,9 +94,10 @@ def describe_pairs(
 ) -> PairedStatistics:
     """Describe the improvements of one condition over its reference, and what they allow to conclude.
 
-    improvement = reference - arm; d = mean / sd (n - 1), "d_z" in Lakens (2013), doi:10.3389/fpsyg.2013.00863. Paired t
-    and Wilcoxon are scipy.stats.ttest_rel(reference, arm) and scipy.stats.wilcoxon(reference - arm). Improvements that
-    differ by less than the rounding of the NLLs are constant: they have neither d, t nor p.
+    improvement = reference - arm; d = mean / sd (n - 1), "d_z" in Lakens (2013), doi:10.3389/fpsyg.2013.00863. Paired
+    t, Wilcoxon, sign test and trimmed mean are scipy.stats' ttest_rel(reference, arm), wilcoxon(reference - arm),
+    binomtest(wins, wins + losses) and trim_mean(reference - arm, 0.2). Improvements that differ by less than the
+    rounding of the NLLs are constant: they have neither d, t nor p.
 
     Args:
         reference: (pairs,) NLL of the reference, nats per answer token.
@@ -101,18 +126,20 @@ def describe_pairs(
         described = _describe_location(reference, arm, clusters)
         if len(improvement) < 2:
             return described
-        constant = _constant_value(reference, arm)
+        constant = constant_value(reference, arm)
         if constant is None:
             return _add_inference(_add_spread(described, reference, arm), improvement, clusters, settings, seed)
     return replace(
         described,
         improvement_mean=constant,
         improvement_median=constant,
+        improvement_trimmed_mean=constant,
         improvement_sd=0.0,
         improvement_low=constant,
         improvement_high=constant,
         interval_method="constant",
-        wilcoxon_p_value=_finite(wilcoxon(improvement).pvalue) if constant else None,
+        wilcoxon_p_value=finite(wilcoxon(improvement).pvalue) if constant else None,
+        sign_p_value=_sign_p_value(described) if constant else None,
     )
 
 
@@ -137,20 +164,10 @@ def _describe_location(reference: Vector, arm: Vector, clusters: Clusters) -> Pa
         win_count=int((improvement > 0).sum()),
         tie_count=int((improvement == 0).sum()),
         loss_count=int((improvement < 0).sum()),
-        nll_arm_mean=_finite(arm.mean()) if len(arm) else None,
-        nll_reference_mean=_finite(reference.mean()) if len(arm) else None,
-        improvement_mean=_finite(improvement.mean()) if len(arm) else None,
+        nll_arm_mean=finite(arm.mean()) if len(arm) else None,
+        nll_reference_mean=finite(reference.mean()) if len(arm) else None,
+        improvement_mean=finite(improvement.mean()) if len(arm) else None,
     )
-
-
-def _constant_value(reference: Vector, arm: Vector) -> float | None:
-    """Return the value that all improvements share, be it but for the rounding of the NLLs; None if they differ."""
-    improvement = reference - arm
-    rounding = 4 * np.finfo(float).eps * max(np.abs(reference).max(), np.abs(arm).max())
-    if not np.ptp(improvement) <= rounding:  # also where a difference overflowed and the range is NaN
-        return None
-    value = float(improvement.min())
-    return value if abs(value) > rounding else 0.0
 
 
 def _add_spread(described: PairedStatistics, reference: Vector, arm: Vector) -> PairedStatistics:
@@ -160,13 +177,21 @@ def _add_spread(described: PairedStatistics, reference: Vector, arm: Vector) -> 
     paired_t = ttest_rel(reference, arm)
     return replace(
         described,
-        improvement_median=_finite(float(np.median(improvement))),
-        improvement_sd=_finite(deviation),
-        cohens_d=_finite(improvement.mean() / deviation),
-        t_statistic=_finite(paired_t.statistic),
-        t_p_value=_finite(paired_t.pvalue),
-        wilcoxon_p_value=_finite(wilcoxon(improvement).pvalue),
+        improvement_median=finite(float(np.median(improvement))),
+        improvement_trimmed_mean=finite(float(trim_mean(improvement, 0.2))),
+        improvement_sd=finite(deviation),
+        cohens_d=finite(improvement.mean() / deviation),
+        t_statistic=finite(paired_t.statistic),
+        t_p_value=finite(paired_t.pvalue),
+        wilcoxon_p_value=finite(wilcoxon(improvement).pvalue),
+        sign_p_value=_sign_p_value(described),
     )
+
+
+def _sign_p_value(described: PairedStatistics) -> float | None:
+    """Return the p-value of as many wins if wins and losses were equally likely; ties tell nothing."""
+    decided = described.win_count + described.loss_count
+    return float(binomtest(described.win_count, decided).pvalue) if decided else None
 
 
 def _add_inference(
@@ -189,8 +214,19 @@ def _add_inference(
         cohens_d_low=cohens_d.low if cohens_d else None,
         cohens_d_high=cohens_d.high if cohens_d else None,
         p_value=clustered.p_value,
+        **_power(described, clustered, settings),
     )
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _power(described: PairedStatistics, clustered: ClusteredMean, settings: StatisticsSettings) -> dict[str, Any]:
+    """Return what these pairs could show, and how many would show more."""
+    mean, level, margin = described.improvement_mean, settings.confidence_level, settings.equivalence_margin
+    error, degrees = clustered.error, clustered.degrees
+    assert mean is not None  # a mean that is not finite has no error
+    return {
+        "smallest_detectable_improvement": finite(smallest_detectable(error, degrees, level)),
+        "equivalence_p_value": tost_p_value(mean, error, degrees, margin),
+        "equivalence_power": tost_power(error, degrees, margin, level),
+        "n_to_decide": pairs_to_decide(mean, error, described.n, margin, level),
+        "n_to_decide_margin": pairs_to_tell_from(margin, mean, error, described.n, level),
+    }

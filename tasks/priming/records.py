@@ -28,6 +28,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Distractor:
+    """A wrong answer to a sample's query: the answer to another query of the same type about another passage."""
+
+    sample_id: str
+    """The sample whose cache it is scored on."""
+    number: int
+    """Its place among the sample's distractors, from 0."""
+    answer: str
+    """The text that is scored."""
+    source_id: str
+    """The sample_id of the row that it answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Surrogate:
     """One guess of the query, written before the query is known."""
 
@@ -41,6 +55,8 @@ class Surrogate:
     """The text that goes into the template; empty where the model wrote nothing."""
     raw_text: str
     """What the model wrote before post-processing; the text itself for a fixed phrase."""
+    prompt_token_count: int
+    """Tokens of the instruction and passage that the model read for it; 0 for a fixed phrase."""
     token_count: int
     """Tokens that the model generated for it, the stop token included; 0 for a fixed phrase."""
     finish: str
@@ -91,6 +107,11 @@ class Score:
     """Mean of token_nlls: the metric of record."""
     nll_notebook: float | None
     """Mean over all tokens but the first, which is what the notebook's code computes; None for a one-token answer."""
+    distractor_nlls: tuple[float, ...] | None
+    """Mean NLL of each distractor on the same cache, nats per token of its own; None where the sample has none, or
+    unless status is ok."""
+    margin: float | None
+    """Mean of distractor_nlls - nll: how far the answer is preferred to wrong ones; None without distractors."""
     context_token_count: int
     """Tokens of the context, BOS included: what the KV cache holds."""
     query_token_count: int
@@ -106,7 +127,7 @@ class Comparison:
     comparison: str
     """Readable name, e.g. "generated routed vs baseline"."""
     kind: str
-    """routed, between_families, fixed_arm, routing, control or oracle."""
+    """routed, between_families, fixed_arm, routing, control, worth or oracle."""
     arm: str
     """The condition in question, e.g. "generated/routed" or "static/factual"."""
     reference: str
@@ -127,6 +148,8 @@ class Comparison:
     """Mean improvement, nats per answer token."""
     improvement_median: float | None
     """Median improvement."""
+    improvement_trimmed_mean: float | None
+    """Mean without the largest and the smallest fifth of the improvements."""
     improvement_sd: float | None
     """Standard deviation of the improvements (n - 1); None for fewer than two pairs."""
     improvement_low: float | None
@@ -155,14 +178,201 @@ class Comparison:
     """Two-sided p-value of the paired t-test (descriptive: it takes the pairs as independent)."""
     wilcoxon_p_value: float | None
     """Two-sided p-value of the Wilcoxon signed-rank test (descriptive)."""
+    sign_p_value: float | None
+    """Two-sided p-value of the sign test on wins and losses (descriptive)."""
     p_value: float | None
     """Two-sided p-value of the mean with errors clustered by passage: the one the verdict uses."""
-    p_holm: float | None
-    """p_value after Holm's adjustment over `holm_family`; None for oracles."""
-    holm_family: str | None
-    """The declared set of comparisons that p_holm corrects for."""
+    p_adjusted: float | None
+    """p_value after adjustment for the number of comparisons declared with it; None for oracles."""
+    adjustment: str | None
+    """holm (over the primary comparisons) or benjamini_hochberg (over all others); None for oracles."""
+    smallest_detectable_improvement: float | None
+    """The mean improvement that these pairs would have shown with a chance of 80 %, nats per answer token."""
+    equivalence_margin: float
+    """Mean improvements smaller than this are negligible: declared before the run, nats per answer token."""
+    equivalence_p_value: float | None
+    """p-value of the two one-sided tests that the mean improvement lies within the margin."""
+    equivalence_power: float | None
+    """The chance of showing equivalence with these pairs if the true improvement were 0."""
+    n_to_decide: int | None
+    """Pairs that would show a difference, or equivalence if the mean is within the margin, with a chance of 80 % if the
+    true improvement were the measured one; None where the verdict stands or no number of pairs would decide."""
+    n_to_decide_margin: int | None
+    """Pairs that would show, likewise, on which side of the margin (of +margin) the improvement lies; None where the
+    interval does not hold the margin."""
     verdict: str
-    """What this comparison alone says: better, worse, no difference shown, or undecided with the reason."""
+    """What this comparison alone says: better, worse, either of them but negligibly, equivalent, no difference shown,
+    or undecided with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A comparison made again by another measure or on fewer samples: does its result depend on how it is measured?"""
+
+    comparison: str
+    """The comparison that is varied."""
+    variant: str
+    """margin (how far the answer is preferred to distractors), answer_first (share of samples in which the answer's
+    NLL is below every distractor's), first_token_unscored (the notebook's NLL) or longer_answers (no one-token
+    answers)."""
+    unit: str
+    """What the values are: nats per answer token, or share of samples."""
+    n: int
+    """Sample pairs in which both sides have the measure."""
+    passage_count: int
+    """Distinct passages among the pairs."""
+    arm_mean: float | None
+    """Mean of the measure for the arm."""
+    reference_mean: float | None
+    """Mean of the measure for the reference."""
+    improvement_mean: float | None
+    """How much better the arm is: positive is better, whichever direction the measure has."""
+    improvement_low: float | None
+    """Lower end of the cluster-robust interval of the mean."""
+    improvement_high: float | None
+    """Upper end of the cluster-robust interval of the mean."""
+    cohens_d: float | None
+    """Mean improvement / standard deviation of the improvements."""
+    p_value: float | None
+    """Two-sided p-value with errors clustered by passage, not adjusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """A comparison within one part of the samples: who gains?"""
+
+    comparison: str
+    """The comparison."""
+    stratified_by: str
+    """query_type, answer_tokens, passage_words, similarity (of the query to the routed surrogate) or difficulty (NLL of
+    `difficulty_arm`)."""
+    level: str
+    """The part, e.g. "numeric" or "2: 0.41 to 0.63"."""
+    rank: int
+    """Its place in the order of levels, from 0; a level without pairs is left out, and its rank with it."""
+    difficulty_arm: str | None
+    """The arm whose NLL is the difficulty: one that takes no part in the comparison, since samples on which a side
+    happens to be bad would seem to gain whatever is done (regression to the mean); None for other strata. There are no
+    such strata where every scored arm takes part."""
+    n: int
+    """Sample pairs."""
+    passage_count: int
+    """Distinct passages among the pairs."""
+    improvement_mean: float | None
+    """Mean improvement, nats per answer token."""
+    improvement_low: float | None
+    """Lower end of the cluster-robust interval of the mean; None where it cannot be computed."""
+    improvement_high: float | None
+    """Upper end of the cluster-robust interval of the mean."""
+    cohens_d: float | None
+    """Mean improvement / standard deviation of the improvements."""
+    win_count: int
+    """Pairs in which the arm is strictly better."""
+    tie_count: int
+    """Pairs with exactly equal scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """Whether a surrogate that is more similar to the query helps more."""
+
+    family: str
+    """The family."""
+    key: str
+    """The arm within it, or "routed"."""
+    n: int
+    """Samples with a similarity and both scores."""
+    pearson_r: float | None
+    """Correlation of similarity and improvement over the baseline; None where one of them is constant, or for fewer
+    than three samples."""
+    pearson_low: float | None
+    """Lower end of its interval (Fisher's transformation)."""
+    pearson_high: float | None
+    """Upper end of its interval."""
+    pearson_p_value: float | None
+    """Two-sided p-value of no correlation (samples taken as independent)."""
+    spearman_r: float | None
+    """Rank correlation, which outliers do not move."""
+    confidence_level: float
+    """Nominal coverage of the interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingChoice:
+    """How often the router chose one key where another one had the lowest NLL: a cell of the confusion table."""
+
+    family: str
+    """The family."""
+    routed_key: str
+    """What the router chose."""
+    best_key: str
+    """The key with the lowest NLL on the sample, known afterwards; the alphabetically first of equals."""
+    count: int
+    """Samples."""
+    regret_mean: float
+    """Mean NLL(routed) - NLL(best) on these samples, nats per answer token."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingAgreement:
+    """How often the router chooses the key that turns out best, beside what chance would give."""
+
+    family: str
+    """The family."""
+    n: int
+    """Samples in which every key has a score and one is routed."""
+    agreement_rate: float | None
+    """Share of samples in which the routed key has the lowest NLL (equal lowest ones count)."""
+    chance_rate: float | None
+    """The same (equal lowest ones count), if routed and best keys had the frequencies that they have, but nothing to
+    do with each other."""
+    kappa: float | None
+    """Cohen's kappa of table routing_choice: 0 is chance, 1 is perfect; None where the table has a single cell."""
+    kappa_low: float | None
+    """Lower end of its interval (asymptotic); None where its error is zero, e.g. in perfect agreement."""
+    kappa_high: float | None
+    """Upper end of its interval."""
+    similarity_tie_count: int
+    """Samples in which two keys of the family were equally similar to the query."""
+    best_tie_count: int
+    """Samples in which two keys had the same lowest NLL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one condition costs, beside what it gains: per document when it is indexed, and per query."""
+
+    condition: str
+    """An arm ("static/factual") or a routed family ("static/routed": all its caches are built, one is read)."""
+    document_count: int
+    """Documents that the means are over."""
+    prompt_tokens: float
+    """Tokens that the model reads to write surrogates, per document."""
+    generated_tokens: float
+    """Tokens that it writes, per document."""
+    prefill_tokens: float
+    """Tokens of the contexts whose caches are built, per document."""
+    index_flops: float
+    """Floating-point operations of all these, per document."""
+    cache_bytes: float
+    """Size of the caches that are kept, per document."""
+    attended_tokens: float
+    """Cached tokens that a query attends to."""
+    extra_attended_tokens: float
+    """The same, more than the baseline's."""
+    query_flops: float
+    """Floating-point operations of query and answer behind the cache, per query."""
+    nll_mean: float | None
+    """Mean NLL on the samples that all conditions have, nats per answer token."""
+    improvement_mean: float | None
+    """Mean improvement over the baseline on these samples."""
+    improvement_per_1000_tokens: float | None
+    """improvement_mean per 1,000 tokens read, written and prefilled for the index beyond the baseline's; None where
+    there are no more."""
+    is_dominated: bool
+    """Whether another condition has a lower mean NLL at no more index operations, bytes and attended tokens."""
+    dominated_by: str | None
+    """The one with the lowest NLL of those."""
 
 
 @dataclass(frozen=True, slots=True)

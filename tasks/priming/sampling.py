@@ -1,18 +1,20 @@
 """Which rows of a data set become samples: how rows are read, which are eligible, and the seeded draw.
 
-In: rows as a data set gives them. Out: samples in drawn order, and a funnel that counts every row that was dropped
-under its reason.
+In: rows as a data set gives them. Out: samples in drawn order; for each a donor about another passage and distractors,
+wrong answers; and a funnel that counts every row that was dropped under its reason.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 
+from tasks.priming.answer_rings import AnswerRing, Level, comparable, levels_of
 from tasks.priming.errors import UsageError
-from tasks.priming.records import Sample
+from tasks.priming.records import Distractor, Sample
 from tasks.priming.settings import SamplingSettings
 
 Candidate = TypeVar("Candidate")
@@ -66,12 +68,15 @@ class Draw:
     donors: list[Sample]
     """For each sample a row about another passage, which controls take words and queries from; empty where all
     eligible rows are about one passage."""
+    distractors: list[Distractor]
+    """For each sample wrong answers, sample by sample in drawn order; fewer than asked for where the data hold no
+    more."""
     funnel: Funnel
     """What became of the rows."""
 
 
 def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int) -> Draw:
-    """Return the drawn samples in order, their donors, and the funnel.
+    """Return the drawn samples in order, their donors and distractors, and the funnel.
 
     Raises:
         RowFormatError: A row has the wrong columns or types.
@@ -93,7 +98,8 @@ def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, 
     draw = draw_notebook if settings.draw == "notebook" else draw_nested
     drawn = draw(eligible, settings.sample_count, seed)
     funnel = Funnel(count, len(eligible), len(drawn), rejected)
-    return Draw(drawn, choose_donors(eligible, drawn, seed), funnel)
+    distractors = choose_distractors(eligible, drawn, seed, settings.distractor_count)
+    return Draw(drawn, choose_donors(eligible, drawn, seed), distractors, funnel)
 
 
 def choose_donors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int) -> list[Sample]:
@@ -112,6 +118,58 @@ def choose_donors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int
         following = (ring[(number + step) % len(ring)] for step in range(1, len(ring)))
         donors.append(next(row for row in following if row.passage_id != sample.passage_id))
     return donors
+
+
+def choose_distractors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int, count: int) -> list[Distractor]:
+    """Return for each drawn sample up to `count` answers to queries about other passages, none of them its own answer.
+
+    They answer queries of the same type and are about as long: their words are in the same class (1, 2-3, 4-7, 8-15,
+    ...; tokens are not known before a model is). Where a class holds too few, any length of the type is taken, then
+    any answer. Answers that differ in case, space or final marks alone are one. As a donor, a distractor is as good as
+    drawn at random (each distinct answer of a class alike), and the same however many samples are drawn.
+
+    Args:
+        eligible: All eligible rows, the drawn ones among them, each sample_id once.
+        drawn: The samples, in drawn order.
+        seed: Seed of the draw.
+        count: How many for each sample; fewer where the data hold no more.
+    """
+    rings = _answer_rings(eligible, seed)
+    distractors: list[Distractor] = []
+    for sample in drawn:
+        own = comparable(sample.answer)
+        start = content_hash(str(seed), "distractor", sample.sample_id)
+        found = chain.from_iterable(rings[level].others(start, sample.passage_id) for level in levels_of(sample, own))
+        chosen: dict[str, Sample] = {}
+        for answer, row in found:
+            if len(chosen) == count:
+                break
+            if answer != own:
+                chosen.setdefault(answer, row)
+        distractors += [
+            Distractor(sample.sample_id, number, row.answer, row.sample_id)
+            for number, row in enumerate(chosen.values())
+        ]
+    return distractors
+
+
+def _answer_rings(eligible: Sequence[Sample], seed: int) -> dict[Level, AnswerRing]:
+    """Return the ring of every level that has a row."""
+    rows: dict[Level, dict[str, list[Sample]]] = {}
+    ranks: dict[str, str] = {}
+    for row in sorted(eligible, key=lambda sample: content_hash(str(seed), "distractor", sample.sample_id)):
+        answer = comparable(row.answer)
+        if answer not in ranks:
+            ranks[answer] = content_hash(str(seed), "distractor answer", answer)
+        for level in levels_of(row, answer):
+            known = rows.setdefault(level, {}).setdefault(answer, [])
+            # A second row serves the samples about the first one's passage; no sample needs a third.
+            if len(known) < 2 and all(other.passage_id != row.passage_id for other in known):
+                known.append(row)
+    return {
+        level: AnswerRing(sorted((ranks[answer], answer, known) for answer, known in answers.items()))
+        for level, answers in rows.items()
+    }
 
 
 def draw_notebook(

@@ -58,6 +58,13 @@ Temperature: TypeAlias = Annotated[float, Field(gt=0, le=10, description="Softma
 TopK: TypeAlias = Annotated[int, Field(ge=1, le=100_000, description="Candidates per generated token (count).")]
 NewTokens: TypeAlias = Annotated[int, Field(ge=1, le=1000, description="Longest generated surrogate (tokens).")]
 ConfidenceLevel: TypeAlias = Annotated[float, Field(gt=0, lt=1, description="Coverage of the intervals, e.g. 0.95.")]
+EquivalenceMargin: TypeAlias = Annotated[
+    float,
+    Field(gt=0, le=10, description="Mean improvements below this are negligible (nats per answer token)."),
+]
+DistractorCount: TypeAlias = Annotated[
+    int, Field(ge=0, le=20, description="Wrong answers scored beside each gold answer (count); 0 for none.")
+]
 Resamples: TypeAlias = Annotated[int, Field(ge=100, le=1_000_000, description="Bootstrap resamples (count).")]
 
 
@@ -81,6 +88,7 @@ class SamplingSettings(_Frozen):
     min_words: Words = 50
     max_words: Words = 200
     draw: Draw = "nested"
+    distractor_count: DistractorCount = 2
 
     @model_validator(mode="after")
     def _words_are_a_range(self) -> "SamplingSettings":
@@ -122,6 +130,8 @@ class StatisticsSettings(_Frozen):
 
     bootstrap_resamples: Resamples = 10_000
     confidence_level: ConfidenceLevel = 0.95
+    # 0.065 of the published standard deviation of paired differences, 0.403; never from the run's own.
+    equivalence_margin: EquivalenceMargin = 0.026
 
 
 class ExperimentSettings(_Frozen):

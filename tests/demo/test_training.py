@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import MistralForCausalLM
 
 from tasks.demo.branch_attention import HIDDEN, Batch, GuidanceLosses, as_batch, branch_bias, use_branch_attention
+from tasks.demo.card import write_card
 from tasks.demo.corpus import FULL_SIZE, Size, write_passage
 from tasks.demo.domains.all_domains import DOMAINS
 from tasks.demo.drawing import random_for
@@ -20,9 +22,9 @@ from tasks.demo.initial_weights import set_copying_heads
 from tasks.demo.measuring import answer_nlls
 from tasks.demo.queries import Query
 from tasks.demo.schedule import BINDING, COPYING
-from tasks.demo.training import Plan, batch_loss, first_step_of, new_model, train
-from tasks.demo.training_rows import Branch, Row, RowWriter
-from tasks.priming.prompts import BASELINE_TEMPLATE, fill, query_prompt
+from tasks.demo.training import MODEL_FOLDER, Plan, batch_loss, first_step_of, new_model, train
+from tasks.demo.training_rows import CONTEXT_KINDS, UNPRIMED_KINDS, Branch, Row, RowWriter
+from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE, fill, query_prompt
 
 SMALL = Size(fact_counts=(2, 3), word_counts=(0, 20))
 
@@ -227,3 +229,26 @@ def test_only_passage_rows_with_queries_are_guided(tokenizer: Any) -> None:
     assert guided.passage_row(5, SMALL).guide is not None
     assert RowWriter(tokenizer, seed=7).passage_row(5, SMALL).guide is None
     assert not as_batch([Row([1], (Branch([], [5]),), False)], 0).guides
+
+
+def test_without_primes_a_passage_stands_bare_or_framed(tokenizer: Any) -> None:
+    """Expected: BOS, then the passage or "Document:" before it; with primes the template is met as well."""
+    frames = {True: set[bool](), False: set[bool]()}
+    for primed in frames:
+        writer = RowWriter(tokenizer, seed=7, context_kinds=CONTEXT_KINDS if primed else UNPRIMED_KINDS)
+        for number in range(40):
+            context = tokenizer.decode(writer.passage_row(number, SMALL).context_ids[1:])
+            frames[primed].add(context.startswith(SURROGATE_TEMPLATE.split("{")[0]))
+    assert frames == {True: {True, False}, False: {False}}
+
+
+def test_the_card_shows_the_model_without_primes_where_it_was_measured(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "model"))
+    measured = json.loads((MODEL_FOLDER / "evaluation.json").read_text(encoding="utf-8"))
+    measured["reading"]["all"]["exact"]["share"] = 0.123
+    (folder / "evaluation_without_primes.json").write_text(json.dumps(measured), encoding="utf-8")
+    write_card(folder)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Beside a model that never saw a prime" in card
+    assert "12.3%" in card
+    assert "bare, framed, blank, random words, mismatched, matched, static" in card

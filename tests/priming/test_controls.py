@@ -56,7 +56,7 @@ DONORS = [*SAMPLES[1:], SAMPLES[0]]
 
 
 def question(of: Sample, text: str = QUESTION) -> Surrogate:
-    return Surrogate(of.sample_id, "generated", "target_question", text, text, 9, "stop", False, False, False)
+    return Surrogate(of.sample_id, "generated", "target_question", text, text, 40, 9, "stop", False, False, False)
 
 
 def writing(language_model: LanguageModel | None = None) -> Writing:
@@ -118,8 +118,30 @@ def test_the_actual_query_is_the_users_and_flagged() -> None:
 def test_the_other_documents_question_is_what_the_model_writes_for_it(tokenizer: Any) -> None:
     """Expected: the generated family's target_question of the donors, written as their own."""
     language_model = reader(tokenizer)
-    own = {s.sample_id: s.text for s in write_generated(SAMPLES, writing(language_model)) if s.key == "target_question"}
-    assert texts(controls.write_other_document, language_model) == [own[donor.sample_id] for donor in DONORS]
+    generated = write_generated(SAMPLES, writing(language_model))
+    own = {s.sample_id: s for s in generated if s.key == "target_question"}
+    donated = [own[donor.sample_id] for donor in DONORS]
+    assert texts(controls.write_other_document, language_model) == [one.text for one in donated]
+    written = controls.write_other_document(SAMPLES, writing(language_model))
+    assert [(s.raw_text, s.prompt_token_count, s.token_count, s.finish) for s in written] == [
+        (one.raw_text, one.prompt_token_count, one.token_count, one.finish) for one in donated
+    ]
+    assert min(s.prompt_token_count for s in written) > 60  # the instruction alone has more
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        *(controls.write_blank, controls.write_random_words, controls.write_shuffled),
+        *(controls.write_actual_query, controls.write_hidden, controls.write_blind),
+    ],
+)
+def test_a_control_that_nothing_is_written_for_has_no_tokens(
+    write: Callable[..., list[Surrogate]], tokenizer: Any
+) -> None:
+    """The question that some start from is counted once, where the generated family has it: 40 read, 9 written."""
+    written = write(SAMPLES, writing(reader(tokenizer)))
+    assert {(s.prompt_token_count, s.token_count, s.finish) for s in written} == {(0, 0, "fixed")}
 
 
 def test_hidden_and_blind_put_the_question_there() -> None:

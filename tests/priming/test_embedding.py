@@ -38,7 +38,7 @@ def sample(sample_id: str, query: str) -> Sample:
 
 def surrogates(sample_id: str, family: str, texts: dict[str, str]) -> list[Surrogate]:
     return [
-        Surrogate(sample_id, family, key, text, text, 0, "fixed", False, False, False) for key, text in texts.items()
+        Surrogate(sample_id, family, key, text, text, 0, 0, "fixed", False, False, False) for key, text in texts.items()
     ]
 
 

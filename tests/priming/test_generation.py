@@ -69,6 +69,18 @@ def test_a_line_is_the_same_alone_reversed_and_in_a_subset(writer: LanguageModel
     assert generate_lines(asked[::4], writer, SETTINGS) == together[::4]
 
 
+def test_a_line_tells_how_long_its_prompt_is(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expected: the ids that transformers' own chat template gives, instruction and all, whatever is computed once."""
+    asked = prompts(6)
+    chats = [[{"role": "user", "content": prompt.message}] for prompt in asked]
+    template = writer.tokenizer.apply_chat_template
+    expected = [len(template(chat, add_generation_prompt=True, return_dict=False)) for chat in chats]
+    assert len(set(expected)) > 3
+    assert [line.prompt_token_count for line in generate_lines(asked, writer, SETTINGS)] == expected
+    monkeypatch.setattr(generation, "_HELD_TOKENS", 300)
+    assert [line.prompt_token_count for line in generate_lines(asked, writer, SETTINGS)] == expected
+
+
 @needs_exact_path
 def test_a_line_does_not_depend_on_the_size_of_batches(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = prompts(8)
@@ -157,6 +169,9 @@ def test_samples_that_share_a_passage_get_the_same_surrogates(writer: LanguageMo
     assert all(texts["a", key] == texts["b", key] for key in GENERATION_INSTRUCTIONS)
     alone = write_generated(samples[2:], Writing(42, writer, SETTINGS))
     assert [s.raw_text for s in alone] == [texts["c", key] for key in GENERATION_INSTRUCTIONS]
+    read = {(s.sample_id, s.key): s.prompt_token_count for s in written}
+    for key in GENERATION_INSTRUCTIONS:  # what the chat's ids are many of
+        assert read["a", key] == len(encode_chat(writer.tokenizer, generation_prompt(key, "One passage.")))
     other_seed = write_generated(samples[2:], Writing(43, writer, SETTINGS))
     assert [s.raw_text for s in other_seed] != [s.raw_text for s in alone]
 

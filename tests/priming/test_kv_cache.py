@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from tasks.priming.kv_cache import KVCache, SharedPrefixes, common_prefix, prefill
+from tasks.priming.kv_cache import KVCache, SharedPrefixes, common_prefix, first_tokens, prefill, without_tokens
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.packing import Segment, forward_packed
 from tasks.priming.scoring import Item, continue_caches
@@ -45,13 +45,14 @@ def test_scoring_leaves_the_cache_unchanged_and_repeats_to_the_bit(model: Any) -
     reader = LanguageModel(model, None, 256, "cpu-float32-default")
     cache = prefill(model, [Segment(random_ids(40, 1))])[0]
     before = [tensor.clone() for layer in cache.layers for tensor in layer]
-    item = Item(random_ids(40, 1), random_ids(8, 2), random_ids(5, 3))
+    item = Item(random_ids(40, 1), random_ids(8, 2), random_ids(5, 3), distractors=(random_ids(6, 4), random_ids(1, 5)))
     first = continue_caches(reader, [(cache, item)])
     second = continue_caches(reader, [(cache, item)])
     after = [tensor for layer in cache.layers for tensor in layer]
     assert cache.token_count == 40
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert first == second
+    assert len(first[0]) == 5 + 6 + 1
 
 
 def test_the_type_offers_no_way_to_change_a_cache(model: Any) -> None:
@@ -76,6 +77,28 @@ def test_a_child_of_a_shared_prefix_equals_the_whole_computed_at_once(model: Any
     assert behind_child is not None
     assert behind_whole is not None
     assert (behind_child - behind_whole).abs().max() <= 1e-5
+
+
+def test_the_first_tokens_are_those_of_a_shorter_prefill_and_no_copy(model: Any) -> None:
+    ids, tail = random_ids(20, 1), random_ids(6, 2)
+    whole = prefill(model, [Segment(ids)])[0]
+    first, short = first_tokens(whole, 12), prefill(model, [Segment(ids[:12])])[0]
+    assert (first.token_count, first.next_position, whole.token_count) == (12, 12, 20)
+    assert first.layers[0][0].data_ptr() == whole.layers[0][0].data_ptr()
+    behind = [forward_packed(model, [Segment(tail, cache)], keep=range(6)).logits for cache in (first, short)]
+    assert behind[0] is not None
+    assert behind[1] is not None
+    assert (behind[0] - behind[1]).abs().max() <= 1e-5
+
+
+def test_the_first_tokens_behind_a_gap_keep_their_places(model: Any) -> None:
+    parent = without_tokens(prefill(model, [Segment(random_ids(10, 1))])[0], 3, 7)
+    child = prefill(model, [Segment(random_ids(8, 2), parent)])[0]
+    first = first_tokens(child, 5)
+    assert (parent.token_count, parent.next_position) == (6, 10)
+    assert (first.token_count, first.next_position) == (11, 15)  # the gap of 4 stays, 3 later tokens are gone
+    with pytest.raises(AssertionError, match="before the gap"):
+        first_tokens(parent, 2)
 
 
 def test_a_sequence_takes_the_longest_shared_prefix_it_begins_with(model: Any) -> None:

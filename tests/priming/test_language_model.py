@@ -8,6 +8,8 @@ import pytest
 import torch
 import transformers
 
+from tasks.priming.evidence import ModelFacts
+from tasks.priming.kv_cache import prefill
 from tasks.priming.language_model import (
     LanguageModel,
     TokenizerError,
@@ -16,6 +18,8 @@ from tasks.priming.language_model import (
     encode_continuation,
     stop_ids,
 )
+from tasks.priming.numeric_path import ONEDNN
+from tasks.priming.packing import Segment
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES, generation_prompt, query_prompt
 from tasks.priming.surrogates.families import FAMILIES
 
@@ -175,6 +179,80 @@ def test_a_message_is_not_a_template(tokenizer: Any) -> None:
     message = "{{ bos_token }} {% for x in y %} {message} %s"
     assert encode_chat(tokenizer, message).count(BOS) == 1
     assert message in tokenizer.decode(encode_chat(tokenizer, message))
+
+
+# --- the model's shape ---
+
+
+def facts_of(model: Any) -> ModelFacts:
+    return LanguageModel(model, None, 64, ONEDNN).facts
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_bytes_of_a_cache_are_those_of_a_real_prefill(dtype: torch.dtype) -> None:
+    """Grouped heads: two of keys for four of queries."""
+    configuration = transformers.MistralConfig(
+        vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, sliding_window=None,
+    )  # fmt: skip
+    model = transformers.MistralForCausalLM(configuration).eval().to(dtype)
+    facts = facts_of(model)
+    assert 11 * facts.cache_bytes_per_token == prefill(model, [Segment([5] * 11)])[0].byte_count
+    assert facts.cache_bytes_per_token == 2 * 3 * 2 * 8 * dtype.itemsize  # by hand: keys and values, layers, heads
+    assert (facts.layer_count, facts.attention_width) == (3, 4 * 8)
+    assert facts.embedding_parameter_count == 100 * 32
+    layer = 32 * (32 + 16 + 16) + 32 * 32 + 3 * 32 * 48 + 2 * 32  # by hand: q, k, v; o; the MLP; two norms
+    assert facts.parameter_count == 2 * 100 * 32 + 3 * layer + 32
+
+
+SHAPE = {
+    "vocab_size": 100,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("family", ["Llama", "Qwen2", "Qwen3", "Gemma", "Gemma2"])
+def test_every_familys_shape_is_read_from_its_configuration(family: str, tied: bool) -> None:
+    """Expected: the shapes of a real cache and of the weights themselves; Gemma's and Qwen3's heads may be wide."""
+    head = {} if family in ("Llama", "Qwen2") else {"head_dim": 16}
+    configuration = getattr(transformers, f"{family}Config")(**SHAPE, **head, tie_word_embeddings=tied, pad_token_id=0)
+    model = getattr(transformers, f"{family}ForCausalLM")(configuration).eval()
+    facts = facts_of(model)
+    cache = model(torch.tensor([[3, 4, 5]])).past_key_values  # transformers' own
+    assert 3 * facts.cache_bytes_per_token == sum(
+        4 * t.numel() for layer in cache.layers for t in (layer.keys, layer.values)
+    )
+    assert facts.attention_width == model.model.layers[0].self_attn.q_proj.out_features
+    assert facts.embedding_parameter_count == (0 if tied else 100 * 32)
+    stored = {id(weight): weight.numel() for weight in model.parameters()}
+    assert facts.parameter_count == sum(stored.values())
+
+
+def test_the_shape_of_a_nested_text_model_is_read() -> None:
+    text = {**SHAPE, "head_dim": 16, "sliding_window": 32}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    configuration = transformers.Gemma3Config(
+        text_config=text, vision_config={**vision, "image_size": 28, "patch_size": 14}, mm_tokens_per_image=4
+    )
+    with torch.device("meta"):
+        model = transformers.Gemma3ForConditionalGeneration(configuration)
+    facts = facts_of(model)
+    assert (facts.layer_count, facts.attention_width) == (2, 4 * 16)
+    assert facts.cache_bytes_per_token == 2 * 2 * 1 * 16 * 4
+
+
+def test_bits_are_promised_where_the_numeric_path_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert facts_of(model).is_batch_invariant
+    assert not LanguageModel(model, None, 64, "cuda-bfloat16").facts.is_batch_invariant
 
 
 # --- where a generated text ends ---

@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.priming.records import Sample
+from tasks.priming.records import Distractor, Sample
 from tasks.priming.sampling import (
     RowFormatError,
+    choose_distractors,
     content_hash,
     draw_nested,
     draw_notebook,
     draw_samples,
     read_row,
 )
-from tasks.priming.settings import SamplingSettings
+from tasks.priming.settings import DataSettings, SamplingSettings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DRAW = json.loads((GOLDEN / "sampling.json").read_text(encoding="utf-8"))
@@ -353,6 +354,7 @@ def test_no_rows_give_an_empty_draw_and_funnel() -> None:
     found = draw_samples([], settings(5), 42)
     drawn, funnel = found.samples, found.funnel
     assert found.donors == []
+    assert found.distractors == []
     assert (drawn, funnel.rows, funnel.eligible, funnel.drawn, funnel.rejected) == ([], 0, 0, 0, {})
 
 
@@ -384,6 +386,155 @@ def test_a_donor_is_about_another_passage_and_the_same_however_many_are_drawn(dr
 def test_one_passage_has_no_donor() -> None:
     rows = [{"passage": "The only passage here.", "query": f"q{number}", "answer": "a"} for number in range(4)]
     assert draw_samples(rows, settings(4), 42).donors == []
+
+
+# --- distractors ---
+
+# Few answers, passages and types, so that rows often share them; each line holds equal ones.
+ANSWERS = [
+    *("yes", "Yes.", " YES !", "no", "No", "7"),
+    *("two words", "Two  words?!", "another two"),
+    *("one answer of some words", "the answer of other words"),
+    "...",
+]
+ROWS = st.lists(
+    st.tuples(st.sampled_from(ANSWERS), st.integers(0, 3), st.sampled_from(["numeric", "description", None])),
+    min_size=1,
+    max_size=25,
+)
+
+
+def answered(rows: list[tuple[str, int, str | None]]) -> list[Sample]:
+    return [
+        Sample(content_hash(f"row {number}"), number, f"P{passage}", f"query {number}", answer, kind, f"P{passage}")
+        for number, (answer, passage, kind) in enumerate(rows)
+    ]
+
+
+def bare(answer: str) -> str:
+    """The second way to compare answers: word by word, without marks."""
+    return " ".join(word for word in (part.rstrip(".!?") for part in answer.lower().split()) if word)
+
+
+def length_class(answer: str) -> int:
+    bounds = [0, 1, 3, 7, 15, 31]  # 0, 1, 2-3, 4-7, 8-15, 16-31 words
+    return next(number for number, bound in enumerate(bounds) if len(bare(answer).split()) <= bound)
+
+
+def of_sample(distractors: list[Distractor], sample: Sample) -> list[Distractor]:
+    return [distractor for distractor in distractors if distractor.sample_id == sample.sample_id]
+
+
+@given(ROWS, st.integers(0, 4), st.integers(0, 3))
+def test_distractors_are_the_closest_wrong_answers_there_are(
+    rows: list[tuple[str, int, str | None]], count: int, seed: int
+) -> None:
+    """Expected: the admissible answers of each level, found by walking all rows for each sample."""
+    eligible = answered(rows)
+    row_of = {row.sample_id: row for row in eligible}
+    distractors = choose_distractors(eligible, eligible, seed, count)
+    for sample in eligible:
+        own = of_sample(distractors, sample)
+        others = [r for r in eligible if r.passage_id != sample.passage_id and bare(r.answer) != bare(sample.answer)]
+        typed = [row for row in others if row.query_type == sample.query_type]
+        near = [row for row in typed if length_class(row.answer) == length_class(sample.answer)]
+        assert [distractor.number for distractor in own] == list(range(len(own)))
+        assert all(row_of[d.source_id].answer == d.answer and row_of[d.source_id] in others for d in own)
+        found = [bare(distractor.answer) for distractor in own]
+        assert len(set(found)) == len(found)
+        for level in (near, typed, others):
+            known = {bare(row.answer) for row in level}
+            first = found[: len(known)]
+            assert len(first) == min(count, len(known))
+            assert set(first) <= known
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+def test_distractors_depend_on_neither_the_order_of_rows_nor_what_else_is_drawn(
+    rows: list[tuple[str, int, str | None]], shuffle: random.Random
+) -> None:
+    eligible = answered(rows)
+    everyones = choose_distractors(eligible, eligible, 42, 2)
+    drawn = shuffle.sample(eligible, shuffle.randint(1, len(eligible)))
+    found = choose_distractors(shuffle.sample(eligible, len(eligible)), drawn, 42, 2)
+    assert found == [distractor for sample in drawn for distractor in of_sample(everyones, sample)]
+    assert of_sample(choose_distractors(eligible, drawn, 42, 1), drawn[0]) == of_sample(everyones, drawn[0])[:1]
+
+
+def test_distractors_spread_over_the_answers_and_change_with_the_seed() -> None:
+    """Expected: an answer is taken if one of 200 hashes falls between it and the last but one: 1 - (1/2)^2 of 200."""
+    eligible = answered([(f"answer number {number}", number, "numeric") for number in range(200)])
+    distractors = choose_distractors(eligible, eligible, 42, 2)
+    counts = np.unique([distractor.answer for distractor in distractors], return_counts=True)[1]
+    assert len(distractors) == 400
+    assert len(counts) == pytest.approx(150, abs=20)
+    assert counts.max() < 20
+    assert choose_distractors(eligible, eligible, 43, 2) != distractors
+
+
+@pytest.mark.parametrize("is_answer", [True, False], ids=["one answer", "one passage"])
+def test_distractors_are_found_at_once_where_one_answer_or_passage_prevails(is_answer: bool) -> None:
+    """Walking all rows with the same answer, or about the same passage, takes minutes here: 20,000 times 20,000."""
+    rows: list[tuple[str, int, str | None]]
+    if is_answer:
+        rows = [("Yes." if number else "no", number, None) for number in range(20_000)]
+    else:
+        rows = [(f"answer {number}", min(number, 1), None) for number in range(20_000)]
+    eligible = answered(rows)
+    distractors = choose_distractors(eligible, eligible, 42, 2)
+    # the one row with another answer or passage is everybody's only distractor, and has itself one or two
+    assert {d.source_id for d in distractors if d.sample_id != eligible[0].sample_id} == {eligible[0].sample_id}
+    assert len(distractors) == 19_999 + (1 if is_answer else 2)
+
+
+def test_a_chunk_of_samples_finds_its_own_distractors_the_same_in_a_longer_run(
+    artifacts_folder: Path, tmp_path: Path
+) -> None:
+    """Some samples have one distractor, some two: the only "no" are about the passage of some "yes"."""
+    from prefect.logging import disable_run_logger
+
+    from tasks.artifacts import read_rows
+    from tasks.rows import identify_data
+    from tasks.sampling import distractor_chunk, draw_samples
+
+    lines = [plain(number, answer=("yes", "maybe")[number % 2]) for number in range(60)]
+    lines += [plain(number, answer=("yes", "no")[number % 2], passage="the same") for number in range(60, 90)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    data = DataSettings(data=str(tmp_path / "rows.jsonl"))
+    with disable_run_logger():
+        short, long = (
+            draw_samples.fn(data, identify_data(data), settings(count, words=(1, 50)), 42, 7) for count in (21, 45)
+        )
+    for samples in (short, long):
+        everyones = read_rows(samples["distractors"], Distractor)
+        chunked = []
+        for number, chunk in enumerate(samples["chunks"]):
+            distractors = read_rows(distractor_chunk(samples, number), Distractor)
+            drawn = {sample.sample_id for sample in read_rows(chunk, Sample)}
+            assert {distractor.sample_id for distractor in distractors} == drawn
+            chunked += distractors
+        assert chunked == everyones
+        assert {len(of_sample(everyones, sample)) for sample in read_rows(samples, Sample)} == {1, 2}
+    known = [[chunk["chunk"] for chunk in samples["distractor_chunks"]] for samples in (short, long)]
+    assert known[1][:3] == known[0]
+    assert len(set(known[1])) == 7
+    assert short["distractors"]["sha256"] != long["distractors"]["sha256"]
+
+
+def test_no_distractors_are_an_empty_file_and_empty_chunks(artifacts_folder: Path, tmp_path: Path) -> None:
+    from prefect.logging import disable_run_logger
+
+    from tasks.artifacts import read_rows
+    from tasks.rows import identify_data
+    from tasks.sampling import distractor_chunk, draw_samples
+
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(plain(n)) for n in range(5)), encoding="utf-8")
+    data = DataSettings(data=str(tmp_path / "rows.jsonl"))
+    none = settings(5).model_copy(update={"distractor_count": 0})
+    with disable_run_logger():
+        samples = draw_samples.fn(data, identify_data(data), none, 42, 3)
+    assert [read_rows(distractor_chunk(samples, number), Distractor) for number in range(2)] == [[], []]
+    assert samples["distractors"]["rows"] == 0
 
 
 def test_the_draw_that_the_settings_name_is_the_one_that_is_made() -> None:

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ import torch
 import transformers
 
 from tasks.priming import batches
-from tasks.priming.contexts import ContextRule
+from tasks.priming.contexts import ContextRule, Sight
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
-from tasks.priming.records import Sample
+from tasks.priming.records import Distractor, Sample, Score
 from tasks.priming.scoring import Item, plain_token_nlls, score_family, score_items
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
@@ -54,6 +55,20 @@ def random_items(count: int) -> list[Item]:
     return [*items, Item(items[0].context, ids(4, 20), ids(1, 15))]  # two queries on one document
 
 
+def with_distractors(items: list[Item]) -> list[Item]:
+    """Give each item none to three distractors, of one to twelve tokens."""
+    draw = random.Random(11)
+    lengths = [[draw.choice([1, 1, 2, 5, 12]) for _ in range(number % 4)] for number in range(len(items))]
+    return [
+        replace(item, distractors=tuple(tuple(draw.choices(range(3, 32_000), k=length)) for length in own))
+        for item, own in zip(items, lengths, strict=True)
+    ]
+
+
+def wrong(number: int, *answers: str) -> list[Distractor]:
+    return [Distractor(f"sample{number}", place, answer, "source") for place, answer in enumerate(answers)]
+
+
 def sample(number: int, answer: str = "Approximately $15,000 per year.") -> Sample:
     passage = f"Passage {number} says that a cashier earns ${15_000 + number} per year, and a manager more."
     return Sample(f"sample{number}", number, passage, f"cashier pay {number}", answer, None, f"passage{number}")
@@ -87,7 +102,7 @@ def test_nlls_equal_a_log_softmax_in_float64_over_every_answer_token(reader: Lan
 def test_a_sample_has_the_same_bits_in_any_order_and_subset(
     reader: LanguageModel, rearranged: Callable[[int], Any]
 ) -> None:
-    items = random_items(30)
+    items = with_distractors(random_items(30))
     together = score_items(items, reader)
     numbers = list(rearranged(len(items)))
     assert score_items([items[n] for n in numbers], reader) == [together[n] for n in numbers]
@@ -95,7 +110,7 @@ def test_a_sample_has_the_same_bits_in_any_order_and_subset(
 
 @pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
 def test_a_sample_has_the_same_bits_alone_and_on_one_or_two_threads(reader: LanguageModel) -> None:
-    items = random_items(12)
+    items = with_distractors(random_items(12))
     together = score_items(items, reader)
     assert [score_items([item], reader)[0] for item in items] == together
     threads = torch.get_num_threads()
@@ -110,7 +125,7 @@ def test_a_sample_has_the_same_bits_alone_and_on_one_or_two_threads(reader: Lang
 def test_a_batch_that_does_not_fit_is_halved_without_changing_a_bit(
     reader: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = random_items(12)
+    items = with_distractors(random_items(12))
     together = score_items(items, reader)
     forward = reader.model.forward
     refused = 0
@@ -224,3 +239,162 @@ def test_batches_hold_at_most_the_budget_longest_first() -> None:
     assert sorted(n for part in parts for n in part) == list(range(7))
     assert all(sum(counts[n] for n in part) <= 1000 or len(part) == 1 for part in parts)
     assert [counts[n] for part in parts for n in part] == sorted(counts, reverse=True)
+
+
+# --- distractors ---
+
+
+def split(item: Item, nlls: tuple[float, ...] | None) -> list[tuple[float, ...]]:
+    """Return the NLLs of the answer's tokens and those of each distractor's."""
+    assert nlls is not None
+    left = iter(nlls)
+    parts = [tuple(next(left) for _ in ids) for ids in (item.answer, *item.distractors)]
+    assert next(left, None) is None
+    return parts
+
+
+def test_a_distractors_nll_equals_one_plain_pass_over_context_query_and_distractor(reader: LanguageModel) -> None:
+    items = with_distractors(random_items(12))
+    for item, nlls in zip(items, score_items(items, reader), strict=True):
+        for ids, found in zip(item.distractors, split(item, nlls)[1:], strict=True):
+            plain = plain_token_nlls(replace(item, answer=ids), reader)
+            assert len(found) == len(ids)  # all tokens, the first included
+            assert abs(sum(found) - sum(plain)) / len(ids) <= 1e-5
+
+
+@pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
+def test_distractors_do_not_change_a_bit_of_the_answers_nlls(reader: LanguageModel) -> None:
+    items = random_items(30)
+    accompanied = with_distractors(items)
+    pairs = zip(accompanied, score_items(accompanied, reader), strict=True)
+    assert [split(item, nlls)[0] for item, nlls in pairs] == score_items(items, reader)
+
+
+@pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
+def test_a_distractor_has_the_same_bits_alone_and_beside_others(reader: LanguageModel) -> None:
+    for item in with_distractors(random_items(12)):
+        together = split(item, score_items([item], reader)[0])[1:]
+        alone = [replace(item, distractors=(ids,)) for ids in item.distractors]
+        assert [split(one, score_items([one], reader)[0])[1] for one in alone] == together
+
+
+@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+def test_a_distractor_sees_what_the_answer_sees(reader: LanguageModel, sight: Sight) -> None:
+    """Expected: the NLLs of the distractor as an answer, which a masked pass verifies (test_controls)."""
+    for plain in with_distractors(random_items(12)):
+        item = replace(plain, surrogate=(4, 11), sight=sight)
+        for ids, found in zip(item.distractors, split(item, score_items([item], reader)[0])[1:], strict=True):
+            expected = score_items([replace(item, answer=ids, distractors=())], reader)[0]
+            assert found == pytest.approx(expected, abs=2e-5)
+            unhidden = score_items([replace(plain, answer=ids, distractors=())], reader)[0]
+            assert found != pytest.approx(unhidden, abs=1e-4)
+
+
+def test_every_token_is_computed_once(reader: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expected, by hand: the context 20, query 4, answer 5 - 1, distractors 3 - 1 and 1 - 1."""
+    from tasks.priming import kv_cache, likelihood, packing, scoring
+
+    computed = []
+    forward = packing.forward_packed
+
+    def counted(model: Any, segments: Any, **options: Any) -> Any:
+        computed.append(sum(len(segment.ids) for segment in segments))
+        return forward(model, segments, **options)
+
+    for module in (kv_cache, likelihood, scoring):
+        monkeypatch.setattr(module, "forward_packed", counted)
+    ids = tuple(range(10, 60))
+    item = Item(ids[:20], ids[20:24], ids[24:29], distractors=(ids[29:32], ids[40:41]))
+    score_items([item], reader)
+    assert computed == [20, 4 + 4, 2]
+    assert item.computed_count == 4 + 4 + 2
+    computed.clear()
+    score_items([replace(item, distractors=(ids[40:41],))], reader)  # predicted by the query's last token
+    assert computed == [20, 4 + 4]
+
+
+def test_batches_count_the_tokens_of_distractors(reader: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expected, by hand: 20 + 4 + 4 tokens and 9 more with the distractor, so that two no longer fit into 60."""
+    from tasks.priming import context_caches, scoring
+
+    sizes = []
+    prefill = context_caches.prefill_contexts
+
+    def counted(language_model: LanguageModel, contexts: Any) -> Any:
+        sizes.append(len(contexts))
+        return prefill(language_model, contexts)
+
+    monkeypatch.setattr(scoring, "prefill_contexts", counted)
+    monkeypatch.setattr(scoring, "token_budget", lambda device: 60)
+    ids = tuple(range(10, 60))
+    items = [Item(ids[start : start + 20], ids[20:24], ids[24:29]) for start in (0, 1)]
+    score_items(items, reader)
+    score_items([replace(item, distractors=(ids[30:40],)) for item in items], reader)
+    assert sizes == [2, 1, 1]
+
+
+def scored(reader: LanguageModel, one: Sample, distractors: list[Distractor]) -> Score:
+    (found,) = score_family(BASELINE, [one], [], reader, distractors)
+    return found
+
+
+def test_the_margin_is_the_distractors_mean_nll_less_the_answers(reader: LanguageModel) -> None:
+    """Expected: the scores of the distractors as answers of their own."""
+    answers = ("It is $12,000 per year.", "no", "Perhaps a little more than that.")
+    found = scored(reader, sample(1), wrong(1, *answers))
+    expected = [scored(reader, sample(1, answer), []).nll for answer in answers]
+    assert found.distractor_nlls == pytest.approx(expected, abs=1e-5)
+    assert found.distractor_nlls is not None
+    assert found.nll is not None
+    assert found.margin == pytest.approx(sum(found.distractor_nlls) / 3 - found.nll)
+
+
+@pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
+def test_a_score_without_distractors_differs_in_nothing_else(reader: LanguageModel) -> None:
+    alone = scored(reader, sample(1), [])
+    assert (alone.distractor_nlls, alone.margin) == (None, None)
+    accompanied = scored(reader, sample(1), wrong(1, "no", "ten dollars an hour"))
+    assert replace(accompanied, distractor_nlls=None, margin=None) == alone
+
+
+def test_distractors_belong_to_their_sample_whatever_their_order(reader: LanguageModel) -> None:
+    samples = [sample(1), sample(2), sample(3)]
+    distractors = [*wrong(1, "no", "ten dollars"), *wrong(3, "a manager")]
+    found = score_family(BASELINE, samples, [], reader, distractors)
+    assert [score.distractor_nlls and len(score.distractor_nlls) for score in found] == [2, None, 1]
+    assert score_family(BASELINE, samples, [], reader, distractors[::-1]) == found
+
+
+@pytest.mark.parametrize("unfit", ["word " * 250, ""], ids=["too long", "no tokens"])
+def test_a_distractor_that_cannot_be_scored_leaves_the_answers_score_alone(reader: LanguageModel, unfit: str) -> None:
+    found = scored(reader, sample(1), wrong(1, "no", unfit))
+    assert found == scored(reader, sample(1), [])
+    assert found.status == "ok"
+
+
+def test_a_distractor_that_just_fits_into_the_window_is_scored(reader: LanguageModel) -> None:
+    context, query, answer = tuple(range(3, 203)), (5, 6, 7), (8, 9)
+    for length, count in ((53, 1), (54, 0)):  # 200 + 3 + 53 = 256, the window
+        item = Item(context, query, answer, distractors=(tuple(range(300, 300 + length)),))
+        assert len(item.without_unfit_distractors(256).distractors) == count
+
+
+def test_a_distractor_that_is_not_finite_takes_the_margin_and_nothing_else(
+    reader: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = scored(reader, sample(1), [])
+    token = reader.tokenizer("no", add_special_tokens=False)["input_ids"][0]
+    head = reader.model.lm_head.forward
+
+    def never_no(hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = head(hidden)
+        logits[..., token] = -math.inf
+        return logits
+
+    monkeypatch.setattr(reader.model.lm_head, "forward", never_no)
+    found = scored(reader, sample(1), wrong(1, "ten dollars", "no"))
+    assert (found.status, found.distractor_nlls, found.margin) == ("ok", None, None)
+    assert found.nll == pytest.approx(plain.nll, abs=1e-3)  # one token of 32,000 fewer to choose from
+    certain = scored(reader, sample(1, "no"), wrong(1, "ten dollars"))
+    assert (certain.status, certain.distractor_nlls, certain.margin) == ("not_finite", None, None)
+    assert certain.token_nlls == (math.inf,)

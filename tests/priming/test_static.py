@@ -27,7 +27,8 @@ def test_every_sample_gets_the_five_phrases_verbatim() -> None:
 def test_a_phrase_costs_nothing_and_is_marked_as_fixed() -> None:
     for part in write_static([sample("s")], Writing(seed=42)):
         assert part.family == "static"
-        assert (part.token_count, part.finish, part.raw_text) == (0, "fixed", part.text)
+        assert (part.prompt_token_count, part.token_count) == (0, 0)
+        assert (part.finish, part.raw_text) == ("fixed", part.text)
         assert not part.is_over_word_limit
         assert not part.has_stray_marks
 

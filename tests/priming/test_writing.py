@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.priming.generation import Line
 from tasks.priming.records import Sample
 from tasks.priming.settings import GenerationSettings
-from tasks.priming.surrogates.generated import clean, write_generated
-from tasks.priming.surrogates.writing import Writing, has_stray_marks, is_same_text
+from tasks.priming.surrogates.generated import clean, write_generated, written_surrogate
+from tasks.priming.surrogates.writing import Writing, fixed_surrogate, has_stray_marks, is_same_text
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
 
@@ -73,7 +74,25 @@ def test_a_surrogate_is_the_first_line_without_outer_space_and_quotes(raw: str, 
     assert clean(clean(raw)) == clean(raw)
 
 
+SAMPLE = Sample("s", 0, "A passage.", "pay of cashiers", "An answer.", None, "p")
+
+
+def test_a_fixed_surrogate_costs_no_token() -> None:
+    fixed = fixed_surrogate(SAMPLE, "static", "factual", "Pay of cashiers?")
+    assert (fixed.prompt_token_count, fixed.token_count, fixed.finish) == (0, 0, "fixed")
+    assert fixed.is_query
+    assert not fixed.is_over_word_limit
+
+
+def test_a_written_surrogate_keeps_what_its_line_cost() -> None:
+    line = Line('"a b c" \nNote', prompt_token_count=31, token_count=7, finish="length")
+    written = written_surrogate(SAMPLE, "generated", "keyword_query", line, word_limit=2)
+    assert (written.text, written.raw_text) == ("a b c", line.text)
+    assert (written.prompt_token_count, written.token_count, written.finish) == (31, 7, "length")
+    assert written.is_over_word_limit  # three words, two allowed
+    assert not written_surrogate(SAMPLE, "generated", "keyword_query", line, word_limit=3).is_over_word_limit
+
+
 def test_the_generated_family_without_a_model_is_a_callers_mistake() -> None:
-    sample = Sample("s", 0, "A passage.", "a query", "An answer.", None, "p")
     with pytest.raises(ValueError, match="needs a language model and generation settings"):
-        write_generated([sample], Writing(seed=42, generation=GenerationSettings()))
+        write_generated([SAMPLE], Writing(seed=42, generation=GenerationSettings()))

@@ -9,9 +9,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from tasks.priming.language_model import encode_continuation
+from tasks.priming.prompts import GENERATION_INSTRUCTIONS
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.sampling import content_hash
-from tasks.priming.surrogates.generated import clean, write_lines
+from tasks.priming.surrogates.generated import write_lines, written_surrogate
 from tasks.priming.surrogates.writing import Writing, fixed_surrogate
 
 MODEL_KEY = "target_question"
@@ -60,9 +61,12 @@ def write_other_document(samples: Sequence[Sample], writing: Writing) -> list[Su
     """Return the target_question that the model writes for another passage: a good question, but not of this one."""
     donors = _donors(samples, writing)
     lines = write_lines([donor.passage for donor in donors], (MODEL_KEY,), writing)
-    return _controls(
-        "other_document", samples, lambda number, sample: clean(lines[MODEL_KEY, donors[number].passage].text)
-    )
+    limit = GENERATION_INSTRUCTIONS[MODEL_KEY].word_limit
+    # The one control that the model writes something for, so it has tokens of its own.
+    return [
+        written_surrogate(sample, "control", "other_document", lines[MODEL_KEY, donor.passage], limit)
+        for sample, donor in zip(samples, donors, strict=True)
+    ]
 
 
 def write_actual_query(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
@@ -83,7 +87,10 @@ def write_blind(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
 
 
 def _controls(key: str, samples: Sequence[Sample], text_of: Callable[[int, Sample], str]) -> list[Surrogate]:
-    """Return one surrogate a sample; what was generated for it is another family's."""
+    """Return one surrogate a sample, of no tokens: the target_question that some start from is the generated family's.
+
+    Its tokens are counted there, once; a control tells what causes a gain and is no offer whose price matters.
+    """
     return [fixed_surrogate(sample, "control", key, text_of(number, sample)) for number, sample in enumerate(samples)]
 
 

@@ -23,26 +23,11 @@ def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surroga
         MemoryError: One prompt alone does not fit into memory.
     """
     lines = write_lines([sample.passage for sample in samples], tuple(GENERATION_INSTRUCTIONS), writing)
-    surrogates = []
-    for key, instruction in GENERATION_INSTRUCTIONS.items():
-        for sample in samples:
-            line = lines[key, sample.passage]
-            text = clean(line.text)
-            surrogates.append(
-                Surrogate(
-                    sample_id=sample.sample_id,
-                    family="generated",
-                    key=key,
-                    text=text,
-                    raw_text=line.text,
-                    token_count=line.token_count,
-                    finish=line.finish,
-                    is_over_word_limit=len(text.split()) > instruction.word_limit,
-                    is_query=is_same_text(text, sample.query),
-                    has_stray_marks=has_stray_marks(text),
-                )
-            )
-    return surrogates
+    return [
+        written_surrogate(sample, "generated", key, lines[key, sample.passage], instruction.word_limit)
+        for key, instruction in GENERATION_INSTRUCTIONS.items()
+        for sample in samples
+    ]
 
 
 def write_lines(passages: Sequence[str], keys: Sequence[str], writing: Writing) -> "dict[tuple[str, str], Line]":
@@ -66,6 +51,24 @@ def write_lines(passages: Sequence[str], keys: Sequence[str], writing: Writing) 
         for key, passage in asked
     ]
     return dict(zip(asked, generate_lines(prompts, writing.language_model, writing.generation), strict=True))
+
+
+def written_surrogate(sample: Sample, family: str, key: str, line: "Line", word_limit: int) -> Surrogate:
+    """Return the surrogate that a model's line gives a sample; `word_limit` is its instruction's."""
+    text = clean(line.text)
+    return Surrogate(
+        sample_id=sample.sample_id,
+        family=family,
+        key=key,
+        text=text,
+        raw_text=line.text,
+        prompt_token_count=line.prompt_token_count,
+        token_count=line.token_count,
+        finish=line.finish,
+        is_over_word_limit=len(text.split()) > word_limit,
+        is_query=is_same_text(text, sample.query),
+        has_stray_marks=has_stray_marks(text),
+    )
 
 
 def clean(raw_text: str) -> str:

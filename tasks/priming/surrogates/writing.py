@@ -26,13 +26,14 @@ class Writing:
 
 
 def fixed_surrogate(sample: Sample, family: str, key: str, text: str) -> Surrogate:
-    """Return a surrogate for which nothing was generated."""
+    """Return a surrogate for which nothing was read or generated: it costs no token."""
     return Surrogate(
         sample_id=sample.sample_id,
         family=family,
         key=key,
         text=text,
         raw_text=text,
+        prompt_token_count=0,
         token_count=0,
         finish="fixed",
         is_over_word_limit=False,

@@ -11,31 +11,33 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.priming.contrasts import declare_contrasts
+from tasks.priming.comparisons import adjust, compare_conditions, judge
+from tasks.priming.contrasts import declare_contrasts, free_arms
+from tasks.priming.evidence import Evidence
 from tasks.priming.records import Comparison, Route, Sample, Score
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics import compare_conditions, holm_adjust, judge
 
 Known = TypeVar("Known")
 Rows: TypeAlias = tuple[list[Sample], list[Route], list[Score]]
 
+ALL_EQUAL = {"interval_method": "constant", "p_adjusted": None, "equivalence_p_value": None}
 QUICK = StatisticsSettings(bootstrap_resamples=100)
 ARMS = {"static": ("factual", "problem", "quantitative"), "generated": ("keyword_query", "target_question")}
 COMPARISONS = [
     "generated routed vs baseline",
     "static routed vs baseline",
     "generated routed vs static routed",
+    "generated routed vs static best_key",
+    "generated routed vs best free arm",
     "generated/keyword_query vs baseline",
     "generated/target_question vs baseline",
     "static/factual vs baseline",
     "static/problem vs baseline",
     "static/quantitative vs baseline",
-    "generated routed vs generated mean_of_keys",
-    "generated routed vs generated best_key",
-    "generated routed vs static best_key",
-    "static routed vs static mean_of_keys",
-    "static routed vs generated best_key",
-    "static routed vs static best_key",
+    "generated routed vs mean_of_keys",
+    "generated routed vs best_key",
+    "static routed vs mean_of_keys",
+    "static routed vs best_key",
     "generated oracle vs baseline",
     "static oracle vs baseline",
 ]
@@ -63,7 +65,7 @@ def route(sample_id: str, family: str, key: str, is_routed: bool) -> Route:
 
 
 def score(sample_id: str, family: str, key: str, nll: float | None) -> Score:
-    return Score(sample_id, family, key, "ok", None, nll, None, 1, 1, 1)
+    return Score(sample_id, family, key, "ok", None, nll, None, None, None, 1, 1, 1)
 
 
 def rows_of(sample_id: str, baseline: float, families: dict[str, dict[str, float]]) -> tuple[list[Route], list[Score]]:
@@ -97,7 +99,8 @@ def experiment(count: int, seed: int = 0, gain: float = 0.2) -> Rows:
 
 
 def compare(samples: list[Sample], routes: list[Route], scores: list[Score], seed: int = 42) -> dict[str, Comparison]:
-    return {row.comparison: row for row in compare_conditions(samples, routes, scores, settings=QUICK, seed=seed)}
+    evidence = Evidence(samples, routes, scores, [])
+    return {row.comparison: row for row in compare_conditions(evidence, QUICK, seed)}
 
 
 def assert_finite(comparison: Comparison) -> None:
@@ -108,11 +111,11 @@ def assert_finite(comparison: Comparison) -> None:
 def test_every_family_key_and_pair_of_families_is_compared() -> None:
     found = compare(*experiment(6))
     assert list(found) == COMPARISONS  # the declared contrasts of two families with two and three keys
-    kinds = {"routed": 2, "between_families": 1, "fixed_arm": 5, "routing": 6, "oracle": 2}
+    kinds = {"routed": 2, "between_families": 2, "worth": 1, "fixed_arm": 5, "routing": 4, "oracle": 2}
     assert [row.kind for row in found.values()] == [kind for kind, count in kinds.items() for _ in range(count)]
     between = found["generated routed vs static routed"]
     assert (between.arm, between.reference) == ("generated/routed", "static/routed")
-    others = [row for row in found.values() if row is not between and row.kind != "routing"]
+    others = [row for row in found.values() if row.kind not in ("between_families", "worth", "routing")]
     assert {row.reference for row in others} == {"baseline/document"}
     assert [row.comparison for row in found.values() if row.is_optimistic] == COMPARISONS[-2:]
 
@@ -157,17 +160,23 @@ def test_a_control_is_compared_with_the_routed_families_and_the_baseline() -> No
     baseline = [known(row.nll) for row in scores if row.family == "baseline"]
     framing = found["baseline/document vs control/bare_document"]
     assert framing.improvement_mean == pytest.approx(1.0 - sum(baseline) / 4)
-    assert (framing.kind, framing.holm_family) == ("control", "controls")
-    assert found["static routed vs bare_document"].holm_family == "primary"
+    assert (framing.kind, framing.adjustment) == ("control", "benjamini_hochberg")
+    assert [row.comparison for row in found.values() if row.adjustment == "holm"] == [
+        "generated routed vs baseline",
+        "static routed vs baseline",
+        "generated routed vs bare_document",
+        "static routed vs bare_document",
+        "generated routed vs static best_key",
+    ]  # the five that the experiment is made for
 
 
 def test_shuffled_rows_give_identical_records() -> None:
     samples, routes, scores = experiment(30)
-    expected = compare_conditions(samples, routes, scores, settings=QUICK, seed=42)
+    expected = compare(samples, routes, scores)
     for attempt in range(3):
         for rows in (samples, routes, scores):
             random.Random(attempt).shuffle(rows)
-        assert compare_conditions(samples, routes, scores, settings=QUICK, seed=42) == expected
+        assert compare(samples, routes, scores) == expected
 
 
 def test_the_rows_that_are_given_are_left_as_they_are() -> None:
@@ -211,7 +220,7 @@ def test_a_comparison_is_the_same_whichever_others_are_run() -> None:
     assert list(alone) == [name for name in COMPARISONS if "generated" not in name]
     together = compare(samples, routes, scores)
     for name, row in alone.items():  # what depends on the number of declared comparisons is left out
-        unadjusted = dataclasses.replace(together[name], p_holm=row.p_holm, verdict=row.verdict)
+        unadjusted = dataclasses.replace(together[name], p_adjusted=row.p_adjusted, verdict=row.verdict)
         assert unadjusted == row
 
 
@@ -266,7 +275,7 @@ def test_no_samples_and_no_scores_give_records_that_decide_nothing() -> None:
     _, routes, _ = experiment(2)
     for row in compare([], routes, []).values():
         assert (row.n, row.excluded_count, row.interval_method) == (0, 0, "none")
-        assert (row.improvement_mean, row.p_value, row.p_holm) == (None, None, None)
+        assert (row.improvement_mean, row.p_value, row.p_adjusted) == (None, None, None)
         oracle = "optimistic by construction, not a verdict"
         assert row.verdict == (oracle if row.is_optimistic else "undecided: fewer than two pairs")
 
@@ -327,16 +336,24 @@ def test_the_oracle_is_never_worse_than_the_router(
 
 
 def test_holm_equals_a_sum_by_hand() -> None:
-    adjusted = holm_adjust({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.6})
+    adjusted = adjust({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.6}, "holm")
     assert adjusted["a"] == pytest.approx(0.04)  # 4 x 0.01
     assert adjusted["c"] == pytest.approx(0.09)  # 3 x 0.03
     assert adjusted["b"] == pytest.approx(0.09)  # 2 x 0.04 = 0.08, raised to the one before it
     assert adjusted["d"] == pytest.approx(0.6)  # 1 x 0.6
 
 
+def test_benjamini_hochberg_equals_a_sum_by_hand() -> None:
+    adjusted = adjust({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.6}, "benjamini_hochberg")
+    assert adjusted["a"] == pytest.approx(0.04)  # 4/1 x 0.01
+    assert adjusted["c"] == pytest.approx(4 / 3 * 0.04)  # 4/2 x 0.03 = 0.06, lowered to the one behind it
+    assert adjusted["b"] == pytest.approx(4 / 3 * 0.04)  # 4/3 x 0.04
+    assert adjusted["d"] == pytest.approx(0.6)  # 4/4 x 0.6
+
+
 def test_a_missing_p_value_still_counts_among_the_declared() -> None:
     """A comparison that could not be made must not make the others easier to pass."""
-    adjusted = holm_adjust({"a": 0.01, "b": None, "c": 0.03})
+    adjusted = adjust({"a": 0.01, "b": None, "c": 0.03}, "holm")
     assert adjusted["a"] == pytest.approx(0.03)  # 3 x 0.01
     assert adjusted["c"] == pytest.approx(0.06)  # 2 x 0.03
     assert adjusted["b"] is None
@@ -344,19 +361,18 @@ def test_a_missing_p_value_still_counts_among_the_declared() -> None:
 
 def test_the_two_declared_sets_are_adjusted_apart() -> None:
     found = compare(*experiment(40, gain=0.1))
-    primary = {name: row for name, row in found.items() if row.holm_family == "primary"}
-    fixed = {name: row for name, row in found.items() if row.holm_family == "fixed arms"}
-    assert (list(primary), list(fixed)) == (COMPARISONS[:3], COMPARISONS[3:8])
-    for declared in (primary, fixed):
-        ordered = sorted(declared.values(), key=lambda row: known(row.p_value))
-        largest = 0.0
-        for position, row in enumerate(ordered):
-            largest = max(
-                largest, min(1.0, (len(ordered) - position) * known(row.p_value))
-            )  # Holm (1979), step by step
-            assert row.p_holm == pytest.approx(largest, rel=1e-12)
+    primary = [row for row in found.values() if row.adjustment == "holm"]
+    others = [row for row in found.values() if row.adjustment == "benjamini_hochberg"]
+    assert [row.comparison for row in primary] == [*COMPARISONS[:2], COMPARISONS[3]]
+    assert [row.comparison for row in others] == [COMPARISONS[2], *COMPARISONS[4:-2]]
+    largest = 0.0
+    for position, row in enumerate(sorted(primary, key=lambda row: known(row.p_value))):
+        largest = max(largest, min(1.0, (len(primary) - position) * known(row.p_value)))  # Holm (1979), step by step
+        assert row.p_adjusted == pytest.approx(largest, rel=1e-12)
+    expected = scipy.stats.false_discovery_control([known(row.p_value) for row in others], method="bh")
+    assert [row.p_adjusted for row in others] == pytest.approx(expected, rel=1e-12)  # scipy
     for name in COMPARISONS[-2:]:
-        assert (found[name].p_holm, found[name].holm_family) == (None, None)  # an oracle is no test
+        assert (found[name].p_adjusted, found[name].adjustment) == (None, None)  # an oracle is no test
         assert found[name].p_value is not None
 
 
@@ -368,26 +384,37 @@ def test_clear_effects_are_called_by_their_sign() -> None:
     assert worse["static oracle vs baseline"].verdict == "optimistic by construction, not a verdict"
 
 
-def test_identical_conditions_show_no_difference() -> None:
+def test_identical_conditions_are_equivalent() -> None:
     samples, routes, scores = experiment(10)
     scores = [dataclasses.replace(row, nll=1.5) for row in scores]
     found = compare(samples, routes, scores)["static routed vs baseline"]
     assert (found.tie_count, found.interval_method, found.improvement_low) == (10, "constant", 0.0)
-    assert (found.p_value, found.p_holm, found.wilcoxon_p_value) == (None, None, None)
-    assert found.verdict == "no difference shown"
+    assert (found.p_value, found.p_adjusted, found.wilcoxon_p_value) == (None, None, None)
+    assert found.verdict == "equivalent"
 
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
-        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_holm": 0.01}, "better"),
-        ({"improvement_low": -0.3, "improvement_high": -0.1, "p_holm": 0.01}, "worse"),
-        ({"improvement_low": -0.1, "improvement_high": 0.3, "p_holm": 0.01}, "no difference shown"),
-        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_holm": 0.06}, "no difference shown"),
-        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_holm": 0.06, "confidence_level": 0.9}, "better"),
-        ({"improvement_low": 0.0, "improvement_high": 0.3, "p_holm": 0.01}, "no difference shown"),
-        ({"improvement_low": 0.2, "improvement_high": 0.2, "p_holm": None}, "better"),
-        ({"improvement_low": 0.0, "improvement_high": 0.0, "p_holm": None}, "no difference shown"),
+        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_adjusted": 0.01}, "better"),
+        ({"improvement_low": -0.3, "improvement_high": -0.1, "p_adjusted": 0.01}, "worse"),
+        ({"improvement_low": -0.1, "improvement_high": 0.3, "p_adjusted": 0.01}, "no difference shown"),
+        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_adjusted": 0.06}, "no difference shown"),
+        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_adjusted": 0.06, "confidence_level": 0.9}, "better"),
+        ({"improvement_low": 0.0, "improvement_high": 0.3, "p_adjusted": 0.01}, "no difference shown"),
+        ({"improvement_low": 0.2, "improvement_high": 0.2, "p_adjusted": None}, "better"),
+        ({"improvement_low": 0.0, "improvement_high": 0.0, "p_adjusted": None}, "no difference shown"),
+        ({**ALL_EQUAL, "improvement_mean": 0.0, "improvement_low": 0.0, "improvement_high": 0.0}, "equivalent"),
+        ({**ALL_EQUAL, "improvement_mean": 0.1, "improvement_low": 0.1, "improvement_high": 0.1}, "better"),
+        ({"improvement_low": -0.1, "improvement_high": 0.3, "equivalence_p_value": 0.04}, "equivalent"),
+        (
+            {"improvement_low": 0.01, "improvement_high": 0.02, "p_adjusted": 0.01, "equivalence_p_value": 0.04},
+            "better, but negligibly",
+        ),
+        (
+            {"improvement_low": -0.02, "improvement_high": -0.01, "p_adjusted": 0.01, "equivalence_p_value": 0.04},
+            "worse, but negligibly",
+        ),
         ({"improvement_low": 0.1, "improvement_high": 0.3, "n": 1}, "undecided: fewer than two pairs"),
         ({"improvement_low": 0.1, "improvement_high": 0.1, "passage_count": 1}, "undecided: fewer than two passages"),
         ({"improvement_low": None, "improvement_high": None}, "undecided: no interval could be computed"),
@@ -404,6 +431,39 @@ def test_a_third_family_is_compared_with_both_others() -> None:
     names = [contrast.comparison for contrast in declare_contrasts(routes) if contrast.kind == "between_families"]
     assert names == [
         "first routed vs second routed",
+        "first routed vs second best_key",
         "first routed vs zeroth routed",
+        "first routed vs zeroth best_key",
         "second routed vs zeroth routed",
+        "second routed vs zeroth best_key",
     ]  # every pair, in alphabetical order
+
+
+def test_the_pairs_that_would_decide_are_told_where_something_is_left_to_decide() -> None:
+    unclear = compare(*experiment(40, gain=0.1))["generated routed vs static routed"]
+    assert unclear.verdict == "no difference shown"
+    assert known(unclear.n_to_decide) > unclear.n  # these did not
+    clear = compare(*experiment(60, gain=0.6))["static routed vs baseline"]
+    assert (clear.verdict, clear.n_to_decide) == ("better", None)
+    assert known(clear.improvement_low) > clear.equivalence_margin
+    assert clear.n_to_decide_margin is None  # the interval does not hold the margin
+
+
+def test_the_best_free_arm_is_chosen_among_those_for_which_nothing_is_written() -> None:
+    scored = [
+        "baseline/document", "control/actual_query", "control/bare_document", "control/blank_surrogate",
+        "control/random_words", "generated/target_question", "generated/routed", "static/factual", "static/routed",
+        "static/oracle", "static/mean_of_keys", "static/best_key",
+    ]  # fmt: skip
+    assert free_arms(scored) == [
+        "baseline/document", "control/bare_document", "control/blank_surrogate", "static/factual", "static/routed",
+    ]  # fmt: skip
+
+
+def test_generated_is_compared_with_the_free_arm_that_is_best_on_other_passages() -> None:
+    """Expected: "factual" is better than every other free arm on all passages, so it is chosen in every fold."""
+    samples, routes, scores = experiment(20)
+    scores = [dataclasses.replace(row, nll=0.001) if row.key == "factual" else row for row in scores]
+    found = compare(samples, routes, scores)["generated routed vs best free arm"]
+    assert found.nll_reference_mean == pytest.approx(0.001)
+    assert found.kind == "worth"

@@ -1,0 +1,100 @@
+"""Rows as the stages write them, and runs that hold them: what the tests of the database start from."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from tasks import artifacts, manifests
+from tasks.priming.records import Comparison, Score
+
+
+def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
+    """Return the score of (sample, family, key); without NLLs it was too long."""
+    return Score(
+        sample_id=arm[0],
+        family=arm[1],
+        key=arm[2],
+        status="ok" if nlls else "too_long",
+        token_nlls=nlls,
+        nll=sum(nlls) / len(nlls) if nlls else None,
+        nll_notebook=sum(nlls[1:]) / (len(nlls) - 1) if nlls and len(nlls) > 1 else None,
+        distractor_nlls=None,
+        margin=None,
+        context_token_count=107,
+        query_token_count=16,
+        answer_token_count=len(nlls) if nlls else 3,
+    )
+
+
+def comparison(
+    arm: str, reference: str, kind: str = "routed", verdict: str = "better", **changes: object
+) -> Comparison:
+    """Return a comparison of eight pairs, with some fields changed."""
+    row = Comparison(
+        comparison=f"{arm} vs {reference}",
+        kind=kind,
+        arm=arm,
+        reference=reference,
+        is_optimistic=False,
+        n=8,
+        excluded_count=1,
+        passage_count=7,
+        nll_arm_mean=1.0,
+        nll_reference_mean=1.5,
+        improvement_mean=0.5,
+        improvement_median=0.4,
+        improvement_trimmed_mean=0.45,
+        improvement_sd=0.2,
+        improvement_low=0.3,
+        improvement_high=0.7,
+        interval_method="bca",
+        confidence_level=0.95,
+        cohens_d=2.5,
+        cohens_d_low=1.0,
+        cohens_d_high=4.0,
+        win_count=5,
+        tie_count=2,
+        loss_count=1,
+        t_statistic=3.0,
+        t_p_value=0.02,
+        wilcoxon_p_value=0.03,
+        sign_p_value=0.22,
+        p_value=0.01,
+        p_adjusted=0.04,
+        adjustment="holm",
+        smallest_detectable_improvement=0.25,
+        equivalence_margin=0.026,
+        equivalence_p_value=0.9,
+        equivalence_power=0.1,
+        n_to_decide=None,
+        n_to_decide_margin=None,
+        verdict=verdict,
+    )
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def start(run_id: str) -> manifests.Attempt:
+    """Start a run that has recorded nothing yet."""
+    settings = {
+        "seed": 42,
+        "sampling": {"sample_count": 2},
+        "data": {"data": "demo"},
+        "language_model": {"language_model": "embedded/demo"},
+        "embedding": {"embedding_model": "packaged/all-MiniLM-L6-v2"},
+    }
+    return manifests.start_run(manifests.RunDescription(run_id=run_id, profile="demo", settings=settings))
+
+
+def record(attempt: manifests.Attempt, table: str, rows: Sequence[object], chunk: str = "all") -> dict[str, Any]:
+    """Record rows of a table as the artifact of one chunk."""
+    reference = artifacts.write_rows(rows, manifests.TABLES[table], table)
+    manifests.record_artifacts(attempt, table, {chunk: reference})
+    return reference
+
+
+def finish(run_id: str, **tables: Sequence[object]) -> None:
+    """Complete a run that has some rows alone."""
+    attempt = start(run_id)
+    for table, rows in tables.items():
+        record(attempt, table, rows)
+    manifests.finish_run(attempt)
