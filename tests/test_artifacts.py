@@ -126,7 +126,7 @@ def test_columns_are_nullable_exactly_where_the_record_says_so(written: Referenc
 
 def test_token_nlls_are_stored_in_single_precision(artifacts_folder: Path) -> None:
     field = read_table(write_rows([], Score, "scoring/static")).schema.field("token_nlls")
-    assert field.type == pa.list_(pa.float32())  # DESIGN 11: token_nlls FLOAT[], and 8: from float32 log-softmax
+    assert field.type == pa.list_(pa.float32())  # from a float32 log-softmax
 
 
 def test_a_reference_names_the_files_hash_and_row_count(artifacts_folder: Path, written: Reference) -> None:
@@ -225,7 +225,7 @@ def test_a_failed_rename_leaves_no_temporary_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("byte", ["first", "middle", "last"])
 def test_an_altered_file_is_refused(artifacts_folder: Path, written: Reference, byte: str) -> None:
-    """robustness.md section 4.1: DuckDB read 20 of 20 parquet files with a flipped bit without a word."""
+    """DuckDB read 20 of 20 parquet files with a flipped bit without a word."""
     path = artifacts_folder / written["path"]
     content = bytearray(path.read_bytes())
     content[{"first": 0, "middle": len(content) // 2, "last": -1}[byte]] ^= 1

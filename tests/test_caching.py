@@ -68,7 +68,7 @@ def test_another_argument_has_another_key(left: dict[str, Any], right: dict[str,
 
 
 def test_another_stage_or_computation_has_another_key() -> None:
-    """prefect.md 0.4: keys of inputs alone collide across tasks, and one stage served another's result."""
+    """Keys of inputs alone collide across tasks, and one stage served another's result."""
     keys = {key(), key(stage="routing"), key(computation="tasks.priming.sampling:draw_samples")}
     assert len({k.split("/")[1] for k in keys}) == 2  # the folder tells stages apart, the hash tells code apart
     assert len(keys) == 3
@@ -210,7 +210,7 @@ def test_a_record_with_an_edited_reference_is_dropped(
     ids=["cut", "empty", "garbage", "{}", "[1]", "text", "null", "deep", "bad result", "number", "result cut"],
 )
 def test_a_damaged_record_is_dropped(intact: Reference, damage: Callable[[bytes], bytes]) -> None:
-    """robustness.md 4.2: truncated, empty and random records are misses for Prefect too; they must stay so here."""
+    """Truncated, empty and random records are misses for Prefect too; they must stay so here."""
     record = damage(stored(intact))
     assert record != stored(intact)
     assert not survives(record)
@@ -257,7 +257,7 @@ def decoded_by_a_command(intact: Reference, path: Path) -> bytes:
 def test_a_record_that_would_run_code_is_dropped_unread(
     intact: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: Callable[[Reference, Path], bytes]
 ) -> None:
-    """prefect.md 0.6: Prefect obeys the serialiser that a record names, and looking for a record already reads it.
+    """Prefect obeys the serialiser that a record names, and looking for a record already reads it.
 
     The older form and the named decoder once passed: only the type in the metadata was compared.
     """

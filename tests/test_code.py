@@ -88,7 +88,7 @@ def edited(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-# What changes no number, in the prototype's table of DESIGN 14.6 and beside it.
+# What changes no number.
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -135,7 +135,7 @@ def test_the_digest_changes_with_what_is_computed(digest_of: Digest, old: str, n
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_edited_prompt_changes_the_digest_of_what_sends_it(digest_of: Digest, form: str) -> None:
-    """DESIGN 14.6: a first draft missed `from tasks.priming import prompts`; another missed `import a.b.c`."""
+    """A first draft missed `from tasks.priming import prompts`; another missed `import a.b.c`."""
     assert digest_of(scoring(form)) != digest_of(scoring(form), edited(PROMPTS, "Query:", "Question:"))
 
 

@@ -134,7 +134,7 @@ def test_a_bad_value_ends_the_process_with_status_2_and_no_traceback(tmp_path: P
 
 
 def test_the_help_is_shown_without_importing_a_heavy_library(tmp_path: Path) -> None:
-    """DESIGN 14.5: torch, transformers, sentence-transformers and datasets take 6 s to import."""
+    """Torch, transformers, sentence-transformers and datasets take 6 s to import."""
     program = (
         "import json, runpy, sys\n"
         "sys.argv = ['flows/experiment.py', '--help']\n"

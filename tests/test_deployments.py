@@ -20,7 +20,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {deployment["name"]: deployment for dep
 
 
 def known_keys(model: type[BaseModel]) -> set[str]:
-    """Return the keys that Prefect itself reads (it ignores all others without a word, prefect.md 2.1)."""
+    """Return the keys that Prefect itself reads (it ignores all others without a word)."""
     return {field.alias or name for name, field in model.model_fields.items()}
 
 
@@ -32,7 +32,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     modules = set(sys.modules)
 
     def load_flow(entrypoint: str) -> Flow[..., Any]:
-        # Without this, a flow file whose imports fail is silently replaced by a stand-in (DESIGN 14.2 e).
+        # Without this, a flow file whose imports fail is silently replaced by a stand-in.
         return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
 
     yield load_flow
@@ -42,7 +42,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_there_is_one_deployment_per_profile() -> None:
     assert [deployment["name"] for deployment in FILE["deployments"]] == list(PROFILES)
-    assert list(PROFILES) == ["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]  # DESIGN 12
+    assert list(PROFILES) == ["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
 
 
 def test_the_file_has_keys_that_prefect_knows_and_no_others() -> None:
@@ -59,14 +59,14 @@ def test_a_deployment_has_keys_that_prefect_knows_and_no_others(name: str) -> No
 
 
 def test_a_misspelt_key_would_be_found() -> None:
-    """prefect.md 2.1: `parameter:` instead of `parameters:` deployed without a word."""
+    """`parameter:` instead of `parameters:` deployed without a word."""
     assert not {"parameter"} <= known_keys(DeploymentConfig)
     assert not {"work_queue"} <= known_keys(WorkPoolConfig)
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_a_deployment_names_its_profile_and_nothing_else(name: str) -> None:
-    assert DEPLOYMENTS[name]["parameters"] == {"profile": name}  # DESIGN 12
+    assert DEPLOYMENTS[name]["parameters"] == {"profile": name}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -95,11 +95,11 @@ def test_a_parameter_that_does_not_exist_is_refused(load: Any) -> None:
 
 
 def test_no_deployment_limits_concurrency() -> None:
-    """prefect.md 2.3: a restarted server loses the limit's lease and crashes a healthy run."""
+    """A restarted server loses the limit's lease and crashes a healthy run."""
     assert not any("concurrency_limit" in deployment for deployment in DEPLOYMENTS.values())
 
 
 def test_the_working_folder_is_left_to_prefect() -> None:
-    """prefect.md 2.1: `prefect deploy` writes the absolute path; `directory: .` crashed."""
+    """`prefect deploy` writes the absolute path; `directory: .` crashed."""
     assert "pull" not in FILE
     assert not any("pull" in deployment for deployment in DEPLOYMENTS.values())

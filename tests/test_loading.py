@@ -86,7 +86,7 @@ def test_a_local_model_loads_and_scores_finite(tiny_mistral_folder: Path, change
     model = load(tiny_mistral_folder, **changes)
     assert model.window == 2048  # max_position_embeddings of the fixture
     # by hand: 2 x 32,000 x 64 embeddings; a layer of 2 x 64 x 64 + 2 x 64 x 32 attention, 3 x 64 x 128 MLP, 2 x 64
-    # norms; two of them; 64 of the last norm. robustness.md 2.1: four-bit weights keep the count
+    # norms; two of them; 64 of the last norm. four-bit weights keep the count
     assert model.parameter_count == 2 * 32_000 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64) + 64
     found = score(model)
     assert found.status == "ok"
@@ -109,8 +109,8 @@ def test_a_loaded_model_is_the_saved_one(tiny_mistral_folder: Path) -> None:
 def test_four_bit_weights_are_nf4_quantised_twice(tiny_mistral_folder: Path) -> None:
     layer = load(tiny_mistral_folder, quantization="nf4", dtype="float16").model.model.layers[0].mlp.up_proj
     state = layer.weight.quant_state
-    assert (state.quant_type, state.nested) == ("nf4", True)  # science.md 1.1: NF4 double quant
-    assert layer.compute_dtype == torch.float16  # science.md 1.1: fp16 compute
+    assert (state.quant_type, state.nested) == ("nf4", True)  # as published: NF4 double quant
+    assert layer.compute_dtype == torch.float16  # as published: fp16 compute
 
 
 def test_a_model_whose_output_layer_is_tied_to_its_input_lacks_nothing(
@@ -137,7 +137,7 @@ def test_models_load_in_the_background(tiny_mistral_folder: Path, minilm_folder:
     assert not thread.is_alive()
     loaded = loading._language_model.cache_info().misses, loading._embedding_model.cache_info().misses
     assert load_language_model(language_model).model.dtype == torch.bfloat16
-    assert load_embedding_model(embedding_model).get_embedding_dimension() == 384  # robustness.md 2.1
+    assert load_embedding_model(embedding_model).get_embedding_dimension() == 384
     assert (loading._language_model.cache_info().misses, loading._embedding_model.cache_info().misses) == loaded
 
 
@@ -294,7 +294,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_known_type", [True, False])
 def test_code_that_comes_with_a_model_is_not_run(copied: Path, tmp_path: Path, is_known_type: bool) -> None:
-    """robustness.md 4.3: with trust_remote_code a local auto_map runs its code even for a type that is known."""
+    """With trust_remote_code a local auto_map runs its code even for a type that is known."""
     proof = tmp_path / "proof"
     (copied / "evil.py").write_text(f"open({str(proof)!r}, 'w').close()\nclass Evil: pass\n")
     classes = dict.fromkeys(("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"), "evil.Evil")
@@ -340,8 +340,8 @@ def test_a_gpu_that_is_not_there_is_a_usage_error(tiny_mistral_folder: Path) -> 
 
 
 def test_the_packaged_embedding_model_loads(minilm: Any, minilm_folder: Path) -> None:
-    assert minilm.get_embedding_dimension() == 384  # robustness.md 2.1
-    assert minilm.max_seq_length == 256  # robustness.md 2.1
+    assert minilm.get_embedding_dimension() == 384
+    assert minilm.max_seq_length == 256
     assert next(minilm.parameters()).dtype == torch.float32
     identities = [
         identify_embedding_model(EmbeddingSettings(embedding_model=name))

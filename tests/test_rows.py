@@ -109,7 +109,7 @@ def test_the_identity_of_a_file_is_its_content(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_under_its_name_is_other_data(tmp_path: Path) -> None:
-    """robustness.md 2.1: datasets did not notice a change that left size and time as they were."""
+    """Datasets did not notice a change that left size and time as they were."""
     path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}')
     before, time = identify_data(DataSettings(data=str(path))), path.stat().st_mtime_ns
     json_lines(path, '{"query": "b"}')
@@ -165,7 +165,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_flipped_bit_anywhere_in_a_parquet_files_pages_is_found(tmp_path: Path) -> None:
-    """robustness.md 4.1: read with page checksums, none of 20 flipped bytes passed; plain, 18 did."""
+    """Read with page checksums, none of 20 flipped bytes passed; plain, 18 did."""
     texts = [{"query": f"a query that fills pages {n * n}"} for n in range(2000)]
     whole = parquet(tmp_path / "rows.parquet", texts).read_bytes()
     metadata = pq.ParquetFile(tmp_path / "rows.parquet").metadata.row_group(0).column(0)
@@ -271,8 +271,8 @@ def test_the_hubs_coordinates_of_ms_marco_are_the_published_ones(
     references.mkdir(parents=True)
     (references / "main").write_text(COMMIT)
     assert identify_data(DataSettings()) == {
-        "data": "microsoft/ms_marco",  # DESIGN 4
-        "config": "v1.1",  # DESIGN 4
-        "split": "validation",  # DESIGN 4
+        "data": "microsoft/ms_marco",
+        "config": "v1.1",
+        "split": "validation",
         "revision": COMMIT,
     }

@@ -16,6 +16,8 @@ from tasks.priming.contrasts import declare_contrasts, free_arms
 from tasks.priming.evidence import Evidence
 from tasks.priming.records import Comparison, Route, Sample, Score
 from tasks.priming.settings import StatisticsSettings
+from tests import evidence_rows
+from tests.evidence_rows import sample
 
 Known = TypeVar("Known")
 Rows: TypeAlias = tuple[list[Sample], list[Route], list[Score]]
@@ -56,16 +58,12 @@ def known(value: Known | None) -> Known:
     return value
 
 
-def sample(sample_id: str, passage_id: str | None = None) -> Sample:
-    return Sample(sample_id, 0, "passage", "query", "answer", None, passage_id or f"passage of {sample_id}")
-
-
 def route(sample_id: str, family: str, key: str, is_routed: bool) -> Route:
     return Route(sample_id, family, key, 0.5, is_routed, False)
 
 
 def score(sample_id: str, family: str, key: str, nll: float | None) -> Score:
-    return Score(sample_id, family, key, "ok", None, nll, None, None, None, 1, 1, 1)
+    return evidence_rows.score(sample_id, f"{family}/{key}", nll)
 
 
 def rows_of(sample_id: str, baseline: float, families: dict[str, dict[str, float]]) -> tuple[list[Route], list[Score]]:

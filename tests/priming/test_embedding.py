@@ -106,7 +106,7 @@ def test_of_equal_similarities_the_first_key_wins_and_all_are_flagged(minilm: An
 
 
 def test_an_empty_surrogate_is_never_chosen(minilm: Any) -> None:
-    """robustness.md 2.1: an empty text embeds to a unit vector too, and could win."""
+    """An empty text embeds to a unit vector too, and could win."""
     query = "zzz"
     against_empty = float(minilm.encode("") @ minilm.encode(query))
     texts = {"a": "", "b": "How do I bake bread at home, step by step, in a small oven?"}
@@ -166,7 +166,7 @@ def test_an_embedding_has_the_same_bits_in_any_order_and_subset(minilm: Any, thr
 
 def test_embeddings_equal_the_models_own(minilm: Any) -> None:
     texts = random_texts(60)
-    assert np.allclose(embed(minilm, texts), minilm.encode(texts), atol=1e-6)  # robustness.md 2.1: 2.5e-7 by batch
+    assert np.allclose(embed(minilm, texts), minilm.encode(texts), atol=1e-6)  # measured: 2.5e-7 by batch
     assert embed(minilm, texts).dtype == np.float32
     assert embed(minilm, []).shape == (0, 384)
 

@@ -84,7 +84,7 @@ def test_the_eleven_caches_have_the_walkthroughs_lengths(tokenizer: Any) -> None
 
 
 def test_query_and_answer_have_the_walkthroughs_token_counts(tokenizer: Any) -> None:
-    assert len(encode_continuation(tokenizer, query_prompt(GOLDEN["query"]))) == 16  # DESIGN 14.9
+    assert len(encode_continuation(tokenizer, query_prompt(GOLDEN["query"]))) == 16
     assert len(encode_continuation(tokenizer, GOLDEN["answer"])) == GOLDEN["n_answer_tokens"] == 13
 
 
@@ -98,7 +98,7 @@ def test_text_has_the_ids_that_sentencepiece_gives_it(tokenizer: Any, sentencepi
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_control_tokens_spelled_out_in_a_passage_stay_text(tokenizer: Any, later_tokenizer: Any, text: str) -> None:
-    """robustness.md 0.6: without split_special_tokens, "</s> <s>" in a passage became ids 2 and 1."""
+    """Without split_special_tokens, "</s> <s>" in a passage became ids 2 and 1."""
     assert EOS in tokenizer("a </s> b")["input_ids"]  # the danger is a real one
     for each in (tokenizer, later_tokenizer):
         context = FAMILIES["generated"].contexts.context(f"before {text} after", f"query {text}")

@@ -110,9 +110,9 @@ def test_word_limits_are_those_of_the_instructions() -> None:
 @pytest.mark.parametrize(
     ("template", "token_count"),
     [
-        (QUERY_TEMPLATE, 16),  # DESIGN 14.9
-        (QUERY_TEMPLATE + "\n", 17),  # DESIGN 14.9: a final newline is a token more
-        (QUERY_TEMPLATE.removeprefix("\n\n"), 13),  # DESIGN 14.9: without the two leading newlines
+        (QUERY_TEMPLATE, 16),
+        (QUERY_TEMPLATE + "\n", 17),  # a final newline is a token more
+        (QUERY_TEMPLATE.removeprefix("\n\n"), 13),  # without the two leading newlines
     ],
 )
 def test_the_query_template_has_the_walkthroughs_token_count(
@@ -123,7 +123,7 @@ def test_the_query_template_has_the_walkthroughs_token_count(
 
 
 def test_untrusted_values_stay_verbatim() -> None:
-    # robustness.md section 5, row 1: braces, percent and dollar signs are data
+    # braces, percent and dollar signs are data
     assert fill(SURROGATE_TEMPLATE, surrogate=HOSTILE, document="D") == (
         "This document may be relevant to queries like: " + HOSTILE + "\n\nDocument:\nD"
     )

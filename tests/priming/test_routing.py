@@ -12,9 +12,10 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from tasks.priming.evidence import Evidence
-from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice, Sample, Score
+from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice
 from tasks.priming.routing import agree_with_oracle, confuse_routes, correlate_similarity
 from tasks.priming.settings import StatisticsSettings
+from tests.evidence_rows import sample, score, shuffled
 
 Known = TypeVar("Known")
 SETTINGS = StatisticsSettings(confidence_level=0.9)
@@ -26,27 +27,6 @@ def known(value: Known | None) -> Known:
     return value
 
 
-def sample(sample_id: str) -> Sample:
-    return Sample(sample_id, 0, "passage", "query", "answer", None, f"passage of {sample_id}")
-
-
-def score(sample_id: str, family: str, key: str, nll: float | None) -> Score:
-    return Score(
-        sample_id=sample_id,
-        family=family,
-        key=key,
-        status="ok",
-        token_nlls=None,
-        nll=nll,
-        nll_notebook=None,
-        distractor_nlls=None,
-        margin=None,
-        context_token_count=1,
-        query_token_count=1,
-        answer_token_count=2,
-    )
-
-
 def choices(*rows: tuple[str | None, dict[str, float]], family: str = "static") -> Evidence:
     """Return a run of one family: per sample the routed key and each key's NLL."""
     samples = [sample(f"s{number:03d}") for number in range(len(rows))]
@@ -56,7 +36,7 @@ def choices(*rows: tuple[str | None, dict[str, float]], family: str = "static") 
         for key in nlls
     ]
     scores = [
-        score(row.sample_id, family, key, nll)
+        score(row.sample_id, f"{family}/{key}", nll)
         for row, (_, nlls) in zip(samples, rows, strict=True)
         for key, nll in nlls.items()
     ]
@@ -73,7 +53,7 @@ def similar(similarities: list[float | None], gains: list[float]) -> Evidence:
     scores = [
         score(row.sample_id, *arm)
         for row, gain in zip(samples, gains, strict=True)
-        for arm in (("baseline", "document", 8.0), ("static", "factual", 8.0 - gain))
+        for arm in (("baseline/document", 8.0), ("static/factual", 8.0 - gain))
     ]
     return Evidence(samples, routes, scores, [])
 
@@ -84,13 +64,13 @@ def experiment(count: int = 120) -> Evidence:
     ids = [f"sample-{number:03d}" for number in range(count)]
     routes, scores = [], []
     for sample_id in ids:
-        scores.append(score(sample_id, "baseline", "document", generator.expovariate(0.5)))
+        scores.append(score(sample_id, "baseline/document", generator.expovariate(0.5)))
         for family in ("generated", "static"):
             nlls = {key: generator.expovariate(0.5) for key in KEYS}
             similarities = {key: -nll + generator.gauss(0, 2) for key, nll in nlls.items()}
             routed = max(similarities, key=lambda key: similarities[key])
             routes += [Route(sample_id, family, key, similarities[key], key == routed, False) for key in KEYS]
-            scores += [score(sample_id, family, key, nll) for key, nll in nlls.items()]
+            scores += [score(sample_id, f"{family}/{key}", nll) for key, nll in nlls.items()]
     return Evidence([sample(sample_id) for sample_id in ids], routes, scores, [])
 
 
@@ -305,11 +285,11 @@ def test_what_was_routed_takes_each_samples_own_key() -> None:
     samples = [sample(f"s{number}") for number in range(4)]
     routes, scores = [], []
     for row, (routed, similarity, gain) in zip(samples, rows, strict=True):
-        scores.append(score(row.sample_id, "baseline", "document", 8.0))
+        scores.append(score(row.sample_id, "baseline/document", 8.0))
         for key in ("factual", "problem"):
             value = similarity if key == routed else similarity - 0.5
             routes.append(Route(row.sample_id, "static", key, value, key == routed, False))
-            scores.append(score(row.sample_id, "static", key, 8.0 - gain if key == routed else 8.0 + gain))
+            scores.append(score(row.sample_id, f"static/{key}", 8.0 - gain if key == routed else 8.0 + gain))
     found = correlate(Evidence(samples, routes, scores, []))
     assert list(found) == ["static/factual", "static/problem", "static/routed"]
     assert found["static/routed"].pearson_r == pytest.approx(1.0)
@@ -352,11 +332,5 @@ def test_shuffled_rows_give_identical_records() -> None:
     statistics = (confuse_routes, agree_with_oracle, correlate_similarity)
     expected = [compute(evidence, SETTINGS, 42) for compute in statistics]
     for attempt in range(3):
-        shuffled = random.Random(attempt)
-        again = Evidence(
-            samples=shuffled.sample(evidence.samples, len(evidence.samples)),
-            routes=shuffled.sample(evidence.routes, len(evidence.routes)),
-            scores=shuffled.sample(evidence.scores, len(evidence.scores)),
-            surrogates=[],
-        )
+        again = shuffled(evidence, attempt)
         assert [compute(again, SETTINGS, 42) for compute in statistics] == expected

@@ -207,7 +207,7 @@ def test_the_content_hash_is_sha256_of_texts_with_their_lengths() -> None:
         ("[]", ["first"], "first"),  # the same, where the whole list is that text (MS MARCO's own JSON)
         (None, ["first"], "first"),
         ([None], ["first"], "first"),
-        (["No Answer Present."], ["first"], "first"),  # robustness.md section 5, row 5
+        (["No Answer Present."], ["first"], "first"),
         (["  "], ["first"], "first"),
         (["Well formed."], [], "Well formed."),
         (["Well formed."], ["No Answer Present."], "Well formed."),

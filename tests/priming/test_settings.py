@@ -34,7 +34,7 @@ def flat_settings() -> dict[str, Any]:
 
 
 def test_there_is_a_profile_per_published_and_local_way_to_run() -> None:
-    assert list(PROFILES) == ["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]  # DESIGN 12
+    assert list(PROFILES) == ["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
     assert set(PROFILES) == set(typing.get_args(ProfileName))
 
 
@@ -42,30 +42,31 @@ def test_there_is_a_profile_per_published_and_local_way_to_run() -> None:
 def test_the_paper_profiles_are_the_published_run(profile: str) -> None:
     settings = resolve_settings(profile)
     assert settings.language_model.language_model == "mistralai/Mistral-7B-Instruct-v0.2"  # walkthrough, cell 3
-    assert settings.embedding.embedding_model == "sentence-transformers/all-MiniLM-L6-v2"  # science.md 1.1
+    assert settings.embedding.embedding_model == "sentence-transformers/all-MiniLM-L6-v2"  # as published
     assert settings.sampling.model_dump() == {
-        "sample_count": 2500,  # science.md 1.1
-        "min_words": 50,  # science.md 1.1
-        "max_words": 300,  # science.md 1.1
-        "draw": "notebook",  # DESIGN 4
+        "sample_count": 2500,  # as published
+        "min_words": 50,  # as published
+        "max_words": 300,  # as published
+        "draw": "notebook",
+        "distractor_count": 2,  # ours: the published run has none
     }
-    assert settings.seed == 42  # science.md 1.1
+    assert settings.seed == 42  # as published
     assert settings.generation.model_dump() == {
         "temperature": 0.3,  # walkthrough, cell 9
-        "top_k": 50,  # DESIGN 6: the default of transformers 5.0, which cell 9 leaves
+        "top_k": 50,  # the default of transformers 5.0, which cell 9 leaves
         "max_new_tokens": 45,  # walkthrough, cell 9
     }
     # walkthrough, cells 7, 8 and 12; and the controls, which it lacks
     assert settings.families == ("baseline", "static", "generated", "control")
-    assert settings.statistics.bootstrap_resamples == 10_000  # DESIGN 9
-    assert settings.data.data == "msmarco-v1.1"  # DESIGN 4
+    assert settings.statistics.bootstrap_resamples == 10_000
+    assert settings.data.data == "msmarco-v1.1"
     assert settings.language_model.device == "cuda"
 
 
 def test_the_two_paper_profiles_differ_in_the_weights_number_format_alone() -> None:
     nf4, bf16 = (resolve_settings(name).language_model for name in ("mistral-7b", "mistral-7b-bf16"))
-    assert (nf4.quantization, nf4.dtype) == ("nf4", "float16")  # science.md 1.1: NF4 double quant, fp16 compute
-    assert (bf16.quantization, bf16.dtype) == ("none", "bfloat16")  # DESIGN 12
+    assert (nf4.quantization, nf4.dtype) == ("nf4", "float16")  # as published: NF4 double quant, fp16 compute
+    assert (bf16.quantization, bf16.dtype) == ("none", "bfloat16")
     rest = resolve_settings("mistral-7b").model_dump() | {"language_model": None}
     assert rest == resolve_settings("mistral-7b-bf16").model_dump() | {"language_model": None}
 
@@ -76,13 +77,13 @@ def test_the_demo_needs_neither_network_nor_gpu() -> None:
     assert settings.data.data == "demo"
     assert settings.language_model.language_model == "embedded/demo"
     assert settings.embedding.embedding_model == "packaged/all-MiniLM-L6-v2"
-    assert settings.sampling.draw == "nested"  # DESIGN 4: the default of demo and laptop
-    assert resolve_settings("laptop").sampling.draw == "nested"  # DESIGN 4
+    assert settings.sampling.draw == "nested"  # the default of demo and laptop
+    assert resolve_settings("laptop").sampling.draw == "nested"
 
 
 def test_the_walkthroughs_own_word_bounds_are_the_default() -> None:
     sampling = ExperimentSettings().sampling
-    assert (sampling.min_words, sampling.max_words) == (50, 200)  # DESIGN 4: walkthrough 50-200
+    assert (sampling.min_words, sampling.max_words) == (50, 200)  # walkthrough 50-200
 
 
 def test_values_replace_the_profiles_own_and_none_leaves_it() -> None:

@@ -14,10 +14,12 @@ from tasks.priming import strata
 from tasks.priming.conditions import conditions_of, passages_of
 from tasks.priming.contrasts import Contrast, declare_contrasts
 from tasks.priming.evidence import Evidence
-from tasks.priming.records import Route, Sample, Score, Stratum
+from tasks.priming.records import Route, Sample, Stratum
 from tasks.priming.robust_mean import robust_mean
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.strata import STRATIFIERS, describe_strata, difficulty_arm, quantile_levels
+from tests import evidence_rows
+from tests.evidence_rows import score, shuffled
 
 Known = TypeVar("Known")
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
@@ -32,25 +34,7 @@ def known(value: Known | None) -> Known:
 
 def sample(sample_id: str, query_type: str | None = None, words: int = 1, passage_id: str | None = None) -> Sample:
     passage = " ".join(["word"] * words)
-    return Sample(sample_id, 0, passage, "query", "answer", query_type, passage_id or f"passage of {sample_id}")
-
-
-def score(sample_id: str, arm: str, nll: float | None, answer_tokens: int = 2, status: str = "ok") -> Score:
-    family, key = arm.split("/")
-    return Score(
-        sample_id=sample_id,
-        family=family,
-        key=key,
-        status=status,
-        token_nlls=None,
-        nll=nll,
-        nll_notebook=None,
-        distractor_nlls=None,
-        margin=None,
-        context_token_count=1,
-        query_token_count=1,
-        answer_token_count=answer_tokens,
-    )
+    return evidence_rows.sample(sample_id, passage_id, query_type=query_type, passage=passage)
 
 
 def route(sample_id: str, family: str = "static", key: str = "factual", similarity: float | None = 0.5) -> Route:
@@ -63,7 +47,7 @@ def static_run(
     """Return a run of one static key, which is always routed, with its NLLs and the baseline's."""
     tokens = answer_tokens or [2] * len(samples)
     scores = [
-        score(row.sample_id, name, nll, count)
+        score(row.sample_id, name, nll, answer_token_count=count)
         for name, nlls in (("baseline/document", baseline), ("static/factual", arm))
         for row, nll, count in zip(samples, nlls, tokens, strict=True)
     ]
@@ -97,7 +81,7 @@ def experiment(count: int = 60) -> Evidence:
     ]
     arms = ["baseline/document", *PLAIN, *sorted({f"{row.family}/{row.key}" for row in routes})]
     tokens = {s: generator.randint(1, 20) for s in ids}
-    scores = [score(s, arm, generator.expovariate(0.5), tokens[s]) for s in ids for arm in arms]
+    scores = [score(s, arm, generator.expovariate(0.5), answer_token_count=tokens[s]) for s in ids for arm in arms]
     return Evidence(samples, routes, scores, [])
 
 
@@ -150,7 +134,7 @@ def test_answer_tokens_are_divided_at_their_limits() -> None:
 
 def test_answer_tokens_are_those_of_a_sample_that_was_scored() -> None:
     evidence = static_run([sample("a")], [2.0], [1.0], [3])
-    failed = score("a", "control/random_words", None, answer_tokens=400, status="out_of_memory")
+    failed = score("a", "control/random_words", None, answer_token_count=400, status="out_of_memory")
     evidence = dataclasses.replace(evidence, scores=[*evidence.scores, failed])
     assert [row.level for row in described(evidence, "answer_tokens")] == ["2-5"]
 
@@ -354,13 +338,7 @@ def test_shuffled_rows_give_identical_records() -> None:
     evidence = experiment()
     expected = describe_strata(evidence, SETTINGS, 42)
     for attempt in range(2):
-        shuffled = random.Random(attempt)
-        again = Evidence(
-            samples=shuffled.sample(evidence.samples, len(evidence.samples)),
-            routes=shuffled.sample(evidence.routes, len(evidence.routes)),
-            scores=shuffled.sample(evidence.scores, len(evidence.scores)),
-            surrogates=[],
-        )
+        again = shuffled(evidence, attempt)
         assert describe_strata(again, SETTINGS, 42) == expected
 
 

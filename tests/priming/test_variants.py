@@ -11,38 +11,24 @@ import scipy.stats
 from tasks.priming.comparisons import compare_conditions
 from tasks.priming.contrasts import declare_contrasts
 from tasks.priming.evidence import Evidence
-from tasks.priming.records import Route, Sample, Score, Variant
+from tasks.priming.records import Route, Score, Variant
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.variants import MEASURES, VARIED_KINDS, vary_comparisons
+from tests import evidence_rows
+from tests.evidence_rows import sample, shuffled
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 ARMS = ("static/factual", "static/problem", "generated/keyword_query", "generated/target_question")
 CONTROLS = ("bare_document", "blank_surrogate", "random_words", "hidden_surrogate", "blind_passage")
 
 
-def sample(sample_id: str, passage_id: str | None = None) -> Sample:
-    return Sample(sample_id, 0, "passage", "query", "answer", None, passage_id or f"passage of {sample_id}")
-
-
 def score(sample_id: str, arm: str, nll: float | None, distractors: tuple[float, ...] = (), **others: Any) -> Score:
     """Return a score of a two-token answer, the second token being worth 0.5 more than the mean."""
-    family, key = arm.split("/")
-    margin = sum(distractors) / len(distractors) - nll if distractors and nll is not None else None
-    row = Score(
-        sample_id=sample_id,
-        family=family,
-        key=key,
-        status="ok",
-        token_nlls=None,
-        nll=nll,
-        nll_notebook=None if nll is None else nll + 0.5,
-        distractor_nlls=distractors or None,
-        margin=margin,
-        context_token_count=1,
-        query_token_count=1,
-        answer_token_count=2,
-    )
-    return dataclasses.replace(row, **others)
+    measured: dict[str, Any] = {"distractor_nlls": distractors or None}
+    if nll is not None:
+        measured["nll_notebook"] = nll + 0.5
+        measured["margin"] = sum(distractors) / len(distractors) - nll if distractors else None
+    return evidence_rows.score(sample_id, arm, nll, **measured | others)
 
 
 def routed(sample_id: str, *arms: str) -> list[Route]:
@@ -284,11 +270,5 @@ def test_shuffled_rows_give_identical_records() -> None:
     evidence = experiment()
     expected = vary_comparisons(evidence, SETTINGS, 42)
     for attempt in range(3):
-        shuffled = random.Random(attempt)
-        again = Evidence(
-            samples=shuffled.sample(evidence.samples, len(evidence.samples)),
-            routes=shuffled.sample(evidence.routes, len(evidence.routes)),
-            scores=shuffled.sample(evidence.scores, len(evidence.scores)),
-            surrogates=[],
-        )
+        again = shuffled(evidence, attempt)
         assert vary_comparisons(again, SETTINGS, 42) == expected
