@@ -26,7 +26,7 @@ run: install ## run the embedded example and print what it found
 	$(BIN)/python -m flows.experiment --profile demo
 
 test: check ## all checks and the default tests
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: check ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

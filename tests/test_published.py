@@ -150,7 +150,7 @@ def test_of_many_complete_runs_the_latest_five_are_named(capsys: pytest.CaptureF
 def test_without_a_database_the_message_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
     message = refusal(capsys, "abc")
     assert message.startswith("error: There is no database ")
-    assert message.endswith("python -m flows.experiment --profile mistral-7b\n")
+    assert message.endswith("Start a run: it publishes one.\n")
 
 
 def test_an_unknown_run_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
