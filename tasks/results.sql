@@ -668,7 +668,8 @@ SELECT
         ) THEN 'undecided: controls not run'
         WHEN comparison.verdict = 'better' THEN 'yes'
         WHEN comparison.verdict = 'worse' THEN 'no'
-        WHEN comparison.verdict LIKE '%, but negligibly' THEN 'different, but negligibly: ' || comparison.verdict
+        WHEN comparison.verdict = 'better, but negligibly' THEN 'yes, but negligibly'
+        WHEN comparison.verdict = 'worse, but negligibly' THEN 'no: worse, but negligibly'
         WHEN comparison.verdict = 'equivalent' THEN 'no: equivalent'
         ELSE 'undecided: ' || replace(comparison.verdict, 'undecided: ', '') || coalesce(' (about ' || format('{:,}', comparison.n_to_decide) || ' samples would decide)', '')
     END AS answer
@@ -833,7 +834,8 @@ SELECT
     CASE
         WHEN comparison.verdict = 'better' THEN 'yes'
         WHEN comparison.verdict = 'worse' THEN 'no: the other way round'
-        WHEN comparison.verdict LIKE '%, but negligibly' THEN 'negligibly: ' || comparison.verdict
+        WHEN comparison.verdict = 'better, but negligibly' THEN 'yes, but negligibly'
+        WHEN comparison.verdict = 'worse, but negligibly' THEN 'no: the other way round, but negligibly'
         WHEN comparison.verdict = 'equivalent' THEN 'no: equivalent'
         ELSE 'undecided: ' || replace(comparison.verdict, 'undecided: ', '') || coalesce(' (about ' || format('{:,}', comparison.n_to_decide) || ' samples would decide)', '')
     END AS answer
@@ -902,7 +904,8 @@ SELECT
     CASE WHEN NOT comparison.is_optimistic THEN CASE
             WHEN comparison.verdict = 'better' THEN 'yes'
             WHEN comparison.verdict = 'worse' THEN 'no: the other way round'
-            WHEN comparison.verdict LIKE '%, but negligibly' THEN 'negligibly: ' || comparison.verdict
+            WHEN comparison.verdict = 'better, but negligibly' THEN 'yes, but negligibly'
+            WHEN comparison.verdict = 'worse, but negligibly' THEN 'no: the other way round, but negligibly'
             WHEN comparison.verdict = 'equivalent' THEN 'no: equivalent'
             ELSE 'undecided: ' || replace(comparison.verdict, 'undecided: ', '') || coalesce(' (about ' || format('{:,}', comparison.n_to_decide) || ' samples would decide)', '')
         END END AS answer

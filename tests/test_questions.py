@@ -123,7 +123,7 @@ def primed_margins() -> list[Variant]:
 OF_VERDICT = {  # verdict: answer to "does the content matter" and "does routing help"
     BETTER: "yes",
     WORSE: "no: the other way round",
-    NEGLIGIBLE: f"negligibly: {NEGLIGIBLE}",
+    NEGLIGIBLE: "yes, but negligibly",
     "equivalent": "no: equivalent",
     OPEN: "undecided: no difference shown (about 3,400 samples would decide)",
     "undecided: fewer than two pairs": "undecided: fewer than two pairs",
@@ -131,7 +131,7 @@ OF_VERDICT = {  # verdict: answer to "does the content matter" and "does routing
 GENERATED = {  # verdict: answer to "is generated better than static"
     BETTER: "yes",
     WORSE: "no",
-    "worse, but negligibly": "different, but negligibly: worse, but negligibly",
+    "worse, but negligibly": "no: worse, but negligibly",
     "equivalent": "no: equivalent",
     OPEN: "undecided: no difference shown (about 3,400 samples would decide)",
     "undecided: fewer than two pairs": "undecided: fewer than two pairs",
@@ -365,7 +365,7 @@ def test_every_declared_control_contrast_answers_a_question_of_its_own() -> None
     assert all("?" in question for question in questions)
     assert len(set(questions)) == len(CONTROL_CONTRASTS)
     name = "generated/target_question vs control/blank_surrogate"
-    negligibly = {"verdict": NEGLIGIBLE, "answer": f"negligibly: {NEGLIGIBLE}"}
+    negligibly = {"verdict": NEGLIGIBLE, "answer": "yes, but negligibly"}
     tests = {"equivalence_margin": 0.026, "equivalence_p_value": 0.9}
     question = {"comparison": name, "question": "Does a surrogate help the template without one?"}
     assert rows[name] == WHAT_WAS_FOUND | OF_MARGIN | negligibly | tests | question
