@@ -30,7 +30,6 @@ def run_child(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
 def test_the_flags_are_the_flows_parameters_in_its_order() -> None:
     flags = [action.option_strings[0] for action in make_parser(experiment)._actions if action.dest != "help"]
     assert flags == ["--" + name.replace("_", "-") for name in inspect.signature(experiment.fn).parameters]
-    # issue 2, part 11
     assert {"--profile", "--sample-count", "--seed", "--families", "--data", "--language-model"} <= set(flags)
 
 

@@ -80,7 +80,7 @@ def test_the_eleven_caches_have_the_walkthroughs_lengths(tokenizer: Any) -> None
     lengths = context_lengths(tokenizer)
     assert lengths == GOLDEN["cache_tokens"]  # walkthrough, outputs of cells 15 and 26
     flat = [lengths["baseline"], *lengths["static"].values(), *lengths["generated"].values()]
-    assert flat == [107, 127, 127, 130, 128, 124, 142, 123, 134, 162, 152]  # issue 2, "Shown by"
+    assert flat == [107, 127, 127, 130, 128, 124, 142, 123, 134, 162, 152]  # the notebook's, cell by cell
 
 
 def test_query_and_answer_have_the_walkthroughs_token_counts(tokenizer: Any) -> None:
