@@ -224,14 +224,23 @@ def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) 
     _insert_values(connection, "run", _run_row(manifest))
     for reason, count in (manifest.funnel.rejected if manifest.funnel else {}).items():
         _insert_values(connection, "reject", {"run_id": manifest.run_id, "reason": reason, "count": count})
-    for name, seconds in manifest.stage_seconds.items():
-        stage, _, part = name.partition("/")
-        entry, _, chunk = part.rpartition("/")
-        values = {"stage": stage, "entry": entry, "chunk": chunk, "seconds": seconds}
-        _insert_values(connection, "stage_time", {"run_id": manifest.run_id, **values})
+    _insert(connection, "stage_time", _stage_times(manifest), manifest.run_id)
     for attempt in manifest.attempts:
         moments = {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
         _insert_values(connection, "attempt", {"run_id": manifest.run_id, **attempt.model_dump(), **moments})
+
+
+def _stage_times(manifest: Manifest) -> pa.Table:
+    """Return what each artifact took: as a table, since there is one for every family and chunk."""
+    parts = [name.partition("/") for name in manifest.stage_seconds]
+    return pa.table(
+        {
+            "stage": pa.array([stage for stage, _, _ in parts], pa.string()),
+            "entry": pa.array([part.rpartition("/")[0] for _, _, part in parts], pa.string()),
+            "chunk": pa.array([part.rpartition("/")[2] for _, _, part in parts], pa.string()),
+            "seconds": pa.array(list(manifest.stage_seconds.values()), pa.float64()),
+        }
+    )
 
 
 def _run_row(manifest: Manifest) -> dict[str, Any]:
