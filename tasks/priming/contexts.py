@@ -26,6 +26,8 @@ class ContextRule(BaseModel):
 
     sight: Sight = "all"
     """Who sees the surrogate."""
+    fixed_surrogates: tuple[str, ...] = ()
+    """The arms' surrogates where they are the same for every sample; empty where they are not."""
     budget_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the usual tokens in a batch: another share batches the same arms otherwise."""
 
@@ -43,6 +45,17 @@ class ContextRule(BaseModel):
     def has_surrogate(self) -> bool:
         """Whether a context holds a surrogate."""
         return "{surrogate}" in self.template
+
+    @property
+    def probes(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of contexts that have in common only what all contexts of an arm begin with.
+
+        What the two of a pair share is computed once for all rows that begin with it: a rule that looks at the arm and
+        the row, never at what else is computed.
+        """
+        varied = ("One", "2") if self.has_surrogate else (None, None)
+        pairs: list[tuple[str | None, str | None]] = [(text, text) for text in self.fixed_surrogates]
+        return tuple((self.context("One", first), self.context("2", second)) for first, second in pairs or [varied])
 
     def context(self, passage: str, surrogate: str | None) -> str:
         """Return all text before the query; `surrogate` is None for a family without."""

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 
 from tasks.priming.batches import run_in_batches, token_budget
+from tasks.priming.decoding import DecodingPack
 from tasks.priming.errors import UsageError
-from tasks.priming.kv_cache import KVCache, SharedPrefixes, caches_of, common_prefix
+from tasks.priming.kv_cache import SharedPrefixes, caches_of, common_prefix
 from tasks.priming.language_model import LanguageModel, encode_chat, stop_ids
 from tasks.priming.numeric_path import numeric_path
-from tasks.priming.packing import Segment, forward_packed
+from tasks.priming.packing import forward_packed, forward_step
+from tasks.priming.segments import KVCache, Segment
 from tasks.priming.settings import GenerationSettings
 
 # Prompt tokens whose keys and values are held while their lines are written; 4.3 GB for a 7B model in 16 bits.
@@ -35,6 +37,8 @@ class Prompt:
     """What the sampled text may depend on beside the message: the key of its random numbers."""
     probes: tuple[str, str]
     """Two other messages that begin as this one always does: what the three share is computed once for all."""
+    token_limit: int | None = None
+    """Most new tokens of this line; None: the settings' limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,34 +112,8 @@ class _Row:
 
     def __init__(self, prompt: Prompt, language_model: LanguageModel, settings: GenerationSettings) -> None:
         self.ids = encode_chat(language_model.tokenizer, prompt.message)
-        self.draws = uniforms(prompt.identity, settings.max_new_tokens)
-
-
-class _GrowingCache:
-    """The keys and values of one line in the making: a buffer that takes one token at a time.
-
-    Only generation holds one; what scoring reads is a KVCache, which cannot grow.
-    """
-
-    def __init__(self, prompt: KVCache, room: int) -> None:
-        self.token_count = prompt.token_count
-        self._layers = []
-        for layer, (keys, values) in enumerate(prompt.layers):
-            shape = (*keys.shape[:2], room, keys.shape[3])
-            self._layers.append(prompt.join(layer, keys.new_empty(shape), values.new_empty(shape)))
-
-    @property
-    def next_position(self) -> int:
-        """The position of the token that is written next."""
-        return self.token_count
-
-    def join(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the new token behind the others and return all of them, without copying the others."""
-        stop = self.token_count + keys.shape[2]
-        held_keys, held_values = self._layers[layer]
-        held_keys[:, :, self.token_count : stop] = keys
-        held_values[:, :, self.token_count : stop] = values
-        return held_keys[:, :, :stop], held_values[:, :, :stop]
+        self.limit = prompt.token_limit or settings.max_new_tokens
+        self.draws = uniforms(prompt.identity, self.limit)
 
 
 class _Writer:
@@ -150,26 +128,33 @@ class _Writer:
     def write(self, rows: list[_Row]) -> list[Line]:
         """Return the rows' lines, in order."""
         caches, logits = self._prefill(rows)
+        pack = DecodingPack(caches, max(row.limit for row in rows))
+        del caches
+        order = list(range(len(rows)))
         written: list[list[int]] = [[] for _ in rows]
         finish = ["length"] * len(rows)
-        active = list(range(len(rows)))
-        for step in range(self._settings.max_new_tokens):
-            draws = torch.tensor([rows[r].draws[step] for r in active], dtype=torch.float64, device=logits.device)
-            tokens = sample_tokens(logits, draws, self._settings.temperature, self._settings.top_k).tolist()
-            for row, token in zip(active, tokens, strict=True):
-                written[row].append(token)
-                if token in self._stops or self._ends_line(written[row]):
-                    finish[row] = "stop"
-            active = [row for row in active if finish[row] != "stop"]
-            if not active or step + 1 == self._settings.max_new_tokens:
+        active = set(order)
+        while True:
+            draws = torch.tensor([rows[r].draws[len(written[r])] for r in order], dtype=torch.float64)
+            tokens = sample_tokens(logits, draws.to(logits.device), self._settings.temperature, self._settings.top_k)
+            for row, token in zip(order, tokens.tolist(), strict=True):
+                if row in active:
+                    written[row].append(token)
+                    if token in self._stops or self._ends_line(written[row]):
+                        finish[row] = "stop"
+                    if finish[row] == "stop" or len(written[row]) == rows[row].limit:
+                        active.remove(row)
+            if not active:
                 break
-            logits = self._step(caches, written, active)
+            pack.keep(active)
+            order = pack.rows
+            logits = forward_step(self._language_model.model, [written[row][-1] for row in order], pack)
         return [
             Line(self._decode(tokens), len(row.ids), len(tokens), end)
             for row, tokens, end in zip(rows, written, finish, strict=True)
         ]
 
-    def _prefill(self, rows: list[_Row]) -> tuple[list[_GrowingCache], torch.Tensor]:
+    def _prefill(self, rows: list[_Row]) -> tuple[list[KVCache], torch.Tensor]:
         """Return the prompts' caches and the logits that follow each, in the rows' order."""
         segments = [self._shared.segment(row.ids) for row in rows]
         outputs = run_in_batches(
@@ -183,24 +168,13 @@ class _Writer:
             raise MemoryError
         return [cache for cache, _ in found], torch.stack([logits for _, logits in found])
 
-    def _prefill_batch(self, segments: list[Segment]) -> list[tuple[_GrowingCache, torch.Tensor]]:
+    def _prefill_batch(self, segments: list[Segment]) -> list[tuple[KVCache, torch.Tensor]]:
         stops = np.cumsum([len(segment.ids) for segment in segments]).tolist()
         output = forward_packed(
             self._language_model.model, segments, keep=[stop - 1 for stop in stops], keeps_keys=True
         )
         assert output.logits is not None
-        room = self._settings.max_new_tokens
-        caches = [_GrowingCache(cache, room) for cache in caches_of(output, segments)]
-        return list(zip(caches, output.logits, strict=True))
-
-    def _step(self, caches: list[_GrowingCache], written: list[list[int]], active: list[int]) -> torch.Tensor:
-        """Compute the newest token of every active row and return the logits that follow it."""
-        segments = [Segment(written[row][-1:], caches[row]) for row in active]
-        logits = forward_packed(self._language_model.model, segments, keep=range(len(active))).logits
-        for row in active:
-            caches[row].token_count += 1
-        assert logits is not None
-        return logits
+        return list(zip(caches_of(output, segments), output.logits, strict=True))
 
     def _ends_line(self, tokens: list[int]) -> bool:
         """Tell whether a line break follows text; only the newest token can have brought one."""

@@ -17,22 +17,26 @@ The notebook reads logits of the answer pass alone and so never scores a0; that 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from tasks.priming.batches import run_in_batches, token_budget
-from tasks.priming.context_caches import Prefilled, prefill_contexts
 from tasks.priming.contexts import ContextRule, Sight
-from tasks.priming.kv_cache import KVCache, caches_of, first_tokens
+from tasks.priming.errors import UsageError
+from tasks.priming.kv_cache import SharedPrefixes, common_prefix, prefill
 from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation, tokens_between
-from tasks.priming.likelihood import alternative_nlls, token_nlls
+from tasks.priming.likelihood import token_nlls
 from tasks.priming.numeric_path import numeric_path
-from tasks.priming.packing import Segment, forward_packed
+from tasks.priming.packing import forward_packed
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import Distractor, Sample, Score, Surrogate
+from tasks.priming.segments import KVCache, Parent, Segment
+
+# Shorter prefixes cost more to bring together with each row's keys than to compute again.
+_LEAST_SHARED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,14 @@ class Item:
     """Token ids of each distractor, at least one."""
 
     @property
-    def prefilled(self) -> "Prefilled":
-        """What the cache behind which the answer is scored depends on."""
-        return self.context, self.surrogate, self.sight
+    def alternatives(self) -> tuple[tuple[int, ...], ...]:
+        """The answer and its distractors: what may stand behind the query."""
+        return self.answer, *self.distractors
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Positions of the context that the query and all behind it do not see."""
+        return self.surrogate if self.sight == "surrogate_hidden" else (0, 0)
 
     @property
     def continuation(self) -> tuple[int, ...]:
@@ -111,11 +120,13 @@ def score_family(
     Raises:
         KeyError: A surrogate of the family is missing for a sample.
     """
-    arms = encode_arms(contexts, samples, surrogates, language_model.tokenizer, distractors)
+    tokenizer = language_model.tokenizer
+    arms = encode_arms(contexts, samples, surrogates, tokenizer, distractors)
     arms = [replace(arm, item=arm.item.without_unfit_distractors(language_model.window)) for arm in arms]
     statuses = [_status_before(arm.item, language_model.window) for arm in arms]
     feasible = [arm.item for arm, status in zip(arms, statuses, strict=True) if status == "ok"]
-    results = iter(score_items(feasible, language_model, contexts.budget_share))
+    prefixes = [common_prefix(*(encode_context(tokenizer, text) for text in pair)) for pair in contexts.probes]
+    results = iter(score_items(feasible, language_model, prefixes=prefixes, budget_share=contexts.budget_share))
     return [
         _score(arm, status, next(results) if status == "ok" else None)
         for arm, status in zip(arms, statuses, strict=True)
@@ -158,40 +169,88 @@ def encode_arms(
 
 
 def score_items(
-    items: Sequence[Item], language_model: LanguageModel, budget_share: float = 1.0
+    items: Sequence[Item],
+    language_model: LanguageModel,
+    *,
+    prefixes: Iterable[tuple[int, ...]] = (),
+    budget_share: float = 1.0,
 ) -> list[tuple[float, ...] | None]:
     """Return per item the NLL in nats of each answer token, then of each token of its distractors.
 
-    None where memory does not even hold one item. Each distinct context of a batch is prefilled once and serves every
+    None where memory does not even hold one item. Each distinct context of a batch is computed once and serves every
     item that continues it.
 
     Args:
         items: What to score.
         language_model: The model that reads.
+        prefixes: Token ids that many contexts begin with, each computed once for all of them.
         budget_share: Share of the usual tokens in a batch.
     """
-    groups: dict[Prefilled, list[int]] = {}
-    for number, item in enumerate(items):
-        groups.setdefault(item.prefilled, []).append(number)
-    contexts = list(groups)
     budget = int(token_budget(language_model.model.device.type) * budget_share)
-
-    def run(batch: list[Prefilled]) -> list[list[tuple[float, ...]]]:
-        caches = prefill_contexts(language_model, batch)
-        pairs = [
-            (cache, items[number]) for cache, context in zip(caches, batch, strict=True) for number in groups[context]
-        ]
-        found = iter(continue_caches(language_model, pairs))
-        return [[next(found) for _ in groups[context]] for context in batch]
-
-    counts = [len(c[0]) + sum(items[n].computed_count for n in groups[c]) for c in contexts]
+    groups = _group(items, budget)
+    counts = [len(items[group[0]].context) + sum(items[n].computed_count for n in group) for group in groups]
     with numeric_path(language_model.numeric_path):
-        outputs = run_in_batches(contexts, counts, budget, run)
+        shared = SharedPrefixes(language_model.model, (p for p in prefixes if len(p) >= _LEAST_SHARED))
+
+        def run(batch: list[list[int]]) -> list[list[tuple[float, ...]]]:
+            segments: list[Segment] = []
+            for group in batch:
+                context = _context_segments(items[group[0]], shared)
+                segments += [*context, *(_continuation(items[number], context[-1]) for number in group)]
+            found = iter(_score_segments(language_model, segments, [items[n] for group in batch for n in group]))
+            return [[next(found) for _ in group] for group in batch]
+
+        outputs = run_in_batches(groups, counts, budget, run)
     results: list[tuple[float, ...] | None] = [None] * len(items)
-    for context, output in zip(contexts, outputs, strict=True):
-        for number, nlls in zip(groups[context], output or (), strict=bool(output)):
+    for group, output in zip(groups, outputs, strict=True):
+        for number, nlls in zip(group, output or (), strict=bool(output)):
             results[number] = nlls
     return results
+
+
+def score_queries(
+    context: str, questions: Sequence[tuple[str, str]], language_model: LanguageModel
+) -> list[tuple[float, ...] | None]:
+    """Return the NLL in nats of each answer token, for many questions about one document.
+
+    The document's cache is computed once and read by all questions; what a KV cache is for in production.
+
+    Args:
+        context: All text before the query: a document, with or without a template around it (see contexts.py).
+        questions: Queries as a user types them, each with the answer to be scored.
+        language_model: The model that reads.
+
+    Returns:
+        One tuple a question; None where memory does not even hold one.
+
+    Raises:
+        UsageError: A question or its answer is empty, or does not fit into the model's window behind the context.
+    """
+    tokenizer = language_model.tokenizer
+    ids = tuple(encode_context(tokenizer, context))
+    items = [
+        Item(
+            ids,
+            tuple(encode_continuation(tokenizer, query_prompt(query))),
+            tuple(encode_continuation(tokenizer, answer)),
+        )
+        for query, answer in questions
+    ]
+    for item, (query, _) in zip(items, questions, strict=True):
+        if (status := _status_before(item, language_model.window)) != "ok":
+            raise UsageError(
+                f"The question {query!r} cannot be scored behind this context: {status}. The answer needs a token, and "
+                f"all together at most {language_model.window}. Shorten the context or leave the question out."
+            )
+    budget = token_budget(language_model.model.device.type)
+    with numeric_path(language_model.numeric_path):
+        cache = prefill(language_model.model, [Segment(ids)])[0]
+        return run_in_batches(
+            items,
+            [item.computed_count for item in items],
+            budget,
+            lambda batch: continue_caches(language_model, [(cache, item) for item in batch]),
+        )
 
 
 def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Item]]) -> list[tuple[float, ...]]:
@@ -200,30 +259,64 @@ def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache
     The caches stay as they are. Several pairs may share one cache: many queries on one document, or many answers to
     one query.
     """
-    items = [item for _, item in pairs]
-    segments = [Segment(item.continuation, cache) for cache, item in pairs]
+    segments = [_continuation(item, cache) for cache, item in pairs]
+    return _score_segments(language_model, segments, [item for _, item in pairs])
+
+
+def _continuation(item: Item, parent: Parent) -> Segment:
+    """Return an item's query behind its context, with the alternatives as branches: all but their last tokens."""
+    return Segment(item.query, parent, item.hidden, tuple(ids[:-1] for ids in item.alternatives))
+
+
+def _score_segments(
+    language_model: LanguageModel, segments: Sequence[Segment], items: Sequence[Item]
+) -> list[tuple[float, ...]]:
+    """Compute segments, of which those with branches are the items' continuations, and score the alternatives."""
     keep: list[int] = []
-    first_rows: list[int] = []  # of the logits that predict an answer's first token, hence a distractor's
-    stop = 0
-    for item in items:
-        stop += len(item.continuation)
-        first_rows.append(len(keep))
-        keep += range(stop - len(item.answer), stop)
-    has_distractors = any(item.distractors for item in items)
-    output = forward_packed(language_model.model, segments, keep=keep, keeps_keys=has_distractors)
-    assert output.logits is not None
-    nlls = iter(token_nlls(output.logits, [token for item in items for token in item.answer]))
-    answers = [tuple(next(nlls) for _ in item.answer) for item in items]
-    if not has_distractors:
-        return answers
-    continued = caches_of(output, segments)
-    others = alternative_nlls(
-        language_model.model,
-        [first_tokens(cache, len(item.query)) for cache, item in zip(continued, items, strict=True)],
-        output.logits[first_rows],
-        [item.distractors for item in items],
-    )
-    return [answer + other for answer, other in zip(answers, others, strict=True)]
+    rows: list[int] = []  # of the kept logits: which one predicts each target
+    start = 0
+    waiting = iter(items)
+    for segment in segments:
+        stop = start + len(segment.all_ids)
+        if segment.branches:
+            behind_query = row = len(keep)
+            for ids in next(waiting).alternatives:
+                # The query's last token predicts every alternative's first one.
+                rows += [behind_query, *range(row + 1, row + len(ids))]
+                row += len(ids) - 1
+            keep += range(start + len(segment.ids) - 1, stop)
+        start = stop
+    logits = forward_packed(language_model.model, segments, keep=keep).logits
+    assert logits is not None
+    targets = [token for item in items for ids in item.alternatives for token in ids]
+    nlls = iter(token_nlls(logits, targets, rows))
+    return [tuple(next(nlls) for ids in item.alternatives for _ in ids) for item in items]
+
+
+def _group(items: Sequence[Item], budget: int) -> list[list[int]]:
+    """Return the numbers of items that share a context and its sight, no more together than the budget holds."""
+    groups: dict[tuple[object, ...], list[list[int]]] = {}
+    left: dict[tuple[object, ...], int] = {}
+    for number, item in enumerate(items):
+        key = (item.context, item.surrogate, item.sight)
+        if key not in groups or left[key] < item.computed_count:
+            groups.setdefault(key, []).append([])
+            left[key] = budget - len(item.context)
+        groups[key][-1].append(number)
+        left[key] -= item.computed_count
+    return [group for parts in groups.values() for group in parts]
+
+
+def _context_segments(item: Item, shared: SharedPrefixes) -> list[Segment]:
+    """Return the segments of an item's context, the one that its query stands behind last.
+
+    Where the passage is blind, what stands behind the surrogate does not see it, at its own positions all the same.
+    """
+    start, stop = item.surrogate
+    if item.sight != "passage_blind" or start == stop:
+        return [shared.segment(item.context)]
+    head = shared.segment(item.context[:stop])
+    return [head, Segment(item.context[stop:], head, item.surrogate)]
 
 
 def plain_token_nlls(item: Item, language_model: LanguageModel) -> tuple[float, ...]:

@@ -7,14 +7,15 @@ import pytest
 import torch
 import transformers
 
+from tasks.priming import packing, segments
 from tasks.priming.checks import check_scoring
 from tasks.priming.contexts import ContextRule
-from tasks.priming.kv_cache import KVCache
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.numeric_path import ONEDNN, choose_numeric_path, is_batch_invariant
 from tasks.priming.packing import forward_packed
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
 from tasks.priming.records import Check, Sample
+from tasks.priming.segments import KVCache, Segment
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
 
@@ -61,28 +62,32 @@ def test_a_sound_engine_passes_every_check(reader: LanguageModel) -> None:
 
 
 def test_a_wrong_cache_is_seen_by_the_plain_pass(reader: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    join = KVCache.join
+    seen = segments.visible_stretches
 
-    def without_the_first_token(self: KVCache, layer: int, keys: Any, values: Any) -> Any:
-        joined = join(self, layer, keys, values)
-        return joined[0][:, :, 1:], joined[1][:, :, 1:]
+    def without_the_first_token(segment: Segment) -> Any:
+        found = seen(segment)
+        return [dataclasses.replace(found[0], start=1, position=1), *found[1:]] if found else []
 
-    monkeypatch.setattr(KVCache, "join", without_the_first_token)
+    monkeypatch.setattr("tasks.priming.attention.visible_stretches", without_the_first_token)
     assert checks(reader)["cache_equals_plain_pass"].passed is False
 
 
 def test_a_cache_that_grows_by_being_scored_is_seen(reader: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook's bug: the second scoring of a cache reads the first one's query and answer too."""
-    join = KVCache.join
+    forward = packing.forward_packed
 
-    def appending(self: KVCache, layer: int, keys: Any, values: Any) -> Any:
-        joined = join(self, layer, keys, values)
-        layers = list(self.layers)
-        layers[layer] = joined
-        object.__setattr__(self, "layers", tuple(layers))
-        return joined
+    def appending(model: Any, computed: Any, **options: Any) -> Any:
+        output = forward(model, computed, **{**options, "keeps_keys": True})
+        for segment in computed:
+            if isinstance(segment.parent, KVCache):
+                grown = [
+                    tuple(torch.cat(pair, dim=2) for pair in zip(held, new, strict=True))
+                    for held, new in zip(segment.parent.layers, output.layers, strict=True)
+                ]
+                object.__setattr__(segment.parent, "layers", tuple(grown))
+        return output
 
-    monkeypatch.setattr(KVCache, "join", appending)
+    monkeypatch.setattr("tasks.priming.scoring.forward_packed", appending)
     found = checks(reader)
     assert found["cache_unchanged_by_scoring"].passed is False
     assert found["cache_unchanged_by_scoring"].value == 12.0  # every arm's cache

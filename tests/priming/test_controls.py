@@ -1,5 +1,6 @@
 """The controls: what each puts before a passage, and who sees it."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 import torch
 import transformers
 
+from tasks.priming import packing
 from tasks.priming.contexts import ContextRule, Sight
 from tasks.priming.language_model import LanguageModel, TokenizerError, encode_continuation, tokens_between
 from tasks.priming.numeric_path import choose_numeric_path
-from tasks.priming.packing import UnsupportedModelError
 from tasks.priming.prompts import SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.scoring import Item, encode_arms, score_family, score_items
@@ -162,6 +163,8 @@ def masked_nlls(item: Item, language_model: LanguageModel) -> list[float]:
     ids = item.context + item.continuation
     count, (start, stop) = len(ids), item.surrogate
     is_seen = torch.ones(count, count, dtype=torch.bool).tril()
+    if (window := language_model.model.config.sliding_window) is not None:
+        is_seen = is_seen.triu(1 - window)
     blind = slice(stop, len(item.context)) if item.sight == "passage_blind" else slice(len(item.context), count)
     is_seen[blind, start:stop] = False
     mask = torch.zeros(1, 1, count, count).masked_fill(~is_seen, float("-inf"))
@@ -173,15 +176,17 @@ def masked_nlls(item: Item, language_model: LanguageModel) -> list[float]:
     return [-row[token].item() for row, token in zip(rows, item.answer, strict=True)]
 
 
+@pytest.mark.parametrize("window", [None, 16])
 @pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
-def test_who_does_not_see_the_surrogate_equals_a_masked_pass(sight: Sight, tokenizer: Any) -> None:
-    language_model = reader(tokenizer)
+def test_who_does_not_see_the_surrogate_equals_a_masked_pass(sight: Sight, window: int | None, tokenizer: Any) -> None:
+    """A window counts positions, so that with some tokens hidden a layer sees no further back than it may."""
+    language_model = reader(tokenizer, sliding_window=window)
     items = items_of(sight, tokenizer)
     seen = score_items(items_of("all", tokenizer), language_model)
     for item, nlls, plain in zip(items, score_items(items, language_model), seen, strict=True):
         assert nlls is not None
         assert nlls == pytest.approx(masked_nlls(item, language_model), abs=2e-5)
-        assert nlls != pytest.approx(plain, abs=1e-4)
+        assert window is not None or nlls != pytest.approx(plain, abs=1e-4)
 
 
 @pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
@@ -215,16 +220,6 @@ def test_a_tokenizer_without_places_is_refused() -> None:
         tokens_between(slow, "text", 0, 4)
 
 
-@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
-def test_a_window_shorter_than_the_text_is_refused(sight: Sight, tokenizer: Any) -> None:
-    """A windowed layer counts the tokens that are there: with some left out it would see further back than it may."""
-    windowed = reader(tokenizer, sliding_window=16)
-    with pytest.raises(UnsupportedModelError, match="Leave out the family control"):
-        score_items(items_of(sight, tokenizer), windowed)
-    wide = reader(tokenizer, sliding_window=400)
-    assert None not in score_items(items_of(sight, tokenizer), wide)
-
-
 def test_a_batch_variant_engine_is_found_by_the_repeated_baseline(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,12 +234,12 @@ def test_a_batch_variant_engine_is_found_by_the_repeated_baseline(
         return [abs((first.nll or 0.0) - (second.nll or 0.0)) for first, second in pairs]
 
     assert differences() == [0.0] * 12
-    from tasks.priming import scoring
+    plain = packing.forward_packed
 
-    plain = scoring.continue_caches
+    def variant(model: Any, segments: Any, **options: Any) -> Any:
+        output = plain(model, segments, **options)
+        assert output.logits is not None
+        return dataclasses.replace(output, logits=output.logits * (1 + 1e-3 * len(segments)))
 
-    def variant(model: LanguageModel, pairs: Any) -> list[tuple[float, ...]]:
-        return [tuple(nll + 1e-4 * len(pairs) for nll in nlls) for nlls in plain(model, pairs)]
-
-    monkeypatch.setattr(scoring, "continue_caches", variant)
+    monkeypatch.setattr("tasks.priming.scoring.forward_packed", variant)
     assert max(differences()) > 1e-5

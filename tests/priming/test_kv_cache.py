@@ -8,10 +8,11 @@ import pytest
 import torch
 import transformers
 
-from tasks.priming.kv_cache import KVCache, SharedPrefixes, common_prefix, first_tokens, prefill, without_tokens
+from tasks.priming.kv_cache import SharedPrefixes, common_prefix, prefill
 from tasks.priming.language_model import LanguageModel
-from tasks.priming.packing import Segment, forward_packed
+from tasks.priming.packing import forward_packed
 from tasks.priming.scoring import Item, continue_caches
+from tasks.priming.segments import KVCache, Segment, visible_stretches
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,7 @@ def test_the_type_offers_no_way_to_change_a_cache(model: Any) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         cache.layers = ()  # type: ignore[misc]
     public = {name for name in dir(KVCache) if not name.startswith("_")}
-    assert public == {
-        *("layers", "parent", "skipped_position_count"),
-        *("token_count", "next_position", "byte_count", "join"),
-    }
+    assert public == {"layers", "parent", "own_count", "token_count", "byte_count"}
 
 
 def test_a_child_of_a_shared_prefix_equals_the_whole_computed_at_once(model: Any) -> None:
@@ -79,35 +77,58 @@ def test_a_child_of_a_shared_prefix_equals_the_whole_computed_at_once(model: Any
     assert (behind_child - behind_whole).abs().max() <= 1e-5
 
 
-def test_the_first_tokens_are_those_of_a_shorter_prefill_and_no_copy(model: Any) -> None:
+def test_a_segment_behind_a_segment_of_the_same_pass_equals_one_behind_its_cache(model: Any) -> None:
+    context, query = Segment(random_ids(70, 1)), random_ids(9, 2)
+    branches = (random_ids(4, 3), random_ids(1, 4), ())
+    cache = prefill(model, [Segment(context.ids)])[0]
+    later = forward_packed(model, [Segment(query, cache, branches=branches)], keep=range(14)).logits
+    inside = forward_packed(model, [context, Segment(query, context, branches=branches)], keep=range(70, 84)).logits
+    assert later is not None
+    assert inside is not None
+    assert torch.equal(later, inside)
+
+
+def test_branches_do_not_see_each_other(model: Any) -> None:
+    """Expected: what each gives as the only one behind the same query, computed as one plain sequence."""
+    query, branches = random_ids(70, 2), (random_ids(4, 3), random_ids(6, 4))
+    together = forward_packed(model, [Segment(query, branches=branches)], keep=range(70, 80)).logits
+    assert together is not None
+    for ids, rows in zip(branches, (together[:4], together[4:]), strict=True):
+        with torch.inference_mode():
+            plain = model(torch.tensor([query + ids])).logits[0, 70:]
+        assert (rows - plain).abs().max() <= 1e-5
+
+
+def test_hidden_positions_keep_their_places(model: Any) -> None:
+    """Expected: a plain pass with a mask; what is hidden from the last tokens still takes up positions 3 to 6."""
     ids, tail = random_ids(20, 1), random_ids(6, 2)
-    whole = prefill(model, [Segment(ids)])[0]
-    first, short = first_tokens(whole, 12), prefill(model, [Segment(ids[:12])])[0]
-    assert (first.token_count, first.next_position, whole.token_count) == (12, 12, 20)
-    assert first.layers[0][0].data_ptr() == whole.layers[0][0].data_ptr()
-    behind = [forward_packed(model, [Segment(tail, cache)], keep=range(6)).logits for cache in (first, short)]
-    assert behind[0] is not None
-    assert behind[1] is not None
-    assert (behind[0] - behind[1]).abs().max() <= 1e-5
+    head = Segment(ids[:10])
+    rest = Segment(ids[10:], head)
+    found = forward_packed(model, [head, rest, Segment(tail, rest, hidden=(3, 7))], keep=range(20, 26)).logits
+    is_seen = torch.ones(26, 26, dtype=torch.bool).tril()
+    is_seen[20:, 3:7] = False
+    mask = torch.zeros(1, 1, 26, 26).masked_fill(~is_seen, float("-inf"))
+    with torch.inference_mode():
+        plain = model(torch.tensor([ids + tail]), attention_mask=mask).logits[0, 20:]
+    assert found is not None
+    assert (found - plain).abs().max() <= 1e-5
 
 
-def test_the_first_tokens_behind_a_gap_keep_their_places(model: Any) -> None:
-    parent = without_tokens(prefill(model, [Segment(random_ids(10, 1))])[0], 3, 7)
-    child = prefill(model, [Segment(random_ids(8, 2), parent)])[0]
-    first = first_tokens(child, 5)
-    assert (parent.token_count, parent.next_position) == (6, 10)
-    assert (first.token_count, first.next_position) == (11, 15)  # the gap of 4 stays, 3 later tokens are gone
-    with pytest.raises(AssertionError, match="before the gap"):
-        first_tokens(parent, 2)
+def test_what_is_hidden_is_counted_across_ancestors(model: Any) -> None:
+    root = prefill(model, [Segment(random_ids(8, 1))])[0]
+    middle = Segment(random_ids(8, 2), root)
+    seen = visible_stretches(Segment((5,), middle, hidden=(6, 11)))
+    # by hand: positions 0-5 of the root, then 11-15, which are tokens 3-7 of the middle
+    assert [(s.owner, s.start, s.stop, s.position) for s in seen] == [(root, 0, 6, 0), (middle, 3, 8, 11)]
 
 
 def test_a_sequence_takes_the_longest_shared_prefix_it_begins_with(model: Any) -> None:
     short, long = (5, 6), (5, 6, 7)
     shared = SharedPrefixes(model, [short, long, ()])
-    assert shared.segment([5, 6, 7, 8]).prefix.token_count == 3  # type: ignore[union-attr]
-    assert shared.segment([5, 6, 9, 8]).prefix.token_count == 2  # type: ignore[union-attr]
-    assert shared.segment([4, 6, 7, 8]).prefix is None
-    assert shared.segment([5, 6]).prefix is None  # something must be left to compute
+    assert shared.segment([5, 6, 7, 8]).parent.token_count == 3  # type: ignore[union-attr]
+    assert shared.segment([5, 6, 9, 8]).parent.token_count == 2  # type: ignore[union-attr]
+    assert shared.segment([4, 6, 7, 8]).parent is None
+    assert shared.segment([5, 6]).parent is None  # something must be left to compute
 
 
 def test_the_common_prefix_is_found_on_ids() -> None:

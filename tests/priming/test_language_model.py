@@ -19,8 +19,8 @@ from tasks.priming.language_model import (
     stop_ids,
 )
 from tasks.priming.numeric_path import ONEDNN
-from tasks.priming.packing import Segment
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES, generation_prompt, query_prompt
+from tasks.priming.segments import Segment
 from tasks.priming.surrogates.families import FAMILIES
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "walkthrough.json").read_text(encoding="utf-8"))

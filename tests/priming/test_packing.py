@@ -9,7 +9,8 @@ import torch
 import transformers
 
 from tasks.priming.kv_cache import prefill
-from tasks.priming.packing import Segment, UnsupportedModelError, forward_packed
+from tasks.priming.packing import UnsupportedModelError, forward_packed
+from tasks.priming.segments import Segment
 
 SHAPE = {
     "vocab_size": 300,

@@ -12,11 +12,12 @@ import transformers
 
 from tasks.priming import batches
 from tasks.priming.contexts import ContextRule, Sight
+from tasks.priming.errors import UsageError
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
 from tasks.priming.records import Distractor, Sample, Score
-from tasks.priming.scoring import Item, plain_token_nlls, score_family, score_items
+from tasks.priming.scoring import Item, plain_token_nlls, score_family, score_items, score_queries
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
 
@@ -270,12 +271,12 @@ def test_distractors_do_not_change_a_bit_of_the_answers_nlls(reader: LanguageMod
     assert [split(item, nlls)[0] for item, nlls in pairs] == score_items(items, reader)
 
 
-@pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
-def test_a_distractor_has_the_same_bits_alone_and_beside_others(reader: LanguageModel) -> None:
+def test_a_distractor_has_the_same_nll_alone_and_beside_others(reader: LanguageModel) -> None:
     for item in with_distractors(random_items(12)):
         together = split(item, score_items([item], reader)[0])[1:]
         alone = [replace(item, distractors=(ids,)) for ids in item.distractors]
-        assert [split(one, score_items([one], reader)[0])[1] for one in alone] == together
+        for one, found in zip(alone, together, strict=True):
+            assert split(one, score_items([one], reader)[0])[1] == pytest.approx(found, abs=1e-5)
 
 
 @pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
@@ -290,47 +291,87 @@ def test_a_distractor_sees_what_the_answer_sees(reader: LanguageModel, sight: Si
             assert found != pytest.approx(unhidden, abs=1e-4)
 
 
-def test_every_token_is_computed_once(reader: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Expected, by hand: the context 20, query 4, answer 5 - 1, distractors 3 - 1 and 1 - 1."""
-    from tasks.priming import kv_cache, likelihood, packing, scoring
+@pytest.fixture
+def packs(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The token counts of the segments of every pass that scoring makes."""
+    from tasks.priming import kv_cache, packing, scoring
 
-    computed = []
-    forward = packing.forward_packed
+    found: list[list[int]] = []
 
     def counted(model: Any, segments: Any, **options: Any) -> Any:
-        computed.append(sum(len(segment.ids) for segment in segments))
+        found.append([len(segment.all_ids) for segment in segments])
         return forward(model, segments, **options)
 
-    for module in (kv_cache, likelihood, scoring):
+    forward = packing.forward_packed
+    for module in (kv_cache, scoring):
         monkeypatch.setattr(module, "forward_packed", counted)
+    return found
+
+
+def test_every_token_is_computed_once(reader: LanguageModel, packs: list[list[int]]) -> None:
+    """Expected, by hand: the context 20, query 4, answer 5 - 1, distractors 3 - 1 and 1 - 1; a second query 6 + 1."""
     ids = tuple(range(10, 60))
     item = Item(ids[:20], ids[20:24], ids[24:29], distractors=(ids[29:32], ids[40:41]))
-    score_items([item], reader)
-    assert computed == [20, 4 + 4, 2]
+    other = Item(ids[:20], ids[30:36], ids[36:38])
+    score_items([item, other], reader)
+    assert packs == [[20, 4 + 4 + 2 + 0, 6 + 1]]
     assert item.computed_count == 4 + 4 + 2
-    computed.clear()
-    score_items([replace(item, distractors=(ids[40:41],))], reader)  # predicted by the query's last token
-    assert computed == [20, 4 + 4]
 
 
-def test_batches_count_the_tokens_of_distractors(reader: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shared_prefix_is_computed_once_and_changes_no_bit(reader: LanguageModel, packs: list[list[int]]) -> None:
+    prefix = tuple(range(500, 530))
+    items = [replace(item, context=prefix + item.context) for item in random_items(8)]
+    apart = score_items(items, reader)
+    packs.clear()
+    shared = score_items(items, reader, prefixes=[prefix, prefix[:4]])
+    assert packs[0] == [30]  # fewer than eight tokens are not worth sharing
+    assert sum(map(sum, packs)) == 30 + sum(len(context) - 30 for context in {item.context for item in items}) + sum(
+        item.computed_count for item in items
+    )
+    if is_batch_invariant(PATH):
+        assert shared == apart
+    for one, other in zip(shared, apart, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_batches_count_the_tokens_of_distractors(
+    reader: LanguageModel, packs: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Expected, by hand: 20 + 4 + 4 tokens and 9 more with the distractor, so that two no longer fit into 60."""
-    from tasks.priming import context_caches, scoring
-
-    sizes = []
-    prefill = context_caches.prefill_contexts
-
-    def counted(language_model: LanguageModel, contexts: Any) -> Any:
-        sizes.append(len(contexts))
-        return prefill(language_model, contexts)
-
-    monkeypatch.setattr(scoring, "prefill_contexts", counted)
-    monkeypatch.setattr(scoring, "token_budget", lambda device: 60)
+    monkeypatch.setattr("tasks.priming.scoring.token_budget", lambda device: 60)
     ids = tuple(range(10, 60))
     items = [Item(ids[start : start + 20], ids[20:24], ids[24:29]) for start in (0, 1)]
     score_items(items, reader)
     score_items([replace(item, distractors=(ids[30:40],)) for item in items], reader)
-    assert sizes == [2, 1, 1]
+    assert packs == [[20, 8, 20, 8], [20, 17], [20, 17]]
+
+
+def test_more_queries_than_a_batch_holds_share_a_context_batch_by_batch(
+    reader: LanguageModel, packs: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.priming.scoring.token_budget", lambda device: 60)
+    ids = tuple(range(10, 60))
+    items = [Item(ids[:20], ids[20 + n : 28 + n], ids[28 + n : 37 + n]) for n in range(5)]  # 16 tokens each behind 20
+    together = score_items(items, reader)
+    assert packs == [[20, 16, 16], [20, 16, 16], [20, 16]]
+    if is_batch_invariant(PATH):
+        assert together == [score_items([item], reader)[0] for item in items]
+
+
+def test_many_queries_on_one_document_equal_each_scored_alone(reader: LanguageModel, packs: list[list[int]]) -> None:
+    context = BASELINE.context(sample(1).passage, None)
+    questions = [(f"cashier pay {number}", f"${number} per year") for number in range(5)]
+    found = score_queries(context, questions, reader)
+    assert len(packs) == 2  # the document once, then all questions
+    assert len(packs[1]) == 5
+    for (query, answer), nlls in zip(questions, found, strict=True):
+        one = replace(sample(1), query=query, answer=answer)
+        assert nlls == pytest.approx(score_family(BASELINE, [one], [], reader)[0].token_nlls, abs=1e-5)
+
+
+def test_a_question_without_an_answer_is_refused(reader: LanguageModel) -> None:
+    with pytest.raises(UsageError, match="'pay' cannot be scored behind this context: no_answer_tokens"):
+        score_queries("Document:\nA text.", [("pay", "")], reader)
 
 
 def scored(reader: LanguageModel, one: Sample, distractors: list[Distractor]) -> Score:

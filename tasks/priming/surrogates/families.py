@@ -7,8 +7,9 @@ and a writer, or one control.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from tasks.priming.contexts import ContextRule, Sight
+from tasks.priming.contexts import ContextRule
 from tasks.priming.prompts import BASELINE_TEMPLATE, GENERATION_INSTRUCTIONS, STATIC_SURROGATES, SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.surrogates.controls import (
@@ -54,16 +55,14 @@ def _control(
     key: str,
     write: Writer | None = None,
     *,
-    template: str = SURROGATE_TEMPLATE,
-    sight: Sight = "all",
-    budget_share: float = 1.0,
     needs_language_model: bool = False,
     needs_generated: bool = False,
     needs_donors: bool = False,
+    **rule: Any,  # noqa: ANN401 - fields of ContextRule
 ) -> Family:
-    """Return the entry of one control."""
+    """Return the entry of one control; `rule` says how its contexts differ from those of a surrogate."""
     return Family(
-        ContextRule(family="control", arm_keys=(key,), template=template, sight=sight, budget_share=budget_share),
+        ContextRule(**{"family": "control", "arm_keys": (key,), "template": SURROGATE_TEMPLATE} | rule),
         write,
         needs_language_model=needs_language_model,
         needs_generated=needs_generated,
@@ -74,7 +73,12 @@ def _control(
 FAMILIES: dict[str, Family] = {
     "baseline": Family(ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE)),
     "static": Family(
-        ContextRule(family="static", arm_keys=tuple(STATIC_SURROGATES), template=SURROGATE_TEMPLATE),
+        ContextRule(
+            family="static",
+            arm_keys=tuple(STATIC_SURROGATES),
+            template=SURROGATE_TEMPLATE,
+            fixed_surrogates=tuple(STATIC_SURROGATES.values()),
+        ),
         write=write_static,
         is_routed=True,
     ),
@@ -88,7 +92,7 @@ FAMILIES: dict[str, Family] = {
     f"control/{control.contexts.arm_keys[0]}": control
     for control in (
         _control("bare_document", template="{document}"),
-        _control("blank_surrogate", write_blank),
+        _control("blank_surrogate", write_blank, fixed_surrogates=("",)),
         _control(
             "random_words", write_random_words, needs_language_model=True, needs_generated=True, needs_donors=True
         ),
