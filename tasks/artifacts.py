@@ -84,6 +84,7 @@ _ARROW_TYPES: dict[Any, pa.DataType] = {
     float: pa.float64(),
     bool: pa.bool_(),
     tuple[float, ...]: pa.list_(pa.float32()),
+    tuple[str, ...]: pa.list_(pa.string()),
 }
 
 

@@ -203,6 +203,7 @@ CREATE TABLE score (
     key TEXT NOT NULL,
     status TEXT NOT NULL,
     token_nlls FLOAT[],
+    answer_tokens VARCHAR[],
     nll DOUBLE CHECK (isfinite(nll)),
     nll_notebook DOUBLE CHECK (isfinite(nll_notebook)),
     distractor_nlls FLOAT[],
@@ -222,6 +223,7 @@ COMMENT ON COLUMN score.family IS 'The arm''s family.';
 COMMENT ON COLUMN score.key IS 'The arm''s key within the family.';
 COMMENT ON COLUMN score.status IS 'ok; too_long (context and continuation exceed the model''s window), no_answer_tokens, not_finite (the model gave NaN or infinity) or out_of_memory (even alone). Anything but ok has no NLL and is excluded pairwise.';
 COMMENT ON COLUMN score.token_nlls IS 'Nats for every answer token, the first included, in order; NULL unless status is ok or not_finite.';
+COMMENT ON COLUMN score.answer_tokens IS 'The text of each answer token, in order; together they are the answer as the tokenizer decodes it.';
 COMMENT ON COLUMN score.nll IS 'Mean of token_nlls (nats per answer token): the metric of record.';
 COMMENT ON COLUMN score.nll_notebook IS 'Mean over all tokens but the first, which is what the notebook''s code computes; NULL for a one-token answer.';
 COMMENT ON COLUMN score.distractor_nlls IS 'Mean NLL of each distractor on the same cache (nats per token of its own), in the order of their numbers; NULL where the sample has none, where one does not fit the model''s window or is not finite, or unless status is ok.';

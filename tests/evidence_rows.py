@@ -25,6 +25,7 @@ def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
         token_nlls=None,
         nll=nll,
         nll_notebook=None,
+        answer_tokens=(),
         distractor_nlls=None,
         margin=None,
         context_token_count=1,

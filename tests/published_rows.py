@@ -18,6 +18,7 @@ def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
         token_nlls=nlls,
         nll=sum(nlls) / len(nlls) if nlls else None,
         nll_notebook=sum(nlls[1:]) / (len(nlls) - 1) if nlls and len(nlls) > 1 else None,
+        answer_tokens=(),
         distractor_nlls=None,
         margin=None,
         context_token_count=107,

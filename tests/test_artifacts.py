@@ -39,6 +39,7 @@ FULL: dict[object, list[Any]] = {
     int: [0, 1, -1, 2**63 - 1],
     float: [0.1, -0.0, 1e-308, 1e308, 2.9583],
     bool: [True, False],
+    tuple[str, ...]: [(), ("one",), ("", "שלום", "</s>")],
     tuple[float, ...]: [(), (0.5,), (1.25, -3.0, 0.0)],  # exact in float32, in which they are stored
 }
 
@@ -107,7 +108,7 @@ def test_another_reader_of_parquet_sees_the_same_values(artifacts_folder: Path) 
     seen = pq.read_table(artifacts_folder / reference["path"]).to_pylist()  # pyarrow itself
     expected = [dataclasses.asdict(row) for row in rows]
     for row in expected:
-        for name in ("token_nlls", "distractor_nlls"):
+        for name in ("token_nlls", "answer_tokens", "distractor_nlls"):
             row[name] = None if row[name] is None else list(row[name])
     assert seen == expected
 

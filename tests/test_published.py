@@ -39,6 +39,7 @@ SCORES = [
         token_nlls=(1.0,) if sample.position == 5 else (1.0, nll),
         nll=1.0 if sample.position == 5 else (1.0 + nll) / 2,
         nll_notebook=None if sample.position == 5 else nll,
+        answer_tokens=(),
         distractor_nlls=None,
         margin=None,
         context_token_count=107,

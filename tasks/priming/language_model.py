@@ -5,6 +5,8 @@ and the answer are tokenised on their own and joined as ids, as the notebook doe
 are untrusted, so a "</s>" in them is five characters and never the end of a text.
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +95,16 @@ def encode_continuation(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
     """Return the ids of a text that follows others, tokenised on its own and without special tokens."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:  # noqa: ANN401
+    """Return what each id adds to the decoded text; together they are the text.
+
+    A part of a character adds nothing until the character is whole, with its last part.
+    """
+    # A part is decoded as a replacement mark, which the next part may take back.
+    begun = [tokenizer.decode(ids[:count]).rstrip("\ufffd") for count in range(len(ids))]
+    return tuple(text[len(before) :] for before, text in itertools.pairwise([*begun, tokenizer.decode(ids)]))
 
 
 # Stands for the user's message while the chat template is filled; no chat template holds such a word.

@@ -103,6 +103,8 @@ class Score:
     gave NaN or infinity) or out_of_memory (even alone). Anything but ok has no NLL and is excluded pairwise."""
     token_nlls: tuple[float, ...] | None
     """Nats for every answer token, the first included, in order; None unless status is ok or not_finite."""
+    answer_tokens: tuple[str, ...]
+    """The text of each answer token, in order; together they are the answer as the tokenizer decodes it."""
     nll: float | None
     """Mean of token_nlls: the metric of record."""
     nll_notebook: float | None

@@ -27,7 +27,7 @@ from tasks.priming.batches import run_in_batches, token_budget
 from tasks.priming.contexts import ContextRule, Sight
 from tasks.priming.errors import UsageError
 from tasks.priming.kv_cache import SharedPrefixes, common_prefix, prefill
-from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation, tokens_between
+from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation, token_texts, tokens_between
 from tasks.priming.likelihood import token_nlls
 from tasks.priming.numeric_path import numeric_path
 from tasks.priming.packing import forward_packed
@@ -96,6 +96,8 @@ class Arm:
     """The key within the family."""
     item: Item
     """What is computed."""
+    answer_tokens: tuple[str, ...]
+    """The text of each answer token."""
 
 
 def score_family(
@@ -149,6 +151,7 @@ def encode_arms(
     # A query and an answer recur in every arm: each is tokenised once.
     queries = {s.sample_id: tuple(encode_continuation(tokenizer, query_prompt(s.query))) for s in samples}
     answers = {s.sample_id: tuple(encode_continuation(tokenizer, s.answer)) for s in samples}
+    answer_tokens = {sample_id: token_texts(tokenizer, ids) for sample_id, ids in answers.items()}
     wrong: dict[str, list[tuple[int, ...]]] = {s.sample_id: [] for s in samples}
     for distractor in sorted(distractors, key=lambda d: d.number):
         wrong[distractor.sample_id].append(tuple(encode_continuation(tokenizer, distractor.answer)))
@@ -164,7 +167,7 @@ def encode_arms(
                 span = tokens_between(tokenizer, text, start, start + len(surrogate or ""))
             own = sample.sample_id
             item = Item(context, queries[own], answers[own], span, contexts.sight, tuple(wrong[own]))
-            arms.append(Arm(own, contexts.family, key, item))
+            arms.append(Arm(own, contexts.family, key, item, answer_tokens[own]))
     return arms
 
 
@@ -354,6 +357,7 @@ def _score(arm: Arm, status: str, nlls: tuple[float, ...] | None) -> Score:
         key=arm.key,
         status=status,
         token_nlls=answer,
+        answer_tokens=arm.answer_tokens,
         nll=nll,
         nll_notebook=sum(means[1:]) / (len(means) - 1) if len(means) > 1 else None,
         distractor_nlls=distractor_nlls,

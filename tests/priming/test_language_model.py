@@ -17,6 +17,7 @@ from tasks.priming.language_model import (
     encode_context,
     encode_continuation,
     stop_ids,
+    token_texts,
 )
 from tasks.priming.numeric_path import ONEDNN
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES, generation_prompt, query_prompt
@@ -272,3 +273,15 @@ def test_generation_ends_at_every_id_that_model_or_tokenizer_name(
         model = transformers.MistralForCausalLM(configuration)
     model.generation_config.eos_token_id = configured
     assert stop_ids(LanguageModel(model, tokenizer, 16, "none")) == expected
+
+
+def test_token_texts_are_the_answer_in_pieces(mistral_tokenizer_folder: Any) -> None:
+    """Expected: the text itself; the emoji is four byte tokens in this vocabulary, of which the last brings it."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
+    ids = encode_continuation(tokenizer, "About $15,000 🦜 per year.")
+    texts = token_texts(tokenizer, ids)
+    assert len(texts) == len(ids)
+    assert "".join(texts) == tokenizer.decode(ids)
+    assert "🦜" in texts
+    assert "".join(texts).strip() == "About $15,000 🦜 per year."
+    assert token_texts(tokenizer, []) == ()

@@ -45,6 +45,7 @@ def score(arm: str, sample_id: str, nll: float | None) -> Score:
         token_nlls=tokens,
         nll=sum(tokens) / len(tokens),
         nll_notebook=nll,
+        answer_tokens=(),
         distractor_nlls=None,
         margin=None,
         context_token_count=9,
