@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# The run needs no server: Prefect starts a temporary one, whose data lie in .prefect/; the address of
-# another one that is left in the environment, and may be gone, does not matter.
+# The run needs no server: Prefect starts a temporary one, whose data lie in .prefect/. The address of another one
+# that is left in the environment or in prefect.toml, and may be gone, does not matter: an empty one stands above both.
 export PREFECT_HOME := $(CURDIR)/.prefect
-unexport PREFECT_API_URL
+export PREFECT_API_URL :=
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -20,10 +20,26 @@ ifneq ($(wildcard ../shared/data),)
 export SURROGATE_TEST_DATA ?= $(abspath ../shared)
 endif
 
-.PHONY: run test test-slow check install demo-model clean
+.PHONY: run bench ui prune doctor sql test test-slow check install demo-model clean
 
-run: install ## run the embedded example and print what it found
-	$(BIN)/python -m flows.experiment --profile demo
+run: install ## run the embedded example and print what it found; FLAGS="--sample-count 50" changes settings
+	$(BIN)/python -m flows.experiment --profile demo $(FLAGS)
+
+DEVICE ?= cpu
+bench: install ## this project's methods beside the notebook's and others, as ratios; DEVICE=cuda on a GPU
+	$(BIN)/python -m flows.bench --device $(DEVICE) $(FLAGS)
+
+ui: install ## a Prefect server, a worker and all deployments, to start and watch runs in a browser; Ctrl-C ends it
+	$(BIN)/python -m tasks.ui $(FLAGS)
+
+prune: install ## list the files in artifacts/ that no run needs; APPLY=1 removes them
+	$(BIN)/python -m tasks.pruning $(if $(APPLY),--remove)
+
+doctor: install ## what this machine has, and what each profile needs and lacks here
+	$(BIN)/python -m flows.doctor
+
+sql: install ## ask the results in SQL
+	$(BIN)/python -m tasks.sql_prompt
 
 test: check ## all checks and the default tests
 	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile

@@ -11,18 +11,24 @@ from prefect import flow
 
 from tasks.command_line import run_command
 from tasks.embedding import route_queries
+from tasks.form import with_form
 from tasks.priming import settings as allowed
 from tasks.priming.settings import resolve_settings
 from tasks.priming.surrogates.families import entries_of
+from tasks.report.publishing import report_results
 from tasks.results import publish_results
-from tasks.run import identify_inputs, recorded_run
+from tasks.run import identify_inputs, name_flow_run, recorded_run
 from tasks.sampling import distractor_chunk, donor_chunk, draw_samples
 from tasks.scoring import check_scoring, score_contexts
+from tasks.standalone import standalone
 from tasks.statistics import compute_statistic, statistics_by_table
 from tasks.surrogates import write_surrogates
+from tasks.ui_artifacts import show_results
+from tasks.workers import in_order, sensible_count, working
 
 
-@flow(name="experiment", flow_run_name="{profile}")
+@with_form
+@flow(name="experiment", flow_run_name=name_flow_run)
 def experiment(
     profile: allowed.ProfileName = "demo",
     sample_count: allowed.SampleCount | None = None,
@@ -50,26 +56,32 @@ def experiment(
     bootstrap_resamples: allowed.Resamples | None = None,
     confidence_level: allowed.ConfidenceLevel | None = None,
     equivalence_margin: allowed.EquivalenceMargin | None = None,
+    workers: allowed.Workers | None = None,
 ) -> dict[str, Any]:
     """Measure whether priming a document's KV cache helps.
 
     Every parameter but `profile` is optional and replaces the profile's value. Outcomes land in
     artifacts/results.duckdb.
     """
-    changes = {name: value for name, value in locals().items() if name != "profile"}
+    changes = {name: value for name, value in locals().items() if name not in ("profile", "workers")}
     settings = resolve_settings(profile, **changes)
-    with recorded_run(profile, settings, identify_inputs(settings)) as run:
-        model = run.inputs.language_model
+    inputs = identify_inputs(settings)
+    model = inputs.language_model
+    with working(workers or sensible_count(model), model), recorded_run(profile, settings, inputs) as run:
+        run.begin("draw samples", 2)
         samples = draw_samples(settings.data, run.inputs.data, settings.sampling, settings.seed, settings.chunk_size)
         run.record("sample", "all", samples)
         run.record("distractor", "all", samples["distractors"])
         chunks = samples["chunks"]
 
         entries = entries_of(settings.families)
+        written_entries = [name for name, family in entries.items() if family.write]
+        run.begin("write surrogates", len(written_entries) * len(chunks))
         surrogates: dict[str, list[Any]] = {name: [None] * len(chunks) for name in entries}
-        for name, family in entries.items():
-            for number, chunk in enumerate(chunks if family.write else ()):
-                written = write_surrogates(
+        for name in written_entries:
+            family = entries[name]
+            calls = [
+                (
                     name,
                     chunk,
                     settings.seed,
@@ -78,27 +90,45 @@ def experiment(
                     donor_chunk(samples, number) if family.needs_donors else None,
                     surrogates["generated"][number] if family.needs_generated else None,
                 )
+                for number, chunk in enumerate(chunks)
+            ]
+            for number, written in enumerate(in_order(write_surrogates, calls)):
                 surrogates[name][number] = run.record("surrogate", f"{name}/{number:04}", written)
 
         routed = [reference for name, family in entries.items() if family.is_routed for reference in surrogates[name]]
+        run.begin("route queries", 1)
         routes = run.record("route", "all", route_queries(samples, routed, run.inputs.embedding_model))
 
-        scores = []
-        for name, family in entries.items():
-            for number, chunk in enumerate(chunks):
-                distractors = distractor_chunk(samples, number)
-                scored = score_contexts(family.contexts, chunk, surrogates[name][number], distractors, model)
-                scores.append(run.record("score", f"{name}/{number:04}", scored))
+        run.begin("score contexts", len(entries) * len(chunks))
+        places = [(name, number) for name in entries for number in range(len(chunks))]
+        scorings = in_order(
+            score_contexts,
+            (
+                (entries[name].contexts, chunks[n], surrogates[name][n], distractor_chunk(samples, n), model)
+                for name, n in places
+            ),
+        )
+        scores = [
+            run.record("score", f"{name}/{number:04}", scored)
+            for (name, number), scored in zip(places, scorings, strict=True)
+        ]
+        run.begin("check scoring", 1)
         contexts = [(family.contexts, surrogates[name][0]) for name, family in entries.items()]
         checked = run.record("check", "scoring", check_scoring(contexts, chunks[0], model))
 
         texts = [reference for references in surrogates.values() for reference in references if reference]
         facts = checked["model"]
-        for table in statistics_by_table():
+        tables = statistics_by_table()
+        run.begin("compute statistics", len(tables))
+        for table in tables:
             rows = compute_statistic(table, samples, texts, routes, scores, facts, settings.statistics, settings.seed)
             run.record(table, "all", rows)
-    return {"run_id": run.run_id, **publish_results()}
+    published = publish_results()
+    reported = report_results(run.run_id)
+    show_results(run.run_id, reported["plots"])
+    return {"run_id": run.run_id, "report": reported["path"], **published}
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(experiment))
+    with standalone():
+        sys.exit(run_command(experiment))

@@ -32,6 +32,14 @@ class DamagedArtifactError(RuntimeError):
     """A file under artifacts/ is missing or is not the one that was written."""
 
 
+class UnwrittenError(OSError):
+    """A file could not be written: the disk is full, or the folder must not be written into."""
+
+    def __str__(self) -> str:
+        """Return what happened and what to do, without the number that the system has for it."""
+        return str(self.strerror)
+
+
 def digest(value: object) -> str:
     """Return the sha256 of a value's canonical JSON (keys sorted, no NaN)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -48,9 +56,20 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that its name only ever stands for whole content, also after a power cut.
 
     Raises:
-        OSError: The folder cannot be written or the disk is full; nothing is left under the final name.
+        UnwrittenError: The folder cannot be written or the disk is full; nothing is left under the final name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_and_rename(path, content)
+    except OSError as error:
+        raise UnwrittenError(
+            error.errno,
+            f"{path} could not be written: {error.strerror or error}. Nothing is left under its name, and what was "
+            "finished before is whole. Make room, or let the folder be written into, and start the same command again.",
+        ) from error
+
+
+def _write_and_rename(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -141,9 +160,12 @@ def is_reference(value: object) -> bool:
 
 def is_intact(reference: Mapping[str, Any]) -> bool:
     """Tell whether the file of a reference exists under artifacts/ and has the hash it was written with."""
-    path = (ARTIFACTS / reference["path"]).resolve()
-    is_inside = path.is_relative_to(ARTIFACTS.resolve())
-    return is_inside and path.is_file() and file_sha256(path) == str(reference["sha256"])
+    try:
+        path = (ARTIFACTS / reference["path"]).resolve()
+        is_inside = path.is_relative_to(ARTIFACTS.resolve())
+        return is_inside and path.is_file() and file_sha256(path) == str(reference["sha256"])
+    except (OSError, RuntimeError, TypeError, ValueError):  # a name that no file has, or one that may not be read
+        return False
 
 
 def chunks_of(reference: Reference, identifiers: Iterable[str], size: int) -> list[Reference]:

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from tasks.artifacts import ROOT, digest
 
@@ -16,8 +17,11 @@ _PACKAGE = "tasks.priming"
 _WHOLE = "*"
 """Stands for a module's name of everything: used where a module itself is named."""
 
+_PARSING = Lock()
+"""Held while code is parsed: chunks are begun in threads, and two that parse at once break each other in Python 3.11
+("AST constructor recursion depth mismatch"), upon which Prefect would not remember the chunk's result."""
 
-@cache
+
 def code_digest(computation: str) -> str:
     """Return the hash of a computation's code.
 
@@ -27,6 +31,12 @@ def code_digest(computation: str) -> str:
     Raises:
         ValueError: There is no such module or function in this checkout.
     """
+    with _PARSING:
+        return _code_digest(computation)
+
+
+@cache
+def _code_digest(computation: str) -> str:
     module, _, function = computation.partition(":")
     if not _is_module(module) or function not in _definitions(module):
         raise ValueError(f"There is no computation {computation!r}; it is written module:function.")

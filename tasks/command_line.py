@@ -9,15 +9,17 @@ import logging
 import os
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import Flow
 from prefect.settings import get_current_settings
 from pydantic.fields import FieldInfo
 
+from tasks.hub import ALLOW_DOWNLOAD
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import resolve_settings
+from tasks.redaction import printable, redacted
 
 
 def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> int:
@@ -34,24 +36,30 @@ def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) ->
     given = {name: value for name, value in values.items() if value is not None}
     try:
         # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
+        _refuse_secrets(given)
         settings = resolve_settings(**given)
         from tasks.loading import load_in_background
         from tasks.run import identify_inputs
+        from tasks.workers import sensible_count, working
 
         inputs = identify_inputs(settings)
         _hide_tracebacks_of_usage_errors()
-        if not get_current_settings().api.url:
-            # Prefect will start a temporary server, which takes longer than to load the models.
-            load_in_background(inputs.language_model, inputs.embedding_model)
-        result = flow(**given)
+        model = inputs.language_model
+        count = int(given.get("workers") or sensible_count(model))
+        with working(count, model):
+            if not get_current_settings().api.url:
+                # Prefect will start a temporary server, which takes longer than to load the models.
+                load_in_background(model if count == 1 else None, inputs.embedding_model)
+            result = flow(**given)
     except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(redacted(str(error)))}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Start the same command again: finished chunks are not computed again.\n")
         return 130
     except Exception as error:
-        sys.stderr.write(f"The run failed: {type(error).__name__}: {error}\nThe log above says where.\n")
+        said = printable(redacted(f"{type(error).__name__}: {error}"))
+        sys.stderr.write(f"The run failed: {said}\nThe log above says where.\n")
         return 1
     from tasks.summary import print_summary
 
@@ -59,11 +67,19 @@ def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) ->
     return 0
 
 
+def _refuse_secrets(given: Mapping[str, object]) -> None:
+    """Refuse what the environment keeps secret, without repeating it."""
+    for name, value in given.items():
+        if redacted(str(value)) != str(value):
+            raise UsageError(
+                f"`{name}` holds a token or a password, which would be stored with the run. Settings hold names, paths "
+                "and numbers. Give the token in the environment: export HF_TOKEN=..."
+            )
+
+
 def make_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
     """Return a parser whose flags are the flow's parameters, described as in the settings."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m flows.{flow.name}", description=inspect.getdoc(flow.fn), allow_abbrev=False
-    )
+    parser = _Parser(prog=f"python -m flows.{flow.name}", description=inspect.getdoc(flow.fn), allow_abbrev=False)
     hints = typing.get_type_hints(flow.fn, include_extras=True)
     for name, parameter in inspect.signature(flow.fn).parameters.items():
         kind, field = _unwrap(hints[name])
@@ -77,7 +93,28 @@ def make_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
             options["help"] = f"{options['help']} Separated by commas."
         # Values stay text: the settings convert and refuse them, with one message for every way to give them.
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", **options)
+    parser.add_argument(
+        "--allow-download",
+        action=_AllowDownload,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="Fetch a model of more than a gigabyte that is not on this machine.",
+    )
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        """Refuse a command line without repeating a secret in it."""
+        super().error(printable(redacted(message)))
+
+
+class _AllowDownload(argparse.Action):
+    """Allows large downloads in this process: no setting, since it changes no result."""
+
+    def __call__(self, *arguments: object, **options: object) -> None:
+        """Note it where the models are loaded."""
+        os.environ[ALLOW_DOWNLOAD] = "1"
 
 
 def _unwrap(hint: Any) -> tuple[Any, FieldInfo | None]:  # noqa: ANN401 - any annotation

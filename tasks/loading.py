@@ -8,18 +8,21 @@ the functions. Weights are read from safetensors only, and no code that comes wi
 import importlib.metadata
 import importlib.util
 import json
-import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
 from tasks.artifacts import ROOT, digest, file_sha256
-from tasks.priming.language_model import LanguageModel
+from tasks.hub import hub_commit, require_permission_to_download
+from tasks.library_rules import shut_out_fetched_kernels, without_progress_bars
+from tasks.memory import keep_freed_memory
+from tasks.priming.errors import SetupError, UsageError
+from tasks.priming.language_model import LanguageModel, make_text_stay_text
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
-from tasks.rows import Identity, SetupError, hub_commit, local_path
+from tasks.redaction import brief, presentable, printable
+from tasks.rows import Identity, local_path, unreadable
 
 EMBEDDED_MODELS = {"embedded/demo": ROOT / "tasks" / "demo" / "model"}
 """Language models that are part of this project."""
@@ -91,14 +94,24 @@ def load_language_model(identity: Identity) -> LanguageModel:
 @lru_cache(maxsize=1)  # a second 7B model would not fit beside the first
 def _language_model(identity_json: str) -> LanguageModel:
     import torch
+
+    shut_out_fetched_kernels()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     identity: Identity = json.loads(identity_json)
+    if identity["device"] == "cpu":
+        keep_freed_memory()
     source, revision = _source(identity, identity["language_model"], EMBEDDED_MODELS)
     dtype = getattr(torch, identity["dtype"])
-    with _without_progress_bars():
+    with without_progress_bars():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                source,
+                revision=revision,
+                trust_remote_code=False,
+                # Or whether mistral-common is installed would decide which tokenizer a Mistral has.
+                mistral_format=False,
+            )
             model, report = AutoModelForCausalLM.from_pretrained(
                 source,
                 revision=revision,
@@ -111,9 +124,10 @@ def _language_model(identity_json: str) -> LanguageModel:
             )
         except Exception as error:  # the libraries raise many kinds for a damaged or unfit folder
             raise SetupError(
-                f"The language model {identity['language_model']} cannot be loaded: {_brief(error)} A causal language "
+                f"The language model {identity['language_model']} cannot be loaded: {brief(error)} A causal language "
                 "model with safetensors weights and a tokenizer is needed, on the hub or in a local folder."
-            ) from error
+            ) from presentable(error)
+    make_text_stay_text(tokenizer)
     if missing := sorted(report["missing_keys"]):
         raise SetupError(
             f"The language model {identity['language_model']} lacks {len(missing)} weights, {missing[0]} the first, "
@@ -127,12 +141,13 @@ def _language_model(identity_json: str) -> LanguageModel:
 
 @lru_cache(maxsize=1)
 def _embedding_model(identity_json: str) -> Any:  # noqa: ANN401 - the library has no types
+    shut_out_fetched_kernels()
     from sentence_transformers import SentenceTransformer
 
     identity: Identity = json.loads(identity_json)
     name = identity["embedding_model"]
     source, revision = _source(identity, name, _packaged_folders(name))
-    with _without_progress_bars():
+    with without_progress_bars():
         try:
             return SentenceTransformer(
                 str(source),
@@ -143,9 +158,9 @@ def _embedding_model(identity_json: str) -> Any:  # noqa: ANN401 - the library h
             )
         except Exception as error:  # as above
             raise SetupError(
-                f"The embedding model {name} cannot be loaded: {_brief(error)} Give a sentence-transformers model with "
+                f"The embedding model {name} cannot be loaded: {brief(error)} Give a sentence-transformers model with "
                 "safetensors weights, on the hub or in a local folder."
-            ) from error
+            ) from presentable(error)
 
 
 def load_embedding_model(identity: Identity) -> Any:  # noqa: ANN401
@@ -158,12 +173,13 @@ def load_embedding_model(identity: Identity) -> Any:  # noqa: ANN401
         return _embedding_model(json.dumps(identity, sort_keys=True))
 
 
-def load_in_background(language_model: Identity, embedding_model: Identity) -> Thread:
-    """Start to load both models, while there is something else to wait for; errors are left to who needs the model."""
+def load_in_background(language_model: Identity | None, embedding_model: Identity) -> Thread:
+    """Start to load what this process uses, while something else is waited for; errors are left to who needs it."""
 
     def load() -> None:
-        with suppress(SetupError):
-            load_language_model(language_model)
+        with suppress(UsageError):
+            if language_model:
+                load_language_model(language_model)
             load_embedding_model(embedding_model)
 
     thread = Thread(target=load, name="load models", daemon=True)
@@ -194,13 +210,25 @@ def _identify_files(name: str, revision: str | None, folders: dict[str, Path]) -
     """Return {"sha256"} of a local model's files, or {"revision"}, the commit, of one on the hub."""
     folder = folders.get(name) or local_path(name)
     if folder.is_dir():
-        files = sorted({file for pattern in _MODEL_FILES for file in folder.rglob(pattern)})
+        # No deeper than models are, or a folder that is none might be a whole disk.
+        found = {file for pattern in _MODEL_FILES for depth in ("", "*/") for file in folder.glob(f"{depth}{pattern}")}
+        files = sorted(file for file in found if file.is_file())
         if not any(file.suffix == ".safetensors" for file in files):
-            raise SetupError(f"The folder {name} holds no safetensors weights; pickled weights are never read.")
-        return {"sha256": digest({str(file.relative_to(folder)): file_sha256(file) for file in files})}
+            raise SetupError(
+                f"The folder {printable(name)} holds no safetensors weights; pickled weights are never read. Give the "
+                "folder of a model that was saved as safetensors, or the id of one on the hub."
+            )
+        try:
+            return {"sha256": digest({str(file.relative_to(folder)): file_sha256(file) for file in files})}
+        except OSError as error:
+            raise unreadable(Path(error.filename or folder), error) from None
     if name in folders or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise SetupError(f"There is no model folder {name}. Give a local folder or the id of a model on the hub.")
-    return {"revision": hub_commit(name, revision, "model")}
+        raise SetupError(
+            f"There is no model folder {printable(name)}. Give a local folder or the id of a model on the hub."
+        )
+    commit = hub_commit(name, revision, "model")
+    require_permission_to_download(name, commit)
+    return {"revision": commit}
 
 
 def _source(identity: Identity, name: str, folders: dict[str, Path]) -> tuple[str | Path, str | None]:
@@ -208,11 +236,6 @@ def _source(identity: Identity, name: str, folders: dict[str, Path]) -> tuple[st
     if "sha256" in identity:
         return folders.get(name) or local_path(name), None
     return name, identity["revision"]
-
-
-def _brief(error: Exception) -> str:
-    """Return an error's text on one line; some libraries list every architecture they know."""
-    return textwrap.shorten(str(error), 400, placeholder=" ...")
 
 
 def _versions(*packages: str) -> dict[str, str]:
@@ -226,17 +249,3 @@ def _nf4(dtype: Any) -> Any:  # noqa: ANN401 - a torch dtype and a transformers 
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True, bnb_4bit_quant_type="nf4"
     )
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Keep "Loading weights" bars out of the log, and leave the library's setting as it was."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()

@@ -7,152 +7,37 @@ may all extend it at once.
 Manifest (format 1): {"format", "run_id", "status", "profile", "settings", "versions", "device", "numeric_path", "data",
 "language_model", "embedding_model", "funnel", "stage_seconds", "artifacts": {table: {chunk: reference}}, "attempts"}.
 A chunk that is recorded again replaces itself. A rerun starts a new attempt; what it has not recorded again by the time
-it completes is dropped, so every attempt records all of its artifacts, those that were remembered included.
+it completes is dropped, so every attempt records all of its artifacts, those that were remembered included. A process
+that was killed leaves "running" behind; `as_observed` tells such a run from one that runs.
 """
 
 import json
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from tasks import artifacts
-from tasks.priming.records import (
-    Check,
-    Comparison,
-    Correlation,
-    Cost,
-    Distractor,
-    Route,
-    RoutingAgreement,
-    RoutingChoice,
-    Sample,
-    Score,
-    Stratum,
-    Surrogate,
-    Variant,
-)
+from tasks import artifacts, liveness
+from tasks.manifest_records import TABLES, AttemptRecord, Manifest, RecordedReference, RunDescription
 
-TABLES: dict[str, type] = {
-    "sample": Sample,
-    "distractor": Distractor,
-    "surrogate": Surrogate,
-    "route": Route,
-    "score": Score,
-    "comparison": Comparison,
-    "variant": Variant,
-    "stratum": Stratum,
-    "correlation": Correlation,
-    "routing_choice": RoutingChoice,
-    "routing_agreement": RoutingAgreement,
-    "cost": Cost,
-    "check": Check,
-}
-"""The tables whose rows come from artifacts, and the record of each."""
+__all__ = [
+    "LOCK_SECONDS", "TABLES", "Attempt", "Manifest", "RecordedReference", "RunDescription", "as_observed", "extend_run",
+    "fail_run", "finish_run", "interrupt_run", "locked_manifests", "read_manifest", "read_manifests",
+    "record_artifacts", "record_facts", "start_run",
+]  # fmt: skip
 
 LOCK_SECONDS = 600
 """How long to wait for another process that holds a lock: one that died has let go of it, so this one is stuck."""
 
 _ERROR_CHARACTERS = 2000
 _logger = logging.getLogger(__name__)
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunDescription(_Frozen):
-    """What is known of a run at its start; the rest follows with `record_facts`."""
-
-    run_id: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,99}$")
-    """Hash of the settings and the inputs: names the manifest and is the first part of every primary key."""
-    profile: str
-    """Name of the profile that the settings started from."""
-    settings: dict[str, Any]
-    """The ExperimentSettings, as JSON."""
-    versions: dict[str, str] = {}
-    """Version of each library that numbers depend on."""
-    device: str | None = None
-    """Where the models ran, in words."""
-    numeric_path: str | None = None
-    """How the numbers were computed: what decides whether bits repeat."""
-    data: dict[str, Any] = {}
-    """What identifies the data set."""
-    language_model: dict[str, Any] = {}
-    """What identifies the language model: revision or sha256, parameter_count, dtype, quantization."""
-    embedding_model: dict[str, Any] = {}
-    """What identifies the embedding model."""
-
-
-class Funnel(_Frozen):
-    """How rows of the data set became samples."""
-
-    rows: int
-    """Rows that were read."""
-    eligible: int
-    """Rows that could be samples."""
-    drawn: int
-    """Samples."""
-    rejected: dict[str, int]
-    """Rows that were dropped, by reason."""
-
-
-class RecordedReference(BaseModel):
-    """A reference to an artifact, with what else its stage reported, and which attempts recorded it."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    path: str
-    """Relative to artifacts/."""
-    sha256: str
-    """Of the file."""
-    rows: int
-    """Rows in the file."""
-    recorded_by: tuple[str, ...] = ()
-    """Ids of attempts, oldest first."""
-
-
-class AttemptRecord(_Frozen):
-    """One execution of a run."""
-
-    attempt_id: str
-    """Random."""
-    flow_run_id: str | None
-    """Prefect's id of the execution, where it has one."""
-    started_at: AwareDatetime
-    """UTC."""
-    ended_at: AwareDatetime | None = None
-    """UTC; None while it runs and for an attempt that was killed."""
-    status: Literal["running", "complete", "failed", "interrupted"] = "running"
-    """interrupted: still running when the next attempt started, so presumably killed."""
-    error: str | None = None
-    """Why it failed."""
-
-
-class Manifest(RunDescription):
-    """All that is known of a run."""
-
-    # What a later version adds within this format is kept when an earlier one rewrites the file.
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    format: Literal[1] = 1
-    """Raised when an earlier version could no longer read the file."""
-    status: Literal["running", "complete", "failed"] = "running"
-    """Of the attempt that started or ended last."""
-    funnel: Funnel | None = None
-    """None until the samples are drawn."""
-    stage_seconds: dict[str, float] = {}
-    """What each stage's computation took (seconds)."""
-    artifacts: dict[str, dict[str, RecordedReference]] = {}
-    """Table -> chunk -> reference."""
-    attempts: tuple[AttemptRecord, ...] = ()
-    """Oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +48,8 @@ class Attempt:
     """The run."""
     attempt_id: str
     """Its execution."""
+    died: tuple[str, ...] = ()
+    """Prefect's ids of earlier executions whose process died: Prefect still shows them as running."""
 
 
 _FACTS = {*RunDescription.model_fields, "funnel", "stage_seconds"} - {"run_id", "profile", "settings"}
@@ -170,6 +57,8 @@ _FACTS = {*RunDescription.model_fields, "funnel", "stage_seconds"} - {"run_id", 
 
 def start_run(description: RunDescription, flow_run_id: str | None = None) -> Attempt:
     """Write the manifest of a new run, or start another attempt of a run that has one; its status is running again.
+
+    The attempt lives until it is ended or this process ends.
 
     Args:
         description: What is known at the start; what an earlier attempt knew beyond it is kept.
@@ -179,18 +68,20 @@ def start_run(description: RunDescription, flow_run_id: str | None = None) -> At
         The attempt, to be given to the other functions.
     """
     attempt = AttemptRecord(attempt_id=uuid.uuid4().hex[:12], flow_run_id=flow_run_id, started_at=datetime.now(UTC))
+    liveness.hold(attempt.attempt_id)
     with _lock():
         previous = _read_if_whole(_path(description.run_id))
         known = previous.model_dump() if previous else {}
         known |= {name: value for name, value in description.model_dump().items() if value not in (None, {})}
-        # A killed attempt cannot say so itself; one that is still alive puts this right when it ends.
-        attempts = [
-            earlier.model_copy(update={"status": "interrupted"}) if earlier.status == "running" else earlier
-            for earlier in (previous.attempts if previous else ())
-        ]
+        earlier = previous.attempts if previous else ()
+        dead = [record for record in earlier if record.status == "running" and not liveness.is_alive(record.attempt_id)]
+        attempts = [_as_dead(record) if record in dead else record for record in earlier]
         known |= {"status": "running", "attempts": [*attempts, attempt]}
         _write(Manifest.model_validate(known))
-    return Attempt(run_id=description.run_id, attempt_id=attempt.attempt_id)
+        for record in dead:
+            liveness.forget(record.attempt_id)
+    died = tuple(record.flow_run_id for record in dead if record.flow_run_id)
+    return Attempt(run_id=description.run_id, attempt_id=attempt.attempt_id, died=died)
 
 
 def record_facts(attempt: Attempt, **facts: object) -> None:
@@ -202,16 +93,7 @@ def record_facts(attempt: Attempt, **facts: object) -> None:
         ValueError: A name is not a fact of the manifest, or its value has the wrong type.
         DamagedArtifactError: The manifest has gone.
     """
-    if unknown := facts.keys() - _FACTS:
-        raise ValueError(f"Unknown facts {sorted(unknown)}. Known facts: {', '.join(sorted(_FACTS))}.")
-
-    def with_facts(manifest: Manifest) -> Manifest:
-        known = manifest.model_dump()
-        for name, value in facts.items():
-            known[name] = (known[name] or {}) | value if isinstance(value, dict) else value
-        return Manifest.model_validate(known)
-
-    _change(attempt, with_facts)
+    extend_run(attempt, {}, facts)
 
 
 def record_artifacts(attempt: Attempt, table: str, references: Mapping[str, Mapping[str, Any]]) -> None:
@@ -226,18 +108,31 @@ def record_artifacts(attempt: Attempt, table: str, references: Mapping[str, Mapp
         ValueError: There is no such table, or a value is not a reference.
         DamagedArtifactError: The manifest has gone.
     """
-    if table not in TABLES:
-        raise ValueError(f"Unknown table {table!r}. Tables with artifacts: {', '.join(TABLES)}.")
+    extend_run(attempt, {table: references}, {})
 
-    def with_artifacts(manifest: Manifest) -> Manifest:
-        chunks = dict(manifest.artifacts.get(table, {}))
-        for name, reference in references.items():
-            earlier = chunks[name].recorded_by if name in chunks else ()
-            recorded_by = tuple(dict.fromkeys((*earlier, attempt.attempt_id)))
-            chunks[name] = RecordedReference.model_validate({**reference, "recorded_by": recorded_by})
-        return manifest.model_copy(update={"artifacts": manifest.artifacts | {table: chunks}})
 
-    _change(attempt, with_artifacts)
+def extend_run(
+    attempt: Attempt, references: Mapping[str, Mapping[str, Mapping[str, Any]]], facts: Mapping[str, object]
+) -> None:
+    """Add both artifacts, by table and chunk, and facts in one go; see record_artifacts and record_facts.
+
+    Raises:
+        ValueError, DamagedArtifactError: As there.
+    """
+    if unknown := facts.keys() - _FACTS:
+        raise ValueError(f"Unknown facts {sorted(unknown)}. Known facts: {', '.join(sorted(_FACTS))}.")
+    if unknown := references.keys() - TABLES.keys():
+        raise ValueError(f"Unknown tables {sorted(unknown)}. Tables with artifacts: {', '.join(TABLES)}.")
+
+    def extended(manifest: Manifest) -> Manifest:
+        tables = {
+            table: _with_chunks(manifest.artifacts.get(table, {}), chunks, attempt)
+            for table, chunks in references.items()
+        }
+        manifest = manifest.model_copy(update={"artifacts": manifest.artifacts | tables})
+        return _with_facts(manifest, facts) if facts else manifest
+
+    _change(attempt, extended)
 
 
 def finish_run(attempt: Attempt) -> None:
@@ -254,7 +149,7 @@ def finish_run(attempt: Attempt) -> None:
         }
         return _ended(manifest.model_copy(update={"artifacts": kept}), attempt, "complete", None)
 
-    _change(attempt, finished)
+    _end(attempt, finished)
 
 
 def fail_run(attempt: Attempt, error: str) -> None:
@@ -263,13 +158,67 @@ def fail_run(attempt: Attempt, error: str) -> None:
     Raises:
         DamagedArtifactError: The manifest has gone.
     """
-    _change(attempt, lambda manifest: _ended(manifest, attempt, "failed", error[:_ERROR_CHARACTERS]))
+    _end(attempt, lambda manifest: _ended(manifest, attempt, "failed", error[:_ERROR_CHARACTERS]))
+
+
+def interrupt_run(attempt: Attempt, reason: str) -> None:
+    """Mark the run interrupted: it was stopped, and a rerun goes on from its artifacts.
+
+    Raises:
+        DamagedArtifactError: The manifest has gone.
+    """
+    _end(attempt, lambda manifest: _ended(manifest, attempt, "interrupted", reason[:_ERROR_CHARACTERS]))
+
+
+def as_observed(manifest: Manifest) -> Manifest:
+    """Return a manifest that calls interrupted what it calls running though the process has died."""
+    attempts = tuple(
+        _as_dead(record) if record.status == "running" and not liveness.is_alive(record.attempt_id) else record
+        for record in manifest.attempts
+    )
+    is_running = any(record.status == "running" for record in attempts)
+    status = "interrupted" if manifest.status == "running" and not is_running else manifest.status
+    return manifest.model_copy(update={"status": status, "attempts": attempts})
 
 
 def read_manifests() -> list[Manifest]:
     """Return the manifests of all runs by run id; a damaged one is skipped with a warning that names it."""
     manifests = [_read_if_whole(path) for path in sorted(_folder().glob("*.json"))]
     return [manifest for manifest in manifests if manifest]
+
+
+def read_manifest(run_id: str) -> Manifest | None:
+    """Return the manifest of one run; None if there is none, or a damaged one, which a warning then names."""
+    return _read_if_whole(_path(run_id))
+
+
+def _with_facts(manifest: Manifest, facts: Mapping[str, object]) -> Manifest:
+    known = manifest.model_dump()
+    for name, value in facts.items():
+        known[name] = (known[name] or {}) | value if isinstance(value, dict) else value
+    return Manifest.model_validate(known)
+
+
+def _with_chunks(
+    known: Mapping[str, RecordedReference], references: Mapping[str, Mapping[str, Any]], attempt: Attempt
+) -> dict[str, RecordedReference]:
+    chunks = dict(known)
+    for name, reference in references.items():
+        earlier = chunks[name].recorded_by if name in chunks else ()
+        recorded_by = tuple(dict.fromkeys((*earlier, attempt.attempt_id)))
+        chunks[name] = RecordedReference.model_validate({**reference, "recorded_by": recorded_by})
+    return chunks
+
+
+def _as_dead(record: AttemptRecord) -> AttemptRecord:
+    return record.model_copy(update={"status": "interrupted"})
+
+
+@contextmanager
+def locked_manifests() -> Iterator[None]:
+    """Within the context, no process can start, extend or end a run."""
+    with _lock():
+        yield
 
 
 def _ended(manifest: Manifest, attempt: Attempt, status: str, error: str | None) -> Manifest:
@@ -279,6 +228,13 @@ def _ended(manifest: Manifest, attempt: Attempt, status: str, error: str | None)
         for record in manifest.attempts
     )
     return manifest.model_copy(update={"status": status, "attempts": attempts})
+
+
+def _end(attempt: Attempt, change: Callable[[Manifest], Manifest]) -> None:
+    try:
+        _change(attempt, change)
+    finally:
+        liveness.let_go(attempt.attempt_id)
 
 
 def _folder() -> Path:

@@ -25,6 +25,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks import artifacts
+from tasks.bench.records import read_benches
 from tasks.manifests import LOCK_SECONDS, TABLES, Manifest, RecordedReference, read_manifests
 
 QUESTIONS = (
@@ -146,6 +147,7 @@ def _build(path: Path, manifests: Sequence[Manifest]) -> dict[str, int]:
     with _attached(path, options) as connection:
         connection.execute(_SCHEMA.read_text(encoding="utf-8"))
         rows = sum(_load_run(connection, manifest) for manifest in manifests)
+        _load_benches(connection)
         runs = connection.execute("SELECT count(*) FROM run").fetchall()[0][0]
         connection.execute("CHECKPOINT results")
         connection.execute("USE memory")
@@ -176,6 +178,18 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
     if problems and manifest.status == "complete":  # of a run that is not, its own status says more
         connection.execute("UPDATE run SET status = 'incomplete' WHERE run_id = ?", [manifest.run_id])
     return row_count
+
+
+def _load_benches(connection: duckdb.DuckDBPyConnection) -> None:
+    """Load what benchmarks measured; one whose rows break a rule of the table is skipped."""
+    for name, bench in read_benches().items():
+        connection.register("arrow_rows", pa.Table.from_pylist(bench.rows(name)))
+        try:
+            connection.execute("INSERT INTO bench BY NAME SELECT * FROM arrow_rows")
+        except _REFUSED as error:
+            _logger.warning("skipped benchmark %s, whose rows were refused: %s", name, _first_line(error))
+        finally:
+            connection.unregister("arrow_rows")
 
 
 def _load_table(

@@ -515,6 +515,50 @@ COMMENT ON COLUMN "check"."limit" IS 'The largest value that passes.';
 COMMENT ON COLUMN "check".passed IS 'Whether the value is within its limit; NULL where the property is recorded but not promised.';
 COMMENT ON COLUMN "check".detail IS 'On how many samples and arms, and in what unit; or what is wrong with which file.';
 
+CREATE TABLE bench (
+    bench_id TEXT NOT NULL,
+    measured_at TIMESTAMP NOT NULL,
+    device TEXT NOT NULL,
+    is_quick BOOLEAN NOT NULL,
+    part TEXT NOT NULL,
+    model TEXT NOT NULL,
+    dtype TEXT NOT NULL,
+    method TEXT NOT NULL,
+    quantity TEXT NOT NULL,
+    value DOUBLE NOT NULL CHECK (isfinite(value)),
+    unit TEXT NOT NULL,
+    low DOUBLE CHECK (isfinite(low)),
+    high DOUBLE CHECK (isfinite(high)),
+    goal DOUBLE CHECK (isfinite(goal)),
+    bound TEXT CHECK (bound IN ('at least', 'at most')),
+    is_met BOOLEAN,
+    workload TEXT NOT NULL,
+    machine TEXT NOT NULL,
+    versions TEXT NOT NULL,
+    PRIMARY KEY (bench_id, part, model, dtype, method, quantity)
+);
+
+COMMENT ON TABLE bench IS 'What the benchmark (make bench) measured: one quantity of one method. Compare within one bench_id: machines differ, and ratios are taken within a round.';
+COMMENT ON COLUMN bench.bench_id IS 'Hash of the result: the name of its file under artifacts/bench.';
+COMMENT ON COLUMN bench.measured_at IS 'When it ended (UTC).';
+COMMENT ON COLUMN bench.device IS 'Where the language models ran: cpu or cuda.';
+COMMENT ON COLUMN bench.is_quick IS 'Whether it was the quick run, whose ratios mean little.';
+COMMENT ON COLUMN bench.part IS 'scoring, generation, queries, embedding, statistics or identity.';
+COMMENT ON COLUMN bench.model IS 'The language model, or what else computed.';
+COMMENT ON COLUMN bench.dtype IS 'Number format of the model''s weights.';
+COMMENT ON COLUMN bench.method IS 'Who did it: ours, notebook, lm-eval, padded, or products (the limit).';
+COMMENT ON COLUMN bench.quantity IS 'What was measured, e.g. times as fast as the notebook.';
+COMMENT ON COLUMN bench.value IS 'The value: the median of the rounds.';
+COMMENT ON COLUMN bench.unit IS 'Unit of value, low, high and goal; x is a ratio, 1 a share.';
+COMMENT ON COLUMN bench.low IS 'Lowest of the rounds; NULL where it was measured once.';
+COMMENT ON COLUMN bench.high IS 'Highest of the rounds; NULL where it was measured once.';
+COMMENT ON COLUMN bench.goal IS 'What was to be reached; NULL where nothing was.';
+COMMENT ON COLUMN bench.bound IS 'On which side of the goal the value should be.';
+COMMENT ON COLUMN bench.is_met IS 'Whether it was reached.';
+COMMENT ON COLUMN bench.workload IS 'What was computed, in words.';
+COMMENT ON COLUMN bench.machine IS 'The machine in words (JSON).';
+COMMENT ON COLUMN bench.versions IS 'Version of each library that takes part (JSON).';
+
 CREATE VIEW outcome AS
 SELECT
     score.run_id,
@@ -1223,3 +1267,115 @@ COMMENT ON COLUMN run_summary.attempt_count IS 'Executions.';
 COMMENT ON COLUMN run_summary.seconds IS 'What the computations of all stages took (seconds), remembered ones included.';
 COMMENT ON COLUMN run_summary.started_at IS 'Start of the latest attempt (UTC).';
 COMMENT ON COLUMN run_summary.ended_at IS 'End of the latest attempt (UTC); NULL while it runs or if it was killed.';
+
+CREATE VIEW compare_runs AS
+WITH value AS (
+    SELECT
+        score.run_id,
+        score.sample_id,
+        score.family || '/' || score.key AS condition,
+        score.nll
+    FROM score
+    WHERE score.nll IS NOT NULL
+    UNION ALL
+    SELECT
+        outcome.run_id,
+        outcome.sample_id,
+        outcome.family || '/routed' AS condition,
+        outcome.nll
+    FROM outcome
+    WHERE outcome.nll IS NOT NULL
+        AND outcome.is_routed
+),
+complete AS (
+    SELECT
+        value.run_id,
+        value.sample_id,
+        value.condition,
+        value.nll,
+        baseline.nll - value.nll AS improvement,
+        sample.passage_id
+    FROM value
+    JOIN run
+        ON run.run_id = value.run_id
+    JOIN sample
+        ON sample.run_id = value.run_id
+        AND sample.sample_id = value.sample_id
+    LEFT JOIN score AS baseline
+        ON baseline.run_id = value.run_id
+        AND baseline.sample_id = value.sample_id
+        AND baseline.family = 'baseline'
+        AND baseline.key = 'document'
+    WHERE run.status = 'complete'
+),
+passage AS (
+    SELECT
+        a.run_id AS run_a,
+        b.run_id AS run_b,
+        a.condition,
+        a.passage_id,
+        count(*) AS n,
+        sum(a.nll) AS nll_a,
+        sum(b.nll) AS nll_b,
+        sum(a.nll - b.nll) AS difference,
+        count(*) FILTER (a.nll = b.nll) AS equal_count,
+        count(a.improvement + b.improvement) AS improvement_n,
+        sum(a.improvement) FILTER (b.improvement IS NOT NULL) AS improvement_a,
+        sum(b.improvement) FILTER (a.improvement IS NOT NULL) AS improvement_b
+    FROM complete AS a
+    JOIN complete AS b
+        ON b.sample_id = a.sample_id
+        AND b.condition = a.condition
+        AND b.run_id <> a.run_id
+    GROUP BY ALL
+)
+SELECT
+    run_a,
+    run_b,
+    condition,
+    sum(n)::BIGINT AS n,
+    count(*) AS passage_count,
+    sum(equal_count)::BIGINT AS equal_count,
+    sum(nll_a) / sum(n) AS nll_a_mean,
+    sum(nll_b) / sum(n) AS nll_b_mean,
+    sum(difference) / sum(n) AS difference_mean,
+    CASE
+        WHEN count(*) > 1 THEN sqrt(
+            count(*) / (count(*) - 1)
+            * greatest(
+                sum(difference * difference)
+                - 2 * sum(difference) / sum(n) * sum(difference * n)
+                + (sum(difference) / sum(n)) ** 2 * sum(n * n),
+                0
+            )
+        ) / sum(n)
+    END AS difference_error,
+    sum(improvement_a) / nullif(sum(improvement_n), 0) AS improvement_a_mean,
+    sum(improvement_b) / nullif(sum(improvement_n), 0) AS improvement_b_mean,
+    (sum(improvement_b) - sum(improvement_a)) / nullif(sum(improvement_n), 0) AS improvement_difference_mean
+FROM passage
+GROUP BY
+    run_a,
+    run_b,
+    condition
+ORDER BY
+    run_a,
+    run_b,
+    condition <> 'baseline/document',
+    condition NOT LIKE '%/routed',
+    condition;
+
+COMMENT ON VIEW compare_runs IS 'How do two runs differ on the samples that they share? One row per pair of complete runs, in both orders, and condition that both have; `python -m flows.compare` adds intervals. NLLs of models with different tokenizers cannot be compared.';
+COMMENT ON COLUMN compare_runs.run_a IS 'One run; name it and run_b in WHERE.';
+COMMENT ON COLUMN compare_runs.run_b IS 'The other run.';
+COMMENT ON COLUMN compare_runs.condition IS 'An arm, e.g. static/factual, or what the router chose, e.g. static/routed.';
+COMMENT ON COLUMN compare_runs.n IS 'Samples that have it in both runs.';
+COMMENT ON COLUMN compare_runs.passage_count IS 'Distinct passages among them.';
+COMMENT ON COLUMN compare_runs.equal_count IS 'Samples with exactly the same NLL in both.';
+COMMENT ON COLUMN compare_runs.nll_a_mean IS 'Mean NLL in run_a on these samples (nats per answer token).';
+COMMENT ON COLUMN compare_runs.nll_b_mean IS 'Mean NLL in run_b.';
+COMMENT ON COLUMN compare_runs.difference_mean IS 'nll_a_mean - nll_b_mean: positive where run_b is better.';
+COMMENT ON COLUMN compare_runs.difference_error IS 'Standard error of difference_mean, clustered by passage; NULL for one passage.';
+COMMENT ON COLUMN compare_runs.improvement_a_mean IS 'Mean improvement over the baseline of the same run, in run_a.';
+COMMENT ON COLUMN compare_runs.improvement_b_mean IS 'The same in run_b.';
+COMMENT ON COLUMN compare_runs.improvement_difference_mean IS 'improvement_b_mean - improvement_a_mean: positive where run_b gains more.';

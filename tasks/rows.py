@@ -5,7 +5,6 @@ set on the hub, which enters the key of the sampling stage.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,16 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.artifacts import ROOT, file_sha256
-from tasks.priming.errors import UsageError
+from tasks.hub import hub_commit
+from tasks.priming.errors import SetupError as SetupError  # what loading data raises is looked for here
 from tasks.priming.sampling import DATASETS
 from tasks.priming.settings import DataSettings
+from tasks.redaction import brief, presentable, printable
 
 Identity: TypeAlias = dict[str, Any]
 """What was loaded, as JSON can say it."""
-
-
-class SetupError(UsageError):
-    """Something the user's machine or settings lack; the message says what to do."""
 
 
 def identify_data(settings: DataSettings) -> Identity:
@@ -36,7 +33,10 @@ def identify_data(settings: DataSettings) -> Identity:
     location = source.location if source else settings.data
     path = _local_file(location)
     if path is not None:
-        return {"data": settings.data, "file": path.name, "sha256": file_sha256(path)}
+        try:
+            return {"data": settings.data, "file": path.name, "sha256": file_sha256(path)}
+        except OSError as error:
+            raise unreadable(path, error) from None
     return {
         "data": location,
         "config": settings.data_config or (source.config if source else None),
@@ -69,10 +69,13 @@ def local_path(location: str) -> Path:
     """
     try:
         path = Path(location).expanduser()
-        path.exists()
-    except (OSError, RuntimeError) as error:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: NUL, or what no file name can hold
         raise SetupError(
-            f"{location} cannot be looked up on this machine: {error}. Give a path that you may read, or a hub id."
+            f"{printable(location)} cannot be looked up on this machine: {printable(str(error))}. Give a path that "
+            "you may read, or a hub id."
         ) from None
     return path
 
@@ -85,37 +88,59 @@ def _local_file(location: str) -> Path | None:
     """
     path = local_path(location)
     path = path if path.is_absolute() or path.is_file() else ROOT / path
+    shown = printable(location)
     if path.suffix in (".parquet", ".jsonl"):
         if path.is_file():
             return path.resolve()
-        raise SetupError(f"There is no file {location}. Give the path of a .parquet or .jsonl file, or a hub id.")
+        raise SetupError(f"There is no file {shown}. Give the path of a .parquet or .jsonl file, or a hub id.")
     if path.exists() or location.startswith((".", "/", "~")):
         raise SetupError(
-            f"{location} is no data file that can be read. Allowed are .parquet and .jsonl files, the known data sets "
+            f"{shown} is no data file that can be read. Allowed are .parquet and .jsonl files, the known data sets "
             f"{', '.join(DATASETS)}, and data set ids on the hub."
         )
     return None
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    number = 0
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path} cannot be read as parquet ({error}). Write the file again.") from None
+                for row in batch.to_pylist():
+                    yield row
+                    number += 1
+    # Beside Arrow's own errors, values that Python cannot hold: a text that is no text, a date before the year 1.
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise SetupError(
+            f"{path} cannot be read as parquet from row {number} on ({brief(error)}). Write the file again."
+        ) from None
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise SetupError(f"{path}, line {number} is not JSON ({error}). Mend or remove the line.") from None
-            if not isinstance(row, dict):
-                raise SetupError(f"{path}, line {number} is not a JSON object. Each line must hold one row.")
-            yield row
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield _json_row(path, number, line)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def _json_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SetupError(f"{path}, line {number} is not JSON ({brief(error)}). Mend or remove the line.") from None
+    if not isinstance(row, dict):
+        raise SetupError(f"{path}, line {number} is not a JSON object. Each line must hold one row.")
+    return row
+
+
+def unreadable(path: Path, error: OSError) -> SetupError:
+    """Return what to say of a file that the system does not let us read."""
+    return SetupError(
+        f"{path} cannot be read ({error.strerror or error}). Give a file that you may read, or change its permissions: "
+        f"chmod u+r {path}"
+    )
 
 
 def _hub_rows(identity: Identity) -> Iterator[dict[str, Any]]:
@@ -128,33 +153,7 @@ def _hub_rows(identity: Identity) -> Iterator[dict[str, Any]]:
     except Exception as error:  # the library raises many kinds for a wrong name, split or connection
         raise SetupError(
             f"The data set {identity['data']} (configuration {identity['config']}, split {identity['split']}) cannot "
-            f"be loaded: {error}. Check the names on the hub, or give a local .parquet or .jsonl file with --data."
-        ) from error
+            f"be loaded: {brief(error)}. Check the names on the hub, or give a local .parquet or .jsonl "
+            "file with --data."
+        ) from presentable(error)
     yield from rows
-
-
-def hub_commit(name: str, revision: str | None, kind: str) -> str:
-    """Return the commit hash that a revision means now; offline, the newest one that was downloaded.
-
-    Raises:
-        SetupError: The hub does not know the name, or cannot be reached and nothing was downloaded.
-    """
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-
-    downloaded = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
-    try:
-        information = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=20)
-        return str(information.sha)
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        raise SetupError(f"The hub knows no {kind} {name!r} at {revision or 'main'}: {error}") from None
-    except Exception as error:  # offline, a proxy, the hub itself: the client raises many kinds
-        # A commit stands under its own name; what a branch or tag meant when it was downloaded stands in a file.
-        if re.fullmatch("[0-9a-f]{40}", revision or "") and (downloaded / "snapshots" / str(revision)).is_dir():
-            return str(revision)
-        if (reference := downloaded / "refs" / (revision or "main")).is_file():
-            return reference.read_text(encoding="ascii").strip()
-        raise SetupError(
-            f"The {kind} {name} is not on this machine and the hub cannot be reached ({type(error).__name__}). Give a "
-            f"local path instead, or run what needs no network: python -m flows.experiment --profile demo"
-        ) from None

@@ -6,23 +6,36 @@ settings and of everything that is read, so the same experiment has the same id 
 
 import importlib.metadata
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from tasks.artifacts import Reference, digest
 from tasks.loading import identify_embedding_model, identify_language_model
-from tasks.manifests import Attempt, RunDescription, fail_run, finish_run, record_artifacts, record_facts, start_run
-from tasks.priming.settings import ExperimentSettings
+from tasks.manifests import Attempt, RunDescription, extend_run, fail_run, finish_run, interrupt_run, start_run
+from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
+from tasks.processes import note_interruption
+from tasks.progress import Progress
 from tasks.rows import Identity, identify_data
+from tasks.zombies import report_crashed
 
 _RECORDED_VERSIONS = (
     "accelerate", "bitsandbytes", "datasets", "duckdb", "numpy", "prefect", "pyarrow", "scikit-learn", "scipy",
     "sentence-transformers", "statsmodels", "tokenizers", "torch", "transformers",
 )  # fmt: skip
+
+_FLUSH_SECONDS = 1.0
+"""How much of what is finished a killed run may leave out of its manifest; the files and their records are there."""
+
+_FLUSH_SHARE = 0.05
+"""The largest share of a run's time that rewriting its manifest takes, however long that grows."""
+
+_SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +50,49 @@ class RunInputs:
     """The model that routes."""
 
 
-@dataclass(frozen=True, slots=True)
 class Run:
     """A run in progress."""
 
-    run_id: str
-    """Names it in the database."""
-    inputs: RunInputs
-    """What it reads."""
-    attempt: Attempt
-    """This execution of it."""
+    def __init__(self, run_id: str, inputs: RunInputs, attempt: Attempt) -> None:
+        """Note what the run is called, what it reads, and which execution of it this is."""
+        self.run_id = run_id
+        """Names it in the database."""
+        self.inputs = inputs
+        """What it reads."""
+        self.progress = Progress()
+        """How far its stages are."""
+        self._attempt = attempt
+        self._references: dict[str, dict[str, Reference]] = {}
+        self._facts: dict[str, Any] = {}
+        self._next_flush = 0.0
+
+    def begin(self, stage: str, count: int) -> None:
+        """Begin a stage that will record so many artifacts."""
+        self.progress.begin(stage, count)
 
     def record(self, table: str, chunk: str, reference: Reference) -> Reference:
         """Add a finished artifact to the run's manifest and return its reference."""
-        record_artifacts(self.attempt, table, {chunk: reference})
+        self._references.setdefault(table, {})[chunk] = reference
         if "funnel" in reference:
-            record_facts(self.attempt, funnel=reference["funnel"])
+            self._facts["funnel"] = reference["funnel"]
         if "model" in reference:
-            record_facts(self.attempt, language_model={"parameter_count": reference["model"]["parameter_count"]})
+            self._facts["language_model"] = {"parameter_count": reference["model"]["parameter_count"]}
         if "seconds" in reference:
-            record_facts(self.attempt, stage_seconds={f"{table}/{chunk}": reference["seconds"]})
+            self._facts.setdefault("stage_seconds", {})[f"{table}/{chunk}"] = reference["seconds"]
+        if time.monotonic() >= self._next_flush:
+            self.flush()
+        self.progress.advance()
         return reference
+
+    def flush(self) -> None:
+        """Write what was recorded into the manifest."""
+        if not self._references:
+            return
+        start = time.monotonic()
+        extend_run(self._attempt, self._references, self._facts)
+        self._references, self._facts = {}, {}
+        end = time.monotonic()
+        self._next_flush = end + max(_FLUSH_SECONDS, (end - start) / _FLUSH_SHARE)
 
 
 def identify_inputs(settings: ExperimentSettings) -> RunInputs:
@@ -82,11 +117,45 @@ def name_run(settings: ExperimentSettings, inputs: RunInputs) -> str:
     return digest(parts)[:16]
 
 
+def name_flow_run() -> str:
+    """Return what the UI calls a run: its profile, the number of samples and the language model."""
+    # How many processes compute it is no part of what a run is.
+    parameters = {name: value for name, value in flow_run.get_parameters().items() if name != "workers"}
+    profile = str(parameters["profile"])
+    try:
+        settings = resolve_settings(**parameters)
+    except SettingsError:  # the flow itself says what is wrong
+        return profile
+    model = settings.language_model.language_model
+    shown = model if len(model) <= _SHOWN_CHARACTERS else f"...{model[-_SHOWN_CHARACTERS:]}"
+    return f"{profile}, {settings.sampling.sample_count:,} samples, {shown}"
+
+
 @contextmanager
 def recorded_run(profile: str, settings: ExperimentSettings, inputs: RunInputs) -> Iterator[Run]:
-    """Keep the manifest of a run: running within the context, then complete, or failed with the error."""
+    """Keep the manifest of a run: running within the context, then complete, failed or interrupted."""
     run_id = name_run(settings, inputs)
-    description = RunDescription(
+    attempt = start_run(_describe(run_id, profile, settings, inputs), flow_run.get_id())
+    report_crashed(attempt.died)
+    run = Run(run_id, inputs, attempt)
+    try:
+        with run.progress.shown(flow_run.get_id()):
+            yield run
+            run.flush()
+    except (KeyboardInterrupt, TerminationSignal) as error:
+        note_interruption()
+        run.flush()
+        interrupt_run(attempt, f"stopped by {type(error).__name__}")
+        raise
+    except BaseException as error:
+        run.flush()
+        fail_run(attempt, f"{type(error).__name__}: {error}")
+        raise
+    finish_run(attempt)
+
+
+def _describe(run_id: str, profile: str, settings: ExperimentSettings, inputs: RunInputs) -> RunDescription:
+    return RunDescription(
         run_id=run_id,
         profile=profile,
         settings=settings.model_dump(mode="json"),
@@ -98,10 +167,3 @@ def recorded_run(profile: str, settings: ExperimentSettings, inputs: RunInputs) 
         language_model=inputs.language_model,
         embedding_model=inputs.embedding_model,
     )
-    attempt = start_run(description, flow_run.get_id())
-    try:
-        yield Run(run_id, inputs, attempt)
-    except BaseException as error:
-        fail_run(attempt, f"{type(error).__name__}: {error}")
-        raise
-    finish_run(attempt)

@@ -5,18 +5,20 @@ parquet file of Score rows (or Check rows). Remembered per family and chunk, so 
 flight.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 from prefect import get_run_logger, task
 
 from tasks.artifacts import Reference, read_rows, write_rows
 from tasks.caching import stage_options
-from tasks.loading import load_language_model
 from tasks.priming.contexts import ContextRule
+from tasks.priming.evidence import ModelFacts
+from tasks.priming.language_model import LanguageModel
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.rows import Identity
+from tasks.workers import with_language_model
 
 # Enough to see a broken cache or a batch effect; each costs a plain pass an arm.
 _CHECKED_SAMPLES = 2
@@ -48,18 +50,31 @@ def score_contexts(
     """
     from tasks.priming.scoring import score_family
 
-    model = load_language_model(language_model)
     rows = read_rows(samples, Sample)
-    guesses = read_rows(surrogates, Surrogate) if surrogates else []
-    wrong_answers = read_rows(distractors, Distractor)
-    start = time.perf_counter()
-    scores = score_family(contexts, rows, guesses, model, wrong_answers)
-    seconds = time.perf_counter() - start
+    scores, seconds = with_language_model(
+        score_family,
+        language_model,
+        contexts=contexts,
+        samples=rows,
+        surrogates=read_rows(surrogates, Surrogate) if surrogates else [],
+        distractors=read_rows(distractors, Distractor),
+    )
     logger = get_run_logger()
     logger.info("scored %d samples behind %s in %.1f s", len(rows), contexts.name, seconds)
     for status in sorted({score.status for score in scores} - {"ok"}):
         logger.warning("%d scores are missing: %s", sum(score.status == status for score in scores), status)
     return write_rows(scores, Score, f"scoring/{contexts.family}") | {"seconds": seconds}
+
+
+def _check(
+    families: Sequence[tuple[ContextRule, Sequence[Surrogate]]],
+    samples: Sequence[Sample],
+    *,
+    language_model: LanguageModel,
+) -> tuple[list[Check], ModelFacts]:
+    from tasks.priming.checks import check_scoring as check
+
+    return check(families, samples, language_model), language_model.facts
 
 
 @task(
@@ -80,17 +95,12 @@ def check_scoring(
     Returns:
         The reference of the checks, with "seconds" and "model", the facts that costs follow from.
     """
-    from tasks.priming.checks import check_scoring as check
-
-    model = load_language_model(language_model)
     rows = read_rows(samples, Sample)[:_CHECKED_SAMPLES]
     texts = [(contexts, read_rows(ref, Surrogate) if ref else []) for contexts, ref in families]
-    start = time.perf_counter()
-    checks = check(texts, rows, model)
-    seconds = time.perf_counter() - start
+    (checks, facts), seconds = with_language_model(partial(_check, texts, rows), language_model)
     logger = get_run_logger()
     for failed in (c for c in checks if c.passed is False):
         logger.error("check failed: %s is %s, limit %s (%s)", failed.name, failed.value, failed.limit, failed.detail)
     logger.info("verified %d properties of scoring in %.1f s", len(checks), seconds)
     reference = write_rows(checks, Check, "checks")
-    return reference | {"seconds": seconds, "model": asdict(model.facts)}
+    return reference | {"seconds": seconds, "model": asdict(facts)}

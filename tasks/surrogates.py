@@ -5,21 +5,32 @@ file of Surrogate rows. Remembered per family and chunk, by the code of that fam
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from prefect import get_run_logger, task
 
 from tasks.artifacts import Reference, read_rows, write_rows
 from tasks.caching import Inputs, stage_options
-from tasks.loading import load_language_model
+from tasks.priming.language_model import LanguageModel
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.settings import GenerationSettings
-from tasks.priming.surrogates.families import FAMILIES
+from tasks.priming.surrogates.families import FAMILIES, Writer
 from tasks.priming.surrogates.writing import Writing
 from tasks.rows import Identity
+from tasks.workers import with_language_model
 
 
 def _writer(inputs: Inputs) -> str:
     return FAMILIES[str(inputs["family"])].writer
+
+
+def _write(
+    write: Writer, samples: Sequence[Sample], writing: Writing, *, language_model: LanguageModel
+) -> list[Surrogate]:
+    """Call a writer with the model that a worker has loaded."""
+    return write(samples, replace(writing, language_model=language_model))
 
 
 @task(
@@ -52,17 +63,18 @@ def write_surrogates(
     """
     write = FAMILIES[family].write
     assert write is not None
-    model = load_language_model(language_model) if language_model else None
-    rows = read_rows(samples, Sample)
-    start = time.perf_counter()
     writing = Writing(
         seed,
-        model,
-        generation,
+        generation=generation,
         donors=read_rows(donors, Sample) if donors else (),
         generated=read_rows(generated, Surrogate) if generated else (),
     )
-    surrogates = write(rows, writing)
-    seconds = time.perf_counter() - start
+    rows = read_rows(samples, Sample)
+    if language_model:
+        surrogates, seconds = with_language_model(partial(_write, write, rows, writing), language_model)
+    else:
+        start = time.perf_counter()
+        surrogates = write(rows, writing)
+        seconds = time.perf_counter() - start
     get_run_logger().info("wrote %d %s surrogates in %.1f s", len(surrogates), family, seconds)
     return write_rows(surrogates, Surrogate, f"surrogates/{family}") | {"seconds": seconds}

@@ -19,6 +19,7 @@ import pytest
 from tasks.artifacts import (
     DamagedArtifactError,
     Reference,
+    UnwrittenError,
     chunks_of,
     digest,
     file_sha256,
@@ -216,7 +217,7 @@ def test_a_full_disk_leaves_no_artifact(artifacts_folder: Path) -> None:
 
 def test_a_failed_rename_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
-    with pytest.raises(IsADirectoryError, match="taken"):
+    with pytest.raises(UnwrittenError, match=r"taken could not be written: Is a directory\. Nothing .*Make room, or"):
         write_atomically(tmp_path / "taken", b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
 

@@ -79,7 +79,7 @@ def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diges
 
 
 def forget() -> None:
-    code_digest.cache_clear()
+    code._code_digest.cache_clear()
     code._definitions.cache_clear()
 
 
@@ -250,3 +250,16 @@ def test_every_statistic_names_its_computation_and_fills_a_table_of_its_own() ->
     assert {table: TABLES[table] for table in statistics} == {
         table: statistic.record for table, statistic in statistics.items()
     }
+
+
+def test_threads_that_ask_at_once_get_the_same_digest() -> None:
+    """Two that parsed at once broke each other in Python 3.11, and the chunk's result was not remembered."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    asked = [entry.writer for entry in FAMILIES.values() if entry.write] * 4
+    for _ in range(3):
+        code._code_digest.cache_clear()
+        code._definitions.cache_clear()
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(code_digest, asked))
+        assert found == [code_digest(computation) for computation in asked]

@@ -29,6 +29,7 @@ def run_child(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
 
 def test_the_flags_are_the_flows_parameters_in_its_order() -> None:
     flags = [action.option_strings[0] for action in make_parser(experiment)._actions if action.dest != "help"]
+    assert flags.pop() == "--allow-download"  # no parameter: it changes no result
     assert flags == ["--" + name.replace("_", "-") for name in inspect.signature(experiment.fn).parameters]
     assert {"--profile", "--sample-count", "--seed", "--families", "--data", "--language-model"} <= set(flags)
 
@@ -63,17 +64,21 @@ def test_families_are_separated_by_commas(text: str) -> None:
     ("flags", "message"),
     [
         (["--profile=nope"], r"Unknown profile 'nope'\. Known profiles: demo, laptop, mistral-7b, mistral-7b-bf16\."),
-        (["--sample-count=0"], r"`sample_count`: Input should be greater than or equal to 1, got '0'\."),
-        (["--sample-count=many"], r"`sample_count`: Input should be a valid integer, .*, got 'many'\."),
-        (["--seed=abc"], r"`seed`: Input should be a valid integer, .*, got 'abc'\."),
+        (
+            ["--sample-count=0"],
+            r"`sample_count`: Input should be greater than or equal to 1, got '0'\. Leave it out to take the profile's "
+            r"value\.",
+        ),
+        (["--sample-count=many"], r"`sample_count`: Input should be a valid integer, .*, got 'many'\. Leave it out .*"),
+        (["--seed=abc"], r"`seed`: Input should be a valid integer, .*, got 'abc'\. Leave it out .*"),
         (
             ["--families=baseline,nope"],
-            r"`families`: Input should be 'baseline', 'static', 'generated' or 'control', got 'nope'\.",
+            r"`families`: Input should be 'baseline', 'static', 'generated' or 'control', got 'nope'\. Leave it out .*",
         ),
-        (["--families="], r"`families`: Input should be 'baseline', 'static', 'generated' or 'control', got ''\."),
+        (["--families="], r"`families`: Input should be 'baseline', .* or 'control', got ''\. Leave it out .*"),
         (["--families=static"], r"`families` must name each family once and include baseline, got static\. Use .*"),
         (["--min-words=9", "--max-words=8"], r"`min_words` must not exceed `max_words`, got 9 and 8\. .*"),
-        (["--confidence-level=95"], r"`confidence_level`: Input should be less than 1, got '95'\."),
+        (["--confidence-level=95"], r"`confidence_level`: Input should be less than 1, got '95'\. Leave it out .*"),
         (["--data=nope.parquet"], r"There is no file nope\.parquet\. Give the path of a \.parquet or \.jsonl file.*"),
         (["--data=README.md"], r"README\.md is no data file that can be read\. Allowed are \.parquet and \.jsonl .*"),
         (["--data=nobody/nothing"], r"The dataset nobody/nothing is not on this machine and the hub cannot .*"),
@@ -128,7 +133,8 @@ def test_a_bad_value_ends_the_process_with_status_2_and_no_traceback(tmp_path: P
     finished = run_child("-m", "flows.experiment", "--profile=demo", "--sample-count=0", folder=tmp_path / "artifacts")
     assert finished.returncode == 2
     assert finished.stdout == ""
-    assert finished.stderr == "error: `sample_count`: Input should be greater than or equal to 1, got '0'.\n"
+    said = "error: `sample_count`: Input should be greater than or equal to 1, got '0'. "
+    assert finished.stderr == said + "Leave it out to take the profile's value.\n"
     assert not (tmp_path / "artifacts").exists()
 
 

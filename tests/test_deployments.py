@@ -17,6 +17,8 @@ from tasks.priming.settings import PROFILES, resolve_settings
 ROOT = Path(__file__).resolve().parent.parent
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS: dict[str, dict[str, Any]] = {deployment["name"]: deployment for deployment in FILE["deployments"]}
+EXPERIMENTS = [name for name, entry in DEPLOYMENTS.items() if entry["entrypoint"] == "flows/experiment.py:experiment"]
+OTHERS = sorted(set(DEPLOYMENTS) - set(EXPERIMENTS))
 
 
 def known_keys(model: type[BaseModel]) -> set[str]:
@@ -36,12 +38,13 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
 
     yield load_flow
-    for name in {"experiment"} - modules:
+    for name in {"experiment", "doctor", "walkthrough", "compare"} - modules:
         sys.modules.pop(name, None)
 
 
 def test_there_is_one_deployment_per_profile() -> None:
-    assert [deployment["name"] for deployment in FILE["deployments"]] == list(PROFILES)
+    assert list(PROFILES) == EXPERIMENTS
+    assert len(DEPLOYMENTS) == len(FILE["deployments"])  # no name twice
     assert list(PROFILES) == ["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
 
 
@@ -64,18 +67,25 @@ def test_a_misspelt_key_would_be_found() -> None:
     assert not {"work_queue"} <= known_keys(WorkPoolConfig)
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_deployment_names_its_profile_and_nothing_else(name: str) -> None:
     assert DEPLOYMENTS[name]["parameters"] == {"profile": name}
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_deployments_entry_point_is_the_flow_and_its_parameters_are_valid(name: str, load: Any) -> None:
     flow = load(DEPLOYMENTS[name]["entrypoint"])
     assert flow.name == "experiment"
     assert flow.validate_parameters(DEPLOYMENTS[name]["parameters"])["profile"] == name
     assert resolve_settings(name) == PROFILES[name]  # type: ignore[index]  # a name read from the file
     assert flow.fn.__code__.co_filename == str(ROOT / "flows" / "experiment.py")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_deployments_entry_point_is_a_flow_and_its_parameters_are_valid(name: str, load: Any) -> None:
+    flow = load(DEPLOYMENTS[name]["entrypoint"])
+    assert isinstance(flow, Flow)
+    flow.validate_parameters(DEPLOYMENTS[name]["parameters"])
 
 
 @pytest.mark.parametrize(

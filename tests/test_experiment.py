@@ -103,7 +103,7 @@ def newest_states(folder: Path) -> Counter[tuple[str, str]]:
         for _ in range(40):  # the server takes in the states of task runs a moment later
             runs = client.read_task_runs(flow_run_filter=wanted, limit=200)
             states = Counter((r.name.split(" ")[0], r.state_name or "") for r in runs)
-            if states["publish", "Completed"] and not any(state == "Running" for _, state in states):
+            if states["report", "Completed"] and not any(state == "Running" for _, state in states):
                 return states
             time.sleep(0.25)
     return states
@@ -119,6 +119,7 @@ COMPUTED_AT_FIRST = Counter(
         ("check", "Completed"): 1,
         ("compute", "Completed"): len(statistics_by_table()),
         ("publish", "Completed"): 1,
+        ("report", "Completed"): 1,
     }
 )
 
@@ -127,7 +128,7 @@ def with_cached(*completed: str) -> Counter[tuple[str, str]]:
     """Return the states of a rerun in which only the named tasks are computed."""
     expected: Counter[tuple[str, str]] = Counter()
     for (task, _), count in COMPUTED_AT_FIRST.items():
-        state = "Completed" if task in (*completed, "publish") else "Cached"
+        state = "Completed" if task in (*completed, "publish", "report") else "Cached"
         expected[task, state] += count
     return expected
 

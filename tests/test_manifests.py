@@ -8,8 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tasks import artifacts, manifests
-from tasks.manifests import RunDescription, fail_run, finish_run, read_manifests, record_artifacts, record_facts
+from tasks import artifacts, liveness, manifests
+from tasks.manifests import (
+    RunDescription,
+    as_observed,
+    extend_run,
+    fail_run,
+    finish_run,
+    interrupt_run,
+    read_manifests,
+    record_artifacts,
+    record_facts,
+)
 
 DESCRIPTION = RunDescription(run_id="abc", profile="demo", settings={"seed": 42})
 
@@ -26,6 +36,26 @@ def reference(name: str) -> dict[str, object]:
 
 def start(flow_run_id: str | None = None) -> manifests.Attempt:
     return manifests.start_run(DESCRIPTION, flow_run_id)
+
+
+def start_and_die(folder: Path, flow_run_id: str, table: str = "", *chunks: str) -> None:
+    """Start an attempt in a process that records chunks and is then killed, as far as it can tell."""
+    code = (
+        "import os, sys; from tasks.manifests import RunDescription, record_artifacts, start_run\n"
+        "run = RunDescription(run_id='abc', profile='demo', settings={'seed': 42})\n"
+        "attempt = start_run(run, sys.argv[1])\n"
+        "for name in sys.argv[3:]:\n"
+        "    reference = {'path': f'scoring/{name}.parquet', 'sha256': name, 'rows': 3}\n"
+        "    record_artifacts(attempt, sys.argv[2], {name: reference})\n"
+        "os._exit(9)\n"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", code, flow_run_id, table, *chunks],
+        env={**os.environ, "SURROGATE_ARTIFACTS": str(folder)},
+        cwd=Path(__file__).resolve().parent.parent,
+        check=False,
+    )
+    assert died.returncode == 9
 
 
 def test_a_manifest_is_plain_json_that_says_everything(folder: Path) -> None:
@@ -61,11 +91,11 @@ def test_a_chunk_that_is_recorded_twice_is_there_once() -> None:
     }
 
 
-def test_a_rerun_keeps_what_was_recorded_until_it_completes_without_it() -> None:
+def test_a_rerun_keeps_what_was_recorded_until_it_completes_without_it(folder: Path) -> None:
     """What an unfinished attempt has made must stay known, or pruning would take it for litter."""
-    killed = start()
-    record_artifacts(killed, "score", {"a": reference("a"), "b": reference("b")})
+    start_and_die(folder, "flow-1", "score", "a", "b")
     rerun = start()
+    assert rerun.died == ("flow-1",)
     (manifest,) = read_manifests()
     assert manifest.status == "running"
     assert [attempt.status for attempt in manifest.attempts] == ["interrupted", "running"]
@@ -76,6 +106,53 @@ def test_a_rerun_keeps_what_was_recorded_until_it_completes_without_it() -> None
     (manifest,) = read_manifests()
     assert manifest.status == "complete"
     assert set(manifest.artifacts["score"]) == {"a"}
+
+
+def test_a_run_whose_process_died_is_told_apart_from_one_that_runs(folder: Path) -> None:
+    start_and_die(folder, "flow-1")
+    (manifest,) = read_manifests()
+    assert manifest.status == "running"  # as it was left
+    assert as_observed(manifest).status == "interrupted"
+    assert [attempt.status for attempt in as_observed(manifest).attempts] == ["interrupted"]
+    attempt = start()
+    (manifest,) = read_manifests()
+    assert as_observed(manifest).status == "running"
+    assert [attempt.status for attempt in as_observed(manifest).attempts] == ["interrupted", "running"]
+    assert list((folder / "runs" / ".attempts").glob("*")) != []
+    finish_run(attempt)
+    (manifest,) = read_manifests()
+    assert as_observed(manifest) == manifest
+    assert list((folder / "runs" / ".attempts").glob("*")) == []  # neither of the dead nor of the ended one
+
+
+def test_an_attempt_of_a_version_without_locks_counts_as_dead_once_it_left_running_behind(folder: Path) -> None:
+    liveness.let_go(start().attempt_id)
+    (manifest,) = read_manifests()
+    assert as_observed(manifest).status == "interrupted"
+
+
+def test_a_run_that_was_stopped_says_so_and_keeps_its_artifacts() -> None:
+    attempt = start()
+    record_artifacts(attempt, "sample", {"all": reference("a")})
+    interrupt_run(attempt, "stopped by KeyboardInterrupt")
+    (manifest,) = read_manifests()
+    assert (manifest.status, manifest.attempts[0].status) == ("interrupted", "interrupted")
+    assert manifest.attempts[0].ended_at is not None
+    assert manifest.attempts[0].error == "stopped by KeyboardInterrupt"
+    assert set(manifest.artifacts["sample"]) == {"all"}
+    assert start().died == ()  # Prefect has been told
+
+
+def test_artifacts_and_facts_are_added_in_one_go(folder: Path) -> None:
+    attempt = start()
+    tables = {"score": {"a": reference("a"), "b": reference("b")}, "route": {"all": reference("c")}}
+    extend_run(attempt, tables, {"stage_seconds": {"score/a": 1.5}, "device": "cpu"})
+    (manifest,) = read_manifests()
+    assert {table: set(chunks) for table, chunks in manifest.artifacts.items()} == {
+        "score": {"a", "b"},
+        "route": {"all"},
+    }
+    assert (manifest.device, manifest.stage_seconds) == ("cpu", {"score/a": 1.5})
 
 
 def test_of_two_attempts_at_once_neither_drops_what_the_other_recorded_too() -> None:

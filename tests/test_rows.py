@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from huggingface_hub import constants
 
 from tasks.priming.sampling import Funnel, draw_samples
 from tasks.priming.settings import DataSettings, SamplingSettings
-from tasks.rows import SetupError, hub_commit, identify_data, load_rows, local_path
+from tasks.rows import SetupError, identify_data, load_rows, local_path
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -202,7 +201,7 @@ def test_what_is_no_data_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         identify_data(DataSettings(data=str(tmp_path / name) if name == "rows.csv" else name))
 
 
-@pytest.mark.parametrize("name", ["~no-such-user/rows.parquet", "a" * 300 + ".parquet", "x" * 300])
+@pytest.mark.parametrize("name", ["~no-such-user/rows.parquet", "a" * 300 + ".parquet", "x" * 300, "a\0b"])
 def test_a_name_that_cannot_be_looked_up_is_a_usage_error(name: str) -> None:
     """These once ended in a RuntimeError and an OSError."""
     with pytest.raises(SetupError, match=r"cannot be looked up on this machine: .*Give a path that you may read"):
@@ -217,26 +216,15 @@ def test_a_local_path_expands_the_home_folder(monkeypatch: pytest.MonkeyPatch, t
 # --- the hub, which cannot be reached ---
 
 
-@pytest.fixture
-def downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hub's cache after `owner/name` was downloaded once, laid out as huggingface_hub does it."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    folder = tmp_path / "models--owner--name"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text(COMMIT)
-    (folder / "snapshots" / COMMIT).mkdir(parents=True)
-    return folder
-
-
 @pytest.mark.parametrize("name", ["ms_marco", "nobody/nothing"])
 def test_an_unknown_data_set_without_network_is_refused_with_what_to_do(name: str) -> None:
     with pytest.raises(SetupError, match=f"dataset {name} is not on this machine and the hub cannot .*--profile demo"):
         identify_data(DataSettings(data=name))
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "a b", "-x", "a\0b", "a..b"])
+@pytest.mark.parametrize("name", ["a/b/c", "a b", "-x", "a..b", "a\x1b[2Jb"])
 def test_a_name_that_no_data_set_can_have_is_refused(name: str) -> None:
-    with pytest.raises(SetupError, match=r"The hub knows no dataset .* at main: "):
+    with pytest.raises(SetupError, match=r"The hub knows no dataset .* at main: .*Check the name and the revision"):
         identify_data(DataSettings(data=name))
 
 
@@ -244,23 +232,6 @@ def test_rows_of_a_data_set_that_is_not_there_are_refused_with_its_configuration
     identity = {"data": "nobody/nothing", "config": "v1", "split": "test", "revision": COMMIT}
     with pytest.raises(SetupError, match=r"nobody/nothing \(configuration v1, split test\) cannot be loaded: .*--data"):
         next(iter(load_rows(DataSettings(data="nobody/nothing"), identity)))
-
-
-def test_without_network_the_downloaded_commit_is_meant(downloaded: Path) -> None:
-    assert hub_commit("owner/name", None, "model") == COMMIT
-    assert hub_commit("owner/name", "main", "model") == COMMIT
-
-
-def test_without_network_a_pinned_commit_that_was_downloaded_is_found(downloaded: Path) -> None:
-    """Only branches and tags were once looked for, and a pinned model could not be used offline."""
-    shutil.rmtree(downloaded / "refs")
-    assert hub_commit("owner/name", COMMIT, "model") == COMMIT
-
-
-@pytest.mark.parametrize("revision", ["other", "f" * 40, "."])
-def test_without_network_another_revision_is_refused(downloaded: Path, revision: str) -> None:
-    with pytest.raises(SetupError, match="model owner/name is not on this machine and the hub cannot be reached"):
-        hub_commit("owner/name", revision, "model")
 
 
 def test_the_hubs_coordinates_of_ms_marco_are_the_published_ones(

@@ -7,20 +7,15 @@ On a CPU, blocks of rows as two matrix products with a mask between them are 1.3
 dot product attention for segments of this length (float32; 1 to 1.8 times in bfloat16); docs/performance.md has more.
 """
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from tasks.priming.segments import KVCache, Parent, Segment, Stretch, visible_stretches
-
-# Rows are cut at multiples of this position: a causal block reads no further than its own last row. The cuts follow
-# from positions, so that a row is computed alike whether a shared prefix stands in its own segment or in a cache.
-_BLOCK = 64
-# A remainder of fewer rows than this is computed with the block before it.
-_LEAST_REMAINDER = 24
+from tasks.priming.layouts import Layout, lay_out
+from tasks.priming.segments import KVCache, Segment
+from tasks.priming.varlen import VarlenPlan, attend_varlen, is_usable, plan_sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +30,6 @@ class AttentionRule:
     """Scores are softcap * tanh(score / softcap), where given (Gemma 2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Some rows of a segment, and how many of the keys that the segment sees they reach."""
-
-    start: int
-    """The first row, counted in the segment and its branches."""
-    stop: int
-    """The one behind the last."""
-    key_count: int
-    """Keys from the first on that one of the rows sees."""
-
-
-@dataclass(slots=True)
-class _Layout:
-    """Where a segment stands in its pack, what it sees, and the blocks in which it is computed."""
-
-    segment: Segment
-    first_row: int
-    stretches: list[Stretch]
-    key_positions: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-    blocks: list[_Block]
-    masks: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)
-
-    @property
-    def before_count(self) -> int:
-        """Keys before the segment's own."""
-        return len(self.key_positions) - len(self.segment.all_ids)
-
-
 class Pack:
     """Segments laid end to end; what travels through the model's layers as a keyword argument. There is no global."""
 
@@ -73,14 +39,10 @@ class Pack:
         """Keys and values of each layer that were kept."""
         self.call_count = 0
         """Layers that attended."""
-        self._layouts: list[_Layout] = []
-        self._first_rows: dict[Parent, int] = {}
+        self._layouts = lay_out(segments)
+        self._first_rows = {layout.segment: layout.first_row for layout in self._layouts}
         self._keeps_keys = keeps_keys
-        row = 0
-        for segment in segments:
-            self._first_rows[segment] = row
-            self._layouts.append(_lay_out(segment, row))
-            row += len(segment.all_ids)
+        self._plan: VarlenPlan | None = None
 
     def attend(
         self, layer: int, tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor], rule: AttentionRule
@@ -96,6 +58,19 @@ class Pack:
         self.call_count += 1
         if self._keeps_keys:
             self.layers[layer] = (keys, values)
+        # The kernel's window counts the keys that are there, a model's counts positions.
+        has_other_window = rule.window is not None and any(layout.has_gap for layout in self._layouts)
+        if is_usable(query, rule.softcap) and not has_other_window:
+            if self._plan is None:
+                self._plan = plan_sequences(self._layouts, query.shape[2], query.device)
+            return attend_varlen(self._plan, layer, tensors, rule.scale, rule.window)
+        return self._attend_blocks(layer, tensors, rule)
+
+    def _attend_blocks(
+        self, layer: int, tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor], rule: AttentionRule
+    ) -> torch.Tensor:
+        """Compute `attend` block by block."""
+        query, keys, values = tensors
         _, query_heads, count, dimension = query.shape
         key_heads = keys.shape[1]
         group = query_heads // key_heads
@@ -113,7 +88,7 @@ class Pack:
         return output.view(key_heads, count, group, dimension).transpose(0, 1).reshape(1, count, query_heads, dimension)
 
     def _seen(
-        self, layout: _Layout, layer: int, keys: torch.Tensor, values: torch.Tensor
+        self, layout: Layout, layer: int, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the (key heads, keys, dimension) keys and values that a segment sees, its own last."""
         ranges: list[tuple[KVCache | None, int, int]] = []
@@ -136,20 +111,7 @@ class Pack:
         return torch.cat([part[0] for part in parts], dim=1), torch.cat([part[1] for part in parts], dim=1)
 
 
-def _lay_out(segment: Segment, first_row: int) -> _Layout:
-    stretches = visible_stretches(segment)
-    before = [np.arange(s.position, s.position + s.stop - s.start) for s in stretches]
-    before_count = sum(len(part) for part in before)
-    own = np.array(segment.positions)
-    first = int(own[0])
-    # Branches are one block with the last rows of the segment: they are few.
-    last = len(segment.ids)
-    cuts = [0, *range(-first % _BLOCK or _BLOCK, last - _LEAST_REMAINDER + 1, _BLOCK), len(own)]
-    blocks = [_Block(start, stop, before_count + stop) for start, stop in itertools.pairwise(cuts)]
-    return _Layout(segment, first_row, stretches, np.concatenate([*before, own]), blocks)
-
-
-def _mask(layout: _Layout, number: int, window: int | None, group: int, like: torch.Tensor) -> torch.Tensor:
+def _mask(layout: Layout, number: int, window: int | None, group: int, like: torch.Tensor) -> torch.Tensor:
     """Return what is added to a block's scores, (1, rows * group, keys): 0 for a key that is seen, else -infinity."""
     if (number, window) not in layout.masks:
         block = layout.blocks[number]

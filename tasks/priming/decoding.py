@@ -35,7 +35,7 @@ class _Bucket:
         """Leave out all other rows."""
         places = [place for place, row in enumerate(self.rows) if row in rows]
         if len(places) < len(self.rows):
-            chosen = torch.tensor(places, device=self.counts.device)
+            chosen = torch.tensor(places, dtype=torch.long, device=self.counts.device)
             self.rows = [self.rows[place] for place in places]
             self.counts = self.counts[chosen]
             self.layers = [(keys[chosen], values[chosen]) for keys, values in self.layers]

@@ -28,7 +28,8 @@ def route_queries(
     """Return the similarity of every surrogate to its sample's query, and whether the router chooses it.
 
     Within a sample and family the highest similarity wins; of equal ones the first, which is flagged. An empty
-    surrogate has no similarity and is never chosen (a sentence model embeds blanks too, and they might win).
+    surrogate has no similarity and is never chosen (a sentence model embeds blanks too, and they might win). Nor has
+    one a similarity if its vector, or its query's, has no direction: their cosine would be noise that looks like one.
 
     Args:
         samples: The samples.
@@ -36,24 +37,26 @@ def route_queries(
         model: The sentence-embedding model.
 
     Raises:
-        UsageError: The model gave NaN, infinity or a zero vector.
+        UsageError: The model gave NaN, infinity or a zero vector for every text.
     """
     queries = {sample.sample_id: sample.query for sample in samples}
     texts = sorted({*queries.values(), *(s.text for s in surrogates if s.text)})
     vectors = embed(model, texts)
-    _require_directions(vectors, texts)
-    number = {text: row for row, text in enumerate(texts)}
+    has_direction = _has_direction(vectors)
+    if texts and not has_direction.any():
+        raise UsageError(
+            f"The embedding model gave no usable vector for {texts[0]!r} and {len(texts) - 1} other texts (NaN, "
+            "infinity or zero for all of them). Use another `embedding_model`."
+        )
+    number = {text: row for row, text in enumerate(texts) if has_direction[row]}
 
     groups: dict[tuple[str, str], list[Surrogate]] = {}
     for surrogate in surrogates:
         groups.setdefault((surrogate.sample_id, surrogate.family), []).append(surrogate)
     routes = []
     for (sample_id, family), members in groups.items():
-        query = vectors[[number[queries[sample_id]]]]
-        similarities = [
-            float(cosine_similarity(vectors[[number[member.text]]], query)[0, 0]) if member.text else None
-            for member in members
-        ]
+        query = number.get(queries[sample_id])
+        similarities = [_cosine(vectors, number.get(member.text) if member.text else None, query) for member in members]
         known = [s for s in similarities if s is not None]
         best = max(known, default=None)
         chosen = similarities.index(best) if known else None
@@ -83,12 +86,16 @@ def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
     return vectors
 
 
-def _require_directions(vectors: Vectors, texts: Sequence[str]) -> None:
-    """Refuse vectors without a direction: their cosine would be noise that looks like a similarity."""
-    norms = np.linalg.norm(vectors, axis=1)
-    broken = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
-    if broken.size:
-        raise UsageError(
-            f"The embedding model gave no usable vector for {texts[int(broken[0])]!r} and {broken.size - 1} other "
-            "texts (NaN, infinity or zero). Use another `embedding_model`."
-        )
+def _cosine(vectors: Vectors, first: int | None, second: int | None) -> float | None:
+    """Return the cosine of two of the vectors; None where one of them is missing."""
+    if first is None or second is None:
+        return None
+    return float(cosine_similarity(vectors[[first]], vectors[[second]])[0, 0])
+
+
+def _has_direction(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell of each vector whether it has a direction: NaN, infinity and zero have none."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, which is what is asked
+        norms = np.linalg.norm(vectors, axis=1)
+    has_direction: np.ndarray[Any, np.dtype[np.bool_]] = np.isfinite(norms) & (norms > 0)
+    return has_direction

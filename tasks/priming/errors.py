@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""The errors that are the user's to mend."""
 
 
 class UsageError(Exception):
@@ -6,3 +6,7 @@ class UsageError(Exception):
 
     Commands print it without a traceback and exit with status 2.
     """
+
+
+class SetupError(UsageError):
+    """Something the user's machine or settings lack; the message says what to do."""

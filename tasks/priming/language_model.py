@@ -125,21 +125,72 @@ def encode_chat(tokenizer: Any, message: str) -> list[int]:  # noqa: ANN401
     head, found, tail = rendered.partition(_PLACEHOLDER)
     if not found:
         raise TokenizerError("The tokenizer's chat template drops the user's message; use another model.")
-    if not any(token in message for token in _special_tokens(tokenizer)):
-        return _with_one_bos(tokenizer, tokenizer(head + message + tail, add_special_tokens=False)["input_ids"])
+    whole, before, behind = (_parsed(tokenizer, text) for text in (head + message + tail, head, tail))
+    control = _control_ids(tokenizer)
+    is_spelled_out = any(token in message for token in _control_strings(tokenizer))
+    # A tokenizer that normalises text first may find control tokens in other characters than their own.
+    if not is_spelled_out and [i for i in whole if i in control] == [i for i in before + behind if i in control]:
+        return _with_one_bos(tokenizer, whole)
     # Rare and hostile: the message is tokenised apart, so that what it spells out stays text.
-    return _with_one_bos(
-        tokenizer,
-        tokenizer(head, add_special_tokens=False)["input_ids"]
-        + encode_continuation(tokenizer, message)
-        + tokenizer(tail, add_special_tokens=False)["input_ids"],
-    )
+    return _with_one_bos(tokenizer, before + encode_continuation(tokenizer, message) + behind)
 
 
-def _special_tokens(tokenizer: Any) -> set[str]:  # noqa: ANN401
+def count_control_strings(tokenizer: Any, *texts: str) -> int:  # noqa: ANN401
+    """Return how many control tokens texts spell out, e.g. "</s>", each of which is kept as the text that it is.
+
+    Counted as a tokenizer finds them that is told to look for them, less what it makes of the text otherwise: unknown
+    characters have a control token of their own.
+    """
+    control = _control_ids(tokenizer) | {tokenizer.unk_token_id}
+    found = [i for text in texts for i in _parsed(tokenizer, text) if i in control]
+    if not found:
+        return 0
+    return len(found) - sum(i in control for text in texts for i in encode_continuation(tokenizer, text))
+
+
+def make_text_stay_text(tokenizer: Any) -> None:  # noqa: ANN401
+    """Tell a tokenizer that was just loaded which tokens are control tokens, and make sure that no text becomes one.
+
+    Some files name control tokens without marking them as such, and a passage that spells one out would become one.
+
+    Raises:
+        TokenizerError: It becomes one all the same, or the tokenizer cannot be told what to do with such text.
+    """
+    name = type(tokenizer).__name__
+    try:
+        marked = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        if unmarked := sorted(_control_strings(tokenizer) - marked):
+            tokenizer.add_tokens(unmarked, special_tokens=True)
+        control = _control_ids(tokenizer)
+        strings = sorted(_control_strings(tokenizer))
+        broken = [text for text in strings if control & set(encode_continuation(tokenizer, f"{text} a{text}"))]
+    except (TypeError, ValueError, AttributeError):  # of tokenizers that are not transformers' own
+        raise TokenizerError(
+            f"{name} cannot be told to leave control tokens in a text alone, so that a passage could end its own "
+            "context. Use a model with a tokenizer.json."
+        ) from None
+    if broken:
+        raise TokenizerError(
+            f"{name} makes a control token of the text {broken[0]!r} whatever it is told, so that a passage could end "
+            "its own context. Use a model with a tokenizer.json."
+        )
+
+
+def _parsed(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
+    """Return the ids of a text in which control tokens are control tokens."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _control_strings(tokenizer: Any) -> set[str]:  # noqa: ANN401
     """Return every string that the tokenizer turns into a control token."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     return added | set(tokenizer.all_special_tokens)
+
+
+def _control_ids(tokenizer: Any) -> set[int]:  # noqa: ANN401
+    """Return the ids of control tokens, without that of unknown characters, which any text may hold."""
+    return set(tokenizer.convert_tokens_to_ids(sorted(_control_strings(tokenizer)))) - {tokenizer.unk_token_id}
 
 
 def _with_one_bos(tokenizer: Any, ids: list[int]) -> list[int]:  # noqa: ANN401

@@ -22,6 +22,9 @@ Candidate = TypeVar("Candidate")
 NO_ANSWER = ("", "[]", "No Answer Present.")
 """What stands in the data for "there is no answer"."""
 
+_SHOWN_CHARACTERS = 300
+"""Of a row's column names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -214,8 +217,9 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
         query, answer, selected, has_passages = _plain_row(row) if "passage" in row else _msmarco_row(row)
     except (KeyError, TypeError, AttributeError) as error:
         raise RowFormatError(
-            f"Row {position} has the columns {sorted(map(str, row))}, which cannot be read ({error!r}). Allowed are "
-            "query, answers, passages (with passage_text and is_selected) as in MS MARCO, or passage, query, answer."
+            f"Row {position} has the columns {_named(row)}, which cannot be read ({error!r}). Allowed are query, "
+            "answers, passages (with passage_text and is_selected) as in MS MARCO, or passage, query, answer. Rename "
+            "or mend the columns (rows count from 0), or give other data."
         ) from None
     if not query or not has_passages:
         return "no query or no passages"
@@ -227,8 +231,8 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     if passage is None:
         return f"selected passage outside {min_words}-{max_words} words"
     query_type = None if row.get("query_type") is None else str(row["query_type"])
-    if any(_is_unusable(text) for text in (passage, query, answer, query_type or "")):
-        return "text with NUL or half a surrogate pair"
+    if any(_has_half_a_pair(text) for text in (passage, query, answer, query_type or "")):
+        return "text with half a surrogate pair"
     return Sample(
         sample_id=content_hash(passage, query, answer),
         position=position,
@@ -259,7 +263,8 @@ def _msmarco_row(row: Mapping[str, Any]) -> tuple[str, str, list[str], bool]:
     well_formed = row.get("wellFormedAnswers")
     # An empty list is written as the text "[]" in some files.
     first_well_formed = _text(well_formed[0]) if well_formed and not isinstance(well_formed, str) else ""
-    first_answer = _text(next(iter(_list(row["answers"])), None))
+    answers = [] if row["answers"] == "[]" else _list(row["answers"])
+    first_answer = _text(next(iter(answers), None))
     answer = first_answer if first_well_formed in NO_ANSWER else first_well_formed
     return _text(row["query"]), answer, selected, bool(texts)
 
@@ -282,6 +287,12 @@ def _text(value: object) -> str:
     return value if value.strip() else ""
 
 
-def _is_unusable(text: str) -> bool:
-    """Tell whether a text cannot be stored or tokenised: NUL, or half of a surrogate pair."""
-    return "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text)
+def _has_half_a_pair(text: str) -> bool:
+    """Tell whether a text holds half of a surrogate pair, which no encoding can store and no tokenizer can read."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """Return a row's columns for a message; a row may have thousands, or names of any length."""
+    shown = str(sorted(map(str, row)))
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."

@@ -4,11 +4,12 @@ In: a profile's name and the values that differ from it. Out: one frozen `Experi
 only the part it reads, so that a setting changes only the results that depend on it.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tasks.priming.errors import UsageError
+from tasks.priming.refusals import ACCESS_TOKEN, describe_refusals, refuse_tokens
+from tasks.priming.refusals import SettingsError as SettingsError  # settings are where a reader looks for it
 
 FamilyName: TypeAlias = Literal["baseline", "static", "generated", "control"]
 ProfileName: TypeAlias = Literal["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
@@ -32,7 +33,9 @@ Device: TypeAlias = Annotated[
 SampleCount: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000, description="Samples to draw (count).")]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every random draw.")]
 Words: TypeAlias = Annotated[int, Field(ge=1, le=100_000, description="Bound on the passage's length (words).")]
-Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000)]
+# Said in the form's schema, so that Prefect's server refuses a token before it stores anything.
+_NO_TOKEN: dict[str, Any] = {"not": {"pattern": ACCESS_TOKEN}}
+Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra=_NO_TOKEN)]
 Data: TypeAlias = Annotated[
     Name, Field(description="A known data set, a data set id on the hub, or a local .parquet or .jsonl file.")
 ]
@@ -43,7 +46,7 @@ EmbeddingModel: TypeAlias = Annotated[
     Name, Field(description="The sentence-embedding model that routes: a hub id, a local folder or packaged/<name>.")
 ]
 Revision: TypeAlias = Annotated[
-    str, Field(min_length=1, description="Commit, tag or branch on the hub; the newest commit if not given.")
+    Name, Field(description="Commit, tag or branch on the hub; the newest commit if not given.")
 ]
 Families: TypeAlias = Annotated[
     tuple[FamilyName, ...],
@@ -52,8 +55,12 @@ Families: TypeAlias = Annotated[
 ChunkSize: TypeAlias = Annotated[
     int, Field(ge=1, le=10_000, description="Samples per chunk (count): what a crash may lose; never changes a number.")
 ]
-DataConfig: TypeAlias = Annotated[str, Field(min_length=1, description="Configuration of the data set on the hub.")]
-DataSplit: TypeAlias = Annotated[str, Field(min_length=1, description="Split on the hub, e.g. validation.")]
+Workers: TypeAlias = Annotated[
+    int,
+    Field(ge=1, le=64, description="Processes that compute side by side (count): by default one a GPU, or one a core."),
+]
+DataConfig: TypeAlias = Annotated[Name, Field(description="Configuration of the data set on the hub.")]
+DataSplit: TypeAlias = Annotated[Name, Field(description="Split on the hub, e.g. validation.")]
 Temperature: TypeAlias = Annotated[float, Field(gt=0, le=10, description="Softmax temperature of generation.")]
 TopK: TypeAlias = Annotated[int, Field(ge=1, le=100_000, description="Candidates per generated token (count).")]
 NewTokens: TypeAlias = Annotated[int, Field(ge=1, le=1000, description="Longest generated surrogate (tokens).")]
@@ -193,20 +200,23 @@ _SECTIONS = {
 }
 
 
-class SettingsError(UsageError):
-    """A value that the user gave is not allowed; the message says what is."""
-
-
 def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
     """Return the settings of a profile with the given values in place of its own.
 
     Args:
         profile: A name in PROFILES.
-        **changes: Flat setting names (e.g. sample_count) and values; None leaves the profile's value.
+        **changes: Flat setting names (e.g. sample_count) and values; None leaves the profile's value. `workers` is
+            checked and left out: it says how a run is computed, not what.
 
     Raises:
         SettingsError: The profile or a setting is unknown, or a value is out of its limits.
     """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    try:
+        TypeAdapter(Workers | None).validate_python(changes.pop("workers", None))
+    except ValidationError as error:
+        raise SettingsError(f"`workers` must be a whole number from 1 to 64: {error.errors()[0]['msg']}.") from None
+    refuse_tokens({"profile": profile, **changes})
     if profile not in PROFILES:
         raise SettingsError(f"Unknown profile {profile!r}. Known profiles: {', '.join(PROFILES)}.")
     values = PROFILES[profile].model_dump()
@@ -215,24 +225,8 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
     for name, value in changes.items():
         if name not in places:
             raise SettingsError(f"Unknown setting {name!r}. Known settings: {', '.join(sorted(places))}.")
-        if value is not None:
-            places[name][name] = value
+        places[name][name] = value
     try:
         return ExperimentSettings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_describe(error)) from None
-
-
-def _describe(error: ValidationError) -> str:
-    """Return one line per refused value: which setting, what was given, what is allowed."""
-    lines: list[str] = []
-    for problem in error.errors():
-        name = next((str(part) for part in reversed(problem["loc"]) if isinstance(part, str)), "")
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "too_short" and any(line.startswith(f"`{name}`") for line in lines):
-            continue  # a list of which no item is left: they were all refused above
-        if problem["type"] == "value_error":  # our own validators already name the setting and the value
-            lines.append(message)
-        else:
-            lines.append(f"`{name}`: {message}, got {problem['input']!r}.")
-    return "\n".join(lines)
+        raise SettingsError(describe_refusals(error)) from None

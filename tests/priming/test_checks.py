@@ -68,7 +68,7 @@ def test_a_wrong_cache_is_seen_by_the_plain_pass(reader: LanguageModel, monkeypa
         found = seen(segment)
         return [dataclasses.replace(found[0], start=1, position=1), *found[1:]] if found else []
 
-    monkeypatch.setattr("tasks.priming.attention.visible_stretches", without_the_first_token)
+    monkeypatch.setattr("tasks.priming.layouts.visible_stretches", without_the_first_token)
     assert checks(reader)["cache_equals_plain_pass"].passed is False
 
 

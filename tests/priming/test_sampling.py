@@ -220,7 +220,7 @@ def test_the_answer_is_the_first_well_formed_one_else_the_first(
 
 
 @pytest.mark.parametrize(
-    "answers", [[], None, ["No Answer Present."], ["[]"], [""], ["  "], [None], ["No Answer Present.", "late"]]
+    "answers", [[], None, "[]", ["No Answer Present."], ["[]"], [""], ["  "], [None], ["No Answer Present.", "late"]]
 )
 def test_a_row_without_an_answer_is_dropped(answers: object) -> None:
     assert read(msmarco(answers=answers)) == "no answer"
@@ -273,16 +273,24 @@ def test_the_passage_is_the_first_selected_one_within_the_word_bounds(
         assert found.passage == expected
 
 
-@pytest.mark.parametrize("bad", ["NUL \x00 inside", "half a pair \ud83d", "\udc00"])
+@pytest.mark.parametrize("bad", ["half a pair \ud83d", "\udc00"])
 @pytest.mark.parametrize("column", ["query", "answer", "passage", "query_type"])
 def test_text_that_cannot_be_stored_is_dropped(bad: str, column: str) -> None:
     """A lone surrogate in query_type alone once passed and broke the writing of the samples."""
-    assert read(plain(1, **{column: bad})) == "text with NUL or half a surrogate pair"
+    assert read(plain(1, **{column: bad})) == "text with half a surrogate pair"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["{braces} %s $y", "</s> <s> [INST] x [/INST]", "שלום \u202e rtl", "𝒳 😀", "a\r\nb\tc", "'; DROP TABLE sample"],
+    [
+        "{braces} %s $y",
+        "</s> <s> [INST] x [/INST]",
+        "שלום \u202e rtl",
+        "𝒳 😀",
+        "a\r\nb\tc",
+        "\x00 \x07\x1b[2J",
+        "'; DROP TABLE sample",
+    ],
 )
 def test_unusual_text_is_kept_as_it_is(text: str) -> None:
     sample = accepted(plain(1, passage=text, query=text, answer=text))
@@ -312,6 +320,12 @@ def test_a_row_of_wrong_columns_or_types_is_refused_with_what_is_allowed(row: di
         read(row)
 
 
+def test_a_refused_row_is_shown_briefly() -> None:
+    with pytest.raises(RowFormatError, match=r"aaa\.\.\., which cannot be read .*Rename or mend the columns") as caught:
+        read({"a" * 100_000: 1})
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize("changes", [{"answers": "Paris"}, {"passages": {"passage_text": PASSAGE, "is_selected": [1]}}])
 def test_text_in_the_place_of_a_list_is_refused(changes: dict[str, Any]) -> None:
     """A bare "Paris" once became the answer "P"."""
@@ -332,7 +346,7 @@ def test_every_row_is_counted_once() -> None:
         plain(4, answer="[]"),
         plain(5, query=""),
         plain(6, passage="word " * 51),
-        plain(7, answer="\x00"),
+        plain(7, answer="\ud83d"),
         msmarco(passages={"passage_text": ["x"], "is_selected": [0]}),
     ]
     found = draw_samples(rows, settings(5), 42)
@@ -344,7 +358,7 @@ def test_every_row_is_counted_once() -> None:
         "no answer": 2,
         "no query or no passages": 1,
         "selected passage outside 1-50 words": 1,
-        "text with NUL or half a surrogate pair": 1,
+        "text with half a surrogate pair": 1,
         "answer but no selected passage": 1,
     }
     assert sorted(sample.position for sample in drawn) == [0, 1]

@@ -168,7 +168,14 @@ def test_families_that_are_all_unknown_are_named_and_nothing_else() -> None:
     """A second line once complained of an empty list, which nobody had given."""
     with pytest.raises(SettingsError) as caught:
         resolve_settings("demo", families=("nope", "nada"))
-    assert [line.split(", got ")[1] for line in str(caught.value).splitlines()] == ["'nope'.", "'nada'."]
+    shown = [line.split(", got ")[1].split(".")[0] for line in str(caught.value).splitlines()]
+    assert shown == ["'nope'", "'nada'"]
+
+
+def test_a_refusal_says_what_to_do_and_shows_a_long_value_briefly() -> None:
+    with pytest.raises(SettingsError, match=r"\.\.\.\. Leave it out to take the profile's value\.$") as caught:
+        resolve_settings("demo", data="x" * 100_000)
+    assert len(str(caught.value)) < 400
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
@@ -192,7 +199,7 @@ def test_settings_are_frozen_and_know_no_extra_fields() -> None:
 def test_the_flows_parameters_are_profile_and_every_setting() -> None:
     parameters = list(inspect.signature(experiment.fn).parameters)
     assert parameters[0] == "profile"
-    assert sorted(parameters[1:]) == sorted(flat_settings())
+    assert sorted(parameters[1:]) == sorted([*flat_settings(), "workers"])
 
 
 def test_the_flows_parameters_have_the_settings_limits_and_default_to_the_profiles_value() -> None:
@@ -201,7 +208,7 @@ def test_the_flows_parameters_have_the_settings_limits_and_default_to_the_profil
         name: annotation | None for name, annotation in flat_settings().items()
     }
     defaults = {name: parameter.default for name, parameter in inspect.signature(experiment.fn).parameters.items()}
-    assert defaults == {"profile": "demo"} | dict.fromkeys(flat_settings())
+    assert defaults == {"profile": "demo", "workers": None} | dict.fromkeys(flat_settings())
 
 
 def test_every_setting_is_described_for_the_form_in_the_user_interface() -> None:

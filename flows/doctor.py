@@ -1,0 +1,22 @@
+"""What the machine has on which runs are made, and what each profile needs and lacks there.
+
+Print it here by `python -m flows.doctor` (`make doctor`), which needs no server; or ask the machine of a worker by
+`prefect deployment run doctor/doctor`, and read the table in the UI.
+"""
+
+import sys
+
+from prefect import flow
+
+from tasks.doctor import examine
+from tasks.doctor_report import print_findings, show_findings
+
+
+@flow(name="doctor", flow_run_name="what this machine has")
+def doctor() -> bool:
+    """Examine the machine of this worker, show what was found as a table, and tell whether nothing is broken."""
+    return show_findings(examine())
+
+
+if __name__ == "__main__":
+    sys.exit(print_findings(examine()))

@@ -1,0 +1,81 @@
+"""The walkthrough: one sample from its passage to its three scores, as the notebook leads through it, corrected.
+
+Print it by `python -m flows.walkthrough`, which takes the notebook's own example, or with `--sample 3` the third sample
+that the profile's experiment draws. As a deployment, `prefect deployment run walkthrough/walkthrough`, it is a page in
+the UI.
+"""
+
+import sys
+
+from prefect import flow
+
+from tasks.form import with_form
+from tasks.pages.blocks import Block
+from tasks.priming import settings as allowed
+from tasks.priming.settings import resolve_settings
+from tasks.standalone import standalone
+from tasks.walkthrough.before_the_query import routed_contexts
+from tasks.walkthrough.command import (
+    SampleNumber,
+    identify_models,
+    name_sample,
+    name_walkthrough,
+    run_walkthrough,
+)
+from tasks.walkthrough.published import published_surrogates, read_published
+from tasks.walkthrough.steps import (
+    choose_sample,
+    compare_with_query,
+    describe_models,
+    inspect_caches,
+    score_answer,
+    show_walkthrough,
+    write_surrogates,
+)
+from tasks.walkthrough.story import tell
+from tasks.walkthrough.walk import Guesses, Notebook, Walk
+
+
+@with_form
+@flow(name="walkthrough", flow_run_name=name_walkthrough)
+def walkthrough(
+    profile: allowed.ProfileName = "demo",
+    sample: SampleNumber | None = None,
+    seed: allowed.Seed | None = None,
+    data: allowed.Data | None = None,
+    min_words: allowed.Words | None = None,
+    max_words: allowed.Words | None = None,
+    language_model: allowed.LanguageModel | None = None,
+    dtype: allowed.DType | None = None,
+    device: allowed.Device | None = None,
+    embedding_model: allowed.EmbeddingModel | None = None,
+) -> list[Block]:
+    """Lead through one sample: surrogates, similarities, contexts, caches, scoring, routing and the three results.
+
+    Without `sample` it is the notebook's own example, and what the notebook printed stands beside ours.
+    """
+    changes = {name: value for name, value in locals().items() if name not in ("profile", "sample")}
+    settings = resolve_settings(profile, **changes)
+    reader, router = identify_models(settings)
+    chosen = choose_sample(settings, sample)
+
+    surrogates = write_surrogates(chosen, settings, reader)
+    routes = compare_with_query(chosen, surrogates, router)
+    here = Guesses(surrogates, routes, score_answer(chosen, surrogates, reader, ("baseline", "static", "generated")))
+    notebook = None
+    if sample is None:
+        surrogates = published_surrogates(chosen)
+        routes = compare_with_query(chosen, surrogates, router)
+        theirs = Guesses(surrogates, routes, score_answer(chosen, surrogates, reader, ("generated",)))
+        notebook = Notebook(read_published(), theirs)
+    inspection = inspect_caches(chosen, routed_contexts(chosen.passage, here), reader)
+
+    models = describe_models(reader, router)
+    blocks = tell(Walk(profile, settings, models, sample, chosen, here, inspection, notebook))
+    show_walkthrough(blocks, name_sample(profile, sample))
+    return blocks
+
+
+if __name__ == "__main__":
+    with standalone():
+        sys.exit(run_walkthrough(walkthrough))

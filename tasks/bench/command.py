@@ -1,0 +1,99 @@
+"""The command line of the benchmark: what is measured, where it is written, the exit status.
+
+Status 0: it ran, whatever it found. 1: something broke; with --strict also where a goal is missed. 2: what was given
+cannot be used.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from tasks.priming.errors import UsageError
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, or print the newest as Markdown, and return the exit status."""
+    # Read when torch is first imported: see tasks/command_line.py.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    options = _parser().parse_args(arguments)
+    try:
+        if options.table:
+            return _print_table()
+        return _measure(options)
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted: nothing was written. A shorter run: python -m flows.bench --quick\n")
+        return 130
+
+
+def _print_table() -> int:
+    from tasks.bench.records import read_newest
+    from tasks.bench.table import as_markdown
+
+    sys.stdout.write(as_markdown(read_newest()))
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from tasks.bench.grids import missed
+    from tasks.bench.measuring import measure
+    from tasks.bench.records import write_bench
+    from tasks.bench.table import print_bench
+
+    bench = measure(
+        options.device,
+        models=_names(options.model),
+        dtypes=_dtypes(options.dtype),
+        is_quick=options.quick,
+        report=_report,
+    )
+    path = write_bench(bench)
+    print_bench(bench)
+    sys.stdout.write(f"\nWritten to {path}\n")
+    return int(options.strict and bool(missed(bench.figures)))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def _dtypes(text: str | None) -> tuple[str, ...]:
+    dtypes = _names(text)
+    if unknown := [dtype for dtype in dtypes if dtype not in _DTYPES]:
+        raise UsageError(f"Unknown number format {unknown[0]!r}. Allowed are {', '.join(_DTYPES)}: --dtype float32")
+    return dtypes
+
+
+def _report(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.bench",
+        description="This project's methods beside the notebook's, in one process, as ratios.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="Where the language models run.")
+    parser.add_argument(
+        "--model",
+        metavar="NAMES",
+        help="small, wide or mistral-7b (random weights), ids on the hub or local folders; separated by commas. "
+        "Default: small,wide on a CPU, mistral-7b on a GPU.",
+    )
+    parser.add_argument(
+        "--dtype",
+        metavar="NAMES",
+        help=f"Number formats, separated by commas ({', '.join(_DTYPES)}); the first is what others are compared with. "
+        "Default: float32,bfloat16 on a CPU, bfloat16 on a GPU.",
+    )
+    parser.add_argument("--quick", action="store_true", help="A small workload, in under a minute; ratios mean little.")
+    parser.add_argument("--strict", action="store_true", help="Status 1 if a goal is missed.")
+    parser.add_argument("--table", action="store_true", help="Measure nothing; print the newest result as Markdown.")
+    return parser

@@ -1,0 +1,156 @@
+"""What a benchmark measured: its fields and their types, and the files that hold it.
+
+In: figures. Out: artifacts/bench/<id>.json, named by its content, and artifacts/bench.json, the newest. Publishing
+reads the former into table bench, a row a figure.
+"""
+
+import json
+import logging
+from datetime import UTC
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from tasks import artifacts
+from tasks.priming.errors import UsageError
+
+_logger = logging.getLogger(__name__)
+
+
+class _Frozen(BaseModel):
+    # What a later version adds within this format does not keep an earlier one from reading it.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Figure(_Frozen):
+    """One measured quantity of one method."""
+
+    part: str
+    """What was done: scoring, generation, queries, embedding, statistics or identity."""
+    model: str
+    """The language model, or whatever else computed it."""
+    dtype: str
+    """Number format of the model's weights."""
+    method: str
+    """Who did it: ours, notebook, lm-eval, ..."""
+    quantity: str
+    """What was measured."""
+    value: FiniteFloat
+    """The value; the median where it was measured in several rounds."""
+    unit: str
+    """Its unit."""
+    low: FiniteFloat | None = None
+    """Lowest of the rounds."""
+    high: FiniteFloat | None = None
+    """Highest of the rounds."""
+    goal: FiniteFloat | None = None
+    """What was to be reached, if anything."""
+    bound: Literal["at least", "at most"] | None = None
+    """On which side of the goal the value should be."""
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the goal was reached; None without one."""
+        if self.goal is None:
+            return None
+        return self.value <= self.goal if self.bound == "at most" else self.value >= self.goal
+
+
+class Bench(_Frozen):
+    """One run of the benchmark."""
+
+    format: Literal[1] = 1
+    """Raised when an earlier version could no longer read the file."""
+    measured_at: AwareDatetime
+    """When it ended."""
+    seconds: FiniteFloat
+    """How long it took."""
+    device: Literal["cpu", "cuda"]
+    """Where the language models ran."""
+    is_quick: bool
+    """Whether it was the quick run, whose ratios mean little."""
+    machine: dict[str, str]
+    """The machine in words: processor, memory, load and so on."""
+    numeric_paths: dict[str, str] = {}
+    """By number format: which arithmetic computes on a CPU, and how fast."""
+    versions: dict[str, str]
+    """Version of each library that takes part."""
+    workload: dict[str, str]
+    """What was computed, by part and model, in words."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know: what was left out, what was disturbed."""
+    figures: tuple[Figure, ...] = Field(min_length=1)
+    """All that was measured."""
+
+    @property
+    def bench_id(self) -> str:
+        """Hash of the content."""
+        return artifacts.digest(self.model_dump(mode="json"))[:16]
+
+    def rows(self, bench_id: str) -> list[dict[str, Any]]:
+        """Return the rows of table bench, one a figure.
+
+        Args:
+            bench_id: What the rows are known by: the name of the file.
+        """
+        common = {
+            "bench_id": bench_id,
+            "measured_at": self.measured_at.astimezone(UTC).replace(tzinfo=None),
+            "device": self.device,
+            "is_quick": self.is_quick,
+            "machine": json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
+            "versions": json.dumps(self.versions, ensure_ascii=False),
+        }
+        return [
+            {
+                **common,
+                **figure.model_dump(),
+                "is_met": figure.is_met,
+                "workload": self.workload.get(f"{figure.part}, {figure.model}", ""),
+            }
+            for figure in self.figures
+        ]
+
+
+def write_bench(bench: Bench) -> Path:
+    """Write a benchmark under its id and as the newest, and return the former's path."""
+    content = json.dumps(bench.model_dump(mode="json"), indent=1, ensure_ascii=False).encode() + b"\n"
+    path = artifacts.ARTIFACTS / "bench" / f"{bench.bench_id}.json"
+    artifacts.write_atomically(path, content)
+    artifacts.write_atomically(artifacts.ARTIFACTS / "bench.json", content)
+    return path
+
+
+def read_newest() -> Bench:
+    """Return the newest benchmark.
+
+    Raises:
+        UsageError: There is none, or its file cannot be read.
+    """
+    path = artifacts.ARTIFACTS / "bench.json"
+    try:
+        return Bench.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UsageError(
+            f"{path} holds no benchmark ({_brief(error)}). It is what the benchmark writes when it ends: make bench"
+        ) from None
+
+
+def read_benches() -> dict[str, Bench]:
+    """Return all benchmarks by the names of their files; a file that holds none is skipped with a warning."""
+    found = {}
+    for path in sorted((artifacts.ARTIFACTS / "bench").glob("*.json")):
+        try:
+            found[path.stem] = Bench.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            _logger.warning("skipped %s, which is no benchmark: %s", path, _brief(error))
+    return found
+
+
+def _brief(error: Exception) -> str:
+    """Return what went wrong on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).partition("\n")[0]

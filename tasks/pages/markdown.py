@@ -1,0 +1,89 @@
+"""A page as markdown, for the Prefect UI.
+
+In: blocks. Out: one page. Quoted text stands in code, where nothing is markup, between more backticks than it has.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable
+
+from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
+from tasks.pages.terminal import on_one_line
+from tasks.report.texts import visible
+
+_LINE = 100
+"""Characters of a line of verbatim text: the page would not break it."""
+
+_CELL = 36
+"""Characters of a line in a table."""
+
+
+def to_markdown(blocks: Iterable[Block]) -> str:
+    """Return a page as text."""
+    return "\n\n".join(map(_rendered, blocks)) + "\n"
+
+
+def _rendered(block: Block) -> str:
+    match block:
+        case Heading(text):
+            return f"## {_escaped(text)}"
+        case Paragraph(parts):
+            return _joined(parts)
+        case Correction(parts):
+            return f"> **Corrected:** {_joined(parts)}"
+        case Verbatim(text):
+            return _fenced(text)
+        case Table():
+            return _table(block)
+
+
+def _joined(parts: Iterable[Part]) -> str:
+    return "".join(_code(part.text) if isinstance(part, Quoted) else _escaped(part) for part in parts)
+
+
+def _table(block: Table) -> str:
+    rules = [":---" if number < block.text_columns else "---:" for number in range(len(block.columns))]
+    rows = [[_cell(cell) for cell in row] for row in block.rows]
+    lines = [[_escaped(name) for name in block.columns], rules, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: Part) -> str:
+    """Return a cell, in short lines: the page breaks none in a table and would hide what is behind.
+
+    A bar in a cell would end it, in code too, unless a backslash stands before it that is not part of the text.
+    """
+    if isinstance(cell, str):
+        return "<br>".join(map(_escaped, textwrap.wrap(cell, _CELL)))
+    lines = textwrap.wrap(on_one_line(cell.text), _CELL) or [cell.text]
+    return "<br>".join(_code(re.sub(r"\\(?=\|)", r"\\ ", line)).replace("|", r"\|") for line in lines)
+
+
+def _code(text: str) -> str:
+    """Return text as code within a line."""
+    shown = on_one_line(text)
+    if not shown.strip():
+        return "(nothing)" if not shown else f"({len(shown)} blanks)"
+    marks = "`" * (_longest_run(shown) + 1)
+    # A blank at both ends is taken off again.
+    return f"{marks} {shown} {marks}"
+
+
+def _fenced(text: str) -> str:
+    """Return text as a block of code, its long lines broken."""
+    lines = [
+        part
+        for line in visible(text).split("\n")
+        for part in textwrap.wrap(line, _LINE, replace_whitespace=False) or [""]
+    ]
+    marks = "`" * max(3, _longest_run(text) + 1)
+    return "\n".join([f"{marks}text", *lines, marks])
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def _escaped(text: str) -> str:
+    """Return text that markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#!&$~])", r"\\\1", text.replace("\n", " "))

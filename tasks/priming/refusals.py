@@ -1,0 +1,53 @@
+"""Why a setting is refused, said so that it can be mended; and access tokens, which no setting may hold.
+
+In: values that a user gave, or what pydantic found wrong with them. Out: a SettingsError.
+"""
+
+import re
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from tasks.priming.errors import UsageError
+
+ACCESS_TOKEN = r"(?:hf|api_org)_[A-Za-z0-9]{20,}"
+"""What an access token of the hub looks like. A run keeps its settings, and so does Prefect: none may hold one."""
+
+_SHOWN_CHARACTERS = 200
+"""Of a refused value."""
+
+
+class SettingsError(UsageError):
+    """A value that the user gave is not allowed; the message says what is."""
+
+
+def refuse_tokens(values: Mapping[str, object]) -> None:
+    """Refuse what looks like an access token, without repeating it.
+
+    Raises:
+        SettingsError: A name or a value holds one.
+    """
+    for name, value in values.items():
+        if re.search(ACCESS_TOKEN, f"{name} {value}"):
+            shown = "A setting's name" if re.search(ACCESS_TOKEN, name) else f"`{name}`"
+            raise SettingsError(
+                f"{shown} holds what looks like an access token of the hub, which would be stored with the run. "
+                "Settings hold names, paths and numbers. Give the token in the environment: export HF_TOKEN=..."
+            )
+
+
+def describe_refusals(error: ValidationError) -> str:
+    """Return one line per refused value: which setting, what was given, what is allowed, what to do."""
+    lines: list[str] = []
+    for problem in error.errors():
+        name = next((str(part) for part in reversed(problem["loc"]) if isinstance(part, str)), "")
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "too_short" and any(line.startswith(f"`{name}`") for line in lines):
+            continue  # a list of which no item is left: they were all refused above
+        if problem["type"] == "value_error":  # our own validators already name the setting and the value
+            lines.append(message)
+        else:
+            given = repr(problem["input"])
+            shown = given if len(given) <= _SHOWN_CHARACTERS else f"{given[:_SHOWN_CHARACTERS]}..."
+            lines.append(f"`{name}`: {message}, got {shown}. Leave it out to take the profile's value.")
+    return "\n".join(lines)

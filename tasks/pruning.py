@@ -1,0 +1,185 @@
+"""The command that removes what no run needs any more: `python -m tasks.pruning [--remove]`, or `make prune [APPLY=1]`.
+
+In: the manifests of all runs, finished or not, and the files of the stages. Out: a list of the files that no manifest
+names, and of what killed processes left half-written; with --remove they are gone. To forget a run, delete its manifest
+artifacts/runs/<run_id>.json first. Reports and the database are left alone: they are rebuilt, or removed by hand.
+
+While it removes no run can start, and while a run is in progress it removes nothing: what a run has found remembered is
+not in its manifest yet.
+
+Status 0: listed, or removed. 2: it is not safe to tell what is needed.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from tasks import artifacts, liveness
+from tasks.artifacts import is_reference
+from tasks.manifests import locked_manifests, read_manifests
+from tasks.priming.errors import UsageError
+
+STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "checks", "statistics")
+"""Folders of artifacts/ whose files are named by their content."""
+
+_RECORDS = "stages"
+_SHOWN_FILES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Litter:
+    """A file that no run needs."""
+
+    path: Path
+    """Where it is."""
+    size: int
+    """Its length (bytes)."""
+    reason: str
+    """Why it is not needed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List what no run needs, remove it if asked to, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.pruning", description="Remove what no run needs any more.")
+    parser.add_argument("--remove", action="store_true", help="Remove the files; without it they are only listed.")
+    values = parser.parse_args(arguments)
+    try:
+        litter = remove_litter() if values.remove else find_litter()
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    _print(litter, is_removed=values.remove)
+    return 0
+
+
+def find_litter() -> list[Litter]:
+    """Return the files that no run needs, largest first.
+
+    Raises:
+        UsageError: A manifest is damaged, so that it cannot be told what its run needs.
+    """
+    needed = _needed_paths()
+    found = [*_unnamed_artifacts(needed), *_useless_records(needed), *_half_written()]
+    return sorted(found, key=lambda litter: (-litter.size, litter.path))
+
+
+def remove_litter() -> list[Litter]:
+    """Remove the files that no run needs, and return them.
+
+    Raises:
+        UsageError: A run is in progress, or a manifest is damaged.
+    """
+    with locked_manifests():  # a run that starts now waits
+        alive = {
+            attempt.attempt_id: manifest.run_id
+            for manifest in read_manifests()
+            for attempt in manifest.attempts
+            if attempt.status == "running" and liveness.is_alive(attempt.attempt_id)
+        }
+        if alive:
+            raise UsageError(
+                f"Run {', '.join(sorted(set(alive.values())))} is in progress and may be about to use what no manifest "
+                "names yet. Nothing was removed. Wait until it has ended, or stop it; then: make prune APPLY=1"
+            )
+        litter = find_litter()
+        for part in litter:
+            part.path.unlink(missing_ok=True)
+        _remove_empty_folders()
+    return litter
+
+
+def _needed_paths() -> set[str]:
+    """Return the paths, relative to artifacts/, of all files that a manifest names."""
+    needed: set[str] = set()
+    known = {manifest.run_id for manifest in read_manifests()}
+    for path in sorted((artifacts.ARTIFACTS / "runs").glob("*.json")):
+        if path.stem not in known:
+            raise UsageError(
+                f"The manifest {path} is damaged, so what its run needs cannot be told. Nothing was removed. Start the "
+                "run again, which writes it anew, or delete the file to forget the run; then prune again."
+            )
+        needed.update(_paths_in(json.loads(path.read_text(encoding="utf-8"))))
+    return needed
+
+
+def _paths_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - what JSON can say
+    """Yield the paths of all references within a value, however deep."""
+    if is_reference(value):
+        yield value["path"]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        yield from _paths_in(part)
+
+
+def _unnamed_artifacts(needed: set[str]) -> Iterator[Litter]:
+    for folder in STAGE_FOLDERS:
+        for path in sorted((artifacts.ARTIFACTS / folder).rglob("*.parquet")):
+            if path.relative_to(artifacts.ARTIFACTS).as_posix() not in needed:
+                yield _litter(path, "no run names it")
+
+
+def _useless_records(needed: set[str]) -> Iterator[Litter]:
+    """Yield the records of stages that lead to a file which no run needs, or to none: failed tasks leave such."""
+    for path in sorted((artifacts.ARTIFACTS / _RECORDS).rglob("*")):
+        if not path.is_file():
+            continue
+        try:
+            paths = set(_paths_in(json.loads(json.loads(path.read_text(encoding="utf-8"))["result"])))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            paths = set()
+        if not paths:
+            yield _litter(path, "it remembers nothing")
+        elif not paths <= needed:
+            yield _litter(path, "it remembers what no run names")
+
+
+def _half_written() -> Iterator[Litter]:
+    """Yield what processes that were killed while they wrote have left behind."""
+    for path in sorted(artifacts.ARTIFACTS.rglob(".*.tmp")):
+        yield _litter(path, "it was being written when its process was killed")
+    for path in sorted((artifacts.ARTIFACTS / "runs" / ".attempts").glob("*")):
+        if not liveness.is_alive(path.name):
+            yield _litter(path, "its process has ended")
+
+
+def _litter(path: Path, reason: str) -> Litter:
+    return Litter(path, path.stat().st_size, reason)
+
+
+def _remove_empty_folders() -> None:
+    for folder in (*STAGE_FOLDERS, _RECORDS):
+        folders = [path for path in (artifacts.ARTIFACTS / folder).rglob("*") if path.is_dir()]
+        for path in sorted(folders, reverse=True):  # a folder before the one it is in
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
+
+
+def _print(litter: Sequence[Litter], *, is_removed: bool) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=150)
+    total = decimal(sum(part.size for part in litter))
+    if not litter:
+        console.print("Every file is needed by a run: there is nothing to remove.")
+        return
+    table = Table("file", "size", "why", box=None, pad_edge=False)
+    for part in litter[:_SHOWN_FILES]:
+        table.add_row(str(part.path.relative_to(artifacts.ARTIFACTS)), decimal(part.size), part.reason)
+    console.print(table)
+    if len(litter) > _SHOWN_FILES:
+        console.print(f"... and {len(litter) - _SHOWN_FILES:,} more")
+    done = "were removed." if is_removed else "are needed by no run. To remove them: make prune APPLY=1"
+    console.print(f"{len(litter):,} files, {total}, {done}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

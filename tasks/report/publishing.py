@@ -1,0 +1,33 @@
+"""The last step of a run: its report as a file, and the plots for the page that the UI shows.
+
+Nothing is cached: a report follows from the database, which is made anew at the end of every run.
+"""
+
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+_SHOWN_PLOTS = 3
+"""How many of the plots, in the report's order, the UI's page shows: it is stored with the run's other artifacts."""
+
+
+@task(name="report results", task_run_name="report results", cache_policy=NO_CACHE, persist_result=False)
+def report_results(run_id: str) -> dict[str, Any]:
+    """Write the report of a published run; a failure costs the report, never the run.
+
+    Returns:
+        {"path": of the report or None, "plots": title -> PNG}.
+    """
+    # matplotlib takes seconds to load, which a command that only prints its flags need not wait for.
+    from tasks.report.page import write_report
+    from tasks.report.plots import plot_pngs
+
+    try:
+        path = write_report(run_id)
+        plots = plot_pngs(run_id)
+    except Exception as error:  # whatever a plot stumbles over, the results are published
+        get_run_logger().warning("no report was written: %s: %s", type(error).__name__, error)
+        return {"path": None, "plots": {}}
+    get_run_logger().info("wrote the report %s", path)
+    return {"path": str(path), "plots": dict(list(plots.items())[:_SHOWN_PLOTS])}

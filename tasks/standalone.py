@@ -1,0 +1,57 @@
+"""A flow as a command of its own: with which server it works, how it is stopped, and what it leaves behind.
+
+In: this process, whose server is the one of PREFECT_API_URL or prefect.toml, if that answers, and else a temporary one.
+Out: it ends within five seconds of Ctrl-C or SIGTERM, and its temporary server with it, even after a `kill -9`.
+"""
+
+import atexit
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
+
+from tasks.processes import ended_by_signals, leave_no_orphans
+from tasks.ui.address import without_stale_address
+
+_END_SECONDS = 3.0
+"""The run's state is written within one; what is left is for a temporary server, whose end the guardian sees to."""
+
+
+@contextmanager
+def standalone() -> Iterator[None]:
+    """Within the context, run a flow as a command."""
+    leaving = _Leaving()
+    atexit.register(leaving.leave)  # registered first, so it is done last
+    try:
+        with without_stale_address() as stale, ended_by_signals(_END_SECONDS):
+            if stale:
+                sys.stderr.write(
+                    f"The server of prefect.toml, {stale}, does not answer: a temporary one is used, whose runs no UI "
+                    "shows. `make ui` starts one to watch; the file can be removed.\n"
+                )
+            if not get_current_settings().api.url and not {"-h", "--help"} & set(sys.argv):
+                leave_no_orphans()
+            # A run's end waits up to a second for the thread that sends them; whether it lives its lock tells.
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                yield
+    except SystemExit as ended:
+        leaving.status = ended.code
+        raise
+
+
+class _Leaving:
+    """The last thing that this process does."""
+
+    def __init__(self) -> None:
+        self.status: object = None
+
+    def leave(self) -> None:
+        """Leave without taking torch and its companions apart piece by piece, which takes two seconds."""
+        if isinstance(self.status, int):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            logging.shutdown()
+            os._exit(self.status)

@@ -1,0 +1,90 @@
+"""The file prefect.toml: tells `prefect` in another terminal where the server is that `make ui` started.
+
+In: the server's address. Out: the file, in the checkout, for Prefect reads it from the working folder. It is removed
+when that server ends; one that was left behind, because the power went, leads nowhere and is passed over.
+"""
+
+import os
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks.artifacts import ROOT, write_atomically
+from tasks.priming.errors import UsageError
+
+_FILE = "prefect.toml"
+_OURS = "# Written by `make ui` and removed when it ends: lets `prefect` and the flows find its server.\n"
+
+
+def claim_address() -> None:
+    """Make sure that prefect.toml may be written.
+
+    Raises:
+        UsageError: Another `make ui` is running here, or the file is somebody else's.
+    """
+    path = ROOT / _FILE
+    if not path.exists():
+        return
+    if not path.read_text(encoding="utf-8").startswith(_OURS):
+        raise UsageError(
+            f"{path} is not from `make ui`, which would write its server's address there. Use the server that the file "
+            "names, as README.md describes under 'With a Prefect server', or move the file away and start again."
+        )
+    url = _read_url(path)
+    if url and is_answering(url):
+        raise UsageError(
+            f"`make ui` is running here already: {url.removesuffix('/api')}. Use it, or end it with Ctrl-C first."
+        )
+
+
+def write_address(url: str) -> None:
+    """Write the address of a server's API into prefect.toml."""
+    write_atomically(ROOT / _FILE, f'{_OURS}[api]\nurl = "{url}"\n'.encode())
+
+
+def remove_address(url: str) -> None:
+    """Remove prefect.toml if it has this address."""
+    path = ROOT / _FILE
+    if path.is_file() and _read_url(path) == url:
+        path.unlink(missing_ok=True)
+
+
+def is_answering(url: str, seconds: float = 2.0) -> bool:
+    """Tell whether the API of a Prefect server answers at an address."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=seconds) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ValueError):  # a URLError is an OSError
+        return False
+
+
+@contextmanager
+def without_stale_address() -> Iterator[str | None]:
+    """Within the context, use no server if prefect.toml of an earlier `make ui` names one that no longer answers.
+
+    Yields:
+        The address that is passed over; None if there is none.
+    """
+    path = Path(_FILE)  # where Prefect looks
+    is_ours = path.is_file() and path.read_text(encoding="utf-8").startswith(_OURS)
+    url = _read_url(path) if is_ours else None
+    if url is None or PREFECT_API_URL.value() != url or is_answering(url):
+        yield None
+        return
+    os.environ["PREFECT_API_URL"] = ""  # for the processes that this one starts
+    with temporary_settings({PREFECT_API_URL: None}):
+        yield url
+
+
+def _read_url(path: Path) -> str | None:
+    """Return the address in a file; None where it is damaged, as after a power cut."""
+    try:
+        url = tomllib.loads(path.read_text(encoding="utf-8"))["api"]["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(url)

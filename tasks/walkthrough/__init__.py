@@ -1,0 +1,1 @@
+"""The walkthrough: one sample from its passage to its three scores, as the notebook leads through it, corrected."""

@@ -1,0 +1,173 @@
+"""Several processes that compute side by side on one machine, each with the language model loaded once.
+
+In: how many, and on what device. Within `working(...)`, `with_language_model` hands its work to one of them; without,
+it computes in this process. Numbers are the same either way. Each process is bound before torch is imported: to a GPU
+of its own, or to its share of the cores, with as many threads. Two processes of one thread are faster than one of two,
+whose threads wait for each other at every operation.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from threading import Thread
+from typing import Any, TypeVar
+
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect.futures import wait as prefect_wait
+
+from tasks.rows import Identity, SetupError
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The workers of this process."""
+
+    executor: ProcessPoolExecutor
+    count: int
+
+
+_pools: list[_Pool] = []
+"""The workers of this process, while there are any."""
+
+
+@contextmanager
+def working(count: int, language_model: Identity) -> Iterator[None]:
+    """Have `with_language_model` compute in `count` processes within the context; 1: in this one.
+
+    Within another such context its processes are used: a command starts them early, while a server starts.
+
+    Args:
+        count: Processes; on a GPU at most one a GPU.
+        language_model: The model that they load as soon as they start.
+    """
+    if count == 1 or _pools:
+        yield
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would share this process's threads and GPU context
+    numbers = context.Queue()
+    for number in range(count):
+        numbers.put(number)
+    start = (numbers, count, language_model)
+    executor = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start)
+    _pools.append(_Pool(executor, count))
+    try:
+        for _ in range(count):
+            executor.submit(_nothing)  # processes start one by one as work comes: have all of them start now
+        yield
+    finally:
+        _pools.pop()
+        executor.shutdown(wait=False, cancel_futures=True)
+        # Whatever is still being computed is of no use to anybody.
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+def with_language_model(
+    function: Callable[..., Result],
+    language_model: Identity,
+    /,
+    **arguments: Any,  # noqa: ANN401 - the function's own
+) -> tuple[Result, float]:
+    """Return function(language_model=<the loaded model>, **arguments) and the seconds that it took, loading left out.
+
+    Args:
+        function: A function of a module, so that another process finds it.
+        language_model: The model's identity.
+        **arguments: What else the function takes.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: A worker was killed.
+    """
+    if not _pools:
+        return _compute(function, language_model, arguments)
+    return _pools[-1].executor.submit(_compute, function, language_model, arguments).result()
+
+
+def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]]) -> Iterator[Any]:
+    """Yield a task's results call by call; while workers are there, a few calls ahead of the one that is yielded.
+
+    A call that fails ends it with that error, after those that were begun have ended, so that their results are kept.
+
+    Args:
+        task: A Prefect task, within a flow.
+        calls: Its arguments, call by call.
+    """
+    if not _pools:
+        yield from (task(*arguments) for arguments in calls)
+        return
+    begun: deque[PrefectFuture[Any]] = deque()
+    try:
+        for arguments in calls:
+            begun.append(task.submit(*arguments))
+            # One more than there are workers, so that none waits for what stands between two calls.
+            if len(begun) > _pools[-1].count:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        prefect_wait(list(begun))
+
+
+def sensible_count(language_model: Identity) -> int:
+    """Return how many processes suit a model on this machine: one a GPU, or one a core for the embedded model."""
+    import torch
+
+    from tasks.loading import EMBEDDED_MODELS
+
+    if language_model["device"] == "cuda":
+        return max(1, torch.cuda.device_count())
+    # A model of unknown size might not fit into memory twice.
+    return len(os.sched_getaffinity(0)) if language_model["language_model"] in EMBEDDED_MODELS else 1
+
+
+def _compute(
+    function: Callable[..., Result], language_model: Identity, arguments: dict[str, Any]
+) -> tuple[Result, float]:
+    from tasks.loading import load_language_model
+
+    model = load_language_model(language_model)
+    start = time.perf_counter()
+    result = function(language_model=model, **arguments)
+    return result, time.perf_counter() - start
+
+
+def _start(numbers: "multiprocessing.Queue[int]", count: int, language_model: Identity) -> None:
+    """Bind this worker to its GPU or cores, before torch is imported, and load the model."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's, which ends its workers
+    number = numbers.get()
+    Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    threads = 1
+    if language_model["device"] == "cuda":
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number] if len(visible) > number else str(number)
+    else:
+        threads = max(1, len(os.sched_getaffinity(0)) // count)
+    import torch
+
+    from tasks.loading import load_language_model
+
+    torch.set_num_threads(threads)
+    with suppress(SetupError):  # left to who needs the model
+        load_language_model(language_model)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, however that was: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only workers wait for their parent"
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,69 @@
+"""A model small enough to be benchmarked in a test, and a benchmark's result made by hand."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tasks.bench.records import Bench, Figure
+from tasks.priming.language_model import LanguageModel
+
+RATIO = "times as fast as the notebook"
+LARGEST = "largest difference in mean NLL"
+ALONE = "answers identical: alone"
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> dict[str, LanguageModel]:
+    """The benchmark's smallest model in both number formats."""
+    pytest.importorskip("mistral_common", reason="the real Mistral tokenizer comes with the extra `offline`")
+    from tasks.bench.models import load_models
+
+    return load_models("tiny", ("float32", "bfloat16"), "cpu")
+
+
+@pytest.fixture
+def tiny(tiny_models: dict[str, LanguageModel]) -> LanguageModel:
+    """The benchmark's smallest model in float32."""
+    return tiny_models["float32"]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as the benchmark does."""
+    from tasks.bench.identity import threads
+
+    with threads(1):
+        yield
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A result with a goal that is met, one that is missed, and counts of identical answers."""
+    return Bench(
+        measured_at=datetime(2026, 11, 25, 4, 30, tzinfo=UTC),
+        seconds=90.0,
+        device="cpu",
+        is_quick=False,
+        machine={"processor": "A Processor", "cores": "2"},
+        numeric_paths={"float32": "cpu-float32-onednn, 99 GFLOP/s a core (torch's default: 75)"},
+        versions={"torch": "2.13.0"},
+        workload={"scoring, small": "12 samples in 11 contexts, 24,000 tokens"},
+        notes=("lm-eval was left out",),
+        figures=(
+            figure("scoring", "notebook", "seconds", 12.0, unit="s", low=11.0, high=14.0),
+            figure("scoring", "notebook", "tokens per second", 2000.0, unit="tokens/s"),
+            figure("scoring", "ours", RATIO, 6.04, unit="x", low=5.5, high=6.5, goal=7.5, bound="at least"),
+            figure("scoring", "ours", LARGEST, 2.04e-6, unit="nats", goal=1e-5, bound="at most"),
+            figure("scoring", "products", RATIO, 9.02, unit="x"),
+            figure("identity", "ours", ALONE, 704.0, unit="answers", goal=704.0, bound="at least"),
+            figure("identity", "ours", ALONE, 704.0, unit="answers", goal=704.0, bound="at least", dtype="bfloat16"),
+        ),
+    )
+
+
+def figure(part: str, method: str, quantity: str, value: float, **others: Any) -> Figure:
+    """Return a figure of the small model, in float32 unless said otherwise."""
+    known = {"part": part, "model": "small", "dtype": "float32", "method": method, "quantity": quantity}
+    return Figure.model_validate({**known, "value": value, **others})

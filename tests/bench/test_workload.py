@@ -1,0 +1,34 @@
+"""The workload is real text of the project, the same however much of it is taken."""
+
+from tasks.bench.workload import CONTEXTS_PER_SAMPLE, long_document, make_workload
+from tasks.priming.language_model import LanguageModel
+
+
+def test_samples_are_about_different_passages_of_50_to_130_words() -> None:
+    samples = make_workload(64).samples
+    assert len({sample.passage for sample in samples}) == 64
+    assert all(50 <= len(sample.passage.split()) <= 130 for sample in samples)
+
+
+def test_a_smaller_workload_is_the_beginning_of_a_larger_one() -> None:
+    large = make_workload(200)  # more than are shipped: 180 distinct passages
+    assert len({sample.passage for sample in large.samples}) == 200
+    small = make_workload(5)
+    assert large.samples[:5] == small.samples
+    assert large.first(5) == small
+
+
+def test_every_sample_has_eleven_contexts(tiny: LanguageModel) -> None:
+    load = make_workload(3)
+    arms = load.arms(tiny)
+    assert len(arms) == 3 * CONTEXTS_PER_SAMPLE
+    assert len({(arm.sample_id, arm.item.context) for arm in arms}) == 33
+    by_hand = sum(len(arm.item.context) + len(arm.item.query) + len(arm.item.answer) for arm in arms)
+    assert load.token_count(tiny) == by_hand
+
+
+def test_a_document_is_cut_at_words() -> None:
+    samples = make_workload(4).samples
+    document = long_document(samples, 120)
+    assert len(document.split()) == 120
+    assert document.startswith(" ".join(samples[0].passage.split()))

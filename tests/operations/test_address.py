@@ -1,0 +1,94 @@
+"""The address of a server that `make ui` left behind leads nowhere, and nobody else's file is touched."""
+
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+from tasks.priming.errors import UsageError
+from tasks.ui import address
+from tasks.ui.address import claim_address, is_answering, remove_address, without_stale_address, write_address
+
+GONE = "http://127.0.0.1:9/api"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of its own, and an environment that is put back."""
+    monkeypatch.setattr(address, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    return tmp_path
+
+
+@pytest.fixture
+def living() -> Iterator[str]:
+    """The address of something that answers as a server does."""
+
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/api"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_answers_or_does_not(living: str) -> None:
+    assert is_answering(living)
+    assert not is_answering(living + "/other")
+    assert not is_answering(GONE)
+
+
+def test_an_address_is_written_claimed_and_removed(folder: Path, living: str) -> None:
+    claim_address()
+    write_address(living)
+    with pytest.raises(UsageError, match="running here already"):
+        claim_address()
+    remove_address(GONE)  # somebody else's
+    assert (folder / "prefect.toml").exists()
+    remove_address(living)
+    assert not (folder / "prefect.toml").exists()
+
+
+@pytest.mark.parametrize("content", [None, "cut"])
+def test_a_stale_or_damaged_file_of_ours_may_be_replaced(folder: Path, content: str | None) -> None:
+    write_address(GONE)
+    if content:
+        path = folder / "prefect.toml"
+        path.write_text(path.read_text()[:-20])
+    claim_address()
+
+
+def test_a_foreign_file_is_refused(folder: Path) -> None:
+    (folder / "prefect.toml").write_text(f'[api]\nurl = "{GONE}"\n')
+    with pytest.raises(UsageError, match="is not from `make ui`"):
+        claim_address()
+
+
+def test_a_stale_address_is_passed_over_and_a_living_or_foreign_one_is_not(folder: Path, living: str) -> None:
+    write_address(GONE)
+    with temporary_settings({PREFECT_API_URL: GONE}), without_stale_address() as stale:
+        assert stale == GONE
+        assert get_current_settings().api.url is None
+        assert os.environ["PREFECT_API_URL"] == ""  # for the temporary server, which would read the file too
+    write_address(living)
+    with temporary_settings({PREFECT_API_URL: living}), without_stale_address() as stale:
+        assert stale is None
+        assert get_current_settings().api.url == living
+    with temporary_settings({PREFECT_API_URL: GONE}), without_stale_address() as stale:
+        assert stale is None  # given in the environment: the user's own business
+    (folder / "prefect.toml").unlink()
+    with without_stale_address() as stale:
+        assert stale is None

@@ -1,0 +1,110 @@
+"""Progress is shown about once a second, to the end, and a server that is gone holds nothing up."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.objects import Artifact
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks import progress
+from tasks.progress import Progress
+
+
+class Server:
+    """Notes what it is asked to show, when, and fails as often as it is told to."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, list[tuple[float, Any]]] = {}
+        self.keys: dict[UUID, str] = {}
+        self.failures = 0
+
+    def _note(self, key: str, data: Any) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("the server is being restarted")
+        self.shown.setdefault(key, []).append((time.monotonic(), data))
+
+    def create_artifact(self, artifact: ArtifactCreate) -> Artifact:
+        assert artifact.key is not None
+        self._note(artifact.key, artifact.data)
+        created = Artifact(id=uuid4(), key=artifact.key)
+        self.keys[created.id] = artifact.key
+        return created
+
+    def update_artifact(self, artifact_id: UUID, artifact: ArtifactUpdate) -> None:
+        self._note(self.keys[artifact_id], artifact.data)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    found = Server()
+
+    @contextmanager
+    def get_client(*_: Any, **__: Any) -> Iterator[Server]:
+        yield found
+
+    monkeypatch.setattr(progress, "get_client", get_client)
+    return found
+
+
+def test_a_stage_is_shown_about_once_a_second_and_at_its_end(server: Server) -> None:
+    shown = Progress()
+    with shown.shown(str(uuid4())):
+        shown.begin("write surrogates", 300)
+        for _ in range(299):
+            shown.advance()
+            time.sleep(0.005)
+        shown.begin("score contexts", 4)
+        shown.advance()
+    updates = server.shown["progress-write-surrogates"]
+    assert len(updates) <= 4  # of 300, within 1.5 s or so
+    assert updates[-1][1] == 100.0  # a stage that is left is done
+    assert server.shown["progress-score-contexts"][-1][1] == 25.0
+
+
+def test_what_a_server_did_not_take_is_shown_the_next_time(server: Server) -> None:
+    server.failures = 1
+    shown = Progress()
+    with shown.shown(str(uuid4())):
+        shown.begin("route queries", 1)
+        time.sleep(0.2)
+        shown.advance()
+    assert [data for _, data in server.shown["progress-route-queries"]][-1] == 100.0
+
+
+def test_a_server_that_is_gone_holds_nothing_up() -> None:
+    shown = Progress()
+    start = time.monotonic()
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), shown.shown(str(uuid4())):
+        shown.begin("score contexts", 2)
+        shown.advance()
+        assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 5.0
+
+
+def test_an_error_waits_for_no_server(server: Server) -> None:
+    server.failures = 10**6
+
+    def interrupted() -> None:
+        shown = Progress()
+        with shown.shown(str(uuid4())):
+            shown.begin("score contexts", 2)
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - start < 0.5
+
+
+def test_outside_a_flow_run_nothing_is_shown(server: Server) -> None:
+    shown = Progress()
+    with shown.shown(None):
+        shown.begin("score contexts", 2)
+        shown.advance()
+    assert server.shown == {}

@@ -1,0 +1,162 @@
+"""The page in a real browser: it fits every screen, follows light and dark, asks for nothing, complains of nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import artifacts, results
+from tasks.report.colors import DARK, LIGHT
+from tasks.report.page import write_report
+from tests.operations.browser import CHROMIUM, Browser, opened_browser
+from tests.report.conftest import Words, publish_run
+from tests.report.test_page import HOSTILE
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+
+# Runs before the page's own script: whatever goes wrong from then on is noted.
+_WATCH = """
+window.problems = [];
+window.addEventListener("error", event => problems.push(event.message), true);
+document.addEventListener("securitypolicyviolation", event => problems.push(event.violatedDirective));
+for (const name of ["error", "warn"]) console[name] = (...said) => problems.push(said.join(" "));
+for (const name of ["alert", "confirm", "prompt"]) window[name] = () => problems.push(name);
+"""
+
+_OVERFLOWING = """
+[...document.body.querySelectorAll("*")].filter(element => {
+  const box = element.getBoundingClientRect();
+  return box.width > 0 && box.right > document.documentElement.clientWidth + 1 && !element.closest(".table-box");
+}).map(element => element.outerHTML.slice(0, 200))
+"""
+
+SCREENS = [(width, scheme) for width in (1280, 375) for scheme in ("light", "dark")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Reports of a run of plain texts, and of one of hostile ones."""
+    folder = tmp_path_factory.mktemp("pages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "ARTIFACTS", folder)
+        publish_run("plain", Words())
+        publish_run("hostile", Words(*[HOSTILE + "x" * 300] * 9))
+        results.rebuild_database()
+        for run_id in ("plain", "hostile"):
+            write_report(run_id)
+    return folder / "reports"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with opened_browser(tmp_path_factory.mktemp("profile")) as opened:
+        opened.call("Page.addScriptToEvaluateOnNewDocument", source=_WATCH)
+        yield opened
+
+
+def show(browser: Browser, path: Path, width: int = 1280, scheme: str = "light", media: str = "") -> None:
+    """Open a page on a screen of some width, in light or dark."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.call("Emulation.setEmulatedMedia", media=media, features=features)
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
+    browser.open(path.as_uri(), "What the run verified about itself")
+
+
+def color(browser: Browser, expression: str) -> str:
+    """Return a colour of the page as #rrggbb."""
+    said: str = browser.evaluate(expression)
+    return "#" + "".join(f"{int(part):02x}" for part in said.removeprefix("rgb(").removesuffix(")").split(","))
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+@pytest.mark.parametrize("run_id", ["plain", "hostile"])
+def test_the_page_fits_the_screen_and_asks_for_nothing(
+    browser: Browser, folder: Path, run_id: str, width: int, scheme: str
+) -> None:
+    browser.requests.clear()
+    show(browser, folder / f"{run_id}.html", width, scheme)
+    browser.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert browser.evaluate(_OVERFLOWING) == []
+    assert browser.evaluate("problems") == []
+    assert browser.requests == [(folder / f"{run_id}.html").as_uri()]
+    assert browser.evaluate("performance.getEntriesByType('resource').length") == 0
+
+
+@pytest.mark.parametrize(("scheme", "colors"), [("light", LIGHT), ("dark", DARK)])
+def test_page_and_plots_follow_light_and_dark(
+    browser: Browser, folder: Path, scheme: str, colors: dict[str, str]
+) -> None:
+    show(browser, folder / "plain.html", 1280, scheme)
+    assert color(browser, "getComputedStyle(document.body).backgroundColor") == colors["paper"]
+    assert color(browser, "getComputedStyle(document.querySelector('h1')).color") == colors["ink"]
+    label = "[...document.querySelectorAll('.plot text')].find(text => text.textContent === 'document')"
+    assert color(browser, f"getComputedStyle({label}).fill") == colors["ink"]
+    assert browser.evaluate(f"getComputedStyle({label}).fontFamily").startswith("system-ui")
+
+
+def test_paper_is_light_whatever_the_screen_was(browser: Browser, folder: Path) -> None:
+    show(browser, folder / "plain.html", 1280, "dark", media="print")
+    assert color(browser, "getComputedStyle(document.body).backgroundColor") == LIGHT["paper"]
+    pdf = browser.call("Page.printToPDF", preferCSSPageSize=True)["data"]
+    assert len(pdf) > 100_000
+
+
+def column(browser: Browser, heading: str) -> list[str]:
+    """Return the texts of a column of the table of all comparisons."""
+    texts: list[str] = browser.evaluate(
+        "(() => { const table = [...document.querySelectorAll('table')].find(t => t.caption.textContent === "
+        "'All comparisons'); const place = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === "
+        f"'{heading}'); return [...table.tBodies[0].rows].map(row => row.cells[place].textContent); }})()"
+    )
+    return texts
+
+
+def sort_by(browser: Browser, heading: str) -> str:
+    """Click a heading of that table and return the order that it says it is in."""
+    order: str = browser.evaluate(
+        "(() => { const table = [...document.querySelectorAll('table')].find(t => t.caption.textContent === "
+        "'All comparisons'); const head = [...table.tHead.rows[0].cells].find(c => c.textContent === "
+        f"'{heading}'); head.querySelector('button').click(); return head.getAttribute('aria-sort'); }})()"
+    )
+    return order
+
+
+def test_a_click_on_a_heading_sorts_the_table(browser: Browser, folder: Path) -> None:
+    show(browser, folder / "plain.html")
+    before = column(browser, "comparison")
+    assert sort_by(browser, "median") == "descending"
+    values = [float(text.replace("−", "-")) for text in column(browser, "median")]
+    assert values == sorted(values, reverse=True)
+    assert sort_by(browser, "median") == "ascending"
+    values = [float(text.replace("−", "-")) for text in column(browser, "median")]
+    assert values == sorted(values)
+    assert sort_by(browser, "comparison") == "ascending"
+    assert sorted(before, key=str.lower) != before
+    assert column(browser, "comparison")[0] == min(before, key=str.lower)
+    assert sorted(column(browser, "comparison")) == sorted(before)
+
+
+def test_what_is_missing_is_sorted_last_both_ways(browser: Browser, folder: Path) -> None:
+    """Oracles are no tests and have no adjusted p-value."""
+    show(browser, folder / "plain.html")
+    sort_by(browser, "improvement (interval)")
+    assert "oracle" in column(browser, "comparison")[0]
+    for _ in range(2):
+        sort_by(browser, "adjusted p")
+        assert column(browser, "adjusted p")[-2:] == ["–", "–"]
+        assert column(browser, "adjusted p")[0] != "–"
+
+
+def test_the_page_can_be_read_without_its_script(browser: Browser, folder: Path) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        show(browser, folder / "plain.html")
+        found: Any = browser.evaluate(
+            "[document.querySelectorAll('th button').length, document.querySelectorAll('td').length]"
+        )
+        assert found[0] == 0
+        assert found[1] > 100
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)

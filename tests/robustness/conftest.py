@@ -1,0 +1,48 @@
+"""What the tests of bad input share: the embedded model, copies of it to be spoiled, and samples."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tasks.loading import EMBEDDED_MODELS, identify_language_model, load_language_model
+from tasks.priming.language_model import LanguageModel
+from tasks.priming.settings import LanguageModelSettings
+from tests.robustness.canary import canary_environment
+from tests.robustness.cases import PASSAGE, plain, write_lines
+from tests.robustness.invented import MARKS
+from tests.robustness.isolation import Finished, run_alone
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> LanguageModel:
+    """The embedded language model."""
+    settings = LanguageModelSettings(language_model="embedded/demo", dtype="float32", device="cpu")
+    return load_language_model(identify_language_model(settings))
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A copy of the embedded model's folder, to be spoiled."""
+    return Path(shutil.copytree(EMBEDDED_MODELS["embedded/demo"], tmp_path / "model"))
+
+
+@dataclass(frozen=True)
+class CanaryRun:
+    """A small run over hostile rows, with a secret in its environment and without a network."""
+
+    folder: Path
+    """Holds artifacts/, home/ (Prefect's) and what was noted down."""
+    finished: Finished
+    """How it ended."""
+
+
+@pytest.fixture(scope="session")
+def canary_run(tmp_path_factory: pytest.TempPathFactory) -> CanaryRun:
+    """The experiment as a user starts it, on rows that hold everything that could do harm."""
+    folder = tmp_path_factory.mktemp("canary")
+    rows = [plain(passage=f"{mark} {PASSAGE}", query=f"{mark} {number}") for number, mark in enumerate(MARKS)]
+    data = write_lines(folder / "rows.jsonl", *rows)
+    flags = [f"--data={data}", "--min-words=1", f"--sample-count={len(MARKS)}", "--bootstrap-resamples=100"]
+    return CanaryRun(folder, run_alone(["-m", "flows.experiment", *flags], folder, canary_environment(folder)))

@@ -1,0 +1,409 @@
+"""The walkthrough: the notebook's numbers beside ours, a story that fits 80 columns, and text that is never markup."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+from prefect.testing.utilities import prefect_test_harness
+from rich.cells import cell_len
+
+from flows import walkthrough as flow_module
+from flows.walkthrough import walkthrough
+from tasks.loading import identify_embedding_model, identify_language_model
+from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Quoted, Table, Verbatim
+from tasks.pages.markdown import to_markdown
+from tasks.pages.terminal import WIDTH, print_blocks
+from tasks.priming.errors import UsageError
+from tasks.priming.sampling import draw_samples
+from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings, resolve_settings
+from tasks.rows import identify_data, load_rows
+from tasks.walkthrough import steps
+from tasks.walkthrough.before_the_query import routed_contexts
+from tasks.walkthrough.command import run_walkthrough
+from tasks.walkthrough.published import published_surrogates, read_published
+from tasks.walkthrough.story import tell
+from tasks.walkthrough.walk import Guesses, Notebook, Walk
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
+HOSTILE = "<script>x</script> [bold]b[/] **b** `c` a|b \\| :smile: \x1b[31mred \u202etxet https://x.example\n# no\n- no"
+STEPS = (
+    "choose_sample",
+    "write_surrogates",
+    "compare_with_query",
+    "score_answer",
+    "inspect_caches",
+    "show_walkthrough",
+)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run the steps as plain functions, without Prefect, and collect the pages for the UI."""
+    pages: list[str] = []
+
+    def keep(markdown: str, key: str, description: str) -> None:
+        assert key == "walkthrough"
+        assert description
+        pages.append(markdown)
+
+    for name in STEPS:
+        monkeypatch.setattr(flow_module, name, getattr(steps, name).fn)
+    monkeypatch.setattr(steps, "create_markdown_artifact", keep)
+    return pages
+
+
+@pytest.fixture(scope="module")
+def mistral_walk(tiny_mistral_folder: Path, minilm: Any) -> Walk:
+    """The notebook's example with its own tokenizer and the real MiniLM; the weights are random."""
+    settings = resolve_settings("demo")
+    reader = identify_language_model(
+        LanguageModelSettings(language_model=str(tiny_mistral_folder), dtype="float32", device="cpu")
+    )
+    router = identify_embedding_model(EmbeddingSettings(embedding_model="packaged/all-MiniLM-L6-v2"))
+    sample = steps.choose_sample.fn(settings, None)
+    guesses = []
+    for surrogates, families in (
+        (steps.write_surrogates.fn(sample, settings, reader), ("baseline", "static", "generated")),
+        (published_surrogates(sample), ("generated",)),
+    ):
+        routes = steps.compare_with_query.fn(sample, surrogates, router)
+        guesses.append(Guesses(surrogates, routes, steps.score_answer.fn(sample, surrogates, reader, families)))
+    here, theirs = guesses
+    inspection = steps.inspect_caches.fn(sample, routed_contexts(sample.passage, here), reader)
+    models = steps.describe_models(reader, router)
+    return Walk("demo", settings, models, None, sample, here, inspection, Notebook(read_published(), theirs))
+
+
+def text_of(blocks: list[Block]) -> str:
+    """Return all sentences, each on one line."""
+    lines = []
+    for block in blocks:
+        if isinstance(block, Paragraph | Correction):
+            lines.append("".join(part.text if isinstance(part, Quoted) else part for part in block.parts))
+    return "\n".join(lines)
+
+
+def table_of(blocks: list[Block], *columns: str) -> list[dict[str, str]]:
+    """Return the rows of the tables that have these columns."""
+    return [
+        {name: cell.text if isinstance(cell, Quoted) else cell for name, cell in zip(block.columns, row, strict=True)}
+        for block in blocks
+        if isinstance(block, Table) and set(columns) <= set(block.columns)
+        for row in block.rows
+    ]
+
+
+# --- the notebook's numbers ---
+
+
+def test_the_published_numbers_are_the_golden_ones() -> None:
+    published = read_published()
+    texts = (published.passage, published.query, published.answer, published.generated)
+    assert texts == (GOLDEN["passage"], GOLDEN["query"], GOLDEN["answer"], GOLDEN["generated"])
+    families = ("static", "generated")
+    assert published.similarities == {
+        f"{family}/{key}": value for family in families for key, value in GOLDEN[f"{family}_similarities"].items()
+    }
+    assert published.context_tokens == {"baseline/document": GOLDEN["cache_tokens"]["baseline"]} | {
+        f"{family}/{key}": count for family in families for key, count in GOLDEN["cache_tokens"][family].items()
+    }
+    assert published.nll == {
+        name.replace(":", "/").replace("baseline", "baseline/document"): value
+        for name, value in GOLDEN["clean_nll"].items()
+    }
+    assert published.second_use_nll == GOLDEN["mean_nll_CONTAMINATED_baseline"]
+    assert len(published.answer_tokens) == GOLDEN["n_scored_tokens"] == GOLDEN["n_answer_tokens"] - 1
+
+
+def test_similarities_and_token_counts_are_the_notebooks(mistral_walk: Walk) -> None:
+    blocks = tell(mistral_walk)
+    similarities = table_of(blocks, "similarity", "notebook")
+    assert len(similarities) == 10
+    assert all(row["similarity"] == row["notebook"] for row in similarities)
+    printed = [*GOLDEN["static_similarities"].values(), *GOLDEN["generated_similarities"].values()]
+    assert [row["notebook"] for row in similarities] == [f"{value:.4f}" for value in printed]
+    counts = [row for row in table_of(blocks, "tokens", "notebook's tokens") if row["written"] != "here"]
+    assert len(counts) == 11
+    assert all(row["tokens"] == row["notebook's tokens"] for row in counts)
+    assert [int(row["tokens"]) for row in counts] == [107, 127, 127, 130, 128, 124, 142, 123, 134, 162, 152]  # In[26]
+    text = text_of(blocks)
+    assert "10 of 10 similarities are the notebook's to 4 decimals. Of its 5 generated surrogates, 1 has" in text
+    assert "11 of 11 token counts are the notebook's." in text
+    assert "another tokenizer" not in text
+
+
+def test_the_answers_tokens_are_those_that_the_notebook_printed(mistral_walk: Walk) -> None:
+    rows = table_of(tell(mistral_walk), "token", "baseline")
+    printed = [row["token"] for row in GOLDEN["token_probs_CONTAMINATED_second_use"]]
+    assert [row["token"].strip() for row in rows] == ["Appro", *printed, "mean NLL"]
+
+
+def test_what_was_written_here_has_no_published_count_beside_it(mistral_walk: Walk) -> None:
+    rows = table_of(tell(mistral_walk), "notebook's tokens")
+    assert [row["notebook's tokens"] for row in rows if row["written"] == "here"] == [""] * 5
+
+
+def test_nlls_of_another_model_are_not_set_beside_ours(mistral_walk: Walk) -> None:
+    blocks = tell(mistral_walk)
+    assert table_of(blocks, "NLL", "notebook") == []
+    assert "NLLs of two models cannot be compared" in text_of(blocks)
+
+
+@pytest.mark.parametrize(("quantization", "is_told"), [("nf4", False), ("none", True)])
+def test_nlls_of_the_same_model_are_set_beside_ours(mistral_walk: Walk, quantization: str, is_told: bool) -> None:
+    reader = mistral_walk.models.language_model | {
+        "language_model": "mistralai/Mistral-7B-Instruct-v0.2",
+        "quantization": quantization,
+    }
+    walk = dataclasses.replace(mistral_walk, models=dataclasses.replace(mistral_walk.models, language_model=reader))
+    blocks = tell(walk)
+    rows = table_of(blocks, "NLL", "notebook")
+    assert [(row["condition"], row["notebook"]) for row in rows] == [
+        ("baseline/document", "2.9583"),
+        ("static/procedural", "2.4583"),
+        ("generated/keyword_query", "2.7292"),
+    ]
+    assert mistral_walk.notebook
+    theirs = mistral_walk.notebook.guesses.score("generated/keyword_query")
+    assert rows[2]["NLL"] == f"{theirs.nll_notebook:.4f}"  # behind the notebook's own text
+    assert ("weights were in 4 bits" in text_of(blocks)) == is_told
+
+
+def test_its_surrogates_get_our_flags(mistral_walk: Walk) -> None:
+    """One of the five keeps to its limit, one has a stray quotation mark and a bracket (counted by hand)."""
+    flags = {s.key: (s.is_over_word_limit, s.has_stray_marks) for s in published_surrogates(mistral_walk.sample)}
+    assert [key for key, (is_long, _) in flags.items() if not is_long] == ["keyword_query"]
+    assert [key for key, (_, has_marks) in flags.items() if has_marks] == ["misconception_negative"]
+
+
+# --- what is told ---
+
+
+def test_every_step_is_told_and_every_error_of_the_notebook_is_said(mistral_walk: Walk) -> None:
+    blocks = tell(mistral_walk)
+    headings = [block.text for block in blocks if isinstance(block, Heading)]
+    assert [heading.partition(".")[0] for heading in headings[1:]] == list("12345678")
+    said = text_of([block for block in blocks if isinstance(block, Correction)])
+    for error in ("quotation marks", "BOS twice", "anew", "Document:", "Cannot access", "first answer token"):
+        assert error in said
+    for error in ("bfloat16", "changes the cache", "2.9583 into 4.4645", "ROUTE HERE", "mean probabilities"):
+        assert error in said
+
+
+def test_the_tokens_add_up_to_the_nll_that_is_told(mistral_walk: Walk) -> None:
+    (table,) = (b for b in tell(mistral_walk) if isinstance(b, Table) and b.columns[0] == "token")
+    rows = table_of([table], "token", "baseline")
+    shown = [float(re.findall(r"\((.*)\)", row["baseline"])[0]) for row in rows[:-1]]
+    assert len(shown) == 13  # all answer tokens, the first included
+    assert float(rows[-1]["baseline"]) == pytest.approx(sum(shown) / 13, abs=5e-4)
+    assert rows[-1]["token"] == "mean NLL"
+
+
+def test_an_arm_without_a_score_or_a_surrogate_is_told_as_such(mistral_walk: Walk) -> None:
+    """A model that writes nothing is never routed to, and a context may not fit the window."""
+    here = mistral_walk.here
+    empty = [dataclasses.replace(s, text="") if s.family == "generated" else s for s in here.surrogates]
+    routes = [
+        dataclasses.replace(r, similarity=None, is_routed=False) if r.family == "generated" else r for r in here.routes
+    ]
+    scores = [
+        dataclasses.replace(s, status="too_long", nll=None, nll_notebook=None, token_nlls=None)
+        if s.family == "static"
+        else s
+        for s in here.scores
+    ]
+    walk = dataclasses.replace(mistral_walk, here=Guesses(empty, routes, scores), notebook=None, number=1)
+    blocks = tell(walk)
+    rows = {row["condition"]: row for row in table_of(blocks, "condition", "routed to")}
+    assert rows["Generated, routed"] == {
+        "condition": "Generated, routed", "routed to": "-", "NLL": "-", "improvement": "-"
+    }  # fmt: skip
+    assert rows["Static, routed"]["NLL"] == "-"
+    assert "static/procedural has no score: too long." in text_of(blocks)
+    assert "The lowest NLL here: Baseline." in text_of(blocks)
+    assert [row["generated here"] for row in table_of(blocks, "generated here")] == ["(nothing)"] * 5
+
+
+# --- how it is shown ---
+
+
+def test_it_fits_its_columns_and_has_no_colour_codes_in_a_file(
+    mistral_walk: Walk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_blocks(tell(mistral_walk))
+    lines = capsys.readouterr().out.splitlines()
+    assert WIDTH == 80
+    assert max(map(cell_len, lines)) <= 80
+    assert not any("\x1b" in line or line != line.rstrip() for line in lines)
+    assert any("walgreens store sales average" in line for line in lines)
+
+
+def hostile_blocks() -> list[Block]:
+    row = (Quoted(HOSTILE), Quoted("a\\|b"), Quoted("`"), Quoted(""), "1")
+    return [
+        Paragraph(("Before ", Quoted(HOSTILE), " behind.")),
+        Correction((Quoted("``` x ```"),)),
+        Verbatim(f"{HOSTILE}\n````\n</details>"),
+        Table(("a", "b", "c", "d", "n"), (row, row), text_columns=4),
+        Paragraph(("The end.",)),
+    ]
+
+
+def test_hostile_text_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_blocks(hostile_blocks())
+    printed = capsys.readouterr().out
+    assert not set(printed) & {"\x1b", "\u202e", "\r"}
+    flat = " ".join(printed.split())
+    for text in ("<script>x</script>", "[bold]b[/]", ":smile:", "␛[31mred", "[U+202E]txet"):
+        assert text in flat
+
+
+def test_hostile_text_is_no_markdown() -> None:
+    """Read by another parser, with tables and links: what is quoted stands in code, and nothing else comes of it."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    tokens = parser.parse(to_markdown(hostile_blocks()))
+    inner = [child for token in tokens for child in token.children or ()]
+    allowed = {"text", "code_inline", "strong_open", "strong_close", "softbreak", "html_inline"}
+    assert {child.type for child in inner} <= allowed
+    assert {child.content for child in inner if child.type == "html_inline"} == {"<br>"}  # our own: lines of a cell
+    assert sum(child.type == "strong_open" for child in inner) == 1  # our own "Corrected:"
+    assert not any(token.type in ("heading_open", "html_block", "bullet_list_open") for token in tokens)
+    quoted = [child.content for child in inner if child.type == "code_inline"]
+    assert quoted[0] == HOSTILE.replace("\x1b", "␛").replace("\u202e", "[U+202E]").replace("\n", "␊")
+    assert "``` x ```" in quoted
+    (fence,) = (token for token in tokens if token.type == "fence")
+    assert "</details>" in fence.content
+    assert "# no" in fence.content
+    cells = [token for token in tokens if token.type in ("td_open", "th_open")]
+    assert len(cells) == 3 * 5  # a bar in a cell has not ended it
+
+
+def test_a_cell_keeps_its_bars_but_for_a_blank_behind_a_backslash() -> None:
+    parser = MarkdownIt("commonmark").enable("table")
+    tokens = parser.parse(to_markdown([Table(("a", "b"), ((Quoted("x|y"), Quoted("x\\|y")),), text_columns=2)]))
+    cells = [child.content for token in tokens for child in token.children or () if child.type == "code_inline"]
+    assert cells == ["x|y", "x\\ |y"]
+
+
+def test_a_long_cell_is_broken_into_lines_that_the_page_shows() -> None:
+    page = to_markdown([Table(("a",), ((Quoted("word " * 20),),))])
+    assert page.count("<br>") == 2  # by hand: 20 words of 5 characters, 7 to a line of 36
+    assert page.count("word") == 20
+    assert to_markdown([Table(("a",), (("word " * 20,),))]).count("<br>") == 2
+
+
+# --- which sample ---
+
+
+def test_a_numbered_sample_is_that_of_the_experiments_draw() -> None:
+    settings = resolve_settings("demo", seed=7)
+    drawn = draw_samples(load_rows(settings.data, identify_data(settings.data)), settings.sampling, 7).samples
+    assert steps.choose_sample.fn(settings, 1) == drawn[0]
+    assert steps.choose_sample.fn(settings, 200) == drawn[199]
+    with pytest.raises(UsageError, match=r"There is no sample 201: these settings draw 200 from demo\. Give --sample"):
+        steps.choose_sample.fn(settings, 201)
+
+
+def test_without_a_number_it_is_the_notebooks_example() -> None:
+    sample = steps.choose_sample.fn(resolve_settings("demo", min_words=100), None)  # its 59 words qualify all the same
+    assert (sample.passage, sample.query, sample.answer) == (GOLDEN["passage"], GOLDEN["query"], GOLDEN["answer"])
+
+
+# --- the flow and the command ---
+
+
+def test_the_embedded_model_walks_through_the_notebooks_example(shown: list[str]) -> None:
+    blocks = walkthrough.fn(profile="demo")
+    text = text_of(blocks)
+    assert "10 of 10 similarities are the notebook's" in text
+    assert "another tokenizer, which makes 13 tokens of the answer; this one makes 18" in text
+    assert "are not set beside these" in text
+    ours = table_of(blocks, "ours (all tokens)")
+    assert ours[0]["ours (all tokens)"] == ours[1]["ours (all tokens)"]
+    assert ours[0]["its NLL (no first token)"] != ours[1]["its NLL (no first token)"]
+    assert shown == [to_markdown(blocks)]
+
+
+def test_it_walks_through_a_sample_of_the_users_own_data(
+    shown: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps({"passage": f"{HOSTILE} and more words", "query": HOSTILE, "answer": "Yes"}) + "\n")
+    blocks = walkthrough.fn(profile="demo", sample=1, data=str(data), min_words=1)
+    assert f"number 1 of those that an experiment with profile demo draws from {data}" in text_of(blocks)
+    print_blocks(blocks)
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert max(map(cell_len, printed.splitlines())) <= 80
+    assert "notebook's tokens" not in printed
+    assert len(shown) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sample=0"], "`sample` must be a whole number from 1, got '0'. Leave it out for the notebook's example."),
+        (["--sample=x"], "`sample` must be a whole number from 1, got 'x'. Leave it out for the notebook's example."),
+        (["--seed=-1"], "`seed`: Input should be greater than or equal to 0, got '-1'."),
+        (["--profile=nope"], "Unknown profile 'nope'. Known profiles: demo, laptop, mistral-7b, mistral-7b-bf16."),
+        (["--language-model=./nope"], "There is no model folder ./nope. Give a local folder or the id of a model on"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_walkthrough(walkthrough, flags) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: {message}")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with prefect_test_harness(server_startup_timeout=180):
+        yield str(get_current_settings().api.url)
+
+
+@pytest.mark.slow
+def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
+    environment = os.environ | {"PREFECT_API_URL": server}
+    command = [sys.executable, "-m", "flows.walkthrough", "--sample=2"]
+    finished = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""  # nothing of Prefect's log
+    assert "8. Three results" in finished.stdout
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs()
+        (artifact,) = client.read_artifacts()
+    assert run.name == "demo, sample 2"
+    assert run.state
+    assert run.state.is_completed()
+    assert artifact.key == "walkthrough"
+    assert "\n## 8. Three results\n" in str(artifact.data)
+
+
+@pytest.mark.slow
+def test_a_number_that_is_too_large_is_one_line_without_a_traceback(server: str) -> None:
+    environment = os.environ | {"PREFECT_API_URL": server}
+    command = [sys.executable, "-m", "flows.walkthrough", "--sample=999"]
+    finished = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert finished.stderr.startswith("error: There is no sample 999: these settings draw 200 from demo.")
+    assert finished.stderr.count("\n") == 1
