@@ -77,12 +77,18 @@ class Progress:
         arguments = (self._keep_showing, UUID(flow_run_id))
         thread = threading.Thread(target=contextvars.copy_context().run, args=arguments, name="progress", daemon=True)
         thread.start()
+        waits_for_last_word = False  # whoever stops a run waits for nothing
         try:
             yield
+            waits_for_last_word = True
+        except Exception:
+            waits_for_last_word = True  # a thread that outlived a failed run would break off with a traceback
+            raise
         finally:
             self._ended.set()
             self._changed.set()
-        thread.join(_LAST_WORD_SECONDS)  # not if there was an error: whoever stops a run waits for nothing
+            if waits_for_last_word:
+                thread.join(_LAST_WORD_SECONDS)
 
     def _keep_showing(self, flow_run_id: UUID) -> None:
         settings = {PREFECT_CLIENT_MAX_RETRIES: 0}

@@ -160,6 +160,7 @@ def left_behind(folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_grown_run_computes_only_what_is_new(undisturbed: Undisturbed, server: str, tmp_path: Path) -> None:
     """Expected: of nested draws the smaller is part of the larger, so 2 of its chunks of each family are remembered."""
     folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "artifacts"))

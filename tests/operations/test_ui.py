@@ -241,6 +241,7 @@ def test_a_killed_ui_takes_its_processes_with_it_and_its_stale_address_is_no_obs
     assert not checkout.address.exists()
 
 
+@pytest.mark.slow
 def test_make_run_passes_over_a_stale_address(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
     (checkout.folder / "prefect.toml").write_text('[api]\nurl = "http://127.0.0.1:9/api"\n')
