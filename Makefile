@@ -42,7 +42,7 @@ sql: install ## ask the results in SQL
 	$(BIN)/python -m tasks.sql_prompt
 
 test: check ## all checks and the default tests
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: check ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

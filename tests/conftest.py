@@ -32,6 +32,16 @@ _MISTRAL_CHAT_TEMPLATE = (
 )
 
 
+# Whole runs in processes of their own: minutes each.
+_LONGEST_FILES = ("test_experiment.py", "test_recovery.py", "test_ui.py", "test_model.py", "test_training.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files: test processes take whole files, and the last one to end is waited for."""
+    order = {name: place for place, name in enumerate(_LONGEST_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
     """Fail the test that asks for a foreign host; `except Exception` does not swallow pytest's failure."""
