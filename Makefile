@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# The run needs no server: Prefect starts a temporary one, whose data lie in .prefect/. The address of another one
-# that is left in the environment or in prefect.toml, and may be gone, does not matter: an empty one stands above both.
+# The run needs no server: Prefect starts a temporary one, whose data lie in .prefect/. The address of another one that
+# is left in the environment does not matter, and that of prefect.toml only while its server answers. (An empty address
+# would do for both, but then Prefect's events have nowhere to go, at which it prints tracebacks.)
 export PREFECT_HOME := $(CURDIR)/.prefect
-export PREFECT_API_URL :=
+unexport PREFECT_API_URL
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
