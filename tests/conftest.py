@@ -1,6 +1,5 @@
 """What several test modules need: real tokenizers and models, folders of their own, and no way to the network."""
 
-import json
 import os
 import shutil
 import socket
@@ -20,17 +19,6 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 _LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"127.0.0.1"}
-
-# That of mistralai/Mistral-7B-Instruct-v0.2 on the hub, which the notebook uses.
-_MISTRAL_CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
-    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
-    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
-)
-
 
 # Whole runs in processes of their own: minutes each.
 _LONGEST_FILES = ("test_experiment.py", "test_recovery.py", "test_ui.py", "test_model.py", "test_training.py")
@@ -87,13 +75,13 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def mistral_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real tokenizer of Mistral-7B-Instruct-v0.2 (v1), saved as transformers saves it."""
-    return _save_mistral_tokenizer(tmp_path_factory.mktemp("mistral"), "tokenizer.model.v1")
+    return _save_mistral_tokenizer(tmp_path_factory.mktemp("mistral"), "V1")
 
 
 @pytest.fixture(scope="session")
 def mistral_v3_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Mistral's later tokenizer (v3), in which [INST] is a control token and no longer plain text."""
-    return _save_mistral_tokenizer(tmp_path_factory.mktemp("mistral_v3"), "mistral_instruct_tokenizer_240323.model.v3")
+    return _save_mistral_tokenizer(tmp_path_factory.mktemp("mistral_v3"), "V3")
 
 
 @pytest.fixture(scope="session")
@@ -131,26 +119,9 @@ def minilm() -> Any:
     return load_embedding_model(identify_embedding_model(settings))
 
 
-def _save_mistral_tokenizer(folder: Path, model: str) -> Path:
-    """Save one of the sentencepiece models of mistral_common as a folder that AutoTokenizer reads."""
-    mistral_common = pytest.importorskip(
-        "mistral_common", reason="the real Mistral tokenizers come with the extra `offline`"
-    )
-    from transformers import AutoTokenizer
+def _save_mistral_tokenizer(folder: Path, version: str) -> Path:
+    """Save one of the tokenizers of mistral_common as a folder that AutoTokenizer reads."""
+    pytest.importorskip("mistral_common", reason="the real Mistral tokenizers come with the extra `offline`")
+    from tasks.bench import mistral_tokenizer
 
-    source, saved = folder / "source", folder / "tokenizer"
-    source.mkdir()
-    shutil.copy(Path(mistral_common.__file__).parent / "data" / model, source / "tokenizer.model")
-    configuration = {
-        "tokenizer_class": "LlamaTokenizer",
-        "legacy": True,
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-        "add_bos_token": True,
-        "add_eos_token": False,
-        "chat_template": _MISTRAL_CHAT_TEMPLATE,
-    }
-    (source / "tokenizer_config.json").write_text(json.dumps(configuration), encoding="utf-8")
-    AutoTokenizer.from_pretrained(source).save_pretrained(saved)
-    return saved
+    return mistral_tokenizer.save_mistral_tokenizer(folder, getattr(mistral_tokenizer, version))

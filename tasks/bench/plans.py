@@ -37,7 +37,7 @@ DEFAULT_MODELS = {"cpu": ("small", "wide"), "cuda": ("mistral-7b",)}
 DEFAULT_DTYPES = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16",)}
 """Number formats of the weights, by device."""
 
-SIMILARITY_SAMPLES = 16
+SIMILARITY_SAMPLES = 64
 QUICK_SIMILARITY_SAMPLES = 2
 """Samples whose queries are routed among ten surrogates each."""
 RESAMPLES = 10_000

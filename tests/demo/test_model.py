@@ -23,8 +23,10 @@ logger = logging.getLogger(__name__)
 
 # What must be left of a committed figure: other hardware rounds otherwise.
 KEPT_SHARE = 0.9
+# Of the thousand rows that the committed figures are about: those that are read each time, the others if asked.
+READ_ROW_COUNT = 300
 # Rows that are also read with a passage that does not answer them.
-GAP_ROW_COUNT = 250
+GAP_ROW_COUNT = 100
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +95,8 @@ def test_the_chat_template_marks_the_users_turn(tokenizer: PreTrainedTokenizerBa
 
 @pytest.fixture(scope="module")
 def readings(model: MistralForCausalLM, tokenizer: Any) -> list[Reading]:
-    """Return how the committed weights read the rows that the committed figures are about."""
-    rows = list(islice(write_rows("evaluation", CORPUS_SEED), ROW_COUNT))
+    """Return how the committed weights read a part of the rows that the committed figures are about."""
+    rows = list(islice(write_rows("evaluation", CORPUS_SEED), READ_ROW_COUNT))
     others = read_answers(model, tokenizer, rows[:GAP_ROW_COUNT], arms=("other_passage",))
     return [*read_answers(model, tokenizer, rows, arms=("baseline",)), *others]
 
@@ -103,13 +105,26 @@ def readings(model: MistralForCausalLM, tokenizer: Any) -> list[Reading]:
 def test_the_committed_weights_answer_as_exactly_as_committed(
     order: str, readings: list[Reading], figures: dict[str, Any]
 ) -> None:
-    """Expected: at least nine tenths of the committed share, on the same thousand rows."""
+    """Expected: at least nine tenths of the committed share, on the first of the same thousand rows."""
     is_exact = [each.is_exact for each in readings if each.arm == "baseline" and order in (each.fact_order, "all")]
     measured, committed = share_of(is_exact), figures["reading"][order]["exact"]
     logger.info(f"{order}: {percent(asdict(measured))} of {measured.of}, committed {percent(committed)}")
-    assert len({each.row_number for each in readings}) >= 1_000
-    assert measured.of == committed["of"]
+    assert measured.of > READ_ROW_COUNT / 3
     assert measured.share >= KEPT_SHARE * committed["share"]
+
+
+@pytest.mark.slow
+def test_the_committed_weights_answer_all_rows_as_committed(
+    model: MistralForCausalLM, tokenizer: Any, figures: dict[str, Any]
+) -> None:
+    """Expected: nine tenths of the committed shares, on the thousand rows that they are about."""
+    rows = list(islice(write_rows("evaluation", CORPUS_SEED), ROW_COUNT))
+    found = list(read_answers(model, tokenizer, rows, arms=("baseline",)))
+    for order in ("key_first", "value_first", "all"):
+        measured = share_of([each.is_exact for each in found if order in (each.fact_order, "all")])
+        committed = figures["reading"][order]["exact"]
+        assert measured.of == committed["of"]
+        assert measured.share >= KEPT_SHARE * committed["share"]
 
 
 def test_the_committed_weights_read_their_own_passage(readings: list[Reading], figures: dict[str, Any]) -> None:
