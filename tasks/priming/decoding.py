@@ -72,9 +72,9 @@ class DecodingPack:
         return [row for bucket in self._buckets for row in bucket.rows]
 
     @property
-    def positions(self) -> list[int]:
-        """The position of each row's next token."""
-        return [position for bucket in self._buckets for position in bucket.counts.tolist()]
+    def positions(self) -> torch.Tensor:
+        """The position of each row's next token, (rows,), in the order of `rows`."""
+        return torch.cat([bucket.counts for bucket in self._buckets])
 
     def keep(self, rows: set[int]) -> None:
         """Leave out all rows but these."""
@@ -82,10 +82,14 @@ class DecodingPack:
             bucket.keep(rows)
         self._buckets = [bucket for bucket in self._buckets if bucket.rows]
 
-    def advance(self) -> None:
-        """Count the tokens that a step has computed."""
+    def forget_step(self) -> None:
+        """Begin a step anew: what it wrote will be written over."""
         self.call_count = 0
         self._masks.clear()
+
+    def advance(self) -> None:
+        """Count the tokens that a step has computed."""
+        self.forget_step()
         for bucket in self._buckets:
             bucket.counts += 1
 

@@ -19,9 +19,10 @@ from tasks.priming.errors import UsageError
 from tasks.priming.kv_cache import SharedPrefixes, caches_of, common_prefix
 from tasks.priming.language_model import LanguageModel, encode_chat, stop_ids
 from tasks.priming.numeric_path import numeric_path
-from tasks.priming.packing import forward_packed, forward_step
+from tasks.priming.packing import forward_packed
 from tasks.priming.segments import KVCache, Segment
 from tasks.priming.settings import GenerationSettings
+from tasks.priming.stepping import Stepper
 
 # Prompt tokens whose keys and values are held while their lines are written; 4.3 GB for a 7B model in 16 bits.
 _HELD_TOKENS = 32_768
@@ -128,14 +129,17 @@ class _Writer:
     def write(self, rows: list[_Row]) -> list[Line]:
         """Return the rows' lines, in order."""
         caches, logits = self._prefill(rows)
-        pack = DecodingPack(caches, max(row.limit for row in rows))
+        stepper = Stepper(self._language_model.model, DecodingPack(caches, max(row.limit for row in rows)))
         del caches
         order = list(range(len(rows)))
         written: list[list[int]] = [[] for _ in rows]
         finish = ["length"] * len(rows)
         active = set(order)
         while True:
-            draws = torch.tensor([rows[r].draws[len(written[r])] for r in order], dtype=torch.float64)
+            # A row that has finished may still be computed; what it draws does not matter.
+            draws = torch.tensor(
+                [rows[r].draws[len(written[r])] if r in active else 0.0 for r in order], dtype=torch.float64
+            )
             tokens = sample_tokens(logits, draws.to(logits.device), self._settings.temperature, self._settings.top_k)
             for row, token in zip(order, tokens.tolist(), strict=True):
                 if row in active:
@@ -146,9 +150,8 @@ class _Writer:
                         active.remove(row)
             if not active:
                 break
-            pack.keep(active)
-            order = pack.rows
-            logits = forward_step(self._language_model.model, [written[row][-1] for row in order], pack)
+            order = stepper.keep(active)
+            logits = stepper.step([written[row][-1] for row in order])
         return [
             Line(self._decode(tokens), len(row.ids), len(tokens), end)
             for row, tokens, end in zip(rows, written, finish, strict=True)

@@ -70,52 +70,71 @@ def forward_packed(
     pack = Pack(segments, keeps_keys)
     ids = [token for segment in segments for token in segment.all_ids]
     positions = [position for segment in segments for position in segment.positions]
-    logits = _forward(model, ids, positions, pack, keep)
-    return PackedOutput(logits, tuple(pack.layers[layer] for layer in sorted(pack.layers)))
+    filling = [0] * (_filled_count(model, len(ids)) - len(ids))
+    rows = torch.tensor([*keep, *[0] * (_LEAST_ROWS - len(keep))], device=model.device) if keep else None
+    logits = _forward(
+        model,
+        torch.tensor([[*ids, *filling]], device=model.device),
+        torch.tensor([[*positions, *filling]], device=model.device),
+        pack,
+        rows,
+    )
+    return PackedOutput(
+        None if logits is None else logits[: len(keep)], tuple(pack.layers[layer] for layer in sorted(pack.layers))
+    )
 
 
-def forward_step(model: Any, tokens: Sequence[int], pack: DecodingPack) -> torch.Tensor:  # noqa: ANN401 - as above
+def step_ids(model: Any, tokens: Sequence[int]) -> torch.Tensor:  # noqa: ANN401 - as above
+    """Return the newest token of each row on the model's device, filled up as a pass needs it: (1, filled rows)."""
+    filling = [0] * (_filled_count(model, len(tokens)) - len(tokens))
+    return torch.tensor([[*tokens, *filling]], device=model.device)
+
+
+def compute_step(model: Any, ids: torch.Tensor, pack: DecodingPack) -> torch.Tensor:  # noqa: ANN401 - as above
     """Compute one more token of each of a pack's rows and return the logits that follow: (rows, vocabulary).
+
+    Nothing but tensors on the model's device goes in, so that a GPU can record the step and repeat it. The pack is not
+    advanced: stepping.py does that.
 
     Args:
         model: As in forward_packed.
-        tokens: The newest token of each row, in the order of `pack.rows`.
+        ids: The newest token of each row, in the order of `pack.rows`, from step_ids.
         pack: What was written so far; the tokens' keys and values are added to it.
 
     Raises:
         UnsupportedModelError: As in forward_packed.
     """
-    logits = _forward(model, tokens, pack.positions, pack, range(len(tokens)))
+    count = len(pack.rows)
+    positions = torch.nn.functional.pad(pack.positions, (0, ids.shape[1] - count))
+    rows = torch.arange(max(count, _LEAST_ROWS), device=ids.device)
+    logits = _forward(model, ids, positions[None], pack, rows)
     assert logits is not None
-    pack.advance()
-    return logits
+    return logits[:count]
 
 
 def _forward(
     model: Any,  # noqa: ANN401
-    ids: Sequence[int],
-    positions: Sequence[int],
+    ids: torch.Tensor,
+    positions: torch.Tensor,
     pack: Pack | DecodingPack,
-    keep: Sequence[int],
+    rows: torch.Tensor | None,
 ) -> torch.Tensor | None:
-    """Run the model over a row of tokens and return the logits of those to keep, if any."""
-    multiple = _row_multiple(model)
-    filling = [0] * (max(-(-len(ids) // multiple) * multiple, _LEAST_ROWS) - len(ids))
-    arguments = {
-        "input_ids": torch.tensor([[*ids, *filling]], device=model.device),
-        "position_ids": torch.tensor([[*positions, *filling]], device=model.device),
-        "use_cache": False,
-        "packed_segments": pack,
-    }
+    """Run the model over a row of tokens and return the logits of chosen ones, if any are chosen."""
+    arguments = {"input_ids": ids, "position_ids": positions, "use_cache": False, "packed_segments": pack}
     logits = None
     with torch.inference_mode(), _packed_attention_of(model):
-        if keep:
-            rows = torch.tensor([*keep, *[0] * (_LEAST_ROWS - len(keep))], device=model.device)
-            logits = model(**arguments, logits_to_keep=rows).logits[0, : len(keep)]
+        if rows is not None:
+            logits = model(**arguments, logits_to_keep=rows).logits[0]
         else:
             model.base_model(**arguments)
     _require_every_layer(model, pack)
     return logits
+
+
+def _filled_count(model: Any, count: int) -> int:  # noqa: ANN401
+    """Return how many rows a pass of so many tokens has."""
+    multiple = _row_multiple(model)
+    return max(-(-count // multiple) * multiple, _LEAST_ROWS)
 
 
 def _row_multiple(model: Any) -> int:  # noqa: ANN401

@@ -11,9 +11,10 @@ import transformers
 from tasks.priming.decoding import DecodingPack
 from tasks.priming.kv_cache import SharedPrefixes, common_prefix, prefill
 from tasks.priming.language_model import LanguageModel
-from tasks.priming.packing import forward_packed, forward_step
+from tasks.priming.packing import forward_packed
 from tasks.priming.scoring import Item, continue_caches
 from tasks.priming.segments import KVCache, Segment, visible_stretches
+from tasks.priming.stepping import Stepper
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +142,14 @@ def test_the_common_prefix_is_found_on_ids() -> None:
 def test_rows_leave_a_decoding_pack_until_a_buffer_is_empty(model: Any) -> None:
     """Expected: a plain pass over the prompt and what was written. Rows of three buffer lengths, one row each."""
     prompts = [random_ids(count, count) for count in (10, 70, 130)]
-    pack = DecodingPack(prefill(model, [Segment(ids) for ids in prompts]), room=20)
+    stepper = Stepper(model, DecodingPack(prefill(model, [Segment(ids) for ids in prompts]), room=20))
     written: list[tuple[int, ...]] = [(), (), ()]
     for kept in ({0, 1, 2}, {0, 2}, {2}):
-        pack.keep(kept)
-        assert set(pack.rows) == kept
-        tokens = [7 + row for row in pack.rows]
-        logits = forward_step(model, tokens, pack)
-        for row, token, found in zip(pack.rows, tokens, logits, strict=True):
+        rows = stepper.keep(kept)
+        assert set(rows) == kept
+        tokens = [7 + row for row in rows]
+        logits = stepper.step(tokens)
+        for row, token, found in zip(rows, tokens, logits, strict=True):
             written[row] += (token,)
             with torch.inference_mode():
                 plain = model(torch.tensor([prompts[row] + written[row]])).logits[0, -1]
