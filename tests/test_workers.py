@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tasks.loading import identify_language_model, load_language_model
+from tasks.priming.items import Item, score_items
 from tasks.priming.language_model import LanguageModel
-from tasks.priming.scoring import Item, score_items
 from tasks.priming.settings import LanguageModelSettings, SettingsError, resolve_settings
 from tasks.rows import Identity
 from tasks.workers import sensible_count, with_language_model, working

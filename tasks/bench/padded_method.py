@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from tasks.priming.batches import token_budget
+from tasks.priming.items import Item
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.likelihood import token_nlls
 from tasks.priming.numeric_path import numeric_path
-from tasks.priming.scoring import Item
 
 
 def padded_token_nlls(items: Sequence[Item], language_model: LanguageModel) -> list[tuple[float, ...]]:

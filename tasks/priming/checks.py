@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import torch
 
 from tasks.priming.contexts import ContextRule
+from tasks.priming.items import Item, continue_caches, plain_token_nlls, score_items
 from tasks.priming.kv_cache import prefill
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.numeric_path import is_batch_invariant, numeric_path
 from tasks.priming.records import Check, Sample, Surrogate
-from tasks.priming.scoring import Item, continue_caches, encode_arms, plain_token_nlls, score_items
+from tasks.priming.scoring import encode_arms
 from tasks.priming.segments import KVCache, Segment
 
 # A cached and a plain pass sum in another order; in float32 that moves a mean NLL by 2e-6 to 9e-6.

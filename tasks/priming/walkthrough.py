@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from tasks.priming.items import score_items
 from tasks.priming.kv_cache import prefill
 from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation
 from tasks.priming.numeric_path import numeric_path
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import Sample
-from tasks.priming.scoring import encode_arms, score_items
+from tasks.priming.scoring import encode_arms
 from tasks.priming.segments import Segment
 from tasks.priming.surrogates.families import FAMILIES
 

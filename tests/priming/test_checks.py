@@ -87,7 +87,7 @@ def test_a_cache_that_grows_by_being_scored_is_seen(reader: LanguageModel, monke
                 object.__setattr__(segment.parent, "layers", tuple(grown))
         return output
 
-    monkeypatch.setattr("tasks.priming.scoring.forward_packed", appending)
+    monkeypatch.setattr("tasks.priming.items.forward_packed", appending)
     found = checks(reader)
     assert found["cache_unchanged_by_scoring"].passed is False
     assert found["cache_unchanged_by_scoring"].value == 12.0  # every arm's cache
@@ -104,7 +104,7 @@ def test_an_engine_whose_numbers_depend_on_the_batch_is_seen(
         # one logit is larger the more segments share the pass
         return dataclasses.replace(output, logits=output.logits + 0.01 * len(segments) * torch.eye(1, 32_000))
 
-    monkeypatch.setattr("tasks.priming.scoring.forward_packed", batch_variant)
+    monkeypatch.setattr("tasks.priming.items.forward_packed", batch_variant)
     assert checks(reader)["alone_equals_batched"].passed is False
 
 

@@ -10,11 +10,12 @@ import transformers
 
 from tasks.priming import packing
 from tasks.priming.contexts import ContextRule, Sight
+from tasks.priming.items import Item, score_items
 from tasks.priming.language_model import LanguageModel, TokenizerError, encode_continuation, tokens_between
 from tasks.priming.numeric_path import choose_numeric_path
 from tasks.priming.prompts import SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.scoring import Item, encode_arms, score_family, score_items
+from tasks.priming.scoring import encode_arms, score_family
 from tasks.priming.settings import GenerationSettings
 from tasks.priming.surrogates import controls
 from tasks.priming.surrogates.families import FAMILIES, entries_of
@@ -226,7 +227,7 @@ def test_a_batch_variant_engine_is_found_by_the_repeated_baseline(
     """Expected: exactly equal scores; and a difference once the engine adds what depends on the batch's size."""
     language_model = reader(tokenizer)
     baseline, repeated = (FAMILIES[name].contexts for name in ("baseline", "control/repeated_baseline"))
-    monkeypatch.setattr("tasks.priming.scoring.token_budget", lambda device: 120)
+    monkeypatch.setattr("tasks.priming.items.token_budget", lambda device: 120)
     many = [sample(number) for number in range(12)]
 
     def differences() -> list[float]:
@@ -241,5 +242,5 @@ def test_a_batch_variant_engine_is_found_by_the_repeated_baseline(
         assert output.logits is not None
         return dataclasses.replace(output, logits=output.logits * (1 + 1e-3 * len(segments)))
 
-    monkeypatch.setattr("tasks.priming.scoring.forward_packed", variant)
+    monkeypatch.setattr("tasks.priming.items.forward_packed", variant)
     assert max(differences()) > 1e-5

@@ -9,10 +9,10 @@ import torch
 import transformers
 
 from tasks.priming.decoding import DecodingPack
+from tasks.priming.items import Item, continue_caches
 from tasks.priming.kv_cache import SharedPrefixes, common_prefix, prefill
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.packing import forward_packed
-from tasks.priming.scoring import Item, continue_caches
 from tasks.priming.segments import KVCache, Segment, visible_stretches
 from tasks.priming.stepping import Stepper
 
