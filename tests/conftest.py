@@ -87,24 +87,12 @@ def mistral_v3_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def tiny_mistral_folder(mistral_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A randomly initialised Mistral with the real tokenizer, weights as safetensors."""
-    import torch
-    import transformers
+    from tests.tiny_models import tiny_mistral
 
     folder = tmp_path_factory.mktemp("tiny_mistral") / "model"
     shutil.copytree(mistral_tokenizer_folder, folder)
-    configuration = transformers.MistralConfig(
-        vocab_size=32_000,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        sliding_window=None,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformers.MistralForCausalLM(configuration).save_pretrained(folder)
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "max_position_embeddings": 2048}
+    tiny_mistral(vocab_size=32_000, **shape).save_pretrained(folder)
     return folder
 
 

@@ -18,6 +18,7 @@ from tasks.priming.records import Check, Sample
 from tasks.priming.segments import KVCache, Segment
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
+from tests.tiny_models import tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
 SAMPLES = [
@@ -28,19 +29,8 @@ SAMPLES = [
 
 @pytest.fixture
 def reader(mistral_tokenizer_folder: Any) -> LanguageModel:
-    torch.manual_seed(0)
-    configuration = transformers.MistralConfig(
-        vocab_size=32_000,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        sliding_window=None,
-    )
     tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
-    return LanguageModel(transformers.MistralForCausalLM(configuration).eval(), tokenizer, 256, PATH)
+    return LanguageModel(tiny_mistral(vocab_size=32_000, num_hidden_layers=2), tokenizer, 256, PATH)
 
 
 def checks(reader: LanguageModel) -> dict[str, Check]:

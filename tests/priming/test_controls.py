@@ -21,6 +21,7 @@ from tasks.priming.surrogates import controls
 from tasks.priming.surrogates.families import FAMILIES, entries_of
 from tasks.priming.surrogates.generated import write_generated
 from tasks.priming.surrogates.writing import Writing
+from tests.tiny_models import tiny_mistral
 
 QUESTION = "How much does a cashier earn at a large store?"
 
@@ -31,18 +32,13 @@ def tokenizer(mistral_tokenizer_folder: Any) -> Any:
 
 
 def reader(tokenizer: Any, sliding_window: int | None = None) -> LanguageModel:
-    torch.manual_seed(0)
-    configuration = transformers.MistralConfig(
+    model = tiny_mistral(
         vocab_size=32_000,
         hidden_size=64,
         intermediate_size=128,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=512,
         sliding_window=sliding_window,
     )
-    model = transformers.MistralForCausalLM(configuration).eval()
     return LanguageModel(model, tokenizer, 512, choose_numeric_path("cpu", "float32"))
 
 

@@ -18,6 +18,7 @@ from tasks.priming.records import Sample
 from tasks.priming.settings import GenerationSettings
 from tasks.priming.surrogates.generated import clean, write_generated
 from tasks.priming.surrogates.writing import Writing
+from tests.tiny_models import tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
 SETTINGS = GenerationSettings(max_new_tokens=12)
@@ -29,20 +30,15 @@ needs_exact_path = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def writer(mistral_tokenizer_folder: Any) -> LanguageModel:
     tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
-    torch.manual_seed(0)
-    configuration = transformers.MistralConfig(
+    model = tiny_mistral(
         vocab_size=32_000,
         hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=512,
-        sliding_window=None,
         bos_token_id=1,
         eos_token_id=2,
     )
-    model = transformers.MistralForCausalLM(configuration).eval()
     torch.nn.init.normal_(model.lm_head.weight, std=0.5)  # a peaked distribution: the draws and the prompt both matter
     return LanguageModel(model, tokenizer, 512, PATH)
 

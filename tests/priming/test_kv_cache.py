@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from tasks.priming.decoding import DecodingPack
 from tasks.priming.items import Item, continue_caches
@@ -15,22 +14,12 @@ from tasks.priming.language_model import LanguageModel
 from tasks.priming.packing import forward_packed
 from tasks.priming.segments import KVCache, Segment, visible_stretches
 from tasks.priming.stepping import Stepper
+from tests.tiny_models import tiny_mistral
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    torch.manual_seed(0)
-    configuration = transformers.MistralConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        sliding_window=None,
-    )
-    return transformers.MistralForCausalLM(configuration).eval()
+    return tiny_mistral()
 
 
 def random_ids(count: int, seed: int) -> tuple[int, ...]:

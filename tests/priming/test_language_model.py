@@ -23,6 +23,7 @@ from tasks.priming.numeric_path import ONEDNN
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES, generation_prompt, query_prompt
 from tasks.priming.segments import Segment
 from tasks.priming.surrogates.families import FAMILIES
+from tests.tiny_models import tiny_mistral
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
 BOS, EOS = 1, 2  # of Mistral's tokenizers
@@ -192,11 +193,7 @@ def facts_of(model: Any) -> ModelFacts:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_bytes_of_a_cache_are_those_of_a_real_prefill(dtype: torch.dtype) -> None:
     """Grouped heads: two of keys for four of queries."""
-    configuration = transformers.MistralConfig(
-        vocab_size=100, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, sliding_window=None,
-    )  # fmt: skip
-    model = transformers.MistralForCausalLM(configuration).eval().to(dtype)
+    model = tiny_mistral(vocab_size=100).to(dtype)
     facts = facts_of(model)
     assert 11 * facts.cache_bytes_per_token == prefill(model, [Segment([5] * 11)])[0].byte_count
     assert facts.cache_bytes_per_token == 2 * 3 * 2 * 8 * dtype.itemsize  # by hand: keys and values, layers, heads

@@ -21,6 +21,7 @@ from tasks.priming.records import Distractor, Sample, Score
 from tasks.priming.scoring import score_family, score_queries
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
+from tests.tiny_models import tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
 BASELINE = ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE)
@@ -33,18 +34,7 @@ def tokenizer(mistral_tokenizer_folder: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def reader(tokenizer: Any) -> LanguageModel:
-    torch.manual_seed(0)
-    configuration = transformers.MistralConfig(
-        vocab_size=32_000,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        sliding_window=None,
-    )
-    return LanguageModel(transformers.MistralForCausalLM(configuration).eval(), tokenizer, 256, PATH)
+    return LanguageModel(tiny_mistral(vocab_size=32_000, hidden_size=64, intermediate_size=96), tokenizer, 256, PATH)
 
 
 def random_items(count: int) -> list[Item]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -20,6 +19,7 @@ from tasks.priming.decoding import DecodingPack
 from tasks.priming.kv_cache import prefill
 from tasks.priming.segments import Segment
 from tasks.priming.stepping import Stepper
+from tests.tiny_models import tiny_mistral
 
 LENGTHS = (10, 70, 130, 12)
 """Tokens of the prompts: buffers of two lengths and more."""
@@ -76,18 +76,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    torch.manual_seed(0)
-    configuration = transformers.MistralConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        sliding_window=None,
-    )
-    return transformers.MistralForCausalLM(configuration).eval()
+    return tiny_mistral()
 
 
 def steps(model: Any, kept: list[set[int]]) -> list[dict[int, torch.Tensor]]:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from tasks.priming import varlen
 from tasks.priming.kv_cache import prefill
 from tasks.priming.packing import forward_packed
 from tasks.priming.segments import Segment
+from tests.tiny_models import tiny_mistral
 
 
 def documented_varlen(
@@ -46,12 +46,7 @@ def documented_varlen(
 
 
 def model_with(sliding_window: int | None) -> Any:
-    torch.manual_seed(0)
-    configuration = transformers.MistralConfig(
-        vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, sliding_window=sliding_window,
-    )  # fmt: skip
-    return transformers.MistralForCausalLM(configuration).eval()
+    return tiny_mistral(sliding_window=sliding_window)
 
 
 def random_ids(count: int, seed: int) -> tuple[int, ...]:
