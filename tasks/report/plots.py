@@ -4,6 +4,7 @@ In: a run's rows. Out: plots; and, for places other than a page of their own, ea
 """
 
 from collections.abc import Mapping
+from itertools import islice
 
 from tasks.report.arms import arm_plot, summarize_arms
 from tasks.report.confusion import confusion_plots
@@ -40,17 +41,15 @@ def plots_of(rows: RunRows) -> Mapping[str, list[Plot]]:
     }
 
 
-def plot_pngs(run_id: str) -> dict[str, bytes]:
-    """Return each plot of a run as PNG on white, by a title that is unique within the run.
+def plot_pngs(run_id: str, most: int | None = None) -> dict[str, bytes]:
+    """Return plots of a run as PNG on white, by a title that is unique within the run.
 
     Args:
         run_id: A published run.
+        most: How many, in the report's order; None: all.
 
     Raises:
         UsageError: Nothing is published yet, the run is unknown, or another version published the database.
     """
-    return {
-        f"{_SECTIONS[section]}: {plot.title}": to_png(plot)
-        for section, plots in plots_of(read_run(run_id)).items()
-        for plot in plots
-    }
+    plots = ((section, plot) for section, found in plots_of(read_run(run_id)).items() for plot in found)
+    return {f"{_SECTIONS[section]}: {plot.title}": to_png(plot) for section, plot in islice(plots, most)}

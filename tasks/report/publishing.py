@@ -25,9 +25,9 @@ def report_results(run_id: str) -> dict[str, Any]:
 
     try:
         path = write_report(run_id)
-        plots = plot_pngs(run_id)
+        plots = plot_pngs(run_id, _SHOWN_PLOTS)
     except Exception as error:  # whatever a plot stumbles over, the results are published
         get_run_logger().warning("no report was written: %s: %s", type(error).__name__, error)
         return {"path": None, "plots": {}}
     get_run_logger().info("wrote the report %s", path)
-    return {"path": str(path), "plots": dict(list(plots.items())[:_SHOWN_PLOTS])}
+    return {"path": str(path), "plots": plots}
