@@ -13,15 +13,16 @@ from typing import Any
 
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
-from prefect.serializers import JSONSerializer
 
 from tasks.artifacts import ARTIFACTS, digest, is_intact, is_reference
 from tasks.code import code_digest
+from tasks.sealing import SealedJSONSerializer, sealed_text
 
 STAGE_RESULTS = ARTIFACTS / "stages"
 """Where Prefect keeps the references of finished stages, a JSON file each."""
 
-_SERIALIZER = JSONSerializer().model_dump(mode="json")
+_SERIALIZER = SealedJSONSerializer()
+_SERIALIZER_NAMED = _SERIALIZER.model_dump(mode="json")
 """What a record names that Prefect wrote for a stage."""
 
 Inputs = Mapping[str, Any]
@@ -68,7 +69,7 @@ def stage_options(
         "cache_policy": StageCache(stage=stage, computation=computation, folder=folder),
         "persist_result": True,
         "result_storage": STAGE_RESULTS,
-        "result_serializer": "json",
+        "result_serializer": _SERIALIZER,
     }
 
 
@@ -88,7 +89,7 @@ def _essence(value: Any) -> Any:  # noqa: ANN401 - a task's argument may be anyt
 
 
 def _drop_untrusted_record(path: Path) -> None:
-    """Delete a stored reference unless it is plain JSON and every artifact in it is intact.
+    """Delete a stored reference unless it is unaltered plain JSON and every artifact in it is intact.
 
     A record names the serialiser that reads it, and a JSON one the functions that it calls: anything but what Prefect
     writes by itself could run code. Such a record is dropped unread.
@@ -98,11 +99,11 @@ def _drop_untrusted_record(path: Path) -> None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         # Prefect also reads an older form, with the serialiser beside the metadata, which then wins.
-        if record.keys() != {"metadata", "result"} or record["metadata"]["serializer"] != _SERIALIZER:
+        if record.keys() != {"metadata", "result"} or record["metadata"]["serializer"] != _SERIALIZER_NAMED:
             raise ValueError("not a record that Prefect wrote for a stage")
         # Read without Prefect's hook: what a "__class__" names would be imported, so such a record is refused (after
         # reading, for JSON can spell the name with escapes).
-        result = json.loads(record["result"])
+        result = json.loads(sealed_text(record["result"]))
         trusted = is_reference(result) and "__" not in json.dumps(result) and all(map(is_intact, _files_of(result)))
     except (AttributeError, ValueError, KeyError, TypeError, OSError, RecursionError):
         trusted = False

@@ -5,7 +5,8 @@ database is rebuilt and which keeps the files of unfinished runs from being take
 may all extend it at once.
 
 Manifest (format 1): {"format", "run_id", "status", "profile", "settings", "versions", "device", "numeric_path", "data",
-"language_model", "embedding_model", "funnel", "stage_seconds", "artifacts": {table: {chunk: reference}}, "attempts"}.
+"language_model", "embedding_model", "funnel", "stage_seconds", "artifacts": {table: {chunk: reference}}, "attempts",
+"sha256" of all others}.
 A chunk that is recorded again replaces itself. A rerun starts a new attempt; what it has not recorded again by the time
 it completes is dropped, so every attempt records all of its artifacts, those that were remembered included. A process
 that was killed leaves "running" behind; `as_observed` tells such a run from one that runs.
@@ -26,6 +27,7 @@ from pydantic import ValidationError
 
 from tasks import artifacts, liveness
 from tasks.manifest_records import TABLES, AttemptRecord, Manifest, RecordedReference, RunDescription
+from tasks.sealing import with_seal, without_seal
 
 __all__ = [
     "LOCK_SECONDS", "TABLES", "Attempt", "Manifest", "RecordedReference", "RunDescription", "as_observed", "extend_run",
@@ -263,13 +265,15 @@ def _change(attempt: Attempt, change: Callable[[Manifest], Manifest]) -> None:
 
 
 def _write(manifest: Manifest) -> None:
-    content = json.dumps({"format": manifest.format, **manifest.model_dump(mode="json")}, indent=1, allow_nan=False)
+    sealed = with_seal({"format": manifest.format, **manifest.model_dump(mode="json")})
+    content = json.dumps(sealed, indent=1, allow_nan=False)
     artifacts.write_atomically(_path(manifest.run_id), content.encode())
 
 
 def _read_if_whole(path: Path) -> Manifest | None:
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        # Read back as JSON: only there is a list of JSON a tuple.
+        manifest = Manifest.model_validate_json(json.dumps(without_seal(json.loads(path.read_bytes()))))
         if manifest.run_id != path.stem:
             raise ValueError(f"it is of run {manifest.run_id}")
     except FileNotFoundError:

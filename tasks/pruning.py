@@ -27,6 +27,7 @@ from tasks import artifacts, liveness
 from tasks.artifacts import is_reference
 from tasks.manifests import locked_manifests, read_manifests
 from tasks.priming.errors import UsageError
+from tasks.sealing import sealed_text
 
 STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "checks", "statistics")
 """Folders of artifacts/ whose files are named by their content."""
@@ -133,7 +134,7 @@ def _useless_records(needed: set[str]) -> Iterator[Litter]:
         if not path.is_file():
             continue
         try:
-            paths = set(_paths_in(json.loads(json.loads(path.read_text(encoding="utf-8"))["result"])))
+            paths = set(_paths_in(json.loads(sealed_text(json.loads(path.read_text(encoding="utf-8"))["result"]))))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             paths = set()
         if not paths:

@@ -211,6 +211,7 @@ CREATE TABLE score (
     context_token_count BIGINT NOT NULL CHECK (context_token_count >= 0),
     query_token_count BIGINT NOT NULL CHECK (query_token_count >= 0),
     answer_token_count BIGINT NOT NULL CHECK (answer_token_count >= 0),
+    control_string_count BIGINT NOT NULL CHECK (control_string_count >= 0),
     PRIMARY KEY (run_id, sample_id, family, key),
     CHECK ((status = 'ok') = (nll IS NOT NULL)),
     CHECK (status <> 'ok' OR len(token_nlls) = answer_token_count)
@@ -231,6 +232,7 @@ COMMENT ON COLUMN score.margin IS 'Mean of distractor_nlls - nll: how far the an
 COMMENT ON COLUMN score.context_token_count IS 'Tokens of the context, BOS included: what the KV cache holds.';
 COMMENT ON COLUMN score.query_token_count IS 'Tokens of the query prompt.';
 COMMENT ON COLUMN score.answer_token_count IS 'Tokens of the answer.';
+COMMENT ON COLUMN score.control_string_count IS 'Control tokens that passage, surrogate, query and answer spell out, e.g. </s>: each was read as text.';
 
 CREATE TABLE comparison (
     run_id TEXT NOT NULL,

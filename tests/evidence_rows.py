@@ -31,6 +31,7 @@ def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
         context_token_count=1,
         query_token_count=1,
         answer_token_count=2,
+        control_string_count=0,
     )
     return dataclasses.replace(row, **changes)
 

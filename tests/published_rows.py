@@ -24,6 +24,7 @@ def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
         context_token_count=107,
         query_token_count=16,
         answer_token_count=len(nlls) if nlls else 3,
+        control_string_count=0,
     )
 
 

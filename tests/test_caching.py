@@ -1,5 +1,6 @@
 """The key of a stage depends on what changes its result, and a stored record that cannot be trusted is dropped."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, cast
 import pytest
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from prefect.cache_policies import CachePolicy
-from prefect.serializers import JSONSerializer, PickleSerializer, Serializer
+from prefect.serializers import PickleSerializer, Serializer
 
 from tasks import caching
 from tasks.artifacts import Reference, chunks_of, write_rows
@@ -16,6 +17,7 @@ from tasks.caching import StageCache, stage_options
 from tasks.priming.records import Check
 from tasks.priming.settings import GenerationSettings, StatisticsSettings
 from tasks.priming.surrogates.families import FAMILIES
+from tasks.sealing import SealedJSONSerializer
 
 COMPUTATION = "tasks.priming.comparisons:compare_conditions"
 
@@ -112,7 +114,7 @@ def test_an_argument_that_json_cannot_say_is_an_error_and_no_key() -> None:
 def test_stages_persist_json_in_the_folder_that_the_policy_watches() -> None:
     options = stage_options("scoring", COMPUTATION)
     assert options["persist_result"] is True
-    assert options["result_serializer"] == "json"
+    assert options["result_serializer"] == SealedJSONSerializer()
     assert options["result_storage"] == caching.STAGE_RESULTS
     assert isinstance(options["cache_policy"], CachePolicy)
 
@@ -128,8 +130,16 @@ def intact(artifacts_folder: Path) -> Reference:
 
 def stored(result: object, serializer: "Serializer[Any] | None" = None) -> bytes:
     """Return a record as Prefect writes it."""
-    described = ResultRecordMetadata(storage_key="key", serializer=serializer or JSONSerializer())
+    described = ResultRecordMetadata(storage_key="key", serializer=serializer or SealedJSONSerializer())
     return ResultRecord(metadata=described, result=result).serialize()
+
+
+def edited(record: bytes, change: Callable[[str], str]) -> bytes:
+    """Return a record whose content was changed by somebody who knows how to seal it."""
+    outer = json.loads(record)
+    text = change(json.loads(outer["result"])["json"])
+    outer["result"] = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "json": text})
+    return json.dumps(outer).encode()
 
 
 def survives(record: bytes) -> bool:
@@ -203,11 +213,25 @@ def test_a_record_with_an_edited_reference_is_dropped(
         lambda record: b'"text"',
         lambda record: b"null",
         lambda record: b"[" * 100_000,
-        lambda record: record.replace(b'{\\"path', b'{{\\"path'),
+        lambda record: edited(record, lambda text: text.replace('{"path', '{{"path')),
         lambda record: json.dumps(json.loads(record) | {"result": 5}).encode(),
         lambda record: json.dumps(json.loads(record) | {"result": json.loads(record)["result"][:20]}).encode(),
+        lambda record: record.replace(b"rows", b"sows"),
     ],
-    ids=["cut", "empty", "garbage", "{}", "[1]", "text", "null", "deep", "bad result", "number", "result cut"],
+    ids=[
+        "cut",
+        "empty",
+        "garbage",
+        "{}",
+        "[1]",
+        "text",
+        "null",
+        "deep",
+        "bad result",
+        "number",
+        "result cut",
+        "a letter",
+    ],
 )
 def test_a_damaged_record_is_dropped(intact: Reference, damage: Callable[[bytes], bytes]) -> None:
     """Truncated, empty and random records are misses for Prefect too; they must stay so here."""
@@ -279,9 +303,9 @@ def test_a_record_that_would_import_a_module_is_dropped(
     proof = tmp_path / "proof"
     (tmp_path / "planted_module.py").write_text(f"open({str(proof)!r}, 'w').close()\nPlanted = dict\n")
     monkeypatch.syspath_prepend(tmp_path)
-    record = json.loads(stored(intact | {"extra": {name: "planted_module.Planted", "data": {}, "message": ""}}))
+    record = stored(intact | {"extra": {name: "planted_module.Planted", "data": {}, "message": ""}})
     if is_escaped:
-        record["result"] = record["result"].replace("_", "\\u005f")
-    assert (name in record["result"]) is not is_escaped
-    assert not survives(json.dumps(record).encode())
+        record = edited(record, lambda text: text.replace("_", "\\u005f"))
+    assert (name.encode() in record) is not is_escaped
+    assert not survives(record)
     assert not proof.exists()

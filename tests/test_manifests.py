@@ -20,6 +20,7 @@ from tasks.manifests import (
     record_artifacts,
     record_facts,
 )
+from tasks.sealing import with_seal, without_seal
 
 DESCRIPTION = RunDescription(run_id="abc", profile="demo", settings={"seed": 42})
 
@@ -32,6 +33,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def reference(name: str) -> dict[str, object]:
     return {"path": f"scoring/{name}.parquet", "sha256": name, "rows": 3, "seconds": 1.5}
+
+
+def sealed(**changes: object) -> bytes:
+    """Return a manifest with its hash."""
+    whole = {"format": 1, "run_id": "bad", "profile": "demo", "settings": {}}
+    return json.dumps(with_seal(whole | changes)).encode()
 
 
 def start(flow_run_id: str | None = None) -> manifests.Attempt:
@@ -193,17 +200,32 @@ def test_a_rerun_knows_what_an_earlier_attempt_found_out() -> None:
         b'{"format": 1, "run_id": "bad"',
         b"[]",
         b"\xff\x00",
-        b'{"format": 2, "run_id": "bad", "profile": "demo", "settings": {}}',
-        b'{"format": 1, "run_id": "other", "profile": "demo", "settings": {}}',
-        b'{"format": 1, "run_id": "bad", "profile": "demo", "settings": {}, "artifacts": {"score": {"a": {}}}}',
+        sealed(format=2),
+        sealed(run_id="other"),
+        sealed(artifacts={"score": {"a": {}}}),
+        sealed().replace(b"demo", b"dem0"),
+        b'{"format": 1, "run_id": "bad", "profile": "demo", "settings": {}}',
     ],
-    ids=["empty", "cut", "no object", "no text", "later format", "of another run", "no reference"],
+    ids=[
+        "empty",
+        "cut",
+        "no object",
+        "no text",
+        "later format",
+        "of another run",
+        "no reference",
+        "altered",
+        "no hash",
+    ],
 )
 def test_a_damaged_manifest_is_skipped_and_named(
     folder: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     start()
-    (folder / "runs" / "bad.json").write_bytes(content)
+    path = folder / "runs" / "bad.json"
+    path.write_bytes(sealed())
+    assert [manifest.run_id for manifest in read_manifests()] == ["abc", "bad"]
+    path.write_bytes(content)
     assert [manifest.run_id for manifest in read_manifests()] == ["abc"]
     assert "bad.json" in caplog.text
 
@@ -226,7 +248,7 @@ def test_a_manifest_that_has_gone_is_an_error_that_says_what_to_do(folder: Path)
 def test_what_a_later_version_adds_is_kept(folder: Path) -> None:
     attempt = start()
     path = folder / "runs" / "abc.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"energy_joules": 5}))
+    path.write_text(json.dumps(with_seal(without_seal(json.loads(path.read_text())) | {"energy_joules": 5})))
     finish_run(attempt)
     assert json.loads(path.read_text())["energy_joules"] == 5
 

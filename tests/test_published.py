@@ -45,6 +45,7 @@ SCORES = [
         context_token_count=107,
         query_token_count=16,
         answer_token_count=1 if sample.position == 5 else 2,
+        control_string_count=0,
     )
     for sample in SAMPLES
     for family, key in ARMS

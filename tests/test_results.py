@@ -1,5 +1,6 @@
 """The database holds what the runs recorded, answers the questions, and is whole whatever happens to a publisher."""
 
+import json
 import os
 import signal
 import struct
@@ -18,6 +19,7 @@ from prefect.logging import disable_run_logger
 
 from tasks import artifacts, manifests, results
 from tasks.priming.records import Check, Route, Sample, Surrogate
+from tasks.sealing import with_seal, without_seal
 from tests.published_rows import comparison, finish, record, score, start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -309,7 +311,9 @@ def test_a_damaged_manifest_costs_its_own_run_alone(folder: Path, caplog: pytest
     finish("ghi", sample=SAMPLES)
     (folder / "runs" / "abc.json").write_bytes(b"{")
     path = folder / "runs" / "ghi.json"
-    path.write_text(path.read_text().replace('"sample_count": 2', '"sample_count": "many"'))
+    manifest = without_seal(json.loads(path.read_text()))
+    manifest["settings"]["sampling"]["sample_count"] = "many"
+    path.write_text(json.dumps(with_seal(manifest)))
     assert results.rebuild_database()["runs"] == 1
     assert query("SELECT run_id FROM run") == [("def",)]
     assert query("SELECT DISTINCT run_id FROM sample") == [("def",)]

@@ -120,6 +120,8 @@ class Score:
     """Tokens of the query prompt."""
     answer_token_count: int
     """Tokens of the answer."""
+    control_string_count: int
+    """Control tokens that passage, surrogate, query and answer spell out, e.g. </s>: each was read as text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,14 @@ from tasks.priming.contexts import ContextRule
 from tasks.priming.errors import UsageError
 from tasks.priming.items import Item, continue_caches, score_items
 from tasks.priming.kv_cache import common_prefix, prefill
-from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation, token_texts, tokens_between
+from tasks.priming.language_model import (
+    LanguageModel,
+    count_control_strings,
+    encode_context,
+    encode_continuation,
+    token_texts,
+    tokens_between,
+)
 from tasks.priming.numeric_path import numeric_path
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import Distractor, Sample, Score, Surrogate
@@ -38,6 +45,8 @@ class Arm:
     """What is computed."""
     answer_tokens: tuple[str, ...]
     """The text of each answer token."""
+    control_string_count: int
+    """Control tokens that its texts spell out."""
 
 
 def score_family(
@@ -91,6 +100,7 @@ def encode_arms(
     # A query and an answer recur in every arm: each is tokenised once.
     queries = {s.sample_id: tuple(encode_continuation(tokenizer, query_prompt(s.query))) for s in samples}
     answers = {s.sample_id: tuple(encode_continuation(tokenizer, s.answer)) for s in samples}
+    spelled_out = {s.sample_id: count_control_strings(tokenizer, s.passage, s.query, s.answer) for s in samples}
     answer_tokens = {sample_id: token_texts(tokenizer, ids) for sample_id, ids in answers.items()}
     wrong: dict[str, list[tuple[int, ...]]] = {s.sample_id: [] for s in samples}
     for distractor in sorted(distractors, key=lambda d: d.number):
@@ -107,7 +117,8 @@ def encode_arms(
                 span = tokens_between(tokenizer, text, start, start + len(surrogate or ""))
             own = sample.sample_id
             item = Item(context, queries[own], answers[own], span, contexts.sight, tuple(wrong[own]))
-            arms.append(Arm(own, contexts.family, key, item, answer_tokens[own]))
+            count = spelled_out[own] + count_control_strings(tokenizer, surrogate or "")
+            arms.append(Arm(own, contexts.family, key, item, answer_tokens[own], count))
     return arms
 
 
@@ -181,6 +192,7 @@ def _score(arm: Arm, status: str, nlls: tuple[float, ...] | None) -> Score:
         context_token_count=len(item.context),
         query_token_count=len(item.query),
         answer_token_count=len(item.answer),
+        control_string_count=arm.control_string_count,
     )
 
 

@@ -11,6 +11,7 @@ from tasks import manifests
 from tasks.manifests import RunDescription, finish_run, interrupt_run, record_artifacts
 from tasks.priming.errors import UsageError
 from tasks.pruning import find_litter, main, remove_litter
+from tasks.sealing import SealedJSONSerializer
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def record(folder: Path, name: str, reference: object) -> Path:
     """Write what Prefect keeps of a finished stage."""
     path = folder / "stages" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"metadata": {"serializer": {"type": "json"}}, "result": json.dumps(reference)}))
+    path.write_text(json.dumps({"metadata": {}, "result": SealedJSONSerializer().dumps(reference).decode()}))
     return path
 
 

@@ -23,7 +23,7 @@ def samples(**passages: str) -> list[Sample]:
 def score(sample_id: str, arm: str, context: int, nll: float | None) -> Score:
     family, key = arm.split("/")
     status = "not_finite" if nll is None else "ok"
-    return Score(sample_id, family, key, status, None, (), nll, None, None, None, context, 4, 3)
+    return Score(sample_id, family, key, status, None, (), nll, None, None, None, context, 4, 3, 0)
 
 
 def written(sample_id: str, family: str, key: str, read: int, tokens: int) -> Surrogate:

@@ -51,6 +51,7 @@ def score(arm: str, sample_id: str, nll: float | None) -> Score:
         context_token_count=9,
         query_token_count=5,
         answer_token_count=len(tokens),
+        control_string_count=0,
     )
 
 

@@ -24,6 +24,7 @@ from tasks.priming.language_model import (
 from tasks.priming.prompts import generation_prompt, query_prompt
 from tasks.priming.records import Sample
 from tasks.priming.sampling import RowFormatError, content_hash
+from tasks.priming.scoring import score_family
 from tasks.priming.settings import DataSettings, SamplingSettings, resolve_settings
 from tasks.priming.surrogates.families import FAMILIES
 from tasks.priming.surrogates.generated import write_generated
@@ -72,6 +73,9 @@ def test_spelled_out_control_tokens_are_text_and_are_counted(demo_model: Languag
     assert [i for i in encode_chat(tokenizer, text) if i in control] == benign
     assert count_control_strings(tokenizer, text) == count
     assert count_control_strings(tokenizer, text, text) == 2 * count
+    hostile = sample(passage=f"{text} {PASSAGE}", query=f"{text}?")
+    (score,) = score_family(FAMILIES["baseline"].contexts, [hostile], [], demo_model)
+    assert (score.status, score.control_string_count) == ("ok", 2 * count)
 
 
 @case(3, "an order in the passage")
