@@ -1,0 +1,6 @@
+"""Flows as commands: `python -m flows.experiment` and its companions."""
+
+import os
+
+# Read when Prefect is first imported, which in a terminal would print a notice and send usage data.
+os.environ.setdefault("DO_NOT_TRACK", "1")

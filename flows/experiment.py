@@ -21,10 +21,10 @@ from tasks.run import identify_inputs, name_flow_run, recorded_run
 from tasks.sampling import distractor_chunk, donor_chunk, draw_samples
 from tasks.scoring import check_scoring, score_contexts
 from tasks.standalone import standalone
-from tasks.statistics import compute_statistic, statistics_by_table
+from tasks.statistics import compute_statistic, forget_rows, statistics_by_table
 from tasks.surrogates import write_surrogates
 from tasks.ui_artifacts import show_results
-from tasks.workers import in_order, sensible_count, working
+from tasks.workers import in_order, working
 
 
 @with_form
@@ -57,17 +57,18 @@ def experiment(
     confidence_level: allowed.ConfidenceLevel | None = None,
     equivalence_margin: allowed.EquivalenceMargin | None = None,
     workers: allowed.Workers | None = None,
+    ray_address: allowed.RayAddress | None = None,
 ) -> dict[str, Any]:
     """Measure whether priming a document's KV cache helps.
 
     Every parameter but `profile` is optional and replaces the profile's value. Outcomes land in
     artifacts/results.duckdb.
     """
-    changes = {name: value for name, value in locals().items() if name not in ("profile", "workers")}
+    changes = {name: value for name, value in locals().items() if name not in ("profile", *allowed.PLACEMENT)}
     settings = resolve_settings(profile, **changes)
     inputs = identify_inputs(settings)
     model = inputs.language_model
-    with working(workers or sensible_count(model), model), recorded_run(profile, settings, inputs) as run:
+    with working(workers, model, ray_address), recorded_run(profile, settings, inputs) as run:
         run.begin("draw samples", 2)
         samples = draw_samples(settings.data, run.inputs.data, settings.sampling, settings.seed, settings.chunk_size)
         run.record("sample", "all", samples)
@@ -123,9 +124,12 @@ def experiment(
         for table in tables:
             rows = compute_statistic(table, samples, texts, routes, scores, facts, settings.statistics, settings.seed)
             run.record(table, "all", rows)
+        forget_rows()
+    run.begin("publish results", 1)
     published = publish_results()
     reported = report_results(run.run_id)
     show_results(run.run_id, reported["plots"])
+    run.progress.advance()
     return {"run_id": run.run_id, "report": reported["path"], **published}
 
 

@@ -4,19 +4,22 @@ In: records. Out: one parquet file named by its content, and a reference to it, 
 run; whatever else there is (the database, reports) can be rebuilt from it.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
 import tempfile
+import time
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from tasks.stored_rows import StoredRows, records_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # One folder may serve several checkouts or machines; tests use one of their own.
@@ -26,6 +29,12 @@ Reference: TypeAlias = dict[str, Any]
 """{"path": relative to ARTIFACTS, "sha256": of the file, "rows": count} and what else the stage reports."""
 
 Row = TypeVar("Row")
+
+_GROUP_ROWS = 10_000
+"""Rows of a file that are packed together, and read together where a range is asked for."""
+
+_SETTLED_SECONDS = 2.0
+"""After so long without a change, one more cannot leave the time of the last one as it is, however coarse the clock."""
 
 
 class DamagedArtifactError(RuntimeError):
@@ -119,7 +128,8 @@ def write_rows(rows: Sequence[object], record: type, stage: str) -> Reference:
     columns = [[getattr(row, name) for row in rows] for name in schema.names]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
+    table = pa.Table.from_arrays(arrays, schema=schema)
+    pq.write_table(table, sink, compression="zstd", row_group_size=_GROUP_ROWS)
     content = sink.getvalue().to_pybytes()
     sha256 = hashlib.sha256(content).hexdigest()
     path = f"{stage}/{sha256[:32]}.parquet"
@@ -133,24 +143,58 @@ def read_table(reference: Mapping[str, Any]) -> pa.Table:
     Raises:
         DamagedArtifactError: The file is missing, lies outside artifacts/ or is not the one that was written.
     """
-    if not is_intact(reference):
-        raise DamagedArtifactError(
-            f"artifacts/{reference['path']} is missing or altered. Start the run again: it is recomputed."
-        )
-    return pq.read_table(ARTIFACTS / reference["path"])
+    return pq.read_table(_intact_file(reference))
 
 
-def read_rows(reference: Mapping[str, Any], record: type[Row]) -> list[Row]:
-    """Read the records of a reference; a "start" and "stop" in it select a range of rows.
+def read_rows(reference: Mapping[str, Any], record: Callable[..., Row]) -> list[Row]:
+    """Read the records of a reference; a "start" and "stop" in it select a range of rows, which alone is read.
 
     Raises:
         DamagedArtifactError: As in read_table.
     """
-    rows = read_table(reference).to_pylist()[reference.get("start") : reference.get("stop")]
-    listed = {f.name for f in dataclasses.fields(typing.cast(Any, record)) if "tuple" in str(f.type)}
-    for row in rows:
-        row.update({name: tuple(row[name]) for name in listed if row[name] is not None})
-    return [record(**row) for row in rows]
+    if "start" not in reference:
+        return records_of(record, read_table(reference))
+    path, start, stop = _intact_file(reference), reference["start"], reference["stop"]
+    rows: list[Row] = []
+    first = 0
+    for number, count in enumerate(_group_sizes(path, reference["sha256"])):
+        if first < stop and start < first + count:
+            group = _row_group(path, reference["sha256"], number)
+            low = max(start - first, 0)
+            rows += records_of(record, group.slice(low, stop - first - low))
+        first += count
+    return rows
+
+
+def open_rows(references: Iterable[Mapping[str, Any]], record: Callable[..., Row]) -> Sequence[Row]:
+    """Return the records of whole files, one after the other, kept as columns: for what goes through all of a run.
+
+    Raises:
+        DamagedArtifactError: As in read_table.
+    """
+    known = list(references)
+    return StoredRows(record, (read_table(reference) for reference in known)) if known else []
+
+
+def _intact_file(reference: Mapping[str, Any]) -> Path:
+    if not is_intact(reference):
+        raise DamagedArtifactError(
+            f"artifacts/{reference['path']} is missing or altered. Start the run again: it is recomputed."
+        )
+    return ARTIFACTS / str(reference["path"])
+
+
+# Chunks of a file are read one after the other, some thousands of them: its rows are unpacked once. What a hash stands
+# for never changes.
+@lru_cache(maxsize=4)
+def _row_group(path: Path, sha256: str, number: int) -> pa.Table:
+    return pq.ParquetFile(path).read_row_group(number)
+
+
+@lru_cache(maxsize=4)
+def _group_sizes(path: Path, sha256: str) -> list[int]:
+    metadata = pq.read_metadata(path)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
 def is_reference(value: object) -> bool:
@@ -163,9 +207,23 @@ def is_intact(reference: Mapping[str, Any]) -> bool:
     try:
         path = (ARTIFACTS / reference["path"]).resolve()
         is_inside = path.is_relative_to(ARTIFACTS.resolve())
-        return is_inside and path.is_file() and file_sha256(path) == str(reference["sha256"])
+        return is_inside and path.is_file() and _current_sha256(path) == str(reference["sha256"])
     except (OSError, RuntimeError, TypeError, ValueError):  # a name that no file has, or one that may not be read
         return False
+
+
+def _current_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, which are read once for as long as nobody has touched the file."""
+    status = path.stat()
+    if time.time() - status.st_ctime < _SETTLED_SECONDS:
+        return file_sha256(path)
+    return _settled_sha256(path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+# Each of thousands of chunks asks whether the file that it is a range of is intact.
+@lru_cache(maxsize=100_000)
+def _settled_sha256(path: Path, *touched: int) -> str:
+    return file_sha256(path)
 
 
 def chunks_of(reference: Reference, identifiers: Iterable[str], size: int) -> list[Reference]:

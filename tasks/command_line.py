@@ -20,6 +20,7 @@ from tasks.hub import ALLOW_DOWNLOAD
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import resolve_settings
 from tasks.redaction import printable, redacted
+from tasks.terminal import quietly, stages_shown
 
 
 def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> int:
@@ -32,24 +33,31 @@ def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) ->
     # Read when torch is first imported: two OpenMP threads that spin against each other on a busy machine take many
     # times as long as one that sleeps.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    values = vars(make_parser(flow).parse_args(arguments))
+    values = vars(_command_parser(flow).parse_args(arguments))
+    is_verbose, is_dry = values.pop("verbose"), values.pop("dry_run")
     given = {name: value for name, value in values.items() if value is not None}
     try:
         # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
         _refuse_secrets(given)
         settings = resolve_settings(**given)
+        if is_dry:
+            from tasks.dry_run import print_dry_run
+
+            with quietly():
+                print_dry_run(settings, given.get("workers"))
+            return 0
         from tasks.loading import load_in_background
         from tasks.run import identify_inputs
-        from tasks.workers import sensible_count, working
+        from tasks.workers import working
 
         inputs = identify_inputs(settings)
         _hide_tracebacks_of_usage_errors()
         model = inputs.language_model
-        count = int(given.get("workers") or sensible_count(model))
-        with working(count, model):
+        count, address = given.get("workers"), given.get("ray_address")
+        with stages_shown(is_verbose=is_verbose), working(int(count) if count else None, model, address) as here:
             if not get_current_settings().api.url:
                 # Prefect will start a temporary server, which takes longer than to load the models.
-                load_in_background(model if count == 1 else None, inputs.embedding_model)
+                load_in_background(model if here else None, inputs.embedding_model)
             result = flow(**given)
     except UsageError as error:
         sys.stderr.write(f"error: {printable(redacted(str(error)))}\n")
@@ -59,12 +67,25 @@ def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) ->
         return 130
     except Exception as error:
         said = printable(redacted(f"{type(error).__name__}: {error}"))
-        sys.stderr.write(f"The run failed: {said}\nThe log above says where.\n")
+        where = "The log above says where." if is_verbose else "Start it again with --verbose to see where."
+        sys.stderr.write(f"The run failed: {said}\n{where} Finished chunks are not computed again.\n")
         return 1
     from tasks.summary import print_summary
 
-    print_summary(result["run_id"], result["path"])
+    print_summary(**{name: result[name] for name in ("run_id", "report", "path")})
     return 0
+
+
+def _command_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
+    """Return the flow's parser with what changes no result."""
+    parser = make_parser(flow)
+    parser.add_argument("--verbose", action="store_true", help="Show everything that is logged, and tracebacks.")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Compute nothing: say what becomes of the data's rows, show three contexts, estimate the cost.",
+    )
+    return parser
 
 
 def _refuse_secrets(given: Mapping[str, object]) -> None:

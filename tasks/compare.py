@@ -24,8 +24,6 @@ from tasks.run_rows import PREVIOUS, RunRows, find_complete_run, read_rows_of_ru
 DEFAULT_RUNS = (PREVIOUS, LATEST)
 """What is compared where nothing is named: the latest complete run with the one before."""
 
-_WIDTH = 100
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a comparison of runs, and return the exit status."""
@@ -44,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     values = parser.parse_args(arguments)
     try:
         runs = find_runs(values.runs or DEFAULT_RUNS)
-        print_blocks(describe_runs(runs), _WIDTH)
-        print_blocks(compare_with_first(runs), _WIDTH)
+        print_blocks(describe_runs(runs))
+        print_blocks(compare_with_first(runs))
     except UsageError as error:
         sys.stdout.flush()
         sys.stderr.write(f"error: {error}\n")

@@ -48,7 +48,7 @@ def describe_pair(first: RunRows, second: RunRows, letters: tuple[str, str]) -> 
     excesses = [difference for difference in differences if difference.excess is not None]
     if excesses:
         blocks += [
-            paragraph(f"Improvement over each run's own baseline, and that of {b} minus that of {a}:"),
+            paragraph(f"Improvement over each run's own baseline, of {a}, of {b}, and that of {b} minus that of {a}:"),
             _improvement_table(excesses, letters),
         ]
     return blocks
@@ -109,10 +109,12 @@ def _answers(runs: Sequence[RunRows]) -> Iterator[Block]:
         for name in dict.fromkeys(name for by_name in found for name in by_name):
             for number, by_name in enumerate(found):
                 row = by_name.get(name)
-                cells = (row["answer"], row["n"], row["improvement"], row["interval"]) if row else ("not run", *"---")
-                rows.append((name if number == 0 else "", letter(number), *cells))
+                answer, numbers = (
+                    (row["answer"], f"{row['improvement']} ({row['interval']})") if row else ("not run", "-")
+                )
+                rows.append((name if number == 0 else "", f"{letter(number)} {answer}", numbers))
         if rows:
-            yield Table((title, "", "answer", "n", "improvement", "interval"), tuple(rows), 3)
+            yield Table((title, "answer", "improvement (interval)"), tuple(rows), 2)
 
 
 def _differing(values: Sequence[Mapping[str, Any]]) -> list[tuple[Part, ...]]:
@@ -197,7 +199,7 @@ def _improvement_table(differences: Sequence[RunDifference], letters: tuple[str,
         for difference in differences
         if difference.excess
     ]
-    headings = ("condition", "n", f"improvement {a}", f"improvement {b}", f"{b} - {a}", "interval")
+    headings = ("condition", "n", a, b, f"{b} - {a}", "interval")
     return Table(headings, tuple(rows))
 
 

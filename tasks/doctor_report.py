@@ -3,6 +3,7 @@
 In: findings. Out: a table in the terminal and an exit status, or a table artifact of a flow run.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.doctor import Finding
+from tasks.pages.terminal import WIDTH
 
 _COLUMNS = ("section", "name", "state", "value")
 _SHOWN = {"ok": "", "lacks": "[yellow]lacks[/]", "broken": "[red]BROKEN[/]"}
@@ -19,9 +21,7 @@ _SHOWN = {"ok": "", "lacks": "[yellow]lacks[/]", "broken": "[red]BROKEN[/]"}
 
 def print_findings(findings: Sequence[Finding]) -> int:
     """Print findings by section; return 1 if something is broken, else 0."""
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a log has no width of its own
-        console = Console(width=150, highlight=False)
+    console = Console(width=WIDTH, highlight=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in _COLUMNS[:-1]:
         table.add_column(column, no_wrap=True)
@@ -31,7 +31,9 @@ def print_findings(findings: Sequence[Finding]) -> int:
         shown = finding.section if finding.section != section else ""
         section = finding.section
         table.add_row(f"[bold]{shown}[/]", escape(finding.name), _SHOWN[finding.state], escape(finding.value))
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
     return int(not _is_sound(findings))
 
 

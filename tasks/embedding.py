@@ -8,7 +8,7 @@ import time
 
 from prefect import get_run_logger, task
 
-from tasks.artifacts import Reference, read_rows, write_rows
+from tasks.artifacts import Reference, open_rows, read_rows, write_rows
 from tasks.caching import stage_options
 from tasks.loading import load_embedding_model
 from tasks.priming.records import Route, Sample, Surrogate
@@ -29,7 +29,7 @@ def route_queries(samples: Reference, surrogates: list[Reference], embedding_mod
     from tasks.priming.embedding import route_queries as route
 
     model = load_embedding_model(embedding_model)
-    texts = [surrogate for reference in surrogates for surrogate in read_rows(reference, Surrogate)]
+    texts = open_rows(surrogates, Surrogate)
     start = time.perf_counter()
     routes = route(read_rows(samples, Sample), texts, model)
     seconds = time.perf_counter() - start

@@ -96,7 +96,7 @@ def _language_model(identity_json: str) -> LanguageModel:
     import torch
 
     shut_out_fetched_kernels()
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     identity: Identity = json.loads(identity_json)
     if identity["device"] == "cpu":
@@ -105,13 +105,7 @@ def _language_model(identity_json: str) -> LanguageModel:
     dtype = getattr(torch, identity["dtype"])
     with without_progress_bars():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                source,
-                revision=revision,
-                trust_remote_code=False,
-                # Or whether mistral-common is installed would decide which tokenizer a Mistral has.
-                mistral_format=False,
-            )
+            tokenizer = load_tokenizer(source, revision)
             model, report = AutoModelForCausalLM.from_pretrained(
                 source,
                 revision=revision,
@@ -122,12 +116,13 @@ def _language_model(identity_json: str) -> LanguageModel:
                 quantization_config=_nf4(dtype) if identity["quantization"] == "nf4" else None,
                 output_loading_info=True,
             )
+        except UsageError:
+            raise
         except Exception as error:  # the libraries raise many kinds for a damaged or unfit folder
             raise SetupError(
                 f"The language model {identity['language_model']} cannot be loaded: {brief(error)} A causal language "
                 "model with safetensors weights and a tokenizer is needed, on the hub or in a local folder."
             ) from presentable(error)
-    make_text_stay_text(tokenizer)
     if missing := sorted(report["missing_keys"]):
         raise SetupError(
             f"The language model {identity['language_model']} lacks {len(missing)} weights, {missing[0]} the first, "
@@ -137,6 +132,38 @@ def _language_model(identity_json: str) -> LanguageModel:
     if not isinstance(window, int):
         raise SetupError(f"{identity['language_model']} does not say how long a text it can read; use another model.")
     return LanguageModel(model.eval().requires_grad_(False), tokenizer, window, identity["numeric_path"])
+
+
+def load_tokenizer(source: str | Path, revision: str | None) -> Any:  # noqa: ANN401 - the library has no types
+    """Return the tokenizer of a language model, told to leave control tokens in a text alone.
+
+    Args:
+        source: A local folder or an id on the hub.
+        revision: A commit on the hub.
+
+    Raises:
+        TokenizerError: It cannot be told.
+    """
+    shut_out_fetched_kernels()
+    from transformers import AutoTokenizer
+
+    # Whether mistral-common is installed would else decide which tokenizer a Mistral has.
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False, mistral_format=False)
+    make_text_stay_text(tokenizer)
+    return tokenizer
+
+
+def locate_language_model(settings: LanguageModelSettings) -> tuple[str | Path, str | None]:
+    """Return where a model is, to be handed to from_pretrained: a folder, or a hub id with its commit.
+
+    Raises:
+        SetupError: The model cannot be found.
+    """
+    name = settings.language_model
+    folder = EMBEDDED_MODELS.get(name) or local_path(name)
+    if _local_files(name, folder, is_known=name in EMBEDDED_MODELS):
+        return folder, None
+    return name, hub_commit(name, settings.language_model_revision, "model")
 
 
 @lru_cache(maxsize=1)
@@ -209,26 +236,33 @@ def _packaged_folders(name: str) -> dict[str, Path]:
 def _identify_files(name: str, revision: str | None, folders: dict[str, Path]) -> Identity:
     """Return {"sha256"} of a local model's files, or {"revision"}, the commit, of one on the hub."""
     folder = folders.get(name) or local_path(name)
-    if folder.is_dir():
-        # No deeper than models are, or a folder that is none might be a whole disk.
-        found = {file for pattern in _MODEL_FILES for depth in ("", "*/") for file in folder.glob(f"{depth}{pattern}")}
-        files = sorted(file for file in found if file.is_file())
-        if not any(file.suffix == ".safetensors" for file in files):
-            raise SetupError(
-                f"The folder {printable(name)} holds no safetensors weights; pickled weights are never read. Give the "
-                "folder of a model that was saved as safetensors, or the id of one on the hub."
-            )
+    if files := _local_files(name, folder, is_known=name in folders):
         try:
             return {"sha256": digest({str(file.relative_to(folder)): file_sha256(file) for file in files})}
         except OSError as error:
             raise unreadable(Path(error.filename or folder), error) from None
-    if name in folders or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise SetupError(
-            f"There is no model folder {printable(name)}. Give a local folder or the id of a model on the hub."
-        )
     commit = hub_commit(name, revision, "model")
     require_permission_to_download(name, commit)
     return {"revision": commit}
+
+
+def _local_files(name: str, folder: Path, *, is_known: bool) -> list[Path]:
+    """Return the files of a model in a folder; none for one on the hub."""
+    if not folder.is_dir():
+        if is_known or name.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise SetupError(
+                f"There is no model folder {printable(name)}. Give a local folder or the id of a model on the hub."
+            )
+        return []
+    # No deeper than models are, or a folder that is none might be a whole disk.
+    found = {file for pattern in _MODEL_FILES for depth in ("", "*/") for file in folder.glob(f"{depth}{pattern}")}
+    files = sorted(file for file in found if file.is_file())
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise SetupError(
+            f"The folder {printable(name)} holds no safetensors weights; pickled weights are never read. Give the "
+            "folder of a model that was saved as safetensors, or the id of one on the hub."
+        )
+    return files
 
 
 def _source(identity: Identity, name: str, folders: dict[str, Path]) -> tuple[str | Path, str | None]:

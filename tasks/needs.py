@@ -24,7 +24,7 @@ _PARAMETERS = {
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # 4 bits a weight and a scale for every 64 of them, 16-bit embeddings and norms beside them.
 _NF4_BYTES = 0.6
-_WORKING_BYTES = 2e9
+WORKING_BYTES = 2e9
 """Caches and activations of a batch, torch itself and the libraries around it."""
 
 
@@ -47,8 +47,12 @@ def profile_findings() -> Iterator[ProfileFinding]:
 
 def needed_bytes(settings: LanguageModelSettings) -> float:
     """Return about how much memory a model needs where it runs (bytes)."""
-    size = _NF4_BYTES if settings.quantization == "nf4" else _BYTES[settings.dtype]
-    return _PARAMETERS[settings.language_model] * size + _WORKING_BYTES
+    return weight_bytes(_PARAMETERS[settings.language_model], settings) + WORKING_BYTES
+
+
+def weight_bytes(parameter_count: float, settings: LanguageModelSettings) -> float:
+    """Return about how much memory a model's weights take (bytes)."""
+    return parameter_count * (_NF4_BYTES if settings.quantization == "nf4" else _BYTES[settings.dtype])
 
 
 def _need(settings: ExperimentSettings) -> str:

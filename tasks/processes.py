@@ -113,7 +113,7 @@ class _Ending:
         if not self.is_noticed:
             os.kill(os.getpid(), number)
         time.sleep(max(0.0, seconds - _REPEAT_SECONDS))
-        os.write(2, b"Interrupted, and not waited any longer. Start the same command again: it goes on.\n")
+        os.write(2, b"\nInterrupted, and not waited any longer. Start the same command again: it goes on.\n")
         os._exit(128 + number)
 
 

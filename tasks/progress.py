@@ -1,13 +1,14 @@
-"""What the UI shows of a run while it runs: a progress artifact per stage.
+"""How far a run is while it runs: a progress artifact per stage in the UI, and whoever else watches, e.g. a terminal.
 
 In: which stage has begun, and each chunk that is finished. Out: artifacts of the flow run, brought up to date once a
 second whatever the number of chunks, by a thread of its own: a server that is slow, or gone, holds up no computation.
+Watchers in this process are told of every change at once.
 """
 
 import contextvars
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -27,22 +28,43 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Stage:
+class Stage:
     """A stage and how far it is."""
 
     name: str
+    """E.g. "score contexts"."""
     count: int
+    """Its chunks."""
     done: int = 0
+    """Those that are finished."""
     shown: int | None = None
+    """What of `done` the UI shows."""
     artifact_id: UUID | None = None
+    """Where it shows it."""
 
     @property
     def percent(self) -> float:
+        """Its share that is finished, as the UI shows it."""
         return round(100.0 * self.done / self.count, 1) if self.count else 100.0
 
     @property
     def description(self) -> str:
+        """How far it is, in words."""
         return f"{self.name[0].upper()}{self.name[1:]}: {self.done} of {self.count} done"
+
+
+_watchers: list[Callable[[Stage], None]] = []
+"""Who is told of each change, while there is anybody."""
+
+
+@contextmanager
+def watched_by(watcher: Callable[[Stage], None]) -> Iterator[None]:
+    """Within the context, have each stage of a run in this process told as it begins and advances."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
 
 
 class Progress:
@@ -50,22 +72,28 @@ class Progress:
 
     def __init__(self) -> None:
         """Start without stages."""
-        self._stages: list[_Stage] = []
+        self._stages: list[Stage] = []
         self._changed = threading.Event()
         self._ended = threading.Event()
 
     def begin(self, name: str, count: int) -> None:
         """Begin a stage, e.g. "score contexts", of so many chunks; the one before counts as done."""
         for stage in self._stages[-1:]:
-            stage.done = stage.count
-        self._stages.append(_Stage(name, count))
-        self._changed.set()
+            if stage.done < stage.count:
+                self._move(stage, stage.count)
+        self._stages.append(Stage(name, count))
+        self._move(self._stages[-1], 0)
 
     def advance(self) -> None:
         """Note that one more chunk of the stage is finished."""
         if self._stages:
-            self._stages[-1].done = min(self._stages[-1].done + 1, self._stages[-1].count)
-            self._changed.set()
+            self._move(self._stages[-1], min(self._stages[-1].done + 1, self._stages[-1].count))
+
+    def _move(self, stage: Stage, done: int) -> None:
+        stage.done = done
+        self._changed.set()
+        for watcher in _watchers:
+            watcher(stage)
 
     @contextmanager
     def shown(self, flow_run_id: str | None) -> Iterator[None]:

@@ -5,7 +5,7 @@
 CREATE TABLE run (
     run_id TEXT NOT NULL,
     profile TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('running', 'complete', 'failed', 'incomplete')),
+    status TEXT NOT NULL CHECK (status IN ('running', 'complete', 'failed', 'interrupted', 'incomplete')),
     seed BIGINT,
     sample_count BIGINT,
     data TEXT,
@@ -35,7 +35,7 @@ CREATE TABLE run (
 COMMENT ON TABLE run IS 'One experiment: settings and inputs, however often it was executed.';
 COMMENT ON COLUMN run.run_id IS 'Hash of the settings and the inputs.';
 COMMENT ON COLUMN run.profile IS 'Profile that the settings started from.';
-COMMENT ON COLUMN run.status IS 'running; complete; failed; incomplete (it completed, but an artifact has since gone: see table check, and start the run again). Conclusions come from complete runs only.';
+COMMENT ON COLUMN run.status IS 'running; complete; failed; interrupted (it was stopped, or its process died); incomplete (it completed, but an artifact has since gone: see table check, and start the run again). Conclusions come from complete runs only.';
 COMMENT ON COLUMN run.seed IS 'Seed of every random draw.';
 COMMENT ON COLUMN run.sample_count IS 'Samples asked for.';
 COMMENT ON COLUMN run.data IS 'Data set: a known name, an id on the hub or a file.';
@@ -87,7 +87,7 @@ COMMENT ON TABLE attempt IS 'One execution of a run.';
 COMMENT ON COLUMN attempt.run_id IS 'The run.';
 COMMENT ON COLUMN attempt.attempt_id IS 'The execution.';
 COMMENT ON COLUMN attempt.flow_run_id IS 'Prefect''s id of the execution.';
-COMMENT ON COLUMN attempt.status IS 'running, complete, failed, or interrupted (still running when the next one started: presumably killed).';
+COMMENT ON COLUMN attempt.status IS 'running, complete, failed, or interrupted (it was stopped, or its process died).';
 COMMENT ON COLUMN attempt.started_at IS 'Start (UTC).';
 COMMENT ON COLUMN attempt.ended_at IS 'End (UTC); NULL while it runs or if it was killed.';
 COMMENT ON COLUMN attempt.error IS 'Why it failed.';

@@ -119,8 +119,7 @@ def name_run(settings: ExperimentSettings, inputs: RunInputs) -> str:
 
 def name_flow_run() -> str:
     """Return what the UI calls a run: its profile, the number of samples and the language model."""
-    # How many processes compute it is no part of what a run is.
-    parameters = {name: value for name, value in flow_run.get_parameters().items() if name != "workers"}
+    parameters = flow_run.get_parameters()
     profile = str(parameters["profile"])
     try:
         settings = resolve_settings(**parameters)

@@ -12,6 +12,7 @@ import duckdb
 
 from tasks.answers import TITLES, Rows, read_questions
 from tasks.priming.errors import UsageError
+from tasks.report.reading import read_nlls
 from tasks.report.runs import LATEST, find_run, unreadable
 from tasks.results import open_results
 
@@ -24,13 +25,6 @@ _IDENTITIES = {
     "embedding model": "embedding_model_identity",
     "version": "versions",
 }
-_NLLS = """
-    SELECT family || '/' || key AS condition, sample_id, nll FROM score
-    WHERE run_id = $run_id AND nll IS NOT NULL
-    UNION ALL
-    SELECT family || '/routed', sample_id, nll FROM outcome
-    WHERE run_id = $run_id AND nll IS NOT NULL AND is_routed
-    ORDER BY ALL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +88,7 @@ def read_rows_of_run(run_id: str) -> RunRows:
     try:
         with open_results() as connection:
             facts = _dicts(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id)[0]
-            nlls: dict[str, dict[str, float]] = {}
-            for row in _dicts(connection, _NLLS, run_id):
-                nlls.setdefault(row["condition"], {})[row["sample_id"]] = row["nll"]
+            nlls = read_nlls(connection, run_id)
             samples = _dicts(connection, "SELECT sample_id, passage_id FROM sample WHERE run_id = $run_id", run_id)
             counts = _dicts(
                 connection, "SELECT DISTINCT sample_id, answer_token_count FROM score WHERE run_id = $run_id", run_id

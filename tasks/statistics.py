@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from prefect import get_run_logger, task
 
-from tasks.artifacts import Reference, read_rows, write_rows
+from tasks.artifacts import Reference, open_rows, write_rows
 from tasks.caching import Inputs, stage_options
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
@@ -64,13 +65,23 @@ def compute_statistic(
     Returns:
         The reference of the rows, with "seconds".
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it ships no type information
+
     statistic = statistics_by_table()[table]
     evidence = _read_evidence(json.dumps([samples, list(surrogates), routes, list(scores), dict(model)]))
     start = time.perf_counter()
-    rows = statistic.compute(evidence, settings, seed)
+    # Sums of more than 10,000 values have other last bits when several threads share them.
+    with threadpool_limits(1, user_api="blas"):
+        rows = statistic.compute(evidence, settings, seed)
     seconds = time.perf_counter() - start
     get_run_logger().info("computed %d rows of %s in %.1f s", len(rows), table, seconds)
     return write_rows(rows, statistic.record, f"statistics/{table}") | {"seconds": seconds}
+
+
+def forget_rows() -> None:
+    """Let go of the rows that were read last: what comes behind the statistics needs the memory."""
+    _read_evidence.cache_clear()
+    pa.default_memory_pool().release_unused()
 
 
 # All statistics of a run read the same files, one after the other.
@@ -81,9 +92,9 @@ def _read_evidence(references: str) -> "Evidence":
 
     samples, surrogates, routes, scores, model = json.loads(references)
     return Evidence(
-        read_rows(samples, Sample),
-        read_rows(routes, Route),
-        [score for reference in scores for score in read_rows(reference, Score)],
-        [surrogate for reference in surrogates for surrogate in read_rows(reference, Surrogate)],
+        open_rows([samples], Sample),
+        open_rows([routes], Route),
+        open_rows(scores, Score),
+        open_rows(surrogates, Surrogate),
         ModelFacts(**model),
     )

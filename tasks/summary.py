@@ -1,31 +1,79 @@
-"""What a command prints when a run is complete: the comparisons by question, and where the results are."""
+"""What a command prints when a run is complete: what it comes to, the comparisons by question, where the rest is.
 
-from collections.abc import Sequence
+In: a published run. Out: a page of 80 columns on standard output. No number is computed here.
+"""
 
-from rich.console import Console
-from rich.table import Table
+import sys
+from collections.abc import Iterator, Sequence
 
-from tasks.answers import COLUMNS, TITLES, answers_of, read_questions
+from tasks.answers import TITLES, answers_of, read_questions
+from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, paragraph
+from tasks.pages.terminal import print_blocks
+from tasks.report.numbers import duration
+from tasks.report.reading import QUERIES, RunRows
+from tasks.report.verdicts import make_headline, model_note
+from tasks.results import open_results
 
-_TEXTS = ("comparison", "answer")
+_BEHIND_THE_HEADLINE = ("check", "comparison", "does_priming_help", "is_generation_worth_its_compute", "run_summary")
+_RUN = "SELECT * FROM run WHERE run_id = $run_id"
 
 
-def print_summary(run_id: str, database: str) -> None:
-    """Print the answers of a run's question views as tables."""
-    console = Console()
-    if not console.is_terminal:  # a log has no width of its own
-        console = Console(width=150)
-    console.print(f"Run {run_id}. Improvements are in nats per answer token; positive is better.")
-    for view, rows in answers_of(read_questions(run_id, TITLES)).items():
-        console.print(_table(TITLES[view], rows))
-    console.print(f"Results: {database} (try: SELECT * FROM outcome)", soft_wrap=True)
+def print_summary(run_id: str, *, report: str | None, path: str) -> None:
+    """Print what a run found.
+
+    Args:
+        run_id: The run.
+        report: Where its report is; None if none was written.
+        path: Where the database is.
+    """
+    print_blocks(_summary(_read_run(run_id)))
+    # Paths are not wrapped, so that they can be copied.
+    sys.stdout.write(f"Report:  {report or 'not written; make it by python -m flows.report ' + run_id}\n")
+    sys.stdout.write(f"Results: {path}\nIn SQL:  make sql\n")
+
+
+def _summary(rows: RunRows) -> Iterator[Block]:
+    run = rows.run
+    yield Heading(make_headline(rows).text)
+    yield paragraph(
+        f"Run {run['run_id']}: {run['drawn_count']:,} samples of ",
+        Quoted(run["data"]),
+        ", language model ",
+        Quoted(run["language_model"]),
+        f" on {run['device']}, {duration(run['seconds'])} of computation.",
+    )
+    if note := model_note(rows):
+        yield paragraph(note)
+    answers = answers_of(read_questions(run["run_id"], TITLES))
+    counts = sorted({int(row["n"]) for rows_of_view in answers.values() for row in rows_of_view})
+    if not counts:
+        return
+    pairs = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    yield paragraph(
+        f"Improvements are in nats per answer token, positive is better; each is the mean of {pairs} pairs, with its "
+        f"{rows.tables['comparison'][0]['confidence_level']:.0%} interval. Effect sizes, p-values, strata, costs and "
+        "checks are in the report."
+    )
+    for view, found in answers.items():
+        yield _table(TITLES[view], found)
 
 
 def _table(title: str, rows: Sequence[dict[str, str]]) -> Table:
     """Return the comparisons of one question."""
-    table = Table(title=title, title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in _TEXTS else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    return table
+    cells: list[tuple[Part, ...]] = [
+        (row["comparison"], row["answer"], f"{row['improvement']} ({row['interval']})") for row in rows
+    ]
+    return Table((title, "answer", "improvement (interval)"), tuple(cells), text_columns=2)
+
+
+def _read_run(run_id: str) -> RunRows:
+    """Read what the headline needs, and none of the rows of samples, of which there may be millions."""
+    statements = {"run": _RUN} | {name: QUERIES[name] for name in _BEHIND_THE_HEADLINE}
+    tables = {}
+    with open_results() as connection:
+        for name, statement in statements.items():
+            answer = connection.execute(statement, {"run_id": run_id})
+            columns = [column[0] for column in answer.description]
+            tables[name] = [dict(zip(columns, row, strict=True)) for row in answer.fetchall()]
+    (run,) = tables.pop("run")
+    return RunRows(run=run, tables=tables, nlls={})

@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 class _Pool:
     """The workers of this process."""
 
-    executor: ProcessPoolExecutor
+    executor: Executor
     count: int
 
 
@@ -41,35 +41,60 @@ _pools: list[_Pool] = []
 
 
 @contextmanager
-def working(count: int, language_model: Identity) -> Iterator[None]:
-    """Have `with_language_model` compute in `count` processes within the context; 1: in this one.
+def working(count: int | None, language_model: Identity, ray_address: str | None = None) -> Iterator[bool]:
+    """Have `with_language_model` compute in other processes within the context; in this one if one will do.
 
-    Within another such context its processes are used: a command starts them early, while a server starts.
+    Within another such context its processes are used: a command starts them early, while a server starts. Yields
+    whether this process computes.
 
     Args:
-        count: Processes; on a GPU at most one a GPU.
+        count: Processes; on a GPU at most one a GPU. None: as many as suit.
         language_model: The model that they load as soon as they start.
+        ray_address: The cluster that they run on; None: this machine.
+
+    Raises:
+        SetupError: There is no such cluster.
     """
-    if count == 1 or _pools:
+    if _pools:
+        yield False
+    elif ray_address is not None:
+        from tasks.ray_workers import RayExecutor
+
+        executor = RayExecutor(ray_address, count, language_model)
+        with _pooled(_Pool(executor, executor.count)):
+            yield False
+    elif (number := count or sensible_count(language_model)) == 1:
+        yield True
+    else:
+        with _pooled(_Pool(_processes(number, language_model), number)):
+            yield False
+
+
+@contextmanager
+def _pooled(pool: _Pool) -> Iterator[None]:
+    _pools.append(pool)
+    try:
         yield
-        return
+    finally:
+        _pools.pop()
+        pool.executor.shutdown(wait=False, cancel_futures=True)
+        # Whatever is still being computed is of no use to anybody.
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+def _processes(count: int, language_model: Identity) -> Executor:
+    """Start processes of this machine."""
     context = multiprocessing.get_context("spawn")  # a fork would share this process's threads and GPU context
     numbers = context.Queue()
     for number in range(count):
         numbers.put(number)
-    start = (numbers, count, language_model)
-    executor = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start)
-    _pools.append(_Pool(executor, count))
-    try:
-        for _ in range(count):
-            executor.submit(_nothing)  # processes start one by one as work comes: have all of them start now
-        yield
-    finally:
-        _pools.pop()
-        executor.shutdown(wait=False, cancel_futures=True)
-        # Whatever is still being computed is of no use to anybody.
-        for process in multiprocessing.active_children():
-            process.terminate()
+    executor = ProcessPoolExecutor(
+        count, mp_context=context, initializer=_start, initargs=(numbers, count, language_model)
+    )
+    for _ in range(count):
+        executor.submit(_nothing)  # processes start one by one as work comes: have all of them start now
+    return executor
 
 
 def with_language_model(
@@ -146,12 +171,15 @@ def _start(numbers: "multiprocessing.Queue[int]", count: int, language_model: Id
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's, which ends its workers
     number = numbers.get()
     Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
-    threads = 1
     if language_model["device"] == "cuda":
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[number] if len(visible) > number else str(number)
-    else:
-        threads = max(1, len(os.sched_getaffinity(0)) // count)
+    is_shared = language_model["device"] != "cuda"
+    prepare(max(1, len(os.sched_getaffinity(0)) // count) if is_shared else 1, language_model)
+
+
+def prepare(threads: int, language_model: Identity) -> None:
+    """Set the threads of a process that was bound to its GPU or cores, and load the model."""
     import torch
 
     from tasks.loading import load_language_model

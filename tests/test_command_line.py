@@ -126,6 +126,34 @@ def test_a_wrong_flag_is_named_and_status_2(flags: list[str], message: str, caps
     assert capsys.readouterr().err.splitlines()[-1] == f"python -m flows.experiment: error: {message}"
 
 
+# --- how a run is shown ---
+
+
+@pytest.mark.parametrize("flag", ["--verbose", "--dry-run"])
+def test_what_changes_no_result_is_no_setting(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(experiment, [flag, "--sample-count=0"]) == 2
+    assert capsys.readouterr().err.startswith("error: `sample_count`: ")
+    with pytest.raises(SystemExit):
+        run_command(experiment, ["--help"])
+    assert flag in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "advice"),
+    [([], "Start it again with --verbose to see where."), (["--verbose"], "The log above says where.")],
+)
+def test_a_failure_is_one_line_that_says_where_to_look(
+    flags: list[str], advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left\x1b[2J")
+
+    monkeypatch.setattr("tasks.workers.working", fail)
+    assert run_command(experiment, flags) == 1
+    said = f"The run failed: OSError: no space left\\x1b[2J\n{advice} Finished chunks are not computed again.\n"
+    assert capsys.readouterr().err == said
+
+
 # --- as a user runs it ---
 
 

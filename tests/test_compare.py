@@ -80,7 +80,7 @@ def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
     results.rebuild_database()
     assert main(runs) == 0
     out = capsys.readouterr().out
-    assert max(map(cell_len, out.splitlines())) <= 100
+    assert max(map(cell_len, out.splitlines())) <= 80
     assert "\x1b" not in out
     return "\n".join(" ".join(line.split()) for line in out.splitlines())
 
@@ -162,10 +162,10 @@ def test_verdicts_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None
     make_run("bbbb", FIRST_NLLS, gain=0.5)
     out = printed(capsys, "aaaa", "bbbb")
     lines = out[out.index("Does priming help?") :].splitlines()
-    (one,) = (line for line in lines if line.startswith("static/routed vs baseline/document A undecided: controls"))
-    assert one.endswith(" 8 +0.2500 +0.3000 to +0.7000")
-    (other,) = (line for line in lines if line.startswith("B undecided: controls"))
-    assert other.endswith(" 8 +0.5000 +0.3000 to +0.7000")
+    (one,) = (line for line in lines if line.startswith("static/routed vs baseline/document A undecided:"))
+    assert one.endswith(" +0.2500 (+0.3000 to +0.7000)")
+    (other,) = (line for line in lines if line.startswith("B undecided:"))
+    assert other.endswith(" +0.5000 (+0.3000 to +0.7000)")
 
 
 def test_nlls_of_two_tokenizers_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:

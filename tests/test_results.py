@@ -225,13 +225,15 @@ def test_a_run_that_is_not_complete_is_shown_but_concludes_nothing() -> None:
     complete("abc")
     record_all("def")
     manifests.fail_run(record_all("ghi"), "out of luck")
+    manifests.interrupt_run(record_all("jkl"), "stopped")
     results.rebuild_database()
     assert query("SELECT run_id, status FROM run ORDER BY ALL") == [
         ("abc", "complete"),
         ("def", "running"),
         ("ghi", "failed"),
+        ("jkl", "interrupted"),
     ]
-    assert query("SELECT DISTINCT run_id FROM outcome ORDER BY ALL") == [("abc",), ("def",), ("ghi",)]
+    assert query("SELECT DISTINCT run_id FROM outcome ORDER BY ALL") == [("abc",), ("def",), ("ghi",), ("jkl",)]
     assert query("SELECT DISTINCT run_id FROM does_priming_help") == [("abc",)]
     assert query("SELECT DISTINCT run_id FROM is_generated_better_than_static") == [("abc",)]
     assert query("SELECT status, error FROM attempt WHERE run_id = 'ghi'") == [("failed", "out of luck")]

@@ -24,9 +24,9 @@ _NAME_CHARACTERS = 34
 """Names up to this long are not broken, whatever else has to give way."""
 
 
-def print_blocks(blocks: Iterable[Block], width: int = WIDTH) -> None:
+def print_blocks(blocks: Iterable[Block]) -> None:
     """Print a page."""
-    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for block in blocks:
             console.print(_rendered(block))
@@ -61,16 +61,23 @@ def _joined(parts: Iterable[Part]) -> Text:
 
 
 def _table(block: Table) -> RichTable:
-    table = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
+    cells = [[_cell(part) for part in row] for row in block.rows]
+    longest = [max(map(cell_len, map(str, column))) for column in zip(block.columns, *cells, strict=True)]
+    spare = WIDTH - sum(longest) - (len(longest) - 1)
+    fits = spare >= len(longest) - 1
+    # Two blanks between columns; one where that makes all fit, or where nothing but a name could give way.
+    is_narrow = not fits and (spare >= 0 or block.text_columns == 1)
+    table = RichTable(
+        box=SIMPLE_HEAD, padding=(0, int(not is_narrow), 0, 0), pad_edge=False, header_style="bold", show_edge=False
+    )
     for number, name in enumerate(block.columns):
         is_text = number < block.text_columns
-        cells = [_cell(row[number]) for row in block.rows]
-        longest = max(map(cell_len, (name, *map(str, cells))))
-        # Numbers are never cut, and names in the first column are not broken: sentences give way.
-        is_whole = not is_text or (number == 0 and longest <= _NAME_CHARACTERS)
+        # Numbers are never cut, and names in the first column are not broken: sentences give way, where there are any.
+        is_name = number == 0 and longest[0] <= _NAME_CHARACTERS and (fits or block.text_columns > 1)
+        is_whole = not is_text or is_name
         table.add_column(Text(name), justify="left" if is_text else "right", no_wrap=is_whole, overflow="fold")
-    for row in block.rows:
-        table.add_row(*map(_cell, row))
+    for row in cells:
+        table.add_row(*row)
     return table
 
 

@@ -8,8 +8,9 @@ effects added up.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from tasks.priming.contrasts import ADDED_UP, BEST_FREE_ARM, TWO_BY_TWO, free_arms
 from tasks.priming.derived_conditions import added_up, best_key_elsewhere, mean_of_keys
@@ -39,12 +40,12 @@ def conditions_of(evidence: Evidence, seed: int, measure: Measure = nll) -> dict
     Raises:
         ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
     """
-    _refuse_repeats("samples", [(sample.sample_id,) for sample in evidence.samples])
-    passages = passages_of(evidence)
-    conditions = _arms(evidence.scores, passages, measure)
-    _add_routed(conditions, evidence.routes, passages)
-    _derive(conditions, evidence.routes, passages, seed)
-    return conditions
+    if measure is not nll:
+        return _make_conditions(evidence, seed, measure)
+    if seed not in evidence.remembered:
+        evidence.remembered[seed] = _make_conditions(evidence, seed, measure)
+    found: dict[str, Condition] = evidence.remembered[seed]
+    return found
 
 
 def passages_of(evidence: Evidence) -> dict[str, str]:
@@ -52,44 +53,77 @@ def passages_of(evidence: Evidence) -> dict[str, str]:
     return {s.sample_id: s.passage_id for s in sorted(evidence.samples, key=lambda sample: sample.sample_id)}
 
 
-def keys_of(routes: Iterable[Route]) -> dict[str, list[str]]:
+def keys_of(evidence: Evidence) -> dict[str, list[str]]:
     """Return the keys of every routed family, both in alphabetical order."""
-    keys: dict[str, set[str]] = {}
-    for route in routes:
-        keys.setdefault(route.family, set()).add(route.key)
-    return {family: sorted(members) for family, members in sorted(keys.items())}
+    keys: dict[str, list[str]] = {}
+    for family, key in evidence.routed_arms:
+        keys.setdefault(family, []).append(key)
+    return keys
+
+
+def _make_conditions(evidence: Evidence, seed: int, measure: Measure) -> dict[str, Condition]:
+    passages = passages_of(evidence)
+    if len(passages) < len(evidence.samples):
+        counts = Counter(sample.sample_id for sample in evidence.samples)
+        raise _repeated("samples", next(sample_id for sample_id, count in counts.items() if count > 1))
+    keys = keys_of(evidence)
+    conditions = _arms(evidence.scores, passages, measure)
+    _add_routed(conditions, evidence.routes, passages, keys)
+    _derive(conditions, keys, passages, seed)
+    return conditions
 
 
 def _arms(scores: Iterable[Score], passages: Mapping[str, str], measure: Measure) -> dict[str, Condition]:
     """Return the values of every arm."""
-    rows = [score for score in scores if score.sample_id in passages]
-    _refuse_repeats("scores", [(score.sample_id, score.family, score.key) for score in rows])
-    conditions: dict[str, Condition] = {}
-    for score in rows:
+    found: dict[str, dict[str, float | None]] = {}
+    for score in scores:
+        if score.sample_id not in passages:
+            continue
+        arm = found.setdefault(f"{score.family}/{score.key}", {})
+        if score.sample_id in arm:
+            raise _repeated("scores", score.sample_id, score.family, score.key)
         value = measure(score) if score.status == "ok" else None
-        if value is not None and math.isfinite(value):
-            conditions.setdefault(f"{score.family}/{score.key}", {})[score.sample_id] = value
-    return conditions
+        arm[score.sample_id] = value if value is not None and math.isfinite(value) else None
+    return {name: known for name, arm in found.items() if (known := _without_missing(arm))}
 
 
-def _add_routed(conditions: dict[str, Condition], routes: list[Route], passages: Mapping[str, str]) -> None:
+def _without_missing(values: dict[str, float | None]) -> Condition:
+    """Return the values that there are: the same dict where none is missing, for there are millions."""
+    if None not in values.values():
+        return cast(Condition, values)
+    return {sample_id: value for sample_id, value in values.items() if value is not None}
+
+
+def _add_routed(
+    conditions: dict[str, Condition],
+    routes: Iterable[Route],
+    passages: Mapping[str, str],
+    keys_by_family: Mapping[str, list[str]],
+) -> None:
     """Add what the router chose, and the best of each family."""
-    routed = [route for route in routes if route.is_routed and route.sample_id in passages]
-    _refuse_repeats("routes", [(route.sample_id, route.family) for route in routed])
-    for route in routed:
+    routed: dict[str, set[str]] = {}
+    for route in routes:
+        if not route.is_routed or route.sample_id not in passages:
+            continue
+        known = routed.setdefault(route.family, set())
+        if route.sample_id in known:
+            raise _repeated("routes", route.sample_id, route.family)
+        known.add(route.sample_id)
         value = conditions.get(f"{route.family}/{route.key}", {}).get(route.sample_id)
         if value is not None:
             conditions.setdefault(f"{route.family}/routed", {})[route.sample_id] = value
-    for family, keys in keys_of(routes).items():
+    for family, keys in keys_by_family.items():
         oracle = conditions.setdefault(f"{family}/oracle", {})
         for key in keys:
             for sample_id, value in conditions.get(f"{family}/{key}", {}).items():
                 oracle[sample_id] = min(value, oracle.get(sample_id, math.inf))
 
 
-def _derive(conditions: dict[str, Condition], routes: list[Route], passages: Mapping[str, str], seed: int) -> None:
+def _derive(
+    conditions: dict[str, Condition], keys_by_family: Mapping[str, list[str]], passages: Mapping[str, str], seed: int
+) -> None:
     """Add the conditions that are made from others."""
-    for family, keys in keys_of(routes).items():
+    for family, keys in keys_by_family.items():
         values = [conditions.get(f"{family}/{key}", {}) for key in keys]
         conditions[f"{family}/mean_of_keys"] = mean_of_keys(values)
         conditions[f"{family}/best_key"] = best_key_elsewhere(values, passages, seed)
@@ -100,11 +134,7 @@ def _derive(conditions: dict[str, Condition], routes: list[Route], passages: Map
         conditions[ADDED_UP] = added_up(hidden, blind, neither)
 
 
-def _refuse_repeats(name: str, identities: list[tuple[str, ...]]) -> None:
-    seen: set[tuple[str, ...]] = set()
-    for identity in identities:
-        if identity in seen:
-            raise ValueError(
-                f"`{name}` holds {'/'.join(identity)} more than once; each may stand once. Drop the repeated rows."
-            )
-        seen.add(identity)
+def _repeated(name: str, *identity: str) -> ValueError:
+    return ValueError(
+        f"`{name}` holds {'/'.join(identity)} more than once; each may stand once. Drop the repeated rows."
+    )

@@ -7,12 +7,12 @@ machine and on what else it does; these numbers are the same wherever the experi
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from tasks.priming.conditions import Condition, conditions_of
 from tasks.priming.contrasts import BARE_DOCUMENT, BASELINE, BLANK_SURROGATE, RANDOM_WORDS
 from tasks.priming.evidence import Evidence, ModelFacts
-from tasks.priming.records import Cost, Score, Surrogate
+from tasks.priming.records import Cost
 from tasks.priming.settings import StatisticsSettings
 
 _DEPLOYABLE = (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE, RANDOM_WORDS)
@@ -20,8 +20,17 @@ _DEPLOYABLE = (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE, RANDOM_WORDS)
 routed families may dominate: the other controls need the query itself, withhold a text that was paid for elsewhere, or
 are the baseline once more, so that being cheaper or better than something recommends none of them."""
 
-_Scores: TypeAlias = Mapping[str, Mapping[str, Score]]
-"""Arm -> sample_id -> score."""
+
+class _Lengths(NamedTuple):
+    """What of a score costs follow from, in tokens."""
+
+    context: int
+    query: int
+    answer: int
+
+
+_Scores: TypeAlias = Mapping[str, Mapping[str, _Lengths]]
+"""Arm -> sample_id -> the lengths of what was scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,12 @@ class _Table:
         # The first sample of each passage stands for the document.
         self._documents = list({passages[sample]: sample for sample in reversed(samples)}.values())
         # An arm that was scored without a surrogate has none: scoring refuses one that is missing.
-        self._surrogates = {(s.sample_id, f"{s.family}/{s.key}"): s for s in evidence.surrogates}
+        indexed = set(self._documents)
+        self._written: dict[tuple[str, str], tuple[int, int]] = {
+            (s.sample_id, f"{s.family}/{s.key}"): (s.prompt_token_count, s.token_count)
+            for s in evidence.surrogates
+            if s.sample_id in indexed and (s.prompt_token_count or s.token_count)
+        }
 
     def row(self, condition: str, kept: Sequence[str], read: Mapping[str, str]) -> Cost:
         """Return the row of a condition, without what it gains.
@@ -115,8 +129,8 @@ class _Table:
         parts = (self._index(document, arm) for document in self._documents for arm in kept)
         index = sum(parts, start=_Index())
         rows = [self._scores[read[sample]][sample] for sample in self._samples]
-        attended = sum(row.context_token_count for row in rows)
-        baseline = sum(self._scores[BASELINE][sample].context_token_count for sample in self._samples)
+        attended = sum(row.context for row in rows)
+        baseline = sum(self._scores[BASELINE][sample].context for sample in self._samples)
         return Cost(
             condition=condition,
             document_count=documents,
@@ -137,27 +151,29 @@ class _Table:
 
     def _index(self, document: str, arm: str) -> _Index:
         """Return what writing the arm's surrogate and building its cache takes for one document."""
-        context = self._scores[arm][document].context_token_count
-        surrogate: Surrogate | None = self._surrogates.get((document, arm))
-        read, written = (surrogate.prompt_token_count, surrogate.token_count) if surrogate else (0, 0)
+        context = self._scores[arm][document].context
+        read, written = self._written.get((document, arm), (0, 0))
         # The last token that is written is never read; the others follow the prompt one by one.
         computed = read + max(written - 1, 0)
         flops = forward_flops(self._model, computed) + forward_flops(self._model, context)
         return _Index(read, written, context, flops)
 
-    def _query_flops(self, score: Score) -> int:
+    def _query_flops(self, lengths: _Lengths) -> int:
         # As in scoring, and as in writing the answer: its last token is not read.
-        tokens = score.query_token_count + max(score.answer_token_count - 1, 0)
-        return forward_flops(self._model, tokens, score.context_token_count)
+        tokens = lengths.query + max(lengths.answer - 1, 0)
+        return forward_flops(self._model, tokens, lengths.context)
 
 
-def _scores_of(evidence: Evidence) -> dict[str, dict[str, Score]]:
+def _scores_of(evidence: Evidence) -> dict[str, dict[str, _Lengths]]:
     """Return the scores of every arm by sample, whatever their status: what a context costs is known before."""
     known = {sample.sample_id for sample in evidence.samples}
-    scores: dict[str, dict[str, Score]] = {}
+    scores: dict[str, dict[str, _Lengths]] = {}
+    same: dict[_Lengths, _Lengths] = {}  # of millions some thousands differ
     for score in evidence.scores:
         if score.sample_id in known:
-            scores.setdefault(f"{score.family}/{score.key}", {})[score.sample_id] = score
+            lengths = _Lengths(score.context_token_count, score.query_token_count, score.answer_token_count)
+            arm = scores.setdefault(f"{score.family}/{score.key}", {})
+            arm[score.sample_id] = same.setdefault(lengths, lengths)
     return scores
 
 

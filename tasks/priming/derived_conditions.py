@@ -42,8 +42,9 @@ def best_key_elsewhere(nlls: Sequence[Mapping[str, float]], passages: Mapping[st
     doi:10.1111/ectj.12097.
     """
     sample_ids = sorted(_in_all(nlls))
-    groups = [passages[sample_id] for sample_id in sample_ids]
-    fold_count = min(FOLDS, len(set(groups)))
+    # Numbers in the order of the texts: the same folds, without comparing texts two hundred times.
+    names, groups = np.unique([passages[sample_id] for sample_id in sample_ids], return_inverse=True)
+    fold_count = min(FOLDS, len(names))
     if fold_count < 2:
         return {}
     table = np.array([[key[sample_id] for key in nlls] for sample_id in sample_ids])  # (samples, keys)

@@ -1,19 +1,24 @@
 """Routing: how similar each surrogate is to the user's query, and which one the router takes.
 
 In: samples, surrogates and a sentence-embedding model. Out: one Route a surrogate. Every distinct text is embedded
-once; similarity is the cosine of two sentence embeddings, in float32 (bfloat16 changes routes).
+once (in a large run once in every five thousand samples); similarity is the cosine of two sentence embeddings, in
+float32 (bfloat16 changes routes).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
-from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.preprocessing import normalize
 
 from tasks.priming.errors import UsageError
 from tasks.priming.records import Route, Sample, Surrogate
 
 Vectors: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+_GROUPS_AT_ONCE = 10_000
+"""Samples, once for each family, whose vectors are held at a time: some 60,000 texts, 300 MB."""
 
 _TEXTS_AT_ONCE = 32
 # Matrix products of fewer rows take other kernels, whose sums differ in the last bit.
@@ -37,10 +42,29 @@ def route_queries(
         model: The sentence-embedding model.
 
     Raises:
-        UsageError: The model gave NaN, infinity or a zero vector for every text.
+        UsageError: The model gave NaN, infinity or a zero vector for every text (in a large run, of some samples).
     """
     queries = {sample.sample_id: sample.query for sample in samples}
-    texts = sorted({*queries.values(), *(s.text for s in surrogates if s.text)})
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for surrogate in surrogates:  # of millions, what is needed alone is kept
+        groups.setdefault((surrogate.sample_id, surrogate.family), []).append((surrogate.key, surrogate.text))
+    routes: list[Route] = []
+    remaining = iter(groups.items())
+    while block := list(islice(remaining, _GROUPS_AT_ONCE)):
+        texts = {queries[sample_id] for (sample_id, _), _ in block}
+        texts |= {text for _, members in block for _, text in members if text}
+        vectors = _unit_vectors(model, sorted(texts))
+        for (sample_id, family), members in block:
+            routes += _route(sample_id, family, members, vectors.get(queries[sample_id]), vectors)
+    return routes
+
+
+def _unit_vectors(model: Any, texts: Sequence[str]) -> dict[str, Vectors]:  # noqa: ANN401
+    """Return text -> its embedding's direction, (1, dimensions), for the texts that have one.
+
+    Raises:
+        UsageError: None has one.
+    """
     vectors = embed(model, texts)
     has_direction = _has_direction(vectors)
     if texts and not has_direction.any():
@@ -48,22 +72,35 @@ def route_queries(
             f"The embedding model gave no usable vector for {texts[0]!r} and {len(texts) - 1} other texts (NaN, "
             "infinity or zero for all of them). Use another `embedding_model`."
         )
-    number = {text: row for row, text in enumerate(texts) if has_direction[row]}
+    usable = [text for text, is_usable in zip(texts, has_direction, strict=True) if is_usable]
+    units = normalize(vectors[has_direction]) if usable else vectors
+    return {text: units[[row]] for row, text in enumerate(usable)}
 
-    groups: dict[tuple[str, str], list[Surrogate]] = {}
-    for surrogate in surrogates:
-        groups.setdefault((surrogate.sample_id, surrogate.family), []).append(surrogate)
-    routes = []
-    for (sample_id, family), members in groups.items():
-        query = number.get(queries[sample_id])
-        similarities = [_cosine(vectors, number.get(member.text) if member.text else None, query) for member in members]
-        known = [s for s in similarities if s is not None]
-        best = max(known, default=None)
-        chosen = similarities.index(best) if known else None
-        for place, (member, similarity) in enumerate(zip(members, similarities, strict=True)):
-            is_tie = similarity is not None and known.count(similarity) > 1
-            routes.append(Route(sample_id, family, member.key, similarity, place == chosen, is_tie))
-    return routes
+
+def _route(
+    sample_id: str,
+    family: str,
+    members: Sequence[tuple[str, str]],
+    query: Vectors | None,
+    vectors: Mapping[str, Vectors],
+) -> list[Route]:
+    """Return the routes of one sample and family, whose members are keys and texts."""
+    # A blank text may have a vector, and is never chosen.
+    similarities = [_cosine(vectors.get(text) if text else None, query) for _, text in members]
+    known = [s for s in similarities if s is not None]
+    best = max(known, default=None)
+    chosen = similarities.index(best) if known else None
+    return [
+        Route(
+            sample_id,
+            family,
+            key,
+            similarity,
+            is_routed=place == chosen,
+            is_tie=similarity is not None and known.count(similarity) > 1,
+        )
+        for place, ((key, _), similarity) in enumerate(zip(members, similarities, strict=True))
+    ]
 
 
 def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
@@ -86,11 +123,11 @@ def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
     return vectors
 
 
-def _cosine(vectors: Vectors, first: int | None, second: int | None) -> float | None:
-    """Return the cosine of two of the vectors; None where one of them is missing."""
+def _cosine(first: Vectors | None, second: Vectors | None) -> float | None:
+    """Return the cosine of two vectors of length 1: the bits of scikit-learn's cosine_similarity; None without one."""
     if first is None or second is None:
         return None
-    return float(cosine_similarity(vectors[[first]], vectors[[second]])[0, 0])
+    return float((first @ second.T)[0, 0])
 
 
 def _has_direction(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.bool_]]:

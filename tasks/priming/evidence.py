@@ -4,7 +4,10 @@ In: the rows of the stages before. Out: one frozen object that every statistic t
 a run knows without a change of anybody's signature.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from tasks.priming.records import Route, Sample, Score, Surrogate
 
@@ -27,17 +30,33 @@ class ModelFacts:
     """Whether scores are promised not to depend on the batch, bit for bit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
-    """The rows of a run, and the model that they come from."""
+    """The rows of a run, and the model that they come from.
 
-    samples: list[Sample]
+    Rows may be millions, made one by one from columns as they are walked through: what several statistics want to
+    know of all of them is kept here.
+    """
+
+    samples: Sequence[Sample]
     """The samples of the run; rows of others take no part."""
-    routes: list[Route]
+    routes: Sequence[Route]
     """One row per sample and arm of the routed families."""
-    scores: list[Score]
+    scores: Sequence[Score]
     """One row per sample and arm."""
-    surrogates: list[Surrogate]
+    surrogates: Sequence[Surrogate]
     """One row per sample and arm that has one."""
     model: ModelFacts | None = None
     """None where nothing is known of it: then there are no costs."""
+    remembered: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Seed -> all conditions by the metric of record, once one statistic has made them."""
+
+    @cached_property
+    def routed_arms(self) -> list[tuple[str, str]]:
+        """(family, key) of all routes, in alphabetical order."""
+        return sorted({(route.family, route.key) for route in self.routes})
+
+    @cached_property
+    def scored_arms(self) -> list[tuple[str, str]]:
+        """(family, key) of all scores, those of other samples included, in alphabetical order."""
+        return sorted({(score.family, score.key) for score in self.scores})

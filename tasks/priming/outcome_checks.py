@@ -5,12 +5,31 @@ so that a reader can judge what the results rest on: how many scores are missing
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from tasks.priming.contrasts import BASELINE, REPEATED_BASELINE, WRITTEN_FAMILY
 from tasks.priming.evidence import Evidence
 from tasks.priming.records import Check, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
+
+
+class _Seen(NamedTuple):
+    """What is looked at of a score; of millions some hundreds differ."""
+
+    status: str
+    nll_count: int
+    query_token_count: int
+    answer_token_count: int
+    has_margin: bool
+
+
+class _Quality(NamedTuple):
+    """What is looked at of a written surrogate."""
+
+    obeys: bool
+    is_cut_off: bool
+    is_query: bool
 
 
 def check_outcomes(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Check]:
@@ -22,28 +41,52 @@ def check_outcomes(evidence: Evidence, settings: StatisticsSettings, seed: int) 
         seed: The run's seed; likewise.
     """
     known = {sample.sample_id for sample in evidence.samples}
-    arms: dict[str, dict[str, Score]] = {}
+    arms: dict[str, dict[str, _Seen]] = {}
+    noise: dict[str, dict[str, float | None]] = {BASELINE: {}, REPEATED_BASELINE: {}}
+    same: dict[_Seen, _Seen] = {}
     for score in evidence.scores:
         if score.sample_id in known:
-            arms.setdefault(f"{score.family}/{score.key}", {})[score.sample_id] = score
-    scores = [score for rows in arms.values() for score in rows.values()]
-    written = [s for s in evidence.surrogates if s.sample_id in known and s.family == WRITTEN_FAMILY]
+            arm, seen = f"{score.family}/{score.key}", _look_at(score)
+            arms.setdefault(arm, {})[score.sample_id] = same.setdefault(seen, seen)
+            if arm in noise:
+                noise[arm][score.sample_id] = score.nll
+    scores = Counter(seen for rows in arms.values() for seen in rows.values())
+    written = Counter(
+        _judge(surrogate)
+        for surrogate in evidence.surrogates
+        if surrogate.sample_id in known and surrogate.family == WRITTEN_FAMILY
+    )
     is_promised = evidence.model is not None and evidence.model.is_batch_invariant
     return [
-        *_repeated_baseline(arms, 0.0 if is_promised else None),
+        *_repeated_baseline(noise, 0.0 if is_promised else None),
         _token_counts(sorted(known), arms),
         _missing_scores(scores),
-        *_share_of(written, "surrogates_obey_their_template", "neither empty, too long nor with stray marks", _obeys),
-        *_share_of(written, "generations_cut_off", "cut off by the token limit", lambda s: s.finish == "length"),
-        *_share_of(written, "surrogates_equal_to_the_query", "equal to the user's query", lambda s: s.is_query),
+        *_share_of(written, "surrogates_obey_their_template", "neither empty, too long nor with stray marks", "obeys"),
+        *_share_of(written, "generations_cut_off", "cut off by the token limit", "is_cut_off"),
+        *_share_of(written, "surrogates_equal_to_the_query", "equal to the user's query", "is_query"),
         *_distractors(scores),
     ]
 
 
-def _repeated_baseline(arms: dict[str, dict[str, Score]], limit: float | None) -> list[Check]:
+def _look_at(score: Score) -> _Seen:
+    return _Seen(
+        score.status,
+        len(score.token_nlls or ()),
+        score.query_token_count,
+        score.answer_token_count,
+        score.margin is not None,
+    )
+
+
+def _judge(surrogate: Surrogate) -> _Quality:
+    obeys = bool(surrogate.text) and not surrogate.is_over_word_limit and not surrogate.has_stray_marks
+    return _Quality(obeys, surrogate.finish == "length", surrogate.is_query)
+
+
+def _repeated_baseline(nlls: Mapping[str, Mapping[str, float | None]], limit: float | None) -> list[Check]:
     """Largest difference between the baseline and the same computed again in other batches: the noise floor."""
-    first, second = arms.get(BASELINE, {}), arms.get(REPEATED_BASELINE, {})
-    pairs = [(first[sample].nll, second[sample].nll) for sample in first.keys() & second.keys()]
+    first, second = nlls[BASELINE], nlls[REPEATED_BASELINE]
+    pairs = [(first[sample], second[sample]) for sample in first.keys() & second.keys()]
     differences = [abs(left - right) for left, right in pairs if left is not None and right is not None]
     if not differences:
         return []
@@ -51,18 +94,18 @@ def _repeated_baseline(arms: dict[str, dict[str, Score]], limit: float | None) -
     return [_check("repeated_baseline_noise", max(differences), limit, scope)]
 
 
-def _token_counts(sample_ids: Sequence[str], arms: dict[str, dict[str, Score]]) -> Check:
+def _token_counts(sample_ids: Sequence[str], arms: Mapping[str, Mapping[str, _Seen]]) -> Check:
     """Rows that are missing, and token counts that contradict each other."""
     wrong_lengths = sum(
-        score.status == "ok" and len(score.token_nlls or ()) != score.answer_token_count
+        seen.status == "ok" and seen.nll_count != seen.answer_token_count
         for rows in arms.values()
-        for score in rows.values()
+        for seen in rows.values()
     )
     unequal = missing = 0
     for sample_id in sample_ids:
         found = [rows[sample_id] for rows in arms.values() if sample_id in rows]
         # Query and answer are the same text in every arm, tokenised on their own.
-        unequal += len({(score.query_token_count, score.answer_token_count) for score in found}) > 1
+        unequal += len({(seen.query_token_count, seen.answer_token_count) for seen in found}) > 1
         missing += len(arms) - len(found)
     detail = (
         f"{wrong_lengths} scores without one NLL per answer token, {unequal} samples whose query or answer has other "
@@ -71,35 +114,33 @@ def _token_counts(sample_ids: Sequence[str], arms: dict[str, dict[str, Score]]) 
     return _check("token_counts_add_up", wrong_lengths + unequal + missing, 0.0, detail)
 
 
-def _missing_scores(scores: Sequence[Score]) -> Check:
+def _missing_scores(scores: Mapping[_Seen, int]) -> Check:
     """Scores without an NLL: every sample stays in the table, with the reason."""
-    statuses = Counter(score.status for score in scores)
-    without = {status: count for status, count in sorted(statuses.items()) if status != "ok"}
-    listed = ", ".join(f"{count} {status}" for status, count in without.items()) or "none"
-    return _check("scores_without_nll", sum(without.values()), None, f"scores: {listed}; of {len(scores)}")
+    without: Counter[str] = Counter()
+    for seen, count in scores.items():
+        if seen.status != "ok":
+            without[seen.status] += count
+    listed = ", ".join(f"{count} {status}" for status, count in sorted(without.items())) or "none"
+    detail = f"scores: {listed}; of {sum(scores.values())}"
+    return _check("scores_without_nll", sum(without.values()), None, detail)
 
 
-def _obeys(surrogate: Surrogate) -> bool:
-    return bool(surrogate.text) and not surrogate.is_over_word_limit and not surrogate.has_stray_marks
-
-
-def _distractors(scores: Sequence[Score]) -> list[Check]:
+def _distractors(scores: Mapping[_Seen, int]) -> list[Check]:
     """Share of scores that have a margin; left out of a run without distractors."""
-    good = [score for score in scores if score.status == "ok"]
-    count = sum(score.margin is not None for score in good)
-    detail = f"share of {len(good)} scores with an NLL that have a margin"
-    return [_check("distractors_scored", count / len(good), None, detail)] if count else []
+    good = sum(count for seen, count in scores.items() if seen.status == "ok")
+    with_margin = sum(count for seen, count in scores.items() if seen.status == "ok" and seen.has_margin)
+    detail = f"share of {good} scores with an NLL that have a margin"
+    return [_check("distractors_scored", with_margin / good, None, detail)] if with_margin else []
 
 
-def _share_of(
-    surrogates: Sequence[Surrogate], name: str, predicate: str, holds: Callable[[Surrogate], bool]
-) -> list[Check]:
+def _share_of(written: Mapping[_Quality, int], name: str, predicate: str, quality: str) -> list[Check]:
     """Return how large a share of the written surrogates something holds for."""
-    if not surrogates:
+    total = sum(written.values())
+    if not total:
         return []
-    count = sum(map(holds, surrogates))
-    detail = f"share of {len(surrogates)} generated surrogates that are {predicate}: {count}"
-    return [_check(name, count / len(surrogates), None, detail)]
+    count = sum(number for found, number in written.items() if getattr(found, quality))
+    detail = f"share of {total} generated surrogates that are {predicate}: {count}"
+    return [_check(name, count / total, None, detail)]
 
 
 def _check(name: str, value: float, limit: float | None, detail: str) -> Check:

@@ -135,7 +135,7 @@ def published_nll(score: Score) -> float | None:
 def _measure(evidence: Evidence) -> _Measured:
     # The seed is read by conditions that this table does not have.
     conditions = conditions_of(evidence, seed=0, measure=published_nll)
-    arms = [f"{family}/{key}" for family, keys in keys_of(evidence.routes).items() for key in keys]
+    arms = [f"{family}/{key}" for family, keys in keys_of(evidence).items() for key in keys]
     wanted = sorted({BASELINE} | (conditions.keys() & {*_CONDITIONS.values(), *arms}))
     passages = passages_of(evidence)
     complete = [sample for sample in passages if all(sample in conditions.get(name, ()) for name in wanted)]

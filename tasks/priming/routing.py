@@ -7,7 +7,7 @@ only afterwards, from one noisy score a key: even a perfect router would not alw
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -140,7 +140,7 @@ def correlate_similarity(evidence: Evidence, settings: StatisticsSettings, seed:
     similarities = _similarities_of(evidence.routes)
     return [
         _correlate(family, key, similarities.get(f"{family}/{key}", {}), conditions, passages, settings)
-        for family, keys in keys_of(evidence.routes).items()
+        for family, keys in keys_of(evidence).items()
         for key in (*keys, "routed")
     ]
 
@@ -152,7 +152,7 @@ def _outcomes_of(evidence: Evidence, seed: int) -> dict[str, list[_Outcome]]:
     routed = {(route.family, route.sample_id): route.key for route in evidence.routes if route.is_routed}
     ties = {(route.family, route.sample_id) for route in evidence.routes if route.is_tie}
     outcomes: dict[str, list[_Outcome]] = {}
-    for family, keys in keys_of(evidence.routes).items():
+    for family, keys in keys_of(evidence).items():
         nlls = {key: conditions.get(f"{family}/{key}", {}) for key in keys}
         outcomes[family] = [
             _Outcome(
@@ -190,7 +190,7 @@ def _add_rates(agreement: RoutingAgreement, outcomes: list[_Outcome], confidence
     )
 
 
-def _similarities_of(routes: list[Route]) -> dict[str, Condition]:
+def _similarities_of(routes: Iterable[Route]) -> dict[str, Condition]:
     """Return condition -> sample_id -> similarity, for every arm and for what was routed."""
     similarities: dict[str, Condition] = {}
     for route in routes:

@@ -109,18 +109,19 @@ def choose_donors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int
     """Return for each drawn sample another eligible row, about another passage; none if there is only one passage.
 
     All eligible rows stand on a ring in the order of a hash of seed and id, and a donor is the next row on it that is
-    about another passage: as good as drawn at random, the same however many samples are drawn, and in n log n.
+    about another passage: as good as drawn at random, the same however many samples are drawn, and in n log n, also
+    where nearly all rows are about one passage.
     """
     if len({sample.passage_id for sample in eligible}) < 2:
         return []
     ring = sorted(eligible, key=lambda sample: content_hash(str(seed), "donor", sample.sample_id))
-    place = {sample.sample_id: number for number, sample in enumerate(ring)}
-    donors = []
-    for sample in drawn:
-        number = place[sample.sample_id]
-        following = (ring[(number + step) % len(ring)] for step in range(1, len(ring)))
-        donors.append(next(row for row in following if row.passage_id != sample.passage_id))
-    return donors
+    steps = [1] * len(ring)  # to the next row about another passage
+    for number in [*reversed(range(len(ring)))] * 2:  # twice around, since it may stand behind the end
+        following = (number + 1) % len(ring)
+        if ring[number].passage_id == ring[following].passage_id:
+            steps[number] = 1 + steps[following]
+    donors = {row.sample_id: ring[(number + steps[number]) % len(ring)] for number, row in enumerate(ring)}
+    return [donors[sample.sample_id] for sample in drawn]
 
 
 def choose_distractors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int, count: int) -> list[Distractor]:

@@ -59,6 +59,13 @@ Workers: TypeAlias = Annotated[
     int,
     Field(ge=1, le=64, description="Processes that compute side by side (count): by default one a GPU, or one a core."),
 ]
+RayAddress: TypeAlias = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$",
+        description="Ray cluster whose processes compute in place of this machine's: HOST:PORT, auto, or local.",
+    ),
+]
 DataConfig: TypeAlias = Annotated[Name, Field(description="Configuration of the data set on the hub.")]
 DataSplit: TypeAlias = Annotated[Name, Field(description="Split on the hub, e.g. validation.")]
 Temperature: TypeAlias = Annotated[float, Field(gt=0, le=10, description="Softmax temperature of generation.")]
@@ -200,6 +207,13 @@ _SECTIONS = {
 }
 
 
+PLACEMENT: dict[str, tuple[Any, str]] = {
+    "workers": (Workers, "a whole number from 1 to 64"),
+    "ray_address": (RayAddress, 'HOST:PORT, "auto" or "local"'),
+}
+"""Parameters that say where a run is computed, with what they may be: no part of what the run is."""
+
+
 def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
     """Return the settings of a profile with the given values in place of its own.
 
@@ -212,10 +226,11 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
         SettingsError: The profile or a setting is unknown, or a value is out of its limits.
     """
     changes = {name: value for name, value in changes.items() if value is not None}
-    try:
-        TypeAdapter(Workers | None).validate_python(changes.pop("workers", None))
-    except ValidationError as error:
-        raise SettingsError(f"`workers` must be a whole number from 1 to 64: {error.errors()[0]['msg']}.") from None
+    for name, (kind, allowed) in PLACEMENT.items():
+        try:
+            TypeAdapter(kind | None).validate_python(changes.pop(name, None))
+        except ValidationError as error:
+            raise SettingsError(f"`{name}` must be {allowed}: {error.errors()[0]['msg']}.") from None
     refuse_tokens({"profile": profile, **changes})
     if profile not in PROFILES:
         raise SettingsError(f"Unknown profile {profile!r}. Known profiles: {', '.join(PROFILES)}.")

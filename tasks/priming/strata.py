@@ -7,6 +7,7 @@ is one function from a run and a contrast to levels, and one entry in STRATIFIER
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from scipy.stats import rankdata
@@ -48,7 +49,7 @@ class Division:
     """The arm whose NLL divides them, where it is one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """What the samples can be divided by."""
 
@@ -58,6 +59,25 @@ class Run:
     """sample_id -> passage_id."""
     conditions: Mapping[str, Condition]
     """Condition -> sample_id -> NLL."""
+
+    @cached_property
+    def answer_token_counts(self) -> dict[str, int]:
+        """sample_id -> tokens of the answer, which are the same in every arm that was scored."""
+        counts: dict[str, int] = {}
+        for score in self.evidence.scores:
+            if score.status == "ok" and score.sample_id in self.passages:
+                counts[score.sample_id] = max(score.answer_token_count, counts.get(score.sample_id, 0))
+        return counts
+
+    @cached_property
+    def similarities(self) -> dict[str, dict[str, float]]:
+        """Family -> sample_id -> similarity of the query to the surrogate that the router chose."""
+        similarities: dict[str, dict[str, float]] = {}
+        for route in self.evidence.routes:
+            value = route.similarity if route.is_routed and route.sample_id in self.passages else None
+            if value is not None and math.isfinite(value):
+                similarities.setdefault(route.family, {})[route.sample_id] = value
+        return similarities
 
 
 def describe_strata(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Stratum]:
@@ -154,7 +174,7 @@ def difficulty_arm(run: Run, contrast: Contrast) -> str | None:
     Returns:
         None where every scored arm takes part: then there is nothing to divide by.
     """
-    arms = sorted({f"{score.family}/{score.key}" for score in run.evidence.scores} & run.conditions.keys())
+    arms = sorted({f"{family}/{key}" for family, key in run.evidence.scored_arms} & run.conditions.keys())
     plainest = [arm for arm in (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE) if arm in arms]
     taking_part = _arms_behind(contrast.arm, run) | _arms_behind(contrast.reference, run)
     return next((arm for arm in [*plainest, *arms] if arm not in taking_part), None)
@@ -163,7 +183,7 @@ def difficulty_arm(run: Run, contrast: Contrast) -> str | None:
 def _arms_behind(condition: str, run: Run) -> set[str]:
     """Return the arms whose scores a condition is made of, or that have the same errors."""
     family, name = condition.split("/")
-    keys = keys_of(run.evidence.routes).get(family, [])
+    keys = keys_of(run.evidence).get(family, [])
     if condition == BEST_FREE_ARM:
         arms = set(free_arms(run.conditions))
     elif keys and name not in keys:
@@ -183,13 +203,9 @@ def _by_query_type(run: Run, contrast: Contrast) -> Division:
 
 
 def _by_answer_tokens(run: Run, contrast: Contrast) -> Division:
-    """Divide by the tokens of the answer, which are the same in every arm that was scored."""
-    counts: dict[str, int] = {}
-    for score in run.evidence.scores:
-        if score.status == "ok" and score.sample_id in run.passages:
-            counts[score.sample_id] = max(score.answer_token_count, counts.get(score.sample_id, 0))
+    """Divide by the tokens of the answer."""
     levels: Levels = {level: [] for level in ANSWER_TOKENS}
-    for sample_id, count in counts.items():
+    for sample_id, count in run.answer_token_counts.items():
         levels[next(level for level, most in ANSWER_TOKENS.items() if most is None or count <= most)].append(sample_id)
     return Division(levels)
 
@@ -202,17 +218,7 @@ def _by_passage_words(run: Run, contrast: Contrast) -> Division:
 
 def _by_similarity(run: Run, contrast: Contrast) -> Division:
     """Divide by the similarity of the query to the surrogate that the router chose from the arm's family."""
-    family = contrast.arm.split("/")[0]
-    similarities = {
-        route.sample_id: route.similarity
-        for route in run.evidence.routes
-        if route.family == family
-        and route.is_routed
-        and route.similarity is not None
-        and math.isfinite(route.similarity)
-        and route.sample_id in run.passages
-    }
-    return Division(quantile_levels(similarities))
+    return Division(quantile_levels(run.similarities.get(contrast.arm.split("/")[0], {})))
 
 
 def _by_difficulty(run: Run, contrast: Contrast) -> Division:

@@ -59,6 +59,7 @@ def vary_comparisons(evidence: Evidence, settings: StatisticsSettings, seed: int
     for name in MEASURES:
         conditions = conditions_of(evidence, seed, measure=MEASURES[name].measure)
         variants += [_vary(contrast, name, conditions, passages, settings) for contrast in contrasts]
+        del conditions  # before the next ones are made: of a large run they take half a gigabyte
     return variants
 
 

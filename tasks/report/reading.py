@@ -71,14 +71,6 @@ QUERIES: dict[str, str] = {
     "check": """
         SELECT * FROM "check" WHERE run_id = $run_id
         ORDER BY CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name""",
-    # Every condition's NLLs, a routed family being the arm that the router chose for each sample.
-    "nll": """
-        SELECT family || '/' || key AS condition, sample_id, nll FROM score
-        WHERE run_id = $run_id AND nll IS NOT NULL
-        UNION ALL
-        SELECT family || '/routed' AS condition, sample_id, nll FROM outcome
-        WHERE run_id = $run_id AND nll IS NOT NULL AND is_routed
-        ORDER BY condition, sample_id""",
     "point": """
         SELECT family, similarity, improvement FROM outcome
         WHERE run_id = $run_id AND is_routed AND similarity IS NOT NULL AND improvement IS NOT NULL
@@ -114,6 +106,17 @@ QUERIES: dict[str, str] = {
 }
 """Name -> statement, every one with an order of its own."""
 
+NLLS = """
+    SELECT family || '/' || key AS condition, sample_id, nll FROM score
+    WHERE run_id = $run_id AND nll IS NOT NULL
+    UNION ALL
+    SELECT family || '/routed' AS condition, sample_id, nll FROM outcome
+    WHERE run_id = $run_id AND nll IS NOT NULL AND is_routed
+    ORDER BY condition, sample_id"""
+"""Every condition's NLLs, a routed family being the arm that the router chose for each sample."""
+
+_ROWS_AT_ONCE = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class RunRows:
@@ -147,14 +150,24 @@ def read_run(run_id: str) -> RunRows:
             if not found:
                 raise UsageError(f"There is no run {run_id!r} in artifacts/results.duckdb. `latest` names the newest.")
             tables = {name: _rows(connection, statement, run_id) for name, statement in QUERIES.items()}
+            nlls = read_nlls(connection, run_id)
     except FileNotFoundError as error:
         raise UsageError(str(error)) from None
     except duckdb.Error as error:
         raise unreadable(error) from None
-    nlls: dict[str, dict[str, float]] = {}
-    for row in tables.pop("nll"):
-        nlls.setdefault(row["condition"], {})[row["sample_id"]] = row["nll"]
     return RunRows(run=_parsed(found[0]), tables=tables, nlls=nlls)
+
+
+def read_nlls(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, dict[str, float]]:
+    """Return condition -> sample_id -> NLL of a run, both in alphabetical order; a routed family is a condition."""
+    answer = connection.execute(NLLS, {"run_id": run_id})
+    nlls: dict[str, dict[str, float]] = {}
+    sample_ids: dict[str, str] = {}
+    while rows := answer.fetchmany(_ROWS_AT_ONCE):
+        for condition, sample_id, nll in rows:
+            # One text for all conditions of a sample: there are millions of rows.
+            nlls.setdefault(condition, {})[sample_ids.setdefault(sample_id, sample_id)] = nll
+    return nlls
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, statement: str, run_id: str) -> list[Row]:

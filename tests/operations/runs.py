@@ -38,7 +38,7 @@ class Attempt:
         self.lines: list[str] = []
         self.times: list[float] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "flows.experiment", "--profile=demo", *flags],
+            [sys.executable, "-u", "-m", "flows.experiment", "--profile=demo", "--verbose", *flags],
             cwd=root,
             env=environment(folder, server),
             stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.experiment import experiment
 from tasks.priming.settings import (
+    PLACEMENT,
     PROFILES,
     DataSettings,
     ExperimentSettings,
@@ -199,7 +200,7 @@ def test_settings_are_frozen_and_know_no_extra_fields() -> None:
 def test_the_flows_parameters_are_profile_and_every_setting() -> None:
     parameters = list(inspect.signature(experiment.fn).parameters)
     assert parameters[0] == "profile"
-    assert sorted(parameters[1:]) == sorted([*flat_settings(), "workers"])
+    assert sorted(parameters[1:]) == sorted([*flat_settings(), *PLACEMENT])
 
 
 def test_the_flows_parameters_have_the_settings_limits_and_default_to_the_profiles_value() -> None:
@@ -208,7 +209,7 @@ def test_the_flows_parameters_have_the_settings_limits_and_default_to_the_profil
         name: annotation | None for name, annotation in flat_settings().items()
     }
     defaults = {name: parameter.default for name, parameter in inspect.signature(experiment.fn).parameters.items()}
-    assert defaults == {"profile": "demo", "workers": None} | dict.fromkeys(flat_settings())
+    assert defaults == {"profile": "demo"} | dict.fromkeys(PLACEMENT) | dict.fromkeys(flat_settings())
 
 
 def test_every_setting_is_described_for_the_form_in_the_user_interface() -> None:

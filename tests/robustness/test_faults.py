@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 
-from tasks import artifacts, manifests
+from tasks import artifacts, caching, manifests
 from tasks.artifacts import Reference, is_intact, read_rows, write_rows
-from tasks.caching import STAGE_RESULTS, _drop_untrusted_record
 from tasks.manifests import RunDescription, finish_run, read_manifest, start_run
 from tasks.priming.records import Check
 from tasks.sealing import SealedJSONSerializer
@@ -73,20 +72,20 @@ def test_no_altered_record_of_a_stage_is_believed(reference: Reference, change: 
     described = ResultRecordMetadata(storage_key="key", serializer=SealedJSONSerializer())
     remembered = reference | {"seconds": 1.25, "funnel": {"rows": 123, "rejected": {"no_answer": 7}}}
     content = ResultRecord(metadata=described, result=remembered).serialize()
-    path = STAGE_RESULTS / "key"
+    path = caching.STAGE_RESULTS / "key"
     path.parent.mkdir(parents=True, exist_ok=True)
     damages = flipped(content, 2) if change is flipped else (t.encode() for t in altered_values(content.decode(), 2))
     dropped = 0
     for damaged in damages:
         path.write_bytes(damaged)
-        _drop_untrusted_record(path)
+        caching._drop_untrusted_record(path)
         if path.exists():
             assert ResultRecord.deserialize(damaged).result == remembered
         else:
             dropped += 1
     assert dropped > POSITIONS / 2
     path.write_bytes(content)
-    _drop_untrusted_record(path)
+    caching._drop_untrusted_record(path)
     assert path.exists()
 
 

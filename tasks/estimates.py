@@ -1,0 +1,179 @@
+"""What a run will take, before it is started: tokens, memory, time.
+
+In: samples, settings, the outline of the language model, earlier runs in artifacts/results.duckdb. Out: counts and
+estimates. Tokens are counted by the model's tokenizer; a time is taken from an earlier run with the same model on the
+same device, or it is not known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from tasks.needs import WORKING_BYTES, weight_bytes
+from tasks.priming.batches import token_budget
+from tasks.priming.contexts import ContextRule
+from tasks.priming.language_model import LanguageModel, encode_chat, encode_context, encode_continuation
+from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt, query_prompt
+from tasks.priming.records import Sample
+from tasks.priming.settings import ExperimentSettings, LanguageModelSettings
+from tasks.priming.surrogates.families import entries_of
+from tasks.results import open_results
+
+COUNTED_SAMPLES = 100
+"""Samples whose tokens are counted; of more, all are taken to be like these."""
+
+_EARLIER_RUN = """
+    SELECT run.run_id,
+        (SELECT sum(context_token_count + query_token_count + answer_token_count) FROM score
+            WHERE run_id = run.run_id) AS scored_tokens,
+        (SELECT sum(seconds) FROM stage_time WHERE run_id = run.run_id AND stage = 'score') AS scoring_seconds,
+        (SELECT count(*) FROM surrogate WHERE run_id = run.run_id AND family = 'generated') AS surrogates,
+        (SELECT sum(seconds) FROM stage_time
+            WHERE run_id = run.run_id AND stage = 'surrogate' AND entry = 'generated') AS writing_seconds
+    FROM run
+    WHERE status = 'complete' AND language_model = $language_model AND dtype = $dtype
+        AND quantization = $quantization AND device = $device
+    ORDER BY drawn_count DESC, started_at DESC
+    LIMIT 1"""
+"""The largest run of a model on a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """What a run reads and writes, in tokens."""
+
+    scored: int
+    """Contexts, queries and answers of all arms, also where a common beginning is computed once."""
+    prompts: int
+    """What is read to write surrogates."""
+    surrogates: int
+    """Texts that the model writes."""
+    written_at_most: int
+    """Tokens of those texts, if each is as long as it may be."""
+    longest: int
+    """Tokens of the longest context with its query and answer."""
+    too_long: int
+    """Of the counted samples, those whose longest context does not fit into the model's window."""
+    counted_samples: int
+    """Samples that were counted; the sums are scaled to all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a process needs, in bytes."""
+
+    weights: float
+    """The model's parameters."""
+    caches: float
+    """Keys and values of the tokens that are computed at once."""
+    rest: float
+    """Activations, torch and the libraries around it, at most: a rule of thumb."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast an earlier run was; its processes' seconds added up."""
+
+    run_id: str
+    """The run."""
+    scored_tokens_per_second: float
+    """Tokens of contexts, queries and answers."""
+    seconds_per_surrogate: float | None
+    """Of writing; None if it wrote none."""
+
+
+def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model: LanguageModel) -> TokenCounts:
+    """Count the tokens of a run; a surrogate that is not yet written is taken to be as long as the user's query.
+
+    Args:
+        samples: The samples, at least one.
+        settings: What is run.
+        model: Its tokenizer and window count.
+    """
+    counted = samples[:COUNTED_SAMPLES]
+    rules = [family.contexts for family in entries_of(settings.families).values()]
+    lengths = [_lengths(sample, rules, model) for sample in counted]
+    writers = _written_per_sample(settings)
+    keys = list(GENERATION_INSTRUCTIONS) if "generated" in settings.families else []
+    prompts = sum(
+        len(encode_chat(model.tokenizer, generation_prompt(key, sample.passage))) for sample in counted for key in keys
+    )
+    share = len(samples) / len(counted)
+    longest = [max(of_sample) for of_sample in lengths]
+    return TokenCounts(
+        scored=round(share * sum(map(sum, lengths))),
+        prompts=round(share * prompts * (writers / len(keys) if keys else 0)),
+        surrogates=writers * len(samples),
+        written_at_most=writers * len(samples) * settings.generation.max_new_tokens,
+        longest=max(longest),
+        too_long=sum(length > model.window for length in longest),
+        counted_samples=len(counted),
+    )
+
+
+def estimate_memory(settings: LanguageModelSettings, model: LanguageModel, longest: int, device: str) -> Memory:
+    """Estimate the memory of one process.
+
+    Args:
+        settings: The number format of the weights.
+        model: Its shape counts.
+        longest: Tokens of the longest sample.
+        device: "cpu" or "cuda": how many tokens are computed at once.
+    """
+    facts = model.facts
+    return Memory(
+        weights=weight_bytes(facts.parameter_count, settings),
+        caches=facts.cache_bytes_per_token * max(token_budget(device), longest),
+        rest=WORKING_BYTES,
+    )
+
+
+def find_pace(settings: LanguageModelSettings, device_name: str) -> Pace | None:
+    """Return how fast the largest complete run of the same model on a device was; None if there was none.
+
+    Args:
+        settings: Model, number format and quantisation.
+        device_name: As runs record it: "cpu", or the GPU's name.
+    """
+    names = ("language_model", "dtype", "quantization")
+    try:
+        with open_results() as connection:
+            parameters = settings.model_dump(include=set(names)) | {"device": device_name}
+            found = connection.execute(_EARLIER_RUN, parameters).fetchone()
+    except (FileNotFoundError, duckdb.Error):  # nothing is published, or by another version
+        return None
+    if found is None or not found[1] or not found[2]:
+        return None
+    run_id, tokens, seconds, surrogates, writing_seconds = found
+    per_surrogate = writing_seconds / surrogates if surrogates and writing_seconds else None
+    return Pace(run_id, tokens / seconds, per_surrogate)
+
+
+def _lengths(sample: Sample, rules: Sequence[ContextRule], model: LanguageModel) -> list[int]:
+    """Return for each arm the tokens of a sample's context, query and answer."""
+    behind = len(encode_continuation(model.tokenizer, query_prompt(sample.query)))
+    behind += len(encode_continuation(model.tokenizer, sample.answer))
+    return [
+        len(encode_context(model.tokenizer, context)) + behind
+        for rule in rules
+        for context in contexts_before_writing(sample, rule)
+    ]
+
+
+def contexts_before_writing(sample: Sample, rule: ContextRule) -> list[str]:
+    """Return a sample's contexts, arm by arm, with the user's query where a surrogate is not yet written."""
+    if not rule.has_surrogate:
+        return [rule.context(sample.passage, None)]
+    texts = rule.fixed_surrogates or (sample.query,) * len(rule.arm_keys)
+    return [rule.context(sample.passage, text) for text in texts]
+
+
+def _written_per_sample(settings: ExperimentSettings) -> int:
+    """Return how many texts the model writes for a sample."""
+    return sum(
+        len(family.contexts.arm_keys)
+        for family in entries_of(settings.families).values()
+        # Those that need generated surrogates start from them, and count tokens only.
+        if family.needs_language_model and not family.needs_generated
+    )

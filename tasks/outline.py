@@ -1,0 +1,43 @@
+"""A language model without its weights: what can be known of it before it is loaded, or even downloaded.
+
+In: settings. Out: its real tokenizer and its shape, from files of some megabytes.
+"""
+
+from tasks.library_rules import shut_out_fetched_kernels, without_progress_bars
+from tasks.loading import load_tokenizer, locate_language_model
+from tasks.priming.errors import SetupError, UsageError
+from tasks.priming.language_model import LanguageModel
+from tasks.priming.numeric_path import choose_numeric_path
+from tasks.priming.settings import LanguageModelSettings
+from tasks.redaction import brief, presentable
+
+
+def outline_language_model(settings: LanguageModelSettings) -> LanguageModel:
+    """Return a model whose parameters have shapes and no values; it can tell `facts` and nothing else.
+
+    Raises:
+        SetupError: The model cannot be found, or its configuration or tokenizer cannot be read.
+    """
+    shut_out_fetched_kernels()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source, revision = locate_language_model(settings)
+    with without_progress_bars():
+        try:
+            tokenizer = load_tokenizer(source, revision)
+            configuration = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(configuration, dtype=getattr(torch, settings.dtype))
+        except UsageError:
+            raise
+        except Exception as error:  # as in loading.py
+            raise SetupError(
+                f"The configuration of {settings.language_model} cannot be read: {brief(error)} A causal language "
+                "model with a tokenizer is needed, on the hub or in a local folder."
+            ) from presentable(error)
+    window = getattr(configuration.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(window, int):
+        raise SetupError(f"{settings.language_model} does not say how long a text it can read; use another model.")
+    # On the processor: what is known before the model runs does not depend on where.
+    return LanguageModel(model, tokenizer, window, choose_numeric_path("cpu", settings.dtype))

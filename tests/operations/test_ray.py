@@ -1,0 +1,102 @@
+"""Workers of a Ray cluster compute what this process would, and load the model once each.
+
+The cluster is this machine with two GPUs that exist in Ray's books only: enough to see how workers are placed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.loading import identify_language_model, load_language_model
+from tasks.priming.items import score_items
+from tasks.priming.settings import LanguageModelSettings
+from tasks.rows import SetupError
+from tasks.workers import working
+from tests.operations.runs import ROOT, differences, export
+from tests.test_workers import ITEMS
+
+needs_ray = pytest.mark.skipif(
+    not any((Path(folder) / "ray").is_dir() for folder in sys.path), reason="Ray comes with the extra `ray`"
+)
+
+CALLS = 12
+
+_SCORE = f"""
+import json, sys, time
+import ray
+from concurrent.futures import ThreadPoolExecutor
+from tasks.loading import identify_language_model
+from tasks.priming.items import Item, score_items
+from tasks.priming.settings import LanguageModelSettings
+from tasks.workers import with_language_model, working
+
+def score(*, language_model, items):
+    import os
+    from tasks import loading
+    time.sleep(0.2)
+    found = score_items([Item(*map(tuple, item)) for item in items], language_model)
+    return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], loading._language_model.cache_info().misses, found
+
+if __name__ == "__main__":
+    ray.init(
+        num_cpus=4, num_gpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
+        runtime_env={{"working_dir": ".", "excludes": [".git", ".venv", ".prefect", "artifacts/", "docs/"]}},
+    )
+    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    items = json.loads(sys.argv[1])
+    with working(None, identity, "auto"), ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(with_language_model, score, identity, items=items) for _ in range({CALLS})]
+        print(json.dumps([call.result()[0] for call in calls]))
+"""
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_workers_with_a_gpu_each_load_the_model_once_and_give_the_same_bits() -> None:
+    items = json.dumps([(item.context, item.query, item.answer) for item in ITEMS])
+    command = [sys.executable, "-c", _SCORE, items]
+    ran = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=200, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert len(found) == CALLS
+    assert len({process for process, *_ in found}) == 2
+    assert {gpu for _, gpu, *_ in found} == {"0", "1"}
+    assert {loads for _, _, loads, _ in found} == {1}  # two loads for twelve calls
+    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    here = [list(nlls or ()) for nlls in score_items(ITEMS, load_language_model(identity))]
+    assert all(scores == here for *_, scores in found)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_run_on_a_cluster_finds_what_a_run_without_one_finds(tmp_path: Path) -> None:
+    flags = ["--sample-count=6", "--chunk-size=3", "--bootstrap-resamples=100", "--families=baseline,static,generated"]
+    found = {}
+    for name, placement in (("here", ["--workers=1"]), ("ray", ["--ray-address=local", "--workers=2"])):
+        ran = subprocess.run(
+            [sys.executable, "-m", "flows.experiment", *flags, *placement],
+            cwd=ROOT,
+            env=environment() | {"SURROGATE_ARTIFACTS": str(tmp_path / name), "PREFECT_API_URL": ""},
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        found[name] = export(tmp_path / name, tmp_path / f"{name}.csv")
+    assert differences(found["ray"], found["here"]) == []
+
+
+def test_without_ray_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    with pytest.raises(SetupError, match=r"Ray is not installed.*pip install"), working(None, identity, "auto"):
+        pass
