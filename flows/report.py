@@ -1,4 +1,4 @@
-"""The report of an earlier run: `python -m flows.report RUN [--output FILE]`.
+"""The report of an earlier run: `python -m flows.report RUN [--output FILE] [--plots FOLDER]`.
 
 Every run writes its own as it ends; this writes that of any run again, also of one that did not end. The flow does the
 same where it is deployed.
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from tasks.priming.errors import UsageError
 from tasks.report.page import write_report
+from tasks.report.plots import write_plots
 from tasks.report.runs import LATEST, find_run
 
 Run = Annotated[str, Field(min_length=1, description="A run id, the beginning of one, or latest.")]
@@ -43,18 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", metavar="FILE", type=Path, help="Where to write it (default: artifacts/reports/<run id>.html)."
     )
+    parser.add_argument("--plots", metavar="FOLDER", type=Path, help="Write each plot as a PNG file as well.")
     values = parser.parse_args(arguments)
     try:
         if values.output and values.output.is_dir():
             raise UsageError(f"{values.output} is a folder. Give --output a file in it, such as report.html.")
-        path = write_report(find_run(values.run), values.output)
+        run_id = find_run(values.run)
+        path = write_report(run_id, values.output)
+        plots = write_plots(run_id, values.plots) if values.plots else []
     except UsageError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except OSError as error:
         sys.stderr.write(f"error: the report cannot be written: {error}. Give --output a file that can be written.\n")
         return 2
-    sys.stdout.write(f"{path}\n")
+    sys.stdout.write("".join(f"{written}\n" for written in (path, *plots)))
     return 0
 
 

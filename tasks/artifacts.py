@@ -7,7 +7,7 @@ run; whatever else there is (the database, reports) can be rebuilt from it.
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 import time
 import types
 import typing
@@ -79,15 +79,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _write_and_rename(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    # Not by tempfile, whose files nobody else may read: a report is there to be shown.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)  # the rename itself is safe only once the folder is on disk
     try:

@@ -47,17 +47,20 @@ def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) ->
                 print_dry_run(settings, given.get("workers"))
             return 0
         from tasks.loading import load_in_background
-        from tasks.run import identify_inputs
-        from tasks.workers import working
+        from tasks.run import identify_inputs, is_complete
+        from tasks.workers import start_workers, working
 
         inputs = identify_inputs(settings)
         _hide_tracebacks_of_usage_errors()
         model = inputs.language_model
         count, address = given.get("workers"), given.get("ray_address")
         with stages_shown(is_verbose=is_verbose), working(int(count) if count else None, model, address) as here:
-            if not get_current_settings().api.url:
-                # Prefect will start a temporary server, which takes longer than to load the models.
-                load_in_background(model if here else None, inputs.embedding_model)
+            # A run that is complete has everything remembered; any other will need models.
+            if not is_complete(settings, inputs):
+                start_workers()
+                if not get_current_settings().api.url:
+                    # Prefect will start a temporary server, which takes longer than to load the models.
+                    load_in_background(model if here else None, inputs.embedding_model)
             result = flow(**given)
     except UsageError as error:
         sys.stderr.write(f"error: {printable(redacted(str(error)))}\n")

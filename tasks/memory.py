@@ -1,4 +1,4 @@
-"""How this process holds memory: freed memory is kept for the next tensor rather than given back.
+"""How this process holds memory: freed memory is kept for the next tensor rather than given back, until told so.
 
 glibc gives every large tensor memory of its own and takes it away when the tensor goes, so that each forward pass would
 touch all of its memory for the first time again: 5 to 15 % of its time on a CPU are such page faults.
@@ -6,6 +6,7 @@ touch all of its memory for the first time again: 5 to 15 % of its time on a CPU
 
 import ctypes
 import sys
+from typing import Any
 
 # The parameters of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -18,7 +19,17 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it did: on other C libraries there is nothing to ask for.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _function("mallopt")
     return mallopt is not None and all(mallopt(name, _LARGEST) == 1 for name in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
+
+
+def give_back_freed_memory() -> None:
+    """Give what is freed back to the system: what comes next needs memory that is not this C library's."""
+    trim = _function("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _function(name: str) -> Any:  # noqa: ANN401 - a C function
+    """Return a function of glibc; None on other C libraries."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

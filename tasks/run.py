@@ -17,7 +17,16 @@ from prefect.runtime import flow_run
 
 from tasks.artifacts import Reference, digest
 from tasks.loading import identify_embedding_model, identify_language_model
-from tasks.manifests import Attempt, RunDescription, extend_run, fail_run, finish_run, interrupt_run, start_run
+from tasks.manifests import (
+    Attempt,
+    RunDescription,
+    extend_run,
+    fail_run,
+    finish_run,
+    interrupt_run,
+    read_manifest,
+    start_run,
+)
 from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
 from tasks.processes import note_interruption
 from tasks.progress import Progress
@@ -115,6 +124,12 @@ def name_run(settings: ExperimentSettings, inputs: RunInputs) -> str:
         "inputs": [inputs.data, inputs.language_model, inputs.embedding_model],
     }
     return digest(parts)[:16]
+
+
+def is_complete(settings: ExperimentSettings, inputs: RunInputs) -> bool:
+    """Tell whether an earlier attempt has completed the run; what it left may have been altered since."""
+    manifest = read_manifest(name_run(settings, inputs))
+    return manifest is not None and manifest.status == "complete"
 
 
 def name_flow_run() -> str:

@@ -16,6 +16,7 @@ from prefect import get_run_logger, task
 
 from tasks.artifacts import Reference, open_rows, write_rows
 from tasks.caching import Inputs, stage_options
+from tasks.memory import give_back_freed_memory
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
 
@@ -82,6 +83,7 @@ def forget_rows() -> None:
     """Let go of the rows that were read last: what comes behind the statistics needs the memory."""
     _read_evidence.cache_clear()
     pa.default_memory_pool().release_unused()
+    give_back_freed_memory()
 
 
 # All statistics of a run read the same files, one after the other.

@@ -44,12 +44,12 @@ _pools: list[_Pool] = []
 def working(count: int | None, language_model: Identity, ray_address: str | None = None) -> Iterator[bool]:
     """Have `with_language_model` compute in other processes within the context; in this one if one will do.
 
-    Within another such context its processes are used: a command starts them early, while a server starts. Yields
+    Within another such context its processes are used. They start one by one as work comes; see start_workers. Yields
     whether this process computes.
 
     Args:
         count: Processes; on a GPU at most one a GPU. None: as many as suit.
-        language_model: The model that they load as soon as they start.
+        language_model: The model that each loads when it starts.
         ray_address: The cluster that they run on; None: this machine.
 
     Raises:
@@ -84,17 +84,20 @@ def _pooled(pool: _Pool) -> Iterator[None]:
 
 
 def _processes(count: int, language_model: Identity) -> Executor:
-    """Start processes of this machine."""
+    """Return processes of this machine."""
     context = multiprocessing.get_context("spawn")  # a fork would share this process's threads and GPU context
     numbers = context.Queue()
     for number in range(count):
         numbers.put(number)
-    executor = ProcessPoolExecutor(
-        count, mp_context=context, initializer=_start, initargs=(numbers, count, language_model)
-    )
-    for _ in range(count):
-        executor.submit(_nothing)  # processes start one by one as work comes: have all of them start now
-    return executor
+    start = (numbers, count, language_model)
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start)
+
+
+def start_workers() -> None:
+    """Have all workers start and load the model now, e.g. while a server starts."""
+    for pool in _pools:
+        for _ in range(pool.count):
+            pool.executor.submit(_nothing)
 
 
 def with_language_model(

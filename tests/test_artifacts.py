@@ -199,6 +199,16 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 
 
+def test_a_file_may_be_read_by_whom_the_users_mask_lets(tmp_path: Path) -> None:
+    for mask, expected in ((0o022, 0o644), (0o077, 0o600)):
+        previous = os.umask(mask)
+        try:
+            write_atomically(tmp_path / "file", b"content")
+        finally:
+            os.umask(previous)
+        assert (tmp_path / "file").stat().st_mode & 0o777 == expected
+
+
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")

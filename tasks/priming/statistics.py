@@ -6,12 +6,10 @@ rows and one entry here; its table stands in tasks/results.sql. What each comput
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
-from tasks.priming.comparisons import compare_conditions
-from tasks.priming.cost import cost_of_conditions
 from tasks.priming.evidence import Evidence
-from tasks.priming.outcome_checks import check_outcomes
 from tasks.priming.records import (
     Check,
     Comparison,
@@ -22,10 +20,10 @@ from tasks.priming.records import (
     Stratum,
     Variant,
 )
-from tasks.priming.routing import agree_with_oracle, confuse_routes, correlate_similarity
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.strata import describe_strata
-from tasks.priming.variants import vary_comparisons
+
+Compute = Callable[[Evidence, StatisticsSettings, int], list[Any]]
+"""Takes the rows, how to compare, and the run's seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +32,25 @@ class Statistic:
 
     record: type
     """The class of its rows; its table has the same name in lower case with underscores."""
-    compute: Callable[[Evidence, StatisticsSettings, int], list[Any]]
-    """Takes the rows, how to compare, and the run's seed."""
+    computation: str
+    """The computing function as "module:function": its libraries take seconds to load, often for nothing."""
 
     @property
-    def computation(self) -> str:
-        """The computing function as "module:function"."""
-        return f"{self.compute.__module__}:{self.compute.__name__}"
+    def compute(self) -> Compute:
+        """The computing function."""
+        module, _, name = self.computation.partition(":")
+        found: Compute = getattr(import_module(module), name)
+        return found
 
 
 STATISTICS: dict[str, Statistic] = {
-    "comparison": Statistic(Comparison, compare_conditions),
-    "variant": Statistic(Variant, vary_comparisons),
-    "stratum": Statistic(Stratum, describe_strata),
-    "correlation": Statistic(Correlation, correlate_similarity),
-    "routing_choice": Statistic(RoutingChoice, confuse_routes),
-    "routing_agreement": Statistic(RoutingAgreement, agree_with_oracle),
-    "cost": Statistic(Cost, cost_of_conditions),
-    "check": Statistic(Check, check_outcomes),
+    "comparison": Statistic(Comparison, "tasks.priming.comparisons:compare_conditions"),
+    "variant": Statistic(Variant, "tasks.priming.variants:vary_comparisons"),
+    "stratum": Statistic(Stratum, "tasks.priming.strata:describe_strata"),
+    "correlation": Statistic(Correlation, "tasks.priming.routing:correlate_similarity"),
+    "routing_choice": Statistic(RoutingChoice, "tasks.priming.routing:confuse_routes"),
+    "routing_agreement": Statistic(RoutingAgreement, "tasks.priming.routing:agree_with_oracle"),
+    "cost": Statistic(Cost, "tasks.priming.cost:cost_of_conditions"),
+    "check": Statistic(Check, "tasks.priming.outcome_checks:check_outcomes"),
 }
 """Table -> what fills it."""

@@ -18,7 +18,7 @@ from tasks.report.arms import summarize_arms
 from tasks.report.colors import DARK, LIGHT, css_variables
 from tasks.report.drawing import to_svg
 from tasks.report.numbers import count, number
-from tasks.report.plots import plots_of
+from tasks.report.plots import Plots, plots_of
 from tasks.report.reading import RunRows, read_run
 from tasks.report.texts import untrusted
 
@@ -36,13 +36,23 @@ def write_report(run_id: str, output: Path | None = None) -> Path:
         UsageError: Nothing is published yet, the run is unknown, or another version published the database.
         OSError: The file cannot be written; what stood there before is left as it was.
     """
+    return write_page(run_id, render_report(read_run(run_id)), output)
+
+
+def write_page(run_id: str, page: str, output: Path | None = None) -> Path:
+    """Write a rendered report and return where it is; see write_report."""
     path = output or artifacts.ARTIFACTS / "reports" / f"{run_id}.html"
-    artifacts.write_atomically(path, render_report(read_run(run_id)).encode())
+    artifacts.write_atomically(path, page.encode())
     return path
 
 
-def render_report(rows: RunRows) -> str:
-    """Return the report as HTML."""
+def render_report(rows: RunRows, plots: Plots | None = None) -> str:
+    """Return the report as HTML.
+
+    Args:
+        rows: The run's.
+        plots: Theirs, if they were drawn already.
+    """
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -52,10 +62,10 @@ def render_report(rows: RunRows) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"untrusted": untrusted, "number": number, "count": count}
-    return environment.get_template("report.html.jinja").render(_context(rows))
+    return environment.get_template("report.html.jinja").render(_context(rows, plots or plots_of(rows)))
 
 
-def _context(rows: RunRows) -> dict[str, Any]:
+def _context(rows: RunRows, plots: Plots) -> dict[str, Any]:
     """Return all that the template shows."""
     arms = summarize_arms(rows)
     return {
@@ -84,7 +94,7 @@ def _context(rows: RunRows) -> dict[str, Any]:
             "checks": sections.check_table(rows),
         },
         "checks": sections.verdict_counts(rows),
-        "plots": {name: [(plot, Markup(to_svg(plot))) for plot in plots] for name, plots in plots_of(rows).items()},
+        "plots": {name: [(plot, Markup(to_svg(plot))) for plot in found] for name, found in plots.items()},
         "examples": samples.surrogate_examples(rows),
         "flagged": samples.flagged_examples(rows),
         "extremes": [

@@ -5,7 +5,10 @@ In: a run's rows. Out: plots; and, for places other than a page of their own, ea
 
 from collections.abc import Mapping
 from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
 
+from tasks import artifacts
 from tasks.report.arms import arm_plot, summarize_arms
 from tasks.report.confusion import confusion_plots
 from tasks.report.costs import cost_plot
@@ -28,7 +31,11 @@ _SECTIONS = {
 """Section -> what it is called where plots stand by themselves."""
 
 
-def plots_of(rows: RunRows) -> Mapping[str, list[Plot]]:
+Plots: TypeAlias = Mapping[str, list[Plot]]
+"""Section -> its plots."""
+
+
+def plots_of(rows: RunRows) -> Plots:
     """Return the plots of each section that its rows allow; a section without any has an empty list."""
     return {
         "comparisons": forest_plots(rows.tables["comparison"]),
@@ -41,15 +48,30 @@ def plots_of(rows: RunRows) -> Mapping[str, list[Plot]]:
     }
 
 
-def plot_pngs(run_id: str, most: int | None = None) -> dict[str, bytes]:
-    """Return plots of a run as PNG on white, by a title that is unique within the run.
+def plot_pngs(plots: Plots, most: int | None = None) -> dict[str, bytes]:
+    """Return plots as PNG on white, by a title that is unique within the run.
+
+    Args:
+        plots: A run's, from plots_of.
+        most: How many, in the report's order; None: all.
+    """
+    shown = ((section, plot) for section, found in plots.items() for plot in found)
+    return {f"{_SECTIONS[section]}: {plot.title}": to_png(plot) for section, plot in islice(shown, most)}
+
+
+def write_plots(run_id: str, folder: Path) -> list[Path]:
+    """Write each plot of a run as a PNG file, for slides and papers, and return where they are.
 
     Args:
         run_id: A published run.
-        most: How many, in the report's order; None: all.
+        folder: It is made if it is not there; files of the same names are replaced.
 
     Raises:
         UsageError: Nothing is published yet, the run is unknown, or another version published the database.
+        OSError: The folder cannot be written.
     """
-    plots = ((section, plot) for section, found in plots_of(read_run(run_id)).items() for plot in found)
-    return {f"{_SECTIONS[section]}: {plot.title}": to_png(plot) for section, plot in islice(plots, most)}
+    plots = [plot for found in plots_of(read_run(run_id)).values() for plot in found]
+    paths = [folder / f"{plot.name}.png" for plot in plots]
+    for path, plot in zip(paths, plots, strict=True):
+        artifacts.write_atomically(path, to_png(plot))
+    return paths

@@ -20,14 +20,17 @@ def report_results(run_id: str) -> dict[str, Any]:
         {"path": of the report or None, "plots": title -> PNG}.
     """
     # matplotlib takes seconds to load, which a command that only prints its flags need not wait for.
-    from tasks.report.page import write_report
-    from tasks.report.plots import plot_pngs
+    from tasks.report.page import render_report, write_page
+    from tasks.report.plots import plot_pngs, plots_of
+    from tasks.report.reading import read_run
 
     try:
-        path = write_report(run_id)
-        plots = plot_pngs(run_id, _SHOWN_PLOTS)
+        rows = read_run(run_id)
+        plots = plots_of(rows)
+        path = write_page(run_id, render_report(rows, plots))
+        shown = plot_pngs(plots, _SHOWN_PLOTS)
     except Exception as error:  # whatever a plot stumbles over, the results are published
         get_run_logger().warning("no report was written: %s: %s", type(error).__name__, error)
         return {"path": None, "plots": {}}
     get_run_logger().info("wrote the report %s", path)
-    return {"path": str(path), "plots": plots}
+    return {"path": str(path), "plots": shown}

@@ -243,7 +243,7 @@ def test_the_demo_model_is_called_no_evidence_on_top(artifacts_folder: Path) -> 
 
 
 def test_every_plot_is_a_png_too(published: Published) -> None:
-    pngs = plot_pngs("abc123")
+    pngs = plot_pngs(plots_of(read_run("abc123")))
     assert len(pngs) == sum(len(plots) for plots in plots_of(read_run("abc123")).values()) >= 15
     assert all(png.startswith(b"\x89PNG") for png in pngs.values())
     assert sum(map(len, pngs.values())) < 500_000

@@ -33,6 +33,17 @@ def test_the_output_may_be_named(published: Published, tmp_path: Path, capsys: p
     assert (tmp_path / "own.html").is_file()
 
 
+def test_plots_are_written_where_asked(
+    published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Expected: a PNG (its first eight bytes) for every path that is printed behind the report's."""
+    assert main(["abc", "--plots", str(tmp_path / "plots")]) == 0
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sorted(written) == sorted((tmp_path / "plots").iterdir())
+    assert len(written) > 3
+    assert all(path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for path in written)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
