@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ _HARDENED: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
 }
+# Of a table with thousands, since all of them together would take as much memory as the database.
+_CHUNKS_AT_ONCE = 300
 # The oldest supported clients read it; DuckDB 2's own default shuts out every 1.x.
 _STORAGE_VERSION = "v1.4.0"
 _SCHEMA = Path(__file__).with_suffix(".sql")
@@ -198,18 +201,21 @@ def _load_table(
     """Load the artifacts of one table of a run; return the count of its rows, and a check row for each that failed."""
     if table not in TABLES:
         return 0, [_problem(table, "written by a later version of this project, which has more tables")]
-    parts, problems = [], []
-    for chunk, reference in chunks.items():
-        try:
-            parts.append(_read_chunk(table, chunk, reference))
-        except (artifacts.DamagedArtifactError, pa.ArrowException, OSError) as error:
-            problems.append(_problem(f"{table}/{chunk}", str(error)))
-    if not parts:
-        return 0, problems
-    expected = sum(part.num_rows for part in parts)
+    expected, problems = 0, []
+    names = iter(chunks)
     try:
-        _insert(connection, table, pa.concat_tables(parts), run_id)
+        while some := list(islice(names, _CHUNKS_AT_ONCE)):
+            parts = []
+            for chunk in some:
+                try:
+                    parts.append(_read_chunk(table, chunk, chunks[chunk]))
+                except (artifacts.DamagedArtifactError, pa.ArrowException, OSError) as error:
+                    problems.append(_problem(f"{table}/{chunk}", str(error)))
+            if parts:
+                _insert(connection, table, pa.concat_tables(parts), run_id)
+            expected += sum(part.num_rows for part in parts)
     except (*_REFUSED, pa.ArrowException) as error:
+        connection.execute(f'DELETE FROM "{table}" WHERE run_id = ?', [run_id])
         return 0, [*problems, _problem(table, f"its rows were refused: {_first_line(error)}")]
     statement = f'SELECT count(*) FROM "{table}" WHERE run_id = ?'
     found = connection.execute(statement, [run_id]).fetchall()[0][0]

@@ -249,6 +249,7 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
         assert scored.fetchall() == [(SAMPLES,)]
 
 
+@pytest.mark.slow  # test_recovery.py grows a smaller run each time
 def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, server: str) -> None:
     assert run(copied, server, f"--sample-count={SAMPLES + CHUNK}").returncode == 0
     states = newest_states(copied)
@@ -256,6 +257,7 @@ def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, se
     assert (states["write", "Cached"], states["write", "Completed"]) == (6, 2)
 
 
+@pytest.mark.slow  # test_recovery.py kills smaller runs each time
 def test_a_run_killed_while_scoring_goes_on_with_the_unfinished_chunks(
     first_run: Path, server: str, tmp_path: Path
 ) -> None:

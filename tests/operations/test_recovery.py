@@ -129,6 +129,7 @@ def test_the_temporary_server_of_a_killed_run_ends_with_it(tmp_path: Path, monke
     assert alive == []
 
 
+@pytest.mark.slow  # three whole runs
 def test_runs_at_once_with_the_same_and_with_other_settings_all_arrive(
     undisturbed: Undisturbed, server: str, tmp_path: Path
 ) -> None:
