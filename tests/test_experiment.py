@@ -249,7 +249,7 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
         assert scored.fetchall() == [(SAMPLES,)]
 
 
-@pytest.mark.slow  # test_recovery.py grows a smaller run each time
+@pytest.mark.slow  # whole runs; test_caching.py tests the keys of chunks
 def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, server: str) -> None:
     assert run(copied, server, f"--sample-count={SAMPLES + CHUNK}").returncode == 0
     states = newest_states(copied)
