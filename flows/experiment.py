@@ -5,6 +5,7 @@ Run it without a server by `python -m flows.experiment --profile demo`, or as a 
 """
 
 import sys
+from itertools import chain
 from typing import Any
 
 from prefect import flow
@@ -47,6 +48,7 @@ def experiment(
     dtype: allowed.DType | None = None,
     quantization: allowed.Quantization | None = None,
     device: allowed.Device | None = None,
+    first_token: allowed.FirstToken | None = None,
     embedding_model: allowed.EmbeddingModel | None = None,
     embedding_model_revision: allowed.Revision | None = None,
     temperature: allowed.Temperature | None = None,
@@ -109,20 +111,22 @@ def experiment(
                 for name, n in places
             ),
         )
-        scores = [
-            run.record("score", f"{name}/{number:04}", scored)
-            for (name, number), scored in zip(places, scorings, strict=True)
-        ]
+        scores: dict[str, list[Any]] = {name: [] for name in entries}
+        for (name, number), scored in zip(places, scorings, strict=True):
+            scores[name].append(run.record("score", f"{name}/{number:04}", scored))
         run.begin("check scoring", 1)
-        contexts = [(family.contexts, surrogates[name][0]) for name, family in entries.items()]
-        checked = run.record("check", "scoring", check_scoring(contexts, chunks[0], model))
+        texts = {name: [reference for reference in surrogates[name] if reference] for name in entries}
+        looked_at = [(family.contexts, texts[name], scores[name]) for name, family in entries.items()]
+        checked = run.record("check", "scoring", check_scoring(looked_at, samples, model))
 
-        texts = [reference for references in surrogates.values() for reference in references if reference]
         facts = checked["model"]
         tables = statistics_by_table()
+        how = (settings.statistics, settings.seed)
         run.begin("compute statistics", len(tables))
         for table in tables:
-            rows = compute_statistic(table, samples, texts, routes, scores, facts, settings.statistics, settings.seed)
+            rows = compute_statistic(
+                table, samples, [*chain(*texts.values())], routes, [*chain(*scores.values())], facts, *how
+            )
             run.record(table, "all", rows)
         forget_rows()
     run.begin("publish results", 1)

@@ -11,12 +11,13 @@ import secrets
 import time
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.stored_rows import StoredRows, records_of
@@ -175,6 +176,19 @@ def open_rows(references: Iterable[Mapping[str, Any]], record: Callable[..., Row
     """
     known = list(references)
     return StoredRows(record, (read_table(reference) for reference in known)) if known else []
+
+
+def read_rows_of(
+    sample_ids: Collection[str], references: Iterable[Mapping[str, Any]], record: Callable[..., Row]
+) -> list[Row]:
+    """Read the records of a few samples from whole files, file by file.
+
+    Raises:
+        DamagedArtifactError: As in read_table.
+    """
+    wanted = pa.array(sorted(sample_ids), pa.string())
+    tables = (read_table(reference) for reference in references)
+    return [row for table in tables for row in records_of(record, table.filter(pc.is_in(table["sample_id"], wanted)))]
 
 
 def _intact_file(reference: Mapping[str, Any]) -> Path:

@@ -13,7 +13,7 @@ import duckdb
 from tasks.needs import WORKING_BYTES, weight_bytes
 from tasks.priming.batches import token_budget
 from tasks.priming.contexts import ContextRule
-from tasks.priming.language_model import LanguageModel, encode_chat, encode_context, encode_continuation
+from tasks.priming.language_model import LanguageModel, encode_answer, encode_chat, encode_context, encode_continuation
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt, query_prompt
 from tasks.priming.records import Sample
 from tasks.priming.settings import ExperimentSettings, LanguageModelSettings
@@ -96,9 +96,7 @@ def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model:
     lengths = [_lengths(sample, rules, model) for sample in counted]
     writers = _written_per_sample(settings)
     keys = list(GENERATION_INSTRUCTIONS) if "generated" in settings.families else []
-    prompts = sum(
-        len(encode_chat(model.tokenizer, generation_prompt(key, sample.passage))) for sample in counted for key in keys
-    )
+    prompts = sum(len(encode_chat(model, generation_prompt(key, sample.passage))) for sample in counted for key in keys)
     share = len(samples) / len(counted)
     longest = [max(of_sample) for of_sample in lengths]
     return TokenCounts(
@@ -152,10 +150,11 @@ def find_pace(settings: LanguageModelSettings, device_name: str) -> Pace | None:
 
 def _lengths(sample: Sample, rules: Sequence[ContextRule], model: LanguageModel) -> list[int]:
     """Return for each arm the tokens of a sample's context, query and answer."""
-    behind = len(encode_continuation(model.tokenizer, query_prompt(sample.query)))
-    behind += len(encode_continuation(model.tokenizer, sample.answer))
+    prompt = query_prompt(sample.query)
+    behind = len(encode_continuation(model.tokenizer, prompt))
+    behind += len(encode_answer(model.tokenizer, prompt, sample.answer))
     return [
-        len(encode_context(model.tokenizer, context)) + behind
+        len(encode_context(model, context)) + behind
         for rule in rules
         for context in contexts_before_writing(sample, rule)
     ]

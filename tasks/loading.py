@@ -19,7 +19,7 @@ from tasks.hub import hub_commit, require_permission_to_download
 from tasks.library_rules import shut_out_fetched_kernels, without_progress_bars
 from tasks.memory import keep_freed_memory
 from tasks.priming.errors import SetupError, UsageError
-from tasks.priming.language_model import LanguageModel, make_text_stay_text
+from tasks.priming.language_model import LanguageModel, first_token_id, make_text_stay_text
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
 from tasks.redaction import brief, presentable, printable
 from tasks.rows import Identity, local_path, unreadable
@@ -60,6 +60,7 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         **_identify_files(settings.language_model, settings.language_model_revision, EMBEDDED_MODELS),
         "dtype": settings.dtype,
         "quantization": settings.quantization,
+        "first_token": settings.first_token,
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "numeric_path": choose_numeric_path(device, settings.dtype, settings.quantization),
@@ -131,7 +132,10 @@ def _language_model(identity_json: str) -> LanguageModel:
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(window, int):
         raise SetupError(f"{identity['language_model']} does not say how long a text it can read; use another model.")
-    return LanguageModel(model.eval().requires_grad_(False), tokenizer, window, identity["numeric_path"])
+    first_token_id(tokenizer, identity["first_token"])  # one that does not exist is refused before anything is computed
+    return LanguageModel(
+        model.eval().requires_grad_(False), tokenizer, window, identity["numeric_path"], identity["first_token"]
+    )
 
 
 def load_tokenizer(source: str | Path, revision: str | None) -> Any:  # noqa: ANN401 - the library has no types

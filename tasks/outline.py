@@ -6,7 +6,7 @@ In: settings. Out: its real tokenizer and its shape, from files of some megabyte
 from tasks.library_rules import shut_out_fetched_kernels, without_progress_bars
 from tasks.loading import load_tokenizer, locate_language_model
 from tasks.priming.errors import SetupError, UsageError
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.language_model import LanguageModel, first_token_id
 from tasks.priming.numeric_path import choose_numeric_path
 from tasks.priming.settings import LanguageModelSettings
 from tasks.redaction import brief, presentable
@@ -40,4 +40,5 @@ def outline_language_model(settings: LanguageModelSettings) -> LanguageModel:
     if not isinstance(window, int):
         raise SetupError(f"{settings.language_model} does not say how long a text it can read; use another model.")
     # On the processor: what is known before the model runs does not depend on where.
-    return LanguageModel(model, tokenizer, window, choose_numeric_path("cpu", settings.dtype))
+    first_token_id(tokenizer, settings.first_token)  # one that does not exist is refused here
+    return LanguageModel(model, tokenizer, window, choose_numeric_path("cpu", settings.dtype), settings.first_token)

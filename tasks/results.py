@@ -278,6 +278,8 @@ def _run_row(manifest: Manifest) -> dict[str, Any]:
         "parameter_count": model.get("parameter_count"),
         "dtype": model.get("dtype"),
         "quantization": model.get("quantization"),
+        "first_token": model.get("first_token"),
+        "answer_delimiter": model.get("answer_delimiter"),
         "device": manifest.device,
         "numeric_path": manifest.numeric_path,
         "row_count": funnel.rows if funnel else None,

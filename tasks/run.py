@@ -85,7 +85,8 @@ class Run:
         if "funnel" in reference:
             self._facts["funnel"] = reference["funnel"]
         if "model" in reference:
-            self._facts["language_model"] = {"parameter_count": reference["model"]["parameter_count"]}
+            known = ("parameter_count", "first_token", "answer_delimiter")
+            self._facts["language_model"] = {name: reference["model"][name] for name in known}
         if "seconds" in reference:
             self._facts.setdefault("stage_seconds", {})[f"{table}/{chunk}"] = reference["seconds"]
         if time.monotonic() >= self._next_flush:

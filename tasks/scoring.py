@@ -8,10 +8,11 @@ flight.
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.artifacts import Reference, read_rows, write_rows
+from tasks.artifacts import Reference, open_rows, read_rows, read_rows_of, write_rows
 from tasks.caching import stage_options
 from tasks.priming.contexts import ContextRule
 from tasks.priming.evidence import ModelFacts
@@ -20,8 +21,8 @@ from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.rows import Identity
 from tasks.workers import with_language_model
 
-# Enough to see a broken cache or a batch effect; each costs a plain pass an arm.
-_CHECKED_SAMPLES = 2
+if TYPE_CHECKING:  # torch is not loaded before a model is
+    from tasks.priming.checks import CheckedFamily
 
 
 @task(
@@ -67,14 +68,15 @@ def score_contexts(
 
 
 def _check(
-    families: Sequence[tuple[ContextRule, Sequence[Surrogate]]],
+    families: "Sequence[CheckedFamily]",
     samples: Sequence[Sample],
+    distractors: Sequence[Distractor],
     *,
     language_model: LanguageModel,
 ) -> tuple[list[Check], ModelFacts]:
     from tasks.priming.checks import check_scoring as check
 
-    return check(families, samples, language_model), language_model.facts
+    return check(families, samples, distractors, language_model), language_model.facts
 
 
 @task(
@@ -83,21 +85,31 @@ def _check(
     **stage_options("checks", "tasks.priming.checks:check_scoring"),
 )
 def check_scoring(
-    families: Sequence[tuple[ContextRule, Reference | None]], samples: Reference, language_model: Identity
+    families: Sequence[tuple[ContextRule, Sequence[Reference], Sequence[Reference]]],
+    samples: Reference,
+    language_model: Identity,
 ) -> Reference:
-    """Verify on a few samples that a cache changes no number and scoring changes no cache.
+    """Verify on the samples of the highest loss that a cache changes no number and scoring changes no cache.
 
     Args:
-        families: Per family its contexts and its surrogates of the chunk (None for a family without).
-        samples: The chunk whose first samples are checked.
-        language_model: The identity of the model that reads.
+        families: Per family its contexts, its surrogates and its scores, those of all chunks; the first is baseline.
+        samples: The run's samples, with their distractors.
+        language_model: The identity of the model that scored.
 
     Returns:
         The reference of the checks, with "seconds" and "model", the facts that costs follow from.
     """
-    rows = read_rows(samples, Sample)[:_CHECKED_SAMPLES]
-    texts = [(contexts, read_rows(ref, Surrogate) if ref else []) for contexts, ref in families]
-    (checks, facts), seconds = with_language_model(partial(_check, texts, rows), language_model)
+    from tasks.priming.checks import CheckedFamily, choose_checked
+
+    (_, _, baseline), *_ = families
+    chosen = choose_checked(open_rows(baseline, Score))
+    looked_at = [
+        CheckedFamily(contexts, read_rows_of(chosen, surrogates, Surrogate), read_rows_of(chosen, scores, Score))
+        for contexts, surrogates, scores in families
+    ]
+    rows = read_rows_of(chosen, [samples], Sample)
+    wrong = read_rows_of(chosen, [samples["distractors"]], Distractor)
+    (checks, facts), seconds = with_language_model(partial(_check, looked_at, rows, wrong), language_model)
     logger = get_run_logger()
     for failed in (c for c in checks if c.passed is False):
         logger.error("check failed: %s is %s, limit %s (%s)", failed.name, failed.value, failed.limit, failed.detail)

@@ -1,9 +1,15 @@
 """Language models of a moment's size for tests: random weights of a fixed seed, grouped heads, no window."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import tokenizers
 import torch
 import transformers
+
+from tasks.priming.items import Item
+from tasks.priming.language_model import LanguageModel
+from tasks.priming.numeric_path import numeric_path
 
 _SHAPE = {
     "vocab_size": 300,
@@ -26,3 +32,39 @@ def tiny_mistral(**changes: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return transformers.MistralForCausalLM(transformers.MistralConfig(**_SHAPE | changes)).eval()
+
+
+def plain_token_nlls(item: Item, language_model: LanguageModel) -> tuple[float, ...]:
+    """Return the NLLs of the answer's tokens from one ordinary forward pass over all ids: the second way to compute.
+
+    Uses the attention that transformers chose for the model, and nothing of the packed pass.
+    """
+    ids = item.context + item.query + item.answer
+    with torch.inference_mode(), numeric_path(language_model.numeric_path):
+        logits = language_model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].double()
+    before = len(item.context) + len(item.query)
+    return tuple(-torch.log_softmax(logits[before + n - 1], -1)[i].item() for n, i in enumerate(item.answer))
+
+
+def reading(tokenizer: Any, first_token: str = "auto") -> LanguageModel:
+    """Return a language model of which nothing but the tokenizer is asked."""
+    return LanguageModel(None, tokenizer, 256, "none", first_token)
+
+
+def byte_level_tokenizer(*texts: str, special_tokens: Sequence[str] = (), **named: Any) -> Any:
+    """Return a tokenizer of GPT-2's kind, trained on texts: it adds no BOS, and a word's space is part of its token.
+
+    Args:
+        *texts: What it is trained on.
+        special_tokens: Its control tokens, from id 0.
+        **named: Which of them is bos_token, eos_token and so on.
+    """
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=600, special_tokens=list(special_tokens), initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)

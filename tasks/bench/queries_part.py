@@ -57,9 +57,7 @@ def measure_queries(
         differences = [abs(left - right) for left, right in zip(timing.result, base.result, strict=True)]
         sheet.add(each, goals.LARGEST_DIFFERENCE, max(differences), "nats")
     sheet.add((OURS, dtype), goals.TIMES_COPYING, speed_ratios(ours, timings[COPYING, dtype]), "x")
-    sheet.workload = (
-        f"{len(questions)} queries on one document of {len(encode_context(model.tokenizer, context))} tokens"
-    )
+    sheet.workload = f"{len(questions)} queries on one document of {len(encode_context(model, context))} tokens"
     sheet.waiting = waiting(timings)
     return sheet
 

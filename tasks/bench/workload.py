@@ -54,8 +54,7 @@ class Workload:
 
     def arms(self, language_model: LanguageModel) -> list[Arm]:
         """Return the token ids of every arm on every sample, family by family."""
-        tokenizer = language_model.tokenizer
-        encoded = (encode_arms(f.contexts, self.samples, found, tokenizer) for f, found in self.families)
+        encoded = (encode_arms(f.contexts, self.samples, found, language_model) for f, found in self.families)
         return list(chain.from_iterable(encoded))
 
     def token_count(self, language_model: LanguageModel) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tasks.priming.prompts import ANSWER_DELIMITER
 from tasks.priming.records import Route, Sample, Score, Surrogate
 
 
@@ -28,6 +29,10 @@ class ModelFacts:
     """Bytes of keys and values of one token, over all layers."""
     is_batch_invariant: bool
     """Whether scores are promised not to depend on the batch, bit for bit."""
+    first_token: str | None = None
+    """The token that every context begins with; None if there is none."""
+    answer_delimiter: str = ANSWER_DELIMITER
+    """What stands between the query prompt and the answer."""
 
 
 @dataclass(frozen=True)

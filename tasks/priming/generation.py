@@ -73,7 +73,7 @@ def generate_lines(
             f"window is {language_model.window}. Lower `max_words` or use a model with a longer window."
         )
     prefixes = {
-        common_prefix(*(encode_chat(language_model.tokenizer, message) for message in probes))
+        common_prefix(*(encode_chat(language_model, message) for message in probes))
         for probes in {prompt.probes for prompt in prompts}
     }
     with numeric_path(language_model.numeric_path):
@@ -112,7 +112,7 @@ class _Row:
     """One line in the making: its prompt, its random numbers and what is written so far."""
 
     def __init__(self, prompt: Prompt, language_model: LanguageModel, settings: GenerationSettings) -> None:
-        self.ids = encode_chat(language_model.tokenizer, prompt.message)
+        self.ids = encode_chat(language_model, prompt.message)
         self.limit = prompt.token_limit or settings.max_new_tokens
         self.draws = uniforms(prompt.identity, self.limit)
 

@@ -14,8 +14,9 @@ A distractor stands where the answer stands, behind the same context and query, 
     computed   already                     | d0 d1                (what predicts d0 is there too: the logits of qm)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
 
 import torch
 
@@ -28,8 +29,9 @@ from tasks.priming.numeric_path import numeric_path
 from tasks.priming.packing import forward_packed
 from tasks.priming.segments import KVCache, Parent, Segment
 
-# Shorter prefixes cost more to bring together with each row's keys than to compute again.
-_LEAST_SHARED = 8
+Value = TypeVar("Value")
+Measure: TypeAlias = Callable[[torch.Tensor, Sequence[int], Sequence[int]], Sequence[Value]]
+"""What is made of logits (rows, vocabulary), the target tokens, and the row that predicts each: a value per target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +107,16 @@ def score_items(
     groups = _group(items, budget)
     counts = [len(items[group[0]].context) + sum(items[n].computed_count for n in group) for group in groups]
     with numeric_path(language_model.numeric_path):
-        shared = SharedPrefixes(language_model.model, (p for p in prefixes if len(p) >= _LEAST_SHARED))
+        shared = SharedPrefixes(language_model.model, prefixes)
 
         def run(batch: list[list[int]]) -> list[list[tuple[float, ...]]]:
             segments: list[Segment] = []
             for group in batch:
-                context = _context_segments(items[group[0]], shared)
+                context = context_segments(items[group[0]], shared)
                 segments += [*context, *(_continuation(items[number], context[-1]) for number in group)]
-            found = iter(_score_segments(language_model, segments, [items[n] for group in batch for n in group]))
+            found = iter(
+                _score_segments(language_model, segments, [items[n] for group in batch for n in group], token_nlls)
+            )
             return [[next(found) for _ in group] for group in batch]
 
         outputs = run_in_batches(groups, counts, budget, run)
@@ -123,14 +127,23 @@ def score_items(
     return results
 
 
-def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Item]]) -> list[tuple[float, ...]]:
-    """Return the token NLLs of answers, then of their distractors, behind caches that are already computed.
+def continue_caches(
+    language_model: LanguageModel,
+    pairs: Sequence[tuple[KVCache, Item]],
+    measure: Measure[Value] = token_nlls,  # type: ignore[assignment]  # mypy: the default of a generic parameter
+) -> list[tuple[Value, ...]]:
+    """Return a value per token of answers, then of their distractors, from caches that are already computed.
 
     The caches stay as they are. Several pairs may share one cache: many queries on one document, or many answers to
     one query.
+
+    Args:
+        language_model: The model that reads.
+        pairs: Caches, and what continues each.
+        measure: What is returned of each token; its NLL in nats if not given.
     """
     segments = [_continuation(item, cache) for cache, item in pairs]
-    return _score_segments(language_model, segments, [item for _, item in pairs])
+    return _score_segments(language_model, segments, [item for _, item in pairs], measure)
 
 
 def _continuation(item: Item, parent: Parent) -> Segment:
@@ -139,9 +152,9 @@ def _continuation(item: Item, parent: Parent) -> Segment:
 
 
 def _score_segments(
-    language_model: LanguageModel, segments: Sequence[Segment], items: Sequence[Item]
-) -> list[tuple[float, ...]]:
-    """Compute segments, of which those with branches are the items' continuations, and score the alternatives."""
+    language_model: LanguageModel, segments: Sequence[Segment], items: Sequence[Item], measure: Measure[Value]
+) -> list[tuple[Value, ...]]:
+    """Compute segments, of which those with branches are the items' continuations, and measure the alternatives."""
     keep: list[int] = []
     rows: list[int] = []  # of the kept logits: which one predicts each target
     start = 0
@@ -159,8 +172,8 @@ def _score_segments(
     logits = forward_packed(language_model.model, segments, keep=keep).logits
     assert logits is not None
     targets = [token for item in items for ids in item.alternatives for token in ids]
-    nlls = iter(token_nlls(logits, targets, rows))
-    return [tuple(next(nlls) for ids in item.alternatives for _ in ids) for item in items]
+    values = iter(measure(logits, targets, rows))
+    return [tuple(next(values) for ids in item.alternatives for _ in ids) for item in items]
 
 
 def _group(items: Sequence[Item], budget: int) -> list[list[int]]:
@@ -177,7 +190,7 @@ def _group(items: Sequence[Item], budget: int) -> list[list[int]]:
     return [group for parts in groups.values() for group in parts]
 
 
-def _context_segments(item: Item, shared: SharedPrefixes) -> list[Segment]:
+def context_segments(item: Item, shared: SharedPrefixes) -> list[Segment]:
     """Return the segments of an item's context, the one that its query stands behind last.
 
     Where the passage is blind, what stands behind the surrogate does not see it, at its own positions all the same.
@@ -187,15 +200,3 @@ def _context_segments(item: Item, shared: SharedPrefixes) -> list[Segment]:
         return [shared.segment(item.context)]
     head = shared.segment(item.context[:stop])
     return [head, Segment(item.context[stop:], head, item.surrogate)]
-
-
-def plain_token_nlls(item: Item, language_model: LanguageModel) -> tuple[float, ...]:
-    """Return the token NLLs from one ordinary forward pass over all ids, without a cache: the second way to compute.
-
-    Uses the attention that transformers chose for the model, and nothing of the packed pass.
-    """
-    ids = item.context + item.continuation
-    with torch.inference_mode(), numeric_path(language_model.numeric_path):
-        inputs = torch.tensor([ids], device=language_model.model.device)
-        logits = language_model.model(input_ids=inputs, use_cache=False).logits[0, -len(item.answer) :]
-        return tuple(token_nlls(logits, item.answer))

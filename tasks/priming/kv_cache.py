@@ -10,6 +10,9 @@ from typing import Any
 from tasks.priming.packing import PackedOutput, forward_packed
 from tasks.priming.segments import KVCache, Parent, Segment
 
+# Shorter prefixes cost more to bring together with each row's keys than to compute again.
+_LEAST_SHARED = 8
+
 
 def prefill(model: Any, contexts: Sequence[Segment]) -> list[KVCache]:  # noqa: ANN401 - any transformers decoder
     """Compute the caches of several contexts in one packed pass.
@@ -39,9 +42,9 @@ class SharedPrefixes:
     """Caches of token prefixes that many sequences begin with, each computed once."""
 
     def __init__(self, model: Any, prefixes: Iterable[tuple[int, ...]]) -> None:  # noqa: ANN401
-        """Compute the caches of the given prefixes; empty ones are left out."""
+        """Compute the caches of the given prefixes; those that are not worth it are left out."""
         # The longest first: a sequence takes the longest prefix it begins with.
-        self._prefixes = sorted({p for p in prefixes if p}, key=lambda p: (-len(p), p))
+        self._prefixes = sorted({p for p in prefixes if len(p) >= _LEAST_SHARED}, key=lambda p: (-len(p), p))
         self._caches = prefill(model, [Segment(p) for p in self._prefixes]) if self._prefixes else []
 
     def segment(self, ids: Sequence[int]) -> Segment:

@@ -1,17 +1,23 @@
 """A loaded language model, and the rules by which text becomes its token ids.
 
-The rules change numbers, so they live here and not where models are loaded: a context begins with one BOS; the query
-and the answer are tokenised on their own and joined as ids, as the notebook does; and passages, queries and surrogates
-are untrusted, so a "</s>" in them is five characters and never the end of a text.
+The rules change numbers, so they live here and not where models are loaded: every context begins with the same one
+token; the query prompt is tokenised on its own and joined to the context as ids, as in the notebook; the answer has the
+ids that it has after the query prompt and a space; and passages, queries and surrogates are untrusted, so a "</s>" in
+them is five characters and never the end of a text.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tasks.priming.errors import UsageError
 from tasks.priming.evidence import ModelFacts
+from tasks.priming.prompts import ANSWER_DELIMITER
+
+_DOCUMENT_SEPARATOR = "<|endoftext|>"
+"""Separates documents in the training data of models whose tokenizers add no BOS (SmolLM2, Qwen, GPT-2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class LanguageModel:
     """Most tokens that it can attend to (context and continuation together)."""
     numeric_path: str
     """Which arithmetic computes it; see numeric_path.py."""
+    first_token: str = "auto"
+    """Which token every context begins with: the setting, see first_token_id."""
 
     @property
     def parameter_count(self) -> int:
@@ -41,6 +49,7 @@ class LanguageModel:
         """
         from tasks.priming.numeric_path import is_batch_invariant  # torch is not loaded by whoever lists the families
 
+        first = first_token_id(self.tokenizer, self.first_token)
         shape = self.model.config.get_text_config()
         head_dimension = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
         key_heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
@@ -52,6 +61,7 @@ class LanguageModel:
             attention_width=shape.num_attention_heads * head_dimension,
             cache_bytes_per_token=2 * shape.num_hidden_layers * key_heads * head_dimension * self.model.dtype.itemsize,
             is_batch_invariant=is_batch_invariant(self.numeric_path),
+            first_token=None if first is None else self.tokenizer.convert_ids_to_tokens(first),
         )
 
 
@@ -59,34 +69,66 @@ class TokenizerError(UsageError):
     """The tokenizer cannot be used as the rules demand."""
 
 
-def encode_context(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401 - any transformers tokenizer
-    """Return the ids of a text that begins a sequence: with the tokenizer's own BOS where it has one.
+@lru_cache(maxsize=4)  # asked for with every text
+def first_token_id(tokenizer: Any, choice: str) -> int | None:  # noqa: ANN401 - any transformers tokenizer
+    """Return the id that every context begins with, or None if there is none.
+
+    The first position draws attention whatever stands there (an attention sink), so a model that gets no first token of
+    its own uses the context's first word for it: another word in each arm that is compared.
+
+    Args:
+        tokenizer: The language model's tokenizer.
+        choice: auto: BOS if the tokenizer begins texts with it; else <|endoftext|> if that is a special token; else
+            EOS; else none. none: no token. Anything else names the token itself.
 
     Raises:
-        TokenizerError: The tokenizer ends every text with EOS, so that nothing could follow the context.
+        TokenizerError: The tokenizer has no token of that name.
+
+    Source: Xiao et al. 2024, "Efficient Streaming Language Models with Attention Sinks", arXiv:2309.17453.
     """
-    ids: list[int] = tokenizer(text, add_special_tokens=True, split_special_tokens=True)["input_ids"]
-    if ids and ids[-1] == tokenizer.eos_token_id:
-        raise TokenizerError("The tokenizer ends every text with EOS; use a causal language model's own tokenizer.")
-    return ids
+    if choice == "none":
+        return None
+    if choice == "auto":
+        bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+        if bos is not None and _parsed(tokenizer, "a", adds_special_tokens=True)[:1] == [bos]:
+            return int(bos)
+        if _DOCUMENT_SEPARATOR not in _control_strings(tokenizer):
+            return None if eos is None else int(eos)
+        choice = _DOCUMENT_SEPARATOR
+    found = tokenizer.convert_tokens_to_ids(choice)
+    if found is None or tokenizer.convert_ids_to_tokens(found) != choice:
+        raise TokenizerError(
+            f"The tokenizer has no token {choice!r} for `first_token`. Allowed are auto, none and its own tokens, e.g. "
+            f"{', '.join(sorted(_control_strings(tokenizer))[:4])}. Leave it out to take auto."
+        )
+    return int(found)
 
 
-def tokens_between(tokenizer: Any, text: str, start: int, stop: int) -> tuple[int, int]:  # noqa: ANN401
+def encode_context(language_model: LanguageModel, text: str) -> list[int]:
+    """Return the ids of a text that begins a sequence: the first token, if there is one, then the text's own."""
+    first = first_token_id(language_model.tokenizer, language_model.first_token)
+    ids = encode_continuation(language_model.tokenizer, text)
+    return ids if first is None else [first, *ids]
+
+
+def tokens_between(language_model: LanguageModel, text: str, start: int, stop: int) -> tuple[int, int]:
     """Return which tokens of `encode_context(text)` hold any of the characters from `start` up to `stop`.
 
     Returns:
-        The first such token and the one behind the last; (0, 0) for an empty range.
+        The first such token and the one after the last; (0, 0) for an empty range.
 
     Raises:
         TokenizerError: The tokenizer does not tell where its tokens stand.
     """
+    tokenizer = language_model.tokenizer
     if not tokenizer.is_fast:
         raise TokenizerError(
             f"{type(tokenizer).__name__} does not tell where its tokens stand, so a surrogate cannot be hidden. "
             "Use a model with a fast tokenizer (tokenizer.json), or leave out the family control."
         )
-    encoded = tokenizer(text, add_special_tokens=True, split_special_tokens=True, return_offsets_mapping=True)
-    places = enumerate(encoded["offset_mapping"])
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    before = 0 if first_token_id(tokenizer, language_model.first_token) is None else 1
+    places = enumerate(encoded["offset_mapping"], start=before)
     found = [number for number, (low, high) in places if low < stop and high > start and high > low]
     return (found[0], found[-1] + 1) if found and stop > start else (0, 0)
 
@@ -95,6 +137,29 @@ def encode_continuation(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
     """Return the ids of a text that follows others, tokenised on its own and without special tokens."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
+
+
+def encode_answer(tokenizer: Any, prompt: str, answer: str) -> list[int]:  # noqa: ANN401
+    """Return the ids of an answer as the model meets them after a query prompt and a space.
+
+    They are the ids of the joint text less those of the prompt. A tokenizer that marks the beginning of a word on the
+    word's first token (all byte-level ones) would otherwise read "Answer:Approximately", whose first token is so
+    unlikely that it outweighs the rest of the answer. Where the tokenizer joins the end of the prompt with the answer,
+    the ids are those of the space and the answer on their own.
+
+    Args:
+        tokenizer: The language model's tokenizer.
+        prompt: All text between the context and the answer, see prompts.query_prompt.
+        answer: The answer; an empty one has no ids.
+
+    Source: for Mistral's first tokenizer these are the ids of the answer on its own, as in the notebook.
+    """
+    if not answer:
+        return []
+    before, joint = (encode_continuation(tokenizer, t) for t in (prompt, f"{prompt}{ANSWER_DELIMITER}{answer}"))
+    if joint[: len(before)] == before:
+        return joint[len(before) :]
+    return encode_continuation(tokenizer, f"{ANSWER_DELIMITER}{answer}")
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:  # noqa: ANN401
@@ -111,15 +176,16 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:  # noqa:
 _PLACEHOLDER = "qzuserxmessageqz"
 
 
-def encode_chat(tokenizer: Any, message: str) -> list[int]:  # noqa: ANN401
+def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
     """Return the ids of a user's message in the model's chat format, up to where the assistant begins to write.
 
-    The chat template's own control tokens are control tokens; those spelled out inside the message are text. Without a
-    chat template the message stands alone, followed by an empty line. There is exactly one BOS, at the start, where
-    the tokenizer has one.
+    The chat template's own control tokens are control tokens; those spelled out inside the message are text. There is
+    exactly one BOS, at the start, if the template writes it or the tokenizer adds it. Without a chat template the
+    message is a context, followed by an empty line.
     """
+    tokenizer = language_model.tokenizer
     if not tokenizer.chat_template:
-        return encode_context(tokenizer, f"{message}\n\n")
+        return encode_context(language_model, f"{message}\n\n")
     conversation = [{"role": "user", "content": _PLACEHOLDER}]
     rendered = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
     head, found, tail = rendered.partition(_PLACEHOLDER)
@@ -176,9 +242,9 @@ def make_text_stay_text(tokenizer: Any) -> None:  # noqa: ANN401
         )
 
 
-def _parsed(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
+def _parsed(tokenizer: Any, text: str, *, adds_special_tokens: bool = False) -> list[int]:  # noqa: ANN401
     """Return the ids of a text in which control tokens are control tokens."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(text, add_special_tokens=adds_special_tokens)["input_ids"]
     return ids
 
 
@@ -196,7 +262,7 @@ def _control_ids(tokenizer: Any) -> set[int]:  # noqa: ANN401
 def _with_one_bos(tokenizer: Any, ids: list[int]) -> list[int]:  # noqa: ANN401
     """Begin with BOS once, if the tokenizer begins texts with BOS."""
     bos = tokenizer.bos_token_id
-    if bos is None or ids[:1] == [bos] or encode_context(tokenizer, "a")[:1] != [bos]:
+    if bos is None or ids[:1] == [bos] or _parsed(tokenizer, "a", adds_special_tokens=True)[:1] != [bos]:
         return ids
     return [bos, *ids]
 

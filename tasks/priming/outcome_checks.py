@@ -32,6 +32,32 @@ class _Quality(NamedTuple):
     is_query: bool
 
 
+class _FirstTokens:
+    """How much of the answers' NLL their first tokens carry, in the baseline."""
+
+    def __init__(self) -> None:
+        self._first = self._all = 0.0
+        self._count = 0
+
+    def add(self, score: Score) -> None:
+        """Take in an answer; one of a single token has nothing to compare."""
+        if score.token_nlls and len(score.token_nlls) > 1:
+            self._first += score.token_nlls[0]
+            self._all += sum(score.token_nlls)
+            self._count += 1
+
+    def checks(self) -> list[Check]:
+        """Return the share as a check; none where no answer has two tokens."""
+        if not self._all:
+            return []
+        detail = (
+            f"share of the summed NLL that the first token carries, in the baseline; {self._count} answers of two or "
+            "more tokens. A share near 1 means that one token, perhaps one that is not as the model expects it, "
+            "decides every comparison"
+        )
+        return [_check("first_answer_token_share", self._first / self._all, None, detail)]
+
+
 def check_outcomes(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Check]:
     """Return the checks of a run's rows, in a fixed order; one that has nothing to look at is left out.
 
@@ -44,12 +70,15 @@ def check_outcomes(evidence: Evidence, settings: StatisticsSettings, seed: int) 
     arms: dict[str, dict[str, _Seen]] = {}
     noise: dict[str, dict[str, float | None]] = {BASELINE: {}, REPEATED_BASELINE: {}}
     same: dict[_Seen, _Seen] = {}
+    shares = _FirstTokens()
     for score in evidence.scores:
         if score.sample_id in known:
             arm, seen = f"{score.family}/{score.key}", _look_at(score)
             arms.setdefault(arm, {})[score.sample_id] = same.setdefault(seen, seen)
             if arm in noise:
                 noise[arm][score.sample_id] = score.nll
+            if arm == BASELINE and score.status == "ok":
+                shares.add(score)
     scores = Counter(seen for rows in arms.values() for seen in rows.values())
     written = Counter(
         _judge(surrogate)
@@ -61,6 +90,7 @@ def check_outcomes(evidence: Evidence, settings: StatisticsSettings, seed: int) 
         *_repeated_baseline(noise, 0.0 if is_promised else None),
         _token_counts(sorted(known), arms),
         _missing_scores(scores),
+        *shares.checks(),
         *_share_of(written, "surrogates_obey_their_template", "neither empty, too long nor with stray marks", "obeys"),
         *_share_of(written, "generations_cut_off", "cut off by the token limit", "is_cut_off"),
         *_share_of(written, "surrogates_equal_to_the_query", "equal to the user's query", "is_query"),

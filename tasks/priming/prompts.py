@@ -14,6 +14,9 @@ SURROGATE_TEMPLATE = "This document may be relevant to queries like: {surrogate}
 # Two leading newlines and no final one: "Answer:" is where the model's first prediction of the answer is read.
 QUERY_TEMPLATE = "\n\nQuery: {query}\n\nAnswer:"
 
+# Between "Answer:" and the answer; the first answer token brings it along where the tokenizer marks words so.
+ANSWER_DELIMITER = " "
+
 GENERATION_TEMPLATE = "{instruction}\n\nText:\n{document}"
 
 STATIC_SURROGATES: dict[str, str] = {

@@ -9,8 +9,7 @@ The notebook reads logits of the answer pass alone and so never scores the answe
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from tasks.priming.batches import run_in_batches, token_budget
 from tasks.priming.contexts import ContextRule
@@ -20,6 +19,7 @@ from tasks.priming.kv_cache import common_prefix, prefill
 from tasks.priming.language_model import (
     LanguageModel,
     count_control_strings,
+    encode_answer,
     encode_context,
     encode_continuation,
     token_texts,
@@ -71,12 +71,10 @@ def score_family(
     Raises:
         KeyError: A surrogate of the family is missing for a sample.
     """
-    tokenizer = language_model.tokenizer
-    arms = encode_arms(contexts, samples, surrogates, tokenizer, distractors)
-    arms = [replace(arm, item=arm.item.without_unfit_distractors(language_model.window)) for arm in arms]
+    arms = encode_arms(contexts, samples, surrogates, language_model, distractors)
     statuses = [arm.item.status(language_model.window) for arm in arms]
     feasible = [arm.item for arm, status in zip(arms, statuses, strict=True) if status == "ok"]
-    prefixes = [common_prefix(*(encode_context(tokenizer, text) for text in pair)) for pair in contexts.probes]
+    prefixes = shared_prefixes(contexts, language_model)
     results = iter(score_items(feasible, language_model, prefixes=prefixes, budget_share=contexts.budget_share))
     return [
         _score(arm, status, next(results) if status == "ok" else None)
@@ -88,38 +86,49 @@ def encode_arms(
     contexts: ContextRule,
     samples: Sequence[Sample],
     surrogates: Sequence[Surrogate],
-    tokenizer: Any,  # noqa: ANN401 - any transformers tokenizer
+    language_model: LanguageModel,
     distractors: Sequence[Distractor] = (),
 ) -> list[Arm]:
     """Return the token ids of every arm of a family on every sample, arm by arm.
 
+    An arm has no distractors where one of them does not fit into the model's window.
+
     Raises:
         KeyError: A surrogate of the family is missing for a sample.
     """
+    tokenizer = language_model.tokenizer
     texts = {(s.sample_id, s.key): s.text for s in surrogates}
     # A query and an answer recur in every arm: each is tokenised once.
-    queries = {s.sample_id: tuple(encode_continuation(tokenizer, query_prompt(s.query))) for s in samples}
-    answers = {s.sample_id: tuple(encode_continuation(tokenizer, s.answer)) for s in samples}
+    prompts = {s.sample_id: query_prompt(s.query) for s in samples}
+    queries = {own: tuple(encode_continuation(tokenizer, prompt)) for own, prompt in prompts.items()}
+    answers = {s.sample_id: tuple(encode_answer(tokenizer, prompts[s.sample_id], s.answer)) for s in samples}
     spelled_out = {s.sample_id: count_control_strings(tokenizer, s.passage, s.query, s.answer) for s in samples}
     answer_tokens = {sample_id: token_texts(tokenizer, ids) for sample_id, ids in answers.items()}
     wrong: dict[str, list[tuple[int, ...]]] = {s.sample_id: [] for s in samples}
     for distractor in sorted(distractors, key=lambda d: d.number):
-        wrong[distractor.sample_id].append(tuple(encode_continuation(tokenizer, distractor.answer)))
+        own = distractor.sample_id
+        wrong[own].append(tuple(encode_answer(tokenizer, prompts[own], distractor.answer)))
     arms = []
     for key in contexts.arm_keys:
         for sample in samples:
             surrogate = texts[sample.sample_id, key] if contexts.has_surrogate else None
             text = contexts.context(sample.passage, surrogate)
-            context = tuple(encode_context(tokenizer, text))
+            context = tuple(encode_context(language_model, text))
             span = (0, 0)
             if contexts.sight != "all":
                 start = contexts.surrogate_start
-                span = tokens_between(tokenizer, text, start, start + len(surrogate or ""))
+                span = tokens_between(language_model, text, start, start + len(surrogate or ""))
             own = sample.sample_id
             item = Item(context, queries[own], answers[own], span, contexts.sight, tuple(wrong[own]))
+            item = item.without_unfit_distractors(language_model.window)
             count = spelled_out[own] + count_control_strings(tokenizer, surrogate or "")
             arms.append(Arm(own, contexts.family, key, item, answer_tokens[own], count))
     return arms
+
+
+def shared_prefixes(contexts: ContextRule, language_model: LanguageModel) -> list[tuple[int, ...]]:
+    """Return token ids with which all contexts of an arm of a family begin; each is computed once for all."""
+    return [common_prefix(*(encode_context(language_model, text) for text in pair)) for pair in contexts.probes]
 
 
 def score_queries(
@@ -141,12 +150,12 @@ def score_queries(
         UsageError: A question or its answer is empty, or does not fit into the model's window behind the context.
     """
     tokenizer = language_model.tokenizer
-    ids = tuple(encode_context(tokenizer, context))
+    ids = tuple(encode_context(language_model, context))
     items = [
         Item(
             ids,
             tuple(encode_continuation(tokenizer, query_prompt(query))),
-            tuple(encode_continuation(tokenizer, answer)),
+            tuple(encode_answer(tokenizer, query_prompt(query), answer)),
         )
         for query, answer in questions
     ]

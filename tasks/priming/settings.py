@@ -42,6 +42,13 @@ Data: TypeAlias = Annotated[
 LanguageModel: TypeAlias = Annotated[
     Name, Field(description="A causal language model: an id on the hub or a local folder with safetensors weights.")
 ]
+FirstToken: TypeAlias = Annotated[
+    Name,
+    Field(
+        description="Token that every context begins with: auto (BOS if the tokenizer adds it, else <|endoftext|>, "
+        "else EOS), none, or a token's own name."
+    ),
+]
 EmbeddingModel: TypeAlias = Annotated[
     Name, Field(description="The sentence-embedding model that routes: a hub id, a local folder or packaged/<name>.")
 ]
@@ -122,6 +129,7 @@ class LanguageModelSettings(_Frozen):
     dtype: DType = "bfloat16"
     quantization: Quantization = "none"
     device: Device = "auto"
+    first_token: FirstToken = "auto"
 
 
 class EmbeddingSettings(_Frozen):

@@ -12,7 +12,7 @@ import torch
 
 from tasks.priming.items import score_items
 from tasks.priming.kv_cache import prefill
-from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation
+from tasks.priming.language_model import LanguageModel, encode_answer, encode_context, encode_continuation
 from tasks.priming.numeric_path import numeric_path
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import Sample
@@ -63,7 +63,7 @@ class NotebookScore:
 
 def describe_cache(context: str, language_model: LanguageModel) -> CacheShape:
     """Compute a context's KV cache and return its shape, layer by layer."""
-    ids = encode_context(language_model.tokenizer, context)
+    ids = encode_context(language_model, context)
     with numeric_path(language_model.numeric_path):
         (cache,) = prefill(language_model.model, [Segment(ids)])
     layers = tuple(
@@ -84,7 +84,7 @@ def score_twice(sample: Sample, language_model: LanguageModel) -> tuple[tuple[fl
 
     A context's cache is computed once and serves both; None where memory does not hold it.
     """
-    (arm,) = encode_arms(FAMILIES["baseline"].contexts, [sample], [], language_model.tokenizer)
+    (arm,) = encode_arms(FAMILIES["baseline"].contexts, [sample], [], language_model)
     return tuple(score_items([arm.item, arm.item], language_model))
 
 
@@ -112,9 +112,10 @@ def score_as_the_notebook(
     Source: the notebook's cells 14 (`build_kv_cache`) and 20 (`score_answer_with_cache`).
     """
     tokenizer = language_model.tokenizer
-    context_ids = encode_context(tokenizer, context)
+    context_ids = encode_context(language_model, context)
     query_ids = encode_continuation(tokenizer, query_prompt(query))
-    answer_ids = encode_continuation(tokenizer, answer)
+    # The notebook's ids are those of the answer alone, which with its tokenizer are the same.
+    answer_ids = encode_answer(tokenizer, query_prompt(query), answer)
     appended = len(query_ids) + len(answer_ids)
     scores: list[NotebookScore] = []
     with torch.inference_mode(), numeric_path(language_model.numeric_path):

@@ -21,7 +21,7 @@ from tasks.priming.surrogates import controls
 from tasks.priming.surrogates.families import FAMILIES, entries_of
 from tasks.priming.surrogates.generated import write_generated
 from tasks.priming.surrogates.writing import Writing
-from tests.tiny_models import tiny_mistral
+from tests.tiny_models import reading, tiny_mistral
 
 QUESTION = "How much does a cashier earn at a large store?"
 
@@ -151,7 +151,7 @@ def test_hidden_and_blind_put_the_question_there() -> None:
 
 def items_of(sight: Sight, tokenizer: Any, text: str = QUESTION) -> list[Item]:
     rule = ContextRule(family="control", arm_keys=("target_question",), template=SURROGATE_TEMPLATE, sight=sight)
-    arms = encode_arms(rule, SAMPLES, [question(one, text) for one in SAMPLES], tokenizer)
+    arms = encode_arms(rule, SAMPLES, [question(one, text) for one in SAMPLES], reading(tokenizer))
     return [arm.item for arm in arms]
 
 
@@ -203,18 +203,18 @@ def test_an_item_is_the_same_alone_and_among_others(sight: Sight, tokenizer: Any
 def test_the_surrogates_tokens_are_those_that_hold_its_characters(tokenizer: Any) -> None:
     """Expected: decoded, the tokens hold the whole question, and those around them none of its words."""
     text = SURROGATE_TEMPLATE.format(surrogate=QUESTION, document="A passage.")
-    start, stop = tokens_between(tokenizer, text, text.index(QUESTION), text.index(QUESTION) + len(QUESTION))
+    start, stop = tokens_between(reading(tokenizer), text, text.index(QUESTION), text.index(QUESTION) + len(QUESTION))
     ids = tokenizer(text)["input_ids"]
     assert QUESTION in tokenizer.decode(ids[start:stop])
     assert tokenizer.decode(ids[:start]).endswith("queries like:")
     assert tokenizer.decode(ids[stop:]).strip().startswith("Document:")
-    assert tokens_between(tokenizer, text, 5, 5) == (0, 0)
+    assert tokens_between(reading(tokenizer), text, 5, 5) == (0, 0)
 
 
 def test_a_tokenizer_without_places_is_refused() -> None:
     slow = type("Slow", (), {"is_fast": False})()
     with pytest.raises(TokenizerError, match="leave out the family control"):
-        tokens_between(slow, "text", 0, 4)
+        tokens_between(reading(slow), "text", 0, 4)
 
 
 def test_a_batch_variant_engine_is_found_by_the_repeated_baseline(

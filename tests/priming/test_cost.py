@@ -11,7 +11,16 @@ from tasks.priming.records import Cost, Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
 
 # 80 multiplied parameters, 2 layers of width 8: 160 operations a token and 64 a pair that attends.
-MODEL = ModelFacts(100, 20, layer_count=2, attention_width=8, cache_bytes_per_token=32, is_batch_invariant=True)
+MODEL = ModelFacts(
+    100,
+    20,
+    layer_count=2,
+    attention_width=8,
+    cache_bytes_per_token=32,
+    is_batch_invariant=True,
+    first_token="<s>",
+    answer_delimiter=" ",
+)
 CONTEXTS = {"baseline/document": 10, "static/x": 14, "static/y": 16, "generated/x": 15, "generated/y": 13}
 NLLS = {"baseline/document": 3.0, "static/x": 2.5, "static/y": 2.0, "generated/x": 1.5, "generated/y": 2.75}
 

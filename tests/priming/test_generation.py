@@ -96,7 +96,7 @@ def test_nearly_greedy_lines_equal_transformers_own_greedy_generation(writer: La
     asked = prompts(5)
     cold = GenerationSettings(temperature=1e-4, max_new_tokens=8)
     for prompt, line in zip(asked, generate_lines(asked, writer, cold), strict=True):
-        ids = torch.tensor([encode_chat(writer.tokenizer, prompt.message)])
+        ids = torch.tensor([encode_chat(writer, prompt.message)])
         # the other way to compute: transformers' generate, without sampling
         output = writer.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
         assert line.text == writer.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
@@ -167,7 +167,7 @@ def test_samples_that_share_a_passage_get_the_same_surrogates(writer: LanguageMo
     assert [s.raw_text for s in alone] == [texts["c", key] for key in GENERATION_INSTRUCTIONS]
     read = {(s.sample_id, s.key): s.prompt_token_count for s in written}
     for key in GENERATION_INSTRUCTIONS:  # what the chat's ids are many of
-        assert read["a", key] == len(encode_chat(writer.tokenizer, generation_prompt(key, "One passage.")))
+        assert read["a", key] == len(encode_chat(writer, generation_prompt(key, "One passage.")))
     other_seed = write_generated(samples[2:], Writing(43, writer, SETTINGS))
     assert [s.raw_text for s in other_seed] != [s.raw_text for s in alone]
 

@@ -50,6 +50,7 @@ def test_sound_rows_pass() -> None:
         ("repeated_baseline_noise", 0.0, True),
         ("token_counts_add_up", 0.0, True),
         ("scores_without_nll", 0.0, None),
+        ("first_answer_token_share", 0.25, None),  # by hand: 1 of 1 + 3 nats in every answer
         ("surrogates_obey_their_template", 1.0, None),
         ("generations_cut_off", 0.0, None),
         ("surrogates_equal_to_the_query", 0.0, None),
@@ -144,7 +145,8 @@ def test_a_surrogate_that_is_not_as_asked_lowers_the_share(changes: dict[str, An
 
 
 def test_a_run_without_generated_surrogates_says_nothing_of_them() -> None:
-    assert list(checks(scores(), [])) == ["repeated_baseline_noise", "token_counts_add_up", "scores_without_nll"]
+    expected = ["repeated_baseline_noise", "token_counts_add_up", "scores_without_nll", "first_answer_token_share"]
+    assert list(checks(scores(), [])) == expected
 
 
 # --- distractors ---
@@ -159,3 +161,15 @@ def test_the_share_of_scores_with_a_margin_is_of_those_with_an_nll() -> None:
     assert check.value == 0.8  # by hand: 4 of 5
     assert "5 scores" in check.detail
     assert "distractors_scored" not in checks(scores())
+
+
+def test_the_first_tokens_share_is_that_of_the_baselines_longer_answers() -> None:
+    """Answers are scored with the space before them; one mis-tokenised first token carried 62 % of the summed NLL."""
+    rows = [
+        dataclasses.replace(score("a", "baseline", "document"), token_nlls=(6.0, 1.0, 1.0), answer_token_count=3),
+        dataclasses.replace(score("b", "baseline", "document"), token_nlls=(5.0,), answer_token_count=1),
+        dataclasses.replace(score("a", "static", "factual"), token_nlls=(0.0, 9.0)),
+    ]
+    found = checks(rows)["first_answer_token_share"]
+    assert (found.value, found.passed) == (0.75, None)  # by hand: 6 of 8; one token alone has nothing to compare
+    assert "1 answers of two or more tokens" in found.detail

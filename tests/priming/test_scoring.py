@@ -13,7 +13,7 @@ import transformers
 from tasks.priming import batches
 from tasks.priming.contexts import ContextRule, Sight
 from tasks.priming.errors import UsageError
-from tasks.priming.items import Item, plain_token_nlls, score_items
+from tasks.priming.items import Item, score_items
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
@@ -21,7 +21,7 @@ from tasks.priming.records import Distractor, Sample, Score
 from tasks.priming.scoring import score_family, score_queries
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
-from tests.tiny_models import tiny_mistral
+from tests.tiny_models import plain_token_nlls, tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
 BASELINE = ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE)

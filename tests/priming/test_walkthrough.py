@@ -16,6 +16,7 @@ from tasks.priming.scoring import score_family
 from tasks.priming.settings import PROFILES, LanguageModelSettings
 from tasks.priming.surrogates.families import FAMILIES
 from tasks.priming.walkthrough import describe_cache, in_bfloat16, score_as_the_notebook, score_twice
+from tests.tiny_models import reading
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
 SAMPLE = Sample("s", 0, GOLDEN["passage"], GOLDEN["query"], GOLDEN["answer"], None, "p")
@@ -61,7 +62,7 @@ def test_the_notebook_writes_bos_twice_before_an_instruction_and_we_once(tiny_mi
     text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
     bos = tokenizer.bos_token_id
     assert tokenizer(text)["input_ids"][:2] == [bos, bos]  # the notebook's call, its cell 9
-    assert encode_chat(tokenizer, "hello")[:2].count(bos) == 1
+    assert encode_chat(reading(tokenizer), "hello")[:2].count(bos) == 1
 
 
 # --- the notebook's function ---
@@ -85,7 +86,7 @@ def test_its_second_use_equals_one_plain_pass_in_which_the_query_sees_what_the_s
 ) -> None:
     """Computed without any cache, from the mask alone, which is as long as if nothing had been appended."""
     context, query, answer = (
-        encode_context(demo.tokenizer, CONTEXT),
+        encode_context(demo, CONTEXT),
         encode_continuation(demo.tokenizer, query_prompt(SAMPLE.query)),
         encode_continuation(demo.tokenizer, SAMPLE.answer),
     )

@@ -85,7 +85,9 @@ def make_evidence(words: Words, sample_count: int) -> Evidence:
                     is_routed = similarities[key] == max(similarities.values())
                     routes.append(Route(sample_id, family, key, similarities[key], is_routed, is_tie=False))
                     surrogates.append(_surrogate(sample_id, (family, key), f"{words.surrogate} {key}", number))
-    model = ModelFacts(1_000_000, 100_000, 4, 128, 2_048, is_batch_invariant=True)
+    model = ModelFacts(
+        1_000_000, 100_000, 4, 128, 2_048, is_batch_invariant=True, first_token="<s>", answer_delimiter=" "
+    )
     return Evidence(samples, routes, scores, surrogates, model)
 
 

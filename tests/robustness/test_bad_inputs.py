@@ -43,6 +43,7 @@ from tests.robustness.cases import (
     sample,
     write_lines,
 )
+from tests.tiny_models import reading
 
 # --- text: 1, 2, 3, 15 ---
 
@@ -68,9 +69,9 @@ def test_marks_of_templates_stay_as_they_are(text: str) -> None:
 def test_spelled_out_control_tokens_are_text_and_are_counted(demo_model: LanguageModel, text: str, count: int) -> None:
     tokenizer = demo_model.tokenizer
     control = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    assert not control & set(encode_context(tokenizer, text)[1:])
-    benign = [i for i in encode_chat(tokenizer, "hello") if i in control]
-    assert [i for i in encode_chat(tokenizer, text) if i in control] == benign
+    assert not control & set(encode_context(reading(tokenizer), text)[1:])
+    benign = [i for i in encode_chat(reading(tokenizer), "hello") if i in control]
+    assert [i for i in encode_chat(reading(tokenizer), text) if i in control] == benign
     assert count_control_strings(tokenizer, text) == count
     assert count_control_strings(tokenizer, text, text) == 2 * count
     hostile = sample(passage=f"{text} {PASSAGE}", query=f"{text}?")
@@ -113,7 +114,7 @@ def test_unusual_characters_are_data_and_kept(artifacts_folder: Path, demo_model
     with duckdb.connect() as connection:
         connection.register("rows", artifacts.read_table(reference))
         assert connection.execute("SELECT passage FROM rows").fetchall() == [(text,)]
-    ids = encode_context(demo_model.tokenizer, text)
+    ids = encode_context(demo_model, text)
     assert demo_model.tokenizer.decode(ids[1:]).strip() == text.strip()
 
 

@@ -38,7 +38,7 @@ def test_what_does_not_fit_the_window_is_set_aside_and_never_cut(demo_model: Lan
     narrow = replace(demo_model, window=20)
     (found,) = score_family(FAMILIES["baseline"].contexts, [sample()], [], narrow)
     assert (found.status, found.nll, found.token_nlls) == ("too_long", None, None)
-    assert found.context_token_count == len(encode_context(demo_model.tokenizer, f"Document:\n{PASSAGE}"))
+    assert found.context_token_count == len(encode_context(demo_model, f"Document:\n{PASSAGE}"))
     with pytest.raises(UsageError, match=r"the model's window is 20\. Lower `max_words` or use a model with a longer"):
         write_generated([sample()], Writing(42, narrow, resolve_settings("demo").generation))
 

@@ -20,6 +20,7 @@ from tasks.priming.language_model import (
     make_text_stay_text,
 )
 from tests.robustness.invented import often, texts
+from tests.tiny_models import reading
 
 
 def normalising_tokenizer() -> Any:
@@ -71,10 +72,9 @@ def test_no_text_becomes_a_control_token(tokenizer: Any, text: str) -> None:
     control = control_ids(tokenizer)
     assert control
     assert not control & set(encode_continuation(tokenizer, text))
-    if not isinstance(tokenizer, transformers.ByT5Tokenizer):  # no causal model's: it ends every text
-        assert not control & set(encode_context(tokenizer, text)[1:])
-        benign = [i for i in encode_chat(tokenizer, "hello") if i in control]
-        assert [i for i in encode_chat(tokenizer, text) if i in control] == benign
+    assert not control & set(encode_context(reading(tokenizer), text)[1:])
+    benign = [i for i in encode_chat(reading(tokenizer), "hello") if i in control]
+    assert [i for i in encode_chat(reading(tokenizer), text) if i in control] == benign
 
 
 @often
@@ -91,7 +91,7 @@ def test_full_width_control_tokens_are_counted_where_the_tokenizer_would_find_th
     tokenizer = normalising_tokenizer()
     assert tokenizer.eos_token_id in tokenizer("＜/s＞")["input_ids"]  # the danger is a real one
     assert count_control_strings(tokenizer, "a＜/s＞b", "<s>") == 2
-    assert encode_chat(tokenizer, "a＜/s＞b").count(tokenizer.eos_token_id) == 1  # the template's own
+    assert encode_chat(reading(tokenizer), "a＜/s＞b").count(tokenizer.eos_token_id) == 1  # the template's own
 
 
 def test_a_control_token_that_is_not_marked_as_one_is_text_all_the_same(mistral_v3_tokenizer_folder: Path) -> None:
