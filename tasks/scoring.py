@@ -20,9 +20,6 @@ from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.rows import Identity
 from tasks.workers import with_language_model
 
-# Enough to see a broken cache or a batch effect; each costs a plain pass an arm.
-_CHECKED_SAMPLES = 2
-
 
 @task(
     name="score contexts",
@@ -83,7 +80,10 @@ def _check(
     **stage_options("checks", "tasks.priming.checks:check_scoring"),
 )
 def check_scoring(
-    families: Sequence[tuple[ContextRule, Reference | None]], samples: Reference, language_model: Identity
+    families: Sequence[tuple[ContextRule, Reference | None]],
+    samples: Reference,
+    language_model: Identity,
+    checked_count: int = 2,
 ) -> Reference:
     """Verify on a few samples that a cache changes no number and scoring changes no cache.
 
@@ -91,11 +91,13 @@ def check_scoring(
         families: Per family its contexts and its surrogates of the chunk (None for a family without).
         samples: The chunk whose first samples are checked.
         language_model: The identity of the model that reads.
+        checked_count: How many samples: two are enough to see a broken cache or a batch effect, and each costs a plain
+            pass per arm.
 
     Returns:
         The reference of the checks, with "seconds" and "model", the facts that costs follow from.
     """
-    rows = read_rows(samples, Sample)[:_CHECKED_SAMPLES]
+    rows = read_rows(samples, Sample)[:checked_count]
     texts = [(contexts, read_rows(ref, Surrogate) if ref else []) for contexts, ref in families]
     (checks, facts), seconds = with_language_model(partial(_check, texts, rows), language_model)
     logger = get_run_logger()
