@@ -72,7 +72,7 @@ def experiment(
     model = inputs.language_model
     with working(workers, model, ray_address), recorded_run(profile, settings, inputs) as run:
         run.begin("draw samples", 2)
-        samples = draw_samples(settings.data, run.inputs.data, settings.sampling, settings.seed, settings.chunk_size)
+        samples = draw_samples(run.inputs.data, settings.sampling, settings.seed, settings.chunk_size)
         run.record("sample", "all", samples)
         run.record("distractor", "all", samples["distractors"])
         chunks = samples["chunks"]

@@ -1,0 +1,3 @@
+from tasks.sources import pin_sources
+
+pin_sources()

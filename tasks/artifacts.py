@@ -222,12 +222,12 @@ def is_intact(reference: Mapping[str, Any]) -> bool:
     try:
         path = (ARTIFACTS / reference["path"]).resolve()
         is_inside = path.is_relative_to(ARTIFACTS.resolve())
-        return is_inside and path.is_file() and _current_sha256(path) == str(reference["sha256"])
+        return is_inside and path.is_file() and current_sha256(path) == str(reference["sha256"])
     except (OSError, RuntimeError, TypeError, ValueError):  # a name that no file has, or one that may not be read
         return False
 
 
-def _current_sha256(path: Path) -> str:
+def current_sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes, which are read once for as long as nobody has touched the file."""
     status = path.stat()
     if time.time() - status.st_ctime < _SETTLED_SECONDS:

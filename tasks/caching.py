@@ -53,7 +53,7 @@ class StageCache(CachePolicy):
         """Return the key, after dropping a stored reference that cannot be trusted, so that it is recomputed."""
         computation = self.computation if isinstance(self.computation, str) else self.computation(inputs)
         folder = f"{self.folder(inputs)}/" if self.folder else ""
-        parts = {"code": code_digest(computation), "arguments": _essence(inputs)}
+        parts = {"code": code_digest(computation), "arguments": essence(inputs)}
         key = f"{self.stage}/{folder}{digest(parts)[:32]}"
         _drop_untrusted_record(STAGE_RESULTS / key)
         return key
@@ -73,18 +73,24 @@ def stage_options(
     }
 
 
-def _essence(value: Any) -> Any:  # noqa: ANN401 - a task's argument may be anything JSON can say
-    """Return the part of an argument that enters the key: of a reference, only its content."""
+_NAMES = {"data", "file", "language_model", "embedding_model"}
+"""What a local file or model is called: no part of a key that holds its content's hash."""
+
+
+def essence(value: Any) -> Any:  # noqa: ANN401 - a task's argument may be anything JSON can say
+    """Return the part of an argument that enters the key: of a reference or a local file, only its content."""
     if is_reference(value):
         # A chunk is a range of a file; what it holds is told by the ids of its samples, so that the same samples
         # in a longer file are the same chunk.
         return {"chunk": value["chunk"]} if "chunk" in value else {"sha256": value["sha256"]}
     if isinstance(value, Mapping):
-        return {str(name): _essence(item) for name, item in value.items()}
+        # However its path is written and wherever it lies, a file is the same.
+        left_out = _NAMES if "sha256" in value else ()
+        return {str(name): essence(item) for name, item in value.items() if name not in left_out}
     if isinstance(value, list | tuple):
-        return [_essence(item) for item in value]
+        return [essence(item) for item in value]
     if hasattr(value, "model_dump"):
-        return _essence(value.model_dump(mode="json"))
+        return essence(value.model_dump(mode="json"))
     return value
 
 

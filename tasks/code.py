@@ -3,6 +3,8 @@
 In: "module:function". Out: a digest of the syntax trees of that function and of everything in tasks.priming that it
 names, directly or not: functions, classes, constants, in whatever module. Comments, docstrings and decorators do not
 count, nor does a definition that the function never names, so that editing one prompt leaves alone what another sends.
+
+What is hashed is what this process runs: see sources.py.
 """
 
 import ast
@@ -12,8 +14,8 @@ from pathlib import Path
 from threading import Lock
 
 from tasks.artifacts import ROOT, digest
+from tasks.sources import PACKAGE, source_of
 
-_PACKAGE = "tasks.priming"
 _WHOLE = "*"
 """Stands for a module's name of everything: used where a module itself is named."""
 
@@ -33,6 +35,18 @@ def code_digest(computation: str) -> str:
     """
     with _PARSING:
         return _code_digest(computation)
+
+
+def package_digest() -> str:
+    """Return the hash of all code that can change a number: every definition of tasks.priming."""
+    with _PARSING:
+        return _package_digest()
+
+
+@cache
+def _package_digest() -> str:
+    modules = [_module(path) for path in sorted(_path(PACKAGE).parent.rglob("*.py"))]
+    return digest({f"{module}:{name}": _dump(module, name) for module in modules for name in _definitions(module)})
 
 
 @cache
@@ -93,7 +107,7 @@ def _imported(statement: ast.Import | ast.ImportFrom, name: str) -> Iterator[tup
 def _definitions(module: str) -> dict[str, list[ast.stmt]]:
     """Return the top-level statements of a module by the names that they define or change."""
     definitions: dict[str, list[ast.stmt]] = {}
-    for statement in ast.parse(_path(module).read_text(encoding="utf-8")).body:
+    for statement in ast.parse(source_of(_path(module))).body:
         for name in sorted(_names_defined(statement, definitions.keys())):
             definitions.setdefault(name, []).append(statement)
     return definitions
@@ -120,6 +134,7 @@ def _names_defined(statement: ast.stmt, known: Collection[str]) -> set[str]:
     return names
 
 
+@cache
 def _dump(module: str, name: str) -> str:
     """Return the text of a definition's syntax tree without docstrings and decorators."""
     return "\n".join(_dump_statement(statement, name) for statement in _definitions(module).get(name, ()))
@@ -161,7 +176,13 @@ def _is_bare_string(statement: ast.stmt) -> bool:
 
 
 def _is_module(name: str) -> bool:
-    return name.startswith(_PACKAGE) and _path(name).is_file()
+    return name.startswith(PACKAGE) and _path(name).is_file()
+
+
+def _module(path: Path) -> str:
+    """Return the name of the module in a file of this checkout."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _path(module: str) -> Path:

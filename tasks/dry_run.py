@@ -39,7 +39,7 @@ def print_dry_run(settings: ExperimentSettings, workers: str | None) -> None:
     Raises:
         UsageError: The data or the model cannot be found or read, or no row qualifies.
     """
-    drawn = draw_samples(load_rows(settings.data, identify_data(settings.data)), settings.sampling, settings.seed)
+    drawn = draw_samples(load_rows(identify_data(settings.data)), settings.sampling, settings.seed)
     print_blocks(_data(drawn, settings))
     if not drawn.samples:
         raise SetupError(
@@ -86,8 +86,7 @@ def _estimate(
 ) -> Iterator[Block]:
     tokens = count_tokens(samples, settings, model)
     device, device_name = _device(settings.language_model)
-    identity = {"device": device, "language_model": settings.language_model.language_model}
-    processes = workers or sensible_count(identity)
+    processes = workers or sensible_count(settings.language_model.model_dump() | {"device": device})
     yield Heading("What a run would take")
     rows = [
         *_token_rows(tokens, len(samples), model),

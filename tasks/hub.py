@@ -1,7 +1,7 @@
-"""What the hub knows: which commit a name means, and how much would be downloaded.
+"""What the hub knows: which commit a name means, and how much would be downloaded; and a model's files from there.
 
-In: names of models and data sets. Out: commits, and a refusal to fetch gigabytes that nobody asked for. Nothing is
-downloaded here; rows.py and loading.py do that.
+In: names of models and data sets. Out: commits, folders of models, and a refusal to fetch gigabytes that nobody asked
+for. Data sets are downloaded by rows.py.
 """
 
 import os
@@ -18,6 +18,10 @@ ALLOW_DOWNLOAD = "SURROGATE_ALLOW_DOWNLOAD"
 
 _UNASKED_BYTES = 1e9
 """What is downloaded without being asked for; a model of 360 million parameters in two bytes each is less."""
+
+_WEIGHTS = ("model*.safetensors", "[0-9]_*/model*.safetensors")  # of a model, and of an embedding model's modules
+_SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab")
+_OTHER_FORMATS = ("onnx/*", "openvino/*", "coreml/*", "original/*", "model*/*")
 
 _SECONDS = 20
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -65,6 +69,30 @@ def _downloaded_commit(name: str, revision: str, kind: str) -> str | None:
     except (OSError, ValueError):  # there is none, or no file can have that name
         return None
     return commit if _COMMIT.fullmatch(commit) else None
+
+
+def fetch_model(name: str, commit: str, *, has_weights: bool = True) -> Path:
+    """Return the folder of a commit's files, downloaded if need be: no code, no pickles, each of the weights once.
+
+    Args:
+        name: The model on the hub.
+        commit: What `hub_commit` returned for it.
+        has_weights: Whether weights are among the files.
+
+    Raises:
+        SetupError: They are neither on this machine nor to be had from the hub.
+    """
+    from huggingface_hub import snapshot_download
+
+    allowed, ignored = [*_SMALL_FILES, *(_WEIGHTS if has_weights else ())], list(_OTHER_FORMATS)
+    try:
+        return Path(snapshot_download(name, revision=commit, allow_patterns=allowed, ignore_patterns=ignored))
+    except Exception as error:  # as above
+        raise SetupError(
+            f"The model {printable(name)} at commit {commit} cannot be fetched: {brief(error)} Check the connection, "
+            f"fetch it where there is one (.venv/bin/hf download {printable(name)} --revision {commit}), or give a "
+            "local folder."
+        ) from None
 
 
 def require_permission_to_download(name: str, commit: str) -> None:

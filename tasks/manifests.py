@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from tasks import artifacts, liveness
 from tasks.manifest_records import TABLES, AttemptRecord, Manifest, RecordedReference, RunDescription
+from tasks.priming.errors import UsageError
 from tasks.sealing import with_seal, without_seal
 
 __all__ = [
@@ -108,6 +109,7 @@ def record_artifacts(attempt: Attempt, table: str, references: Mapping[str, Mapp
 
     Raises:
         ValueError: There is no such table, or a value is not a reference.
+        UsageError: Another attempt of the run is in progress and has recorded another content for a chunk.
         DamagedArtifactError: The manifest has gone.
     """
     extend_run(attempt, {table: references}, {})
@@ -119,7 +121,7 @@ def extend_run(
     """Add both artifacts, by table and chunk, and facts in one go; see record_artifacts and record_facts.
 
     Raises:
-        ValueError, DamagedArtifactError: As there.
+        ValueError, UsageError, DamagedArtifactError: As there.
     """
     if unknown := facts.keys() - _FACTS:
         raise ValueError(f"Unknown facts {sorted(unknown)}. Known facts: {', '.join(sorted(_FACTS))}.")
@@ -207,6 +209,15 @@ def _with_chunks(
     chunks = dict(known)
     for name, reference in references.items():
         earlier = chunks[name].recorded_by if name in chunks else ()
+        if earlier and chunks[name].sha256 != reference["sha256"]:
+            # What another process has gone on from must not change under it: its run would end with parts of two.
+            if any(liveness.is_alive(other) for other in earlier if other != attempt.attempt_id):
+                raise UsageError(
+                    f"Another process computes run {attempt.run_id} at this moment and has other numbers in {name}. "
+                    "The numbers of both are kept apart, and this process ends. Wait until the other has ended, then "
+                    "start the same command again."
+                )
+            earlier = ()
         recorded_by = tuple(dict.fromkeys((*earlier, attempt.attempt_id)))
         chunks[name] = RecordedReference.model_validate({**reference, "recorded_by": recorded_by})
     return chunks

@@ -4,7 +4,8 @@ In: settings. Out: its real tokenizer and its shape, from files of some megabyte
 """
 
 from tasks.library_rules import shut_out_fetched_kernels, without_progress_bars
-from tasks.loading import load_tokenizer, locate_language_model
+from tasks.loading import load_tokenizer, require_fit, window_of
+from tasks.model_files import locate_outline
 from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.language_model import LanguageModel, first_token_id
 from tasks.priming.numeric_path import choose_numeric_path
@@ -22,11 +23,11 @@ def outline_language_model(settings: LanguageModelSettings) -> LanguageModel:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    source, revision = locate_language_model(settings)
+    folder = locate_outline(settings.language_model, settings.language_model_revision)
     with without_progress_bars():
         try:
-            tokenizer = load_tokenizer(source, revision)
-            configuration = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+            tokenizer = load_tokenizer(folder)
+            configuration = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             with torch.device("meta"):
                 model = AutoModelForCausalLM.from_config(configuration, dtype=getattr(torch, settings.dtype))
         except UsageError:
@@ -36,9 +37,8 @@ def outline_language_model(settings: LanguageModelSettings) -> LanguageModel:
                 f"The configuration of {settings.language_model} cannot be read: {brief(error)} A causal language "
                 "model with a tokenizer is needed, on the hub or in a local folder."
             ) from presentable(error)
-    window = getattr(configuration.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(window, int):
-        raise SetupError(f"{settings.language_model} does not say how long a text it can read; use another model.")
+    require_fit(model, tokenizer, settings.language_model)
+    window = window_of(model, settings.language_model)
     # On the processor: what is known before the model runs does not depend on where.
     first_token_id(tokenizer, settings.first_token)  # one that does not exist is refused here
     return LanguageModel(model, tokenizer, window, choose_numeric_path("cpu", settings.dtype), settings.first_token)

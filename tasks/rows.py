@@ -4,10 +4,11 @@ In: settings. Out: rows as the data set gives them, and an identity: the hash of
 set on the hub, which enters the key of the sampling stage.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,12 +16,15 @@ import pyarrow.parquet as pq
 from tasks.artifacts import ROOT, file_sha256
 from tasks.hub import hub_commit
 from tasks.priming.errors import SetupError as SetupError  # what loading data raises is looked for here
-from tasks.priming.sampling import DATASETS
+from tasks.priming.sampling import COLUMNS, DATASETS
 from tasks.priming.settings import DataSettings
 from tasks.redaction import brief, presentable, printable
 
 Identity: TypeAlias = dict[str, Any]
 """What was loaded, as JSON can say it."""
+
+_BATCH_ROWS = 1000
+"""Rows of a parquet file that are unpacked at a time: a text that all rows share takes its size once per row."""
 
 
 def identify_data(settings: DataSettings) -> Identity:
@@ -45,20 +49,31 @@ def identify_data(settings: DataSettings) -> Identity:
     }
 
 
-def load_rows(settings: DataSettings, identity: Identity) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a data set in its order.
+def load_rows(identity: Identity) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an identified data set in its order.
 
     Raises:
-        SetupError: A file is damaged, or the hub's data set lacks the configuration or split.
+        SetupError: A file is damaged or, by the last row, no longer the one that was identified; or the hub's data set
+            lacks the configuration or split.
     """
-    source = DATASETS.get(settings.data)
-    path = _local_file(source.location if source else settings.data)
+    source = DATASETS.get(identity["data"])
+    path = _local_file(source.location if source else identity["data"]) if "sha256" in identity else None
     if path is None:
         yield from _hub_rows(identity)
-    elif path.suffix == ".parquet":
-        yield from _parquet_rows(path)
-    else:
-        yield from _json_rows(path)
+        return
+    try:
+        with path.open("rb") as file:
+            yield from _parquet_rows(file, path) if path.suffix == ".parquet" else _json_rows(file, path)
+            # The file that was read, whatever has its name by now.
+            file.seek(0)
+            is_same = hashlib.file_digest(file, "sha256").hexdigest() == identity["sha256"]
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not is_same:
+        raise SetupError(
+            f"{path} has changed since the run identified it. Nothing of it was used. Leave the file alone while a run "
+            "starts, and start the same command again."
+        )
 
 
 def local_path(location: str) -> Path:
@@ -101,13 +116,17 @@ def _local_file(location: str) -> Path | None:
     return None
 
 
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
     number = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches():
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            names = parquet.schema_arrow.names
+            # Others may hold anything, of any size; their names are kept for messages.
+            others = dict.fromkeys(name for name in names if name not in COLUMNS)
+            known = [name for name in names if name in COLUMNS]
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=known):
                 for row in batch.to_pylist():
-                    yield row
+                    yield others | row
                     number += 1
     # Beside Arrow's own errors, values that Python cannot hold: a text that is no text, a date before the year 1.
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
@@ -116,13 +135,9 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         ) from None
 
 
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield _json_row(path, number, line)
-    except OSError as error:
-        raise unreadable(path, error) from None
+def _json_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, start=1):
+        yield _json_row(path, number, line)
 
 
 def _json_row(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """One run from its settings to its end: what it reads, its id, and its manifest as it grows.
 
 In: a profile and settings. Out: a `Run` that the flow records each finished artifact with. The run id is a hash of the
-settings and of everything that is read, so the same experiment has the same id wherever and however often it runs.
+settings, of everything that is read and of the code that computes, so the same experiment has the same id wherever and
+however often it runs, and another version of the code is another run.
 """
 
 import importlib.metadata
@@ -16,6 +17,8 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from tasks.artifacts import Reference, digest
+from tasks.caching import essence
+from tasks.code import package_digest
 from tasks.loading import identify_embedding_model, identify_language_model
 from tasks.manifests import (
     Attempt,
@@ -45,6 +48,7 @@ _FLUSH_SHARE = 0.05
 """The largest share of a run's time that rewriting its manifest takes, however long that grows."""
 
 _SHOWN_CHARACTERS = 40
+_SHOWN_DIGITS = 12  # of the code's hash, among the versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +122,16 @@ def identify_inputs(settings: ExperimentSettings) -> RunInputs:
     )
 
 
+_INPUT_NAMES = {"data": {"data"}, "language_model": {"language_model"}, "embedding": {"embedding_model"}}
+"""Settings that name an input: what it is known by is in its identity, however its path is written."""
+
+
 def name_run(settings: ExperimentSettings, inputs: RunInputs) -> str:
-    """Return the run's id, 16 hexadecimal digits."""
+    """Return the run's id, 16 hexadecimal digits: a hash of the settings, of what is read, and of what computes."""
     parts: dict[str, Any] = {
-        "settings": settings.model_dump(mode="json"),
-        "inputs": [inputs.data, inputs.language_model, inputs.embedding_model],
+        "settings": settings.model_dump(mode="json", exclude=_INPUT_NAMES),
+        "inputs": [essence(part) for part in (inputs.data, inputs.language_model, inputs.embedding_model)],
+        "code": package_digest(),
     }
     return digest(parts)[:16]
 
@@ -175,7 +184,7 @@ def _describe(run_id: str, profile: str, settings: ExperimentSettings, inputs: R
         profile=profile,
         settings=settings.model_dump(mode="json"),
         versions={name: importlib.metadata.version(name) for name in _RECORDED_VERSIONS}
-        | {"python": platform.python_version()},
+        | {"python": platform.python_version(), "tasks.priming": package_digest()[:_SHOWN_DIGITS]},
         device=inputs.language_model["device_name"],
         numeric_path=inputs.language_model["numeric_path"],
         data=inputs.data,

@@ -15,7 +15,7 @@ from tasks.artifacts import Reference, chunks_of, digest, write_rows
 from tasks.caching import stage_options
 from tasks.priming.records import Distractor, Sample
 from tasks.priming.sampling import draw_samples as draw
-from tasks.priming.settings import DataSettings, SamplingSettings
+from tasks.priming.settings import SamplingSettings
 from tasks.rows import Identity, SetupError, load_rows
 
 
@@ -24,10 +24,14 @@ from tasks.rows import Identity, SetupError, load_rows
     task_run_name="draw {sampling.sample_count} samples",
     **stage_options("sampling", "tasks.priming.sampling:draw_samples"),
 )
-def draw_samples(
-    data: DataSettings, identity: Identity, sampling: SamplingSettings, seed: int, chunk_size: int
-) -> Reference:
+def draw_samples(identity: Identity, sampling: SamplingSettings, seed: int, chunk_size: int) -> Reference:
     """Draw the samples of an experiment.
+
+    Args:
+        identity: What identifies the data set.
+        sampling: Which of its rows become samples.
+        seed: The experiment's seed.
+        chunk_size: Samples per chunk.
 
     Returns:
         The reference of the samples, with "funnel", "chunks", "donor_chunks": rows about other passages, one a
@@ -38,12 +42,12 @@ def draw_samples(
         SetupError: The data cannot be read, or no row qualifies.
         RowFormatError: A row has other columns than can be read.
     """
-    drawn = draw(load_rows(data, identity), sampling, seed)
+    drawn = draw(load_rows(identity), sampling, seed)
     samples, funnel = drawn.samples, drawn.funnel
     counts = "; ".join(f"{count} {reason}" for reason, count in sorted(funnel.rejected.items())) or "none dropped"
     if not samples:
         raise SetupError(
-            f"No row of {data.data} qualifies: of {funnel.rows} rows, {counts}. "
+            f"No row of {identity['data']} qualifies: of {funnel.rows} rows, {counts}. "
             "Change `min_words` and `max_words`, or give other data."
         )
     logger = get_run_logger()

@@ -88,6 +88,7 @@ def check_scoring(
     families: Sequence[tuple[ContextRule, Sequence[Reference], Sequence[Reference]]],
     samples: Reference,
     language_model: Identity,
+    checked_count: int = 2,
 ) -> Reference:
     """Verify on the samples of the highest loss that a cache changes no number and scoring changes no cache.
 
@@ -95,6 +96,8 @@ def check_scoring(
         families: Per family its contexts, its surrogates and its scores, those of all chunks; the first is baseline.
         samples: The run's samples, with their distractors.
         language_model: The identity of the model that scored.
+        checked_count: How many samples: two are enough to see a broken cache or a batch effect, and each costs a plain
+            pass per arm.
 
     Returns:
         The reference of the checks, with "seconds" and "model", the facts that costs follow from.
@@ -102,12 +105,12 @@ def check_scoring(
     from tasks.priming.checks import CheckedFamily, choose_checked
 
     (_, _, baseline), *_ = families
-    chosen = choose_checked(open_rows(baseline, Score))
+    chosen = choose_checked(open_rows(baseline, Score), checked_count)
     looked_at = [
         CheckedFamily(contexts, read_rows_of(chosen, surrogates, Surrogate), read_rows_of(chosen, scores, Score))
         for contexts, surrogates, scores in families
     ]
-    rows = read_rows_of(chosen, [samples], Sample)
+    rows = sorted(read_rows_of(chosen, [samples], Sample), key=lambda sample: chosen.index(sample.sample_id))
     wrong = read_rows_of(chosen, [samples["distractors"]], Distractor)
     (checks, facts), seconds = with_language_model(partial(_check, looked_at, rows, wrong), language_model)
     logger = get_run_logger()

@@ -50,6 +50,7 @@ def compute_statistic(
     model: Mapping[str, Any],
     settings: StatisticsSettings,
     seed: int,
+    blas_threads: int = 1,
 ) -> Reference:
     """Compute one statistic of a run.
 
@@ -62,6 +63,7 @@ def compute_statistic(
         model: The fields of the model's ModelFacts.
         settings: How conditions are compared.
         seed: The experiment's seed.
+        blas_threads: How many share a sum: more than 10,000 values then have other last bits.
 
     Returns:
         The reference of the rows, with "seconds".
@@ -71,8 +73,7 @@ def compute_statistic(
     statistic = statistics_by_table()[table]
     evidence = _read_evidence(json.dumps([samples, list(surrogates), routes, list(scores), dict(model)]))
     start = time.perf_counter()
-    # Sums of more than 10,000 values have other last bits when several threads share them.
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(blas_threads, user_api="blas"):
         rows = statistic.compute(evidence, settings, seed)
     seconds = time.perf_counter() - start
     get_run_logger().info("computed %d rows of %s in %.1f s", len(rows), table, seconds)

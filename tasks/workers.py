@@ -19,10 +19,13 @@ from multiprocessing.connection import wait
 from threading import Thread
 from typing import Any, TypeVar
 
+import psutil
 from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.futures import wait as prefect_wait
 
+from tasks.code import package_digest
+from tasks.priming.settings import LanguageModelSettings
 from tasks.rows import Identity, SetupError
 
 Result = TypeVar("Result")
@@ -36,6 +39,9 @@ class _Pool:
     count: int
 
 
+_MOST_PROCESSES = 64
+"""On a CPU, unless more are asked for: one process hands out all work, and more could not be kept busy."""
+
 _pools: list[_Pool] = []
 """The workers of this process, while there are any."""
 
@@ -48,7 +54,7 @@ def working(count: int | None, language_model: Identity, ray_address: str | None
     whether this process computes.
 
     Args:
-        count: Processes; on a GPU at most one a GPU. None: as many as suit.
+        count: Processes; more than there are GPUs share them. None: as many as suit.
         language_model: The model that each loads when it starts.
         ray_address: The cluster that they run on; None: this machine.
 
@@ -89,7 +95,7 @@ def _processes(count: int, language_model: Identity) -> Executor:
     numbers = context.Queue()
     for number in range(count):
         numbers.put(number)
-    start = (numbers, count, language_model)
+    start = (numbers, count, _gpu_count(language_model), language_model)
     return ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start)
 
 
@@ -116,9 +122,8 @@ def with_language_model(
     Raises:
         concurrent.futures.process.BrokenProcessPool: A worker was killed.
     """
-    if not _pools:
-        return _compute(function, language_model, arguments)
-    return _pools[-1].executor.submit(_compute, function, language_model, arguments).result()
+    call = (function, language_model, arguments, package_digest())
+    return _pools[-1].executor.submit(_compute, *call).result() if _pools else _compute(*call)
 
 
 def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]]) -> Iterator[Any]:
@@ -147,21 +152,40 @@ def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]]) -> Iterator[A
 
 
 def sensible_count(language_model: Identity) -> int:
-    """Return how many processes suit a model on this machine: one a GPU, or one a core for the embedded model."""
-    import torch
+    """Return how many processes suit a model on this machine.
 
-    from tasks.loading import EMBEDDED_MODELS
+    One per GPU; on a CPU one per core, as far as the memory that is available now holds them.
+    """
+    from tasks.model_files import parameter_count
+    from tasks.needs import WORKING_BYTES, weight_bytes
 
     if language_model["device"] == "cuda":
-        return max(1, torch.cuda.device_count())
-    # A model of unknown size might not fit into memory twice.
-    return len(os.sched_getaffinity(0)) if language_model["language_model"] in EMBEDDED_MODELS else 1
+        return max(1, _gpu_count(language_model))
+    parameters = parameter_count(language_model["language_model"])
+    if parameters is None:  # of unknown size, it might not fit into memory twice
+        return 1
+    form = LanguageModelSettings(dtype=language_model["dtype"], quantization=language_model["quantization"])
+    fitting = psutil.virtual_memory().available / (WORKING_BYTES + weight_bytes(parameters, form))
+    return max(1, min(len(os.sched_getaffinity(0)), int(fitting), _MOST_PROCESSES))
+
+
+def _gpu_count(language_model: Identity) -> int:
+    """Return how many GPUs this machine offers to a model; none to one that is computed on the CPU."""
+    import torch
+
+    return torch.cuda.device_count() if language_model["device"] == "cuda" else 0
 
 
 def _compute(
-    function: Callable[..., Result], language_model: Identity, arguments: dict[str, Any]
+    function: Callable[..., Result], language_model: Identity, arguments: dict[str, Any], code: str
 ) -> tuple[Result, float]:
     from tasks.loading import load_language_model
+
+    if package_digest() != code:
+        raise SetupError(
+            "The code in tasks/priming/ was edited while this run started, so that its processes would compute "
+            "different things. Nothing was computed with the other version. Start the same command again."
+        )
 
     model = load_language_model(language_model)
     start = time.perf_counter()
@@ -169,16 +193,21 @@ def _compute(
     return result, time.perf_counter() - start
 
 
-def _start(numbers: "multiprocessing.Queue[int]", count: int, language_model: Identity) -> None:
+def _start(numbers: "multiprocessing.Queue[int]", count: int, gpu_count: int, language_model: Identity) -> None:
     """Bind this worker to its GPU or cores, before torch is imported, and load the model."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's, which ends its workers
     number = numbers.get()
     Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
-    if language_model["device"] == "cuda":
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number] if len(visible) > number else str(number)
-    is_shared = language_model["device"] != "cuda"
-    prepare(max(1, len(os.sched_getaffinity(0)) // count) if is_shared else 1, language_model)
+    if gpu_count:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of(number, gpu_count)
+    prepare(1 if gpu_count else max(1, len(os.sched_getaffinity(0)) // count), language_model)
+
+
+def gpu_of(number: int, gpu_count: int) -> str:
+    """Return the name of a worker's GPU; where there are more workers than GPUs, they share."""
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    visible = named or [str(place) for place in range(gpu_count)]
+    return visible[number % min(gpu_count, len(visible))]
 
 
 def prepare(threads: int, language_model: Identity) -> None:

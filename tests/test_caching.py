@@ -1,16 +1,21 @@
 """The key of a stage depends on what changes its result, and a stored record that cannot be trusted is dropped."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prefect import Task
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from prefect.cache_policies import CachePolicy
 from prefect.serializers import PickleSerializer, Serializer
+from prefect.utilities.callables import get_call_parameters
 
+import tasks.scoring
+import tasks.statistics
 from tasks import caching
 from tasks.artifacts import Reference, chunks_of, write_rows
 from tasks.caching import StageCache, stage_options
@@ -309,3 +314,18 @@ def test_a_record_that_would_import_a_module_is_dropped(
     assert (name.encode() in record) is not is_escaped
     assert not survives(record)
     assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [(tasks.scoring.check_scoring, "checked_count"), (tasks.statistics.compute_statistic, "blas_threads")],
+)
+def test_what_changes_a_stages_numbers_is_among_its_arguments(
+    stage: Task[..., Any], name: str, artifacts_folder: Path
+) -> None:
+    """These two once stood beside the stage, where no key saw them."""
+    policy = stage.cache_policy
+    assert isinstance(policy, StageCache)
+    given = [parameter for parameter in inspect.signature(stage.fn).parameters if parameter != name]
+    inputs = get_call_parameters(stage.fn, (), dict.fromkeys(given, "cost"))  # as Prefect's engine does
+    assert compute(policy, inputs) != compute(policy, inputs | {name: 77})

@@ -1,5 +1,9 @@
 """The digest of a computation changes with what it computes, and with nothing else."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ import tasks.sampling
 import tasks.scoring
 import tasks.statistics
 import tasks.surrogates
-from tasks import code
+from tasks import code, sources
 from tasks.caching import StageCache
 from tasks.code import code_digest
 from tasks.manifests import TABLES
@@ -80,7 +84,10 @@ def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diges
 
 def forget() -> None:
     code._code_digest.cache_clear()
+    code._package_digest.cache_clear()
     code._definitions.cache_clear()
+    code._dump.cache_clear()
+    sources._sources.clear()
 
 
 def edited(text: str, old: str, new: str) -> str:
@@ -263,3 +270,79 @@ def test_threads_that_ask_at_once_get_the_same_digest() -> None:
         with ThreadPoolExecutor(8) as threads:
             found = list(threads.map(code_digest, asked))
         assert found == [code_digest(computation) for computation in asked]
+
+
+PINNED = """
+import sys
+from pathlib import Path
+from tasks.code import code_digest, package_digest
+
+prompts = Path("tasks/priming/prompts.py")
+if sys.argv[1] == "hashed first":
+    before = package_digest(), code_digest("tasks.priming.prompts:query_prompt")
+else:
+    import tasks.priming.prompts
+prompts.write_text(prompts.read_text().replace("Query:", "Enquiry:"))
+from tasks.priming.prompts import query_prompt
+if sys.argv[1] == "imported first":
+    before = package_digest(), code_digest("tasks.priming.prompts:query_prompt")
+print(query_prompt("why"), *before)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the code that tasks.code needs, to be edited."""
+    shutil.copytree(code.ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("model", "__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("order", ["hashed first", "imported first"])
+def test_code_that_is_edited_while_a_process_runs_is_neither_run_nor_hashed(checkout: Path, order: str) -> None:
+    """Source was hashed after it was imported: numbers of the old prompt were kept under the new one's key."""
+    run = [sys.executable, "-c", PINNED, order]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    found = subprocess.run(run, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
+    *said, package, prompt = found.stdout.split()
+    assert "Enquiry" not in found.stdout
+    assert "Query:" in said
+    assert package == code.package_digest()  # that of the code as it was
+    assert prompt == code_digest("tasks.priming.prompts:query_prompt")
+
+
+def test_an_edit_of_what_is_compiled_on_disk_is_run_and_hashed(checkout: Path) -> None:
+    """Python takes compiled code for that of a source of the same second and size."""
+    show = (
+        "from tasks.priming.prompts import query_prompt; from tasks.code import package_digest as d; "
+        "print(query_prompt('why').split()[0], d())"
+    )
+    prompts = checkout / "tasks" / "priming" / "prompts.py"
+    run = [sys.executable, "-c", show]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    found = []
+    for old, new in (("Query:", "Query:"), ("Query:", "Issue:")):
+        time = prompts.stat().st_mtime_ns
+        prompts.write_text(prompts.read_text().replace(old, new))
+        os.utime(prompts, ns=(time, time))
+        done = subprocess.run(run, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
+        found.append(done.stdout.split())
+    assert [word for word, _ in found] == ["Query:", "Issue:"]
+    assert found[0][1] != found[1][1]
+
+
+def test_the_packages_digest_changes_with_any_definition_and_with_no_comment(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code, "ROOT", checkout)
+
+    def digest() -> str:
+        forget()
+        return code.package_digest()
+
+    path = checkout / "tasks" / "priming" / "strata.py"
+    whole, before = path.read_text(), digest()
+    path.write_text(whole + "\n# a comment\n")
+    assert digest() == before
+    path.write_text(whole + "\n_UNHEARD_OF = 1\n")
+    assert digest() != before
+    forget()

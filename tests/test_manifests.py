@@ -20,6 +20,7 @@ from tasks.manifests import (
     record_artifacts,
     record_facts,
 )
+from tasks.priming.errors import UsageError
 from tasks.sealing import with_seal, without_seal
 
 DESCRIPTION = RunDescription(run_id="abc", profile="demo", settings={"seed": 42})
@@ -170,6 +171,23 @@ def test_of_two_attempts_at_once_neither_drops_what_the_other_recorded_too() -> 
     (manifest,) = read_manifests()
     assert set(manifest.artifacts["score"]) == {"a"}
     assert [attempt.status for attempt in manifest.attempts] == ["complete", "running"]
+
+
+def test_a_chunk_that_an_attempt_goes_on_from_is_not_replaced_by_another() -> None:
+    """A run once ended complete with scores of one attempt and comparisons of the other."""
+    first, second = start(), start()
+    record_artifacts(first, "score", {"static/0": reference("a")})
+    with pytest.raises(UsageError, match=r"Another process computes run abc .* in static/0\. .*start the same command"):
+        record_artifacts(second, "score", {"static/0": reference("b")})
+    fail_run(second, "as it was told")
+    finish_run(first)
+    (manifest,) = read_manifests()
+    assert manifest.artifacts["score"]["static/0"].sha256 == "a"
+    third = start()  # once the first has ended, its chunk may be another
+    record_artifacts(third, "score", {"static/0": reference("b")})
+    (manifest,) = read_manifests()
+    assert manifest.artifacts["score"]["static/0"].sha256 == "b"
+    assert manifest.artifacts["score"]["static/0"].recorded_by == (third.attempt_id,)
 
 
 def test_a_failed_run_says_why_and_keeps_its_artifacts() -> None:

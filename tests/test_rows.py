@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
     settings = DataSettings(data=str(path))
-    return list(load_rows(settings, identify_data(settings)))
+    return list(load_rows(identify_data(settings)))
+
+
+READ = [row | {"query_id": None} for row in ROWS]  # of parquet files, columns that nothing uses are not read
 
 
 def parquet(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
@@ -52,8 +57,8 @@ def json_lines(path: Path, *lines: str) -> Path:
 
 
 def test_rows_of_a_parquet_file_come_in_order(tmp_path: Path) -> None:
-    many = [ROWS[n % 2] | {"query_id": n} for n in range(5000)]
-    assert rows_of(parquet(tmp_path / "rows.parquet")) == ROWS
+    many = [READ[n % 2] | {"query_type": str(n)} for n in range(5000)]
+    assert rows_of(parquet(tmp_path / "rows.parquet")) == READ
     assert rows_of(parquet(tmp_path / "many.parquet", many)) == many
 
 
@@ -76,6 +81,20 @@ def test_both_formats_give_the_same_samples(tmp_path: Path) -> None:
     assert drawn[0].funnel == Funnel(rows=2, eligible=2, drawn=2, rejected={})
 
 
+def test_columns_that_are_not_used_are_not_read(tmp_path: Path) -> None:
+    """48 kB once took 4 GB: a text that all rows share is stored once. And a date of no year ended the run."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 200_000]))
+    plain = {name: pa.array([f"{name} {n}" for n in range(20_000)]) for name in ("passage", "query", "answer")}
+    odd = {"note": text, "crawled": pa.array([-(2**62)] * 20_000, pa.timestamp("us"))}
+    pq.write_table(pa.table(plain | odd), tmp_path / "rows.parquet", compression="zstd")
+    assert (tmp_path / "rows.parquet").stat().st_size < 1e6
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rows = rows_of(tmp_path / "rows.parquet")
+    assert rows[19_999]["query"] == "query 19999"
+    assert rows[0].keys() == plain.keys() | odd.keys()  # their names are there for messages
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
 def test_the_real_rows_are_read_whole(shared_data: Path) -> None:
     rows = rows_of(shared_data / "data" / "msmarco_v1.1_sample.parquet")
     assert len(rows) == 251  # README.md of the shared data: 251 real MS MARCO v1.1 rows
@@ -85,7 +104,7 @@ def test_the_real_rows_are_read_whole(shared_data: Path) -> None:
 def test_a_known_data_set_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = DataSettings(data="demo")
-    assert {"query", "answers", "passages"} <= next(iter(load_rows(settings, identify_data(settings)))).keys()
+    assert {"query", "answers", "passages"} <= next(iter(load_rows(identify_data(settings)))).keys()
 
 
 def test_a_relative_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +126,25 @@ def test_the_identity_of_a_file_is_its_content(tmp_path: Path) -> None:
     }
 
 
+def test_a_file_is_the_same_however_its_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifacts_folder: Path
+) -> None:
+    """Absolute and relative paths once gave different keys and run ids."""
+    from tasks.caching import StageCache
+
+    json_lines(tmp_path / "rows.jsonl")
+    shutil.copytree(tmp_path, tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    written = ["rows.jsonl", "./rows.jsonl", str(tmp_path / "rows.jsonl"), "elsewhere/../rows.jsonl"]
+    identities = [identify_data(DataSettings(data=name)) for name in [*written, "elsewhere/rows.jsonl"]]
+    policy = StageCache(stage="sampling", computation="tasks.priming.sampling:draw_samples")
+    keys = {policy.compute_key(None, {"identity": identity}, {}) for identity in identities}  # type: ignore[arg-type]
+    assert len(keys) == 1
+    json_lines(tmp_path / "rows.jsonl", '{"query": "another"}')
+    other = policy.compute_key(None, {"identity": identify_data(DataSettings(data="rows.jsonl"))}, {})  # type: ignore[arg-type]
+    assert other not in keys
+
+
 def test_a_file_that_changes_under_its_name_is_other_data(tmp_path: Path) -> None:
     """Datasets did not notice a change that left size and time as they were."""
     path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}')
@@ -115,6 +153,32 @@ def test_a_file_that_changes_under_its_name_is_other_data(tmp_path: Path) -> Non
     os.utime(path, ns=(time, time))
     assert identify_data(DataSettings(data=str(path))) != before
     assert rows_of(path) == [{"query": "b"}]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("is_renamed", [True, False])
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_a_file_that_is_replaced_before_it_is_read_is_refused(
+    tmp_path: Path, suffix: str, is_renamed: bool, is_begun: bool
+) -> None:
+    """The database once named the hash of the old file beside samples of the new one."""
+    old, new = (tmp_path / f"{name}.{suffix}" for name in ("old", "new"))
+    for path, rows in ((old, ROWS), (new, ROWS[::-1])):
+        parquet(path, rows) if suffix == "parquet" else json_lines(path, *map(json.dumps, rows))
+    identity = identify_data(DataSettings(data=str(old)))
+    assert len(list(load_rows(identity))) == 2
+    rows_left = load_rows(identity)
+    if is_begun:
+        next(rows_left)
+    if is_renamed:
+        os.replace(new, old)
+    else:
+        shutil.copyfile(new, old)
+    if is_renamed and is_begun:  # the file that was opened is read to its end
+        assert len(list(rows_left)) == 1
+    else:
+        with pytest.raises(SetupError, match=r"old\.\w+ has changed since .* start the same command again"):
+            list(rows_left)
 
 
 # --- files that cannot be read ---
@@ -231,7 +295,7 @@ def test_a_name_that_no_data_set_can_have_is_refused(name: str) -> None:
 def test_rows_of_a_data_set_that_is_not_there_are_refused_with_its_configuration_and_split() -> None:
     identity = {"data": "nobody/nothing", "config": "v1", "split": "test", "revision": COMMIT}
     with pytest.raises(SetupError, match=r"nobody/nothing \(configuration v1, split test\) cannot be loaded: .*--data"):
-        next(iter(load_rows(DataSettings(data="nobody/nothing"), identity)))
+        next(iter(load_rows(identity)))
 
 
 def test_the_hubs_coordinates_of_ms_marco_are_the_published_ones(

@@ -308,7 +308,7 @@ def test_a_long_cell_is_broken_into_lines_that_the_page_shows() -> None:
 
 def test_a_numbered_sample_is_that_of_the_experiments_draw() -> None:
     settings = resolve_settings("demo", seed=7)
-    drawn = draw_samples(load_rows(settings.data, identify_data(settings.data)), settings.sampling, 7).samples
+    drawn = draw_samples(load_rows(identify_data(settings.data)), settings.sampling, 7).samples
     assert steps.choose_sample.fn(settings, 1) == drawn[0]
     assert steps.choose_sample.fn(settings, 200) == drawn[199]
     with pytest.raises(UsageError, match=r"There is no sample 201: these settings draw 200 from demo\. Give --sample"):

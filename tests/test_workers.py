@@ -9,15 +9,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tasks import workers
 from tasks.loading import identify_language_model, load_language_model
+from tasks.model_files import parameter_count
 from tasks.priming.items import Item, score_items
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.settings import LanguageModelSettings, SettingsError, resolve_settings
-from tasks.rows import Identity
+from tasks.rows import Identity, SetupError
 from tasks.workers import sensible_count, with_language_model, working
 
 ITEMS = [Item(tuple(range(5, 40 + n)), (50, 51, 52), (60, 61 + n)) for n in range(6)]
@@ -67,6 +70,12 @@ def test_two_processes_load_a_model_each_and_give_the_same_bits(identity: Identi
     assert ended(lambda: not multiprocessing.active_children())
 
 
+def test_a_worker_that_has_read_other_code_computes_nothing(identity: Identity) -> None:
+    """It starts, and reads tasks/priming/, seconds after the process that knows the keys."""
+    with pytest.raises(SetupError, match=r"code in tasks/priming/ was edited while .* Start the same command again"):
+        workers._compute(score, identity, {}, "the digest of other code")
+
+
 def test_one_worker_is_this_process(identity: Identity) -> None:
     with working(1, identity):
         (process, *_), seconds = with_language_model(score, identity)
@@ -77,6 +86,53 @@ def test_one_worker_is_this_process(identity: Identity) -> None:
 def test_a_model_of_unknown_size_is_loaded_once(identity: Identity) -> None:
     assert sensible_count({**identity, "language_model": "some/model"}) == 1
     assert sensible_count(identity) == len(os.sched_getaffinity(0))
+
+
+def test_workers_are_as_many_as_fit_into_memory(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There was once one per core whatever each needed."""
+    parameters = parameter_count(identity["language_model"])
+    assert parameters
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(1000)))
+    for fitting, expected in ((0.5, 1), (3.5, 3), (5000.0, 64)):
+        # 4 bytes a parameter in float32, and 2 GB of activations and libraries
+        available = fitting * (4 * parameters + 2e9)
+        monkeypatch.setattr("psutil.virtual_memory", lambda available=available: SimpleNamespace(available=available))
+        assert sensible_count(identity) == expected
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "expected"),
+    [
+        (None, 2, ["0", "1", "0", "1"]),
+        ("", 2, ["0", "1", "0", "1"]),
+        ("3,5", 2, ["3", "5", "3", "5"]),
+        ("GPU-a,GPU-b,-1", 2, ["GPU-a", "GPU-b", "GPU-a", "GPU-b"]),
+        ("7", 1, ["7", "7", "7", "7"]),
+    ],
+)
+def test_each_worker_is_bound_to_a_gpu_that_is_there(
+    visible: str | None, gpus: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the variable unset the first worker had no GPU; those beyond the last GPU had one that does not exist."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [workers.gpu_of(number, gpus) for number in range(4)] == expected
+
+
+def test_the_first_worker_of_a_machine_with_two_gpus_has_one() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    start = (
+        "import multiprocessing, os\n"
+        "from tasks import workers\n"
+        "workers.prepare = lambda threads, language_model: print(os.environ['CUDA_VISIBLE_DEVICES'], threads)\n"
+        "workers._end_with_parent = lambda: None\n"
+        "numbers = multiprocessing.get_context('spawn').Queue()\n"
+        "numbers.put(0)\n"
+        "workers._start(numbers, 2, 2, {'device': 'cuda'})\n"
+    )
+    worker = subprocess.run([sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=True)
+    assert worker.stdout.split() == ["0", "1"]  # GPU, threads
 
 
 def test_the_number_of_workers_is_checked_and_no_part_of_the_settings() -> None:

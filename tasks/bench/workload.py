@@ -20,7 +20,7 @@ from tasks.priming.settings import DataSettings
 from tasks.priming.surrogates.families import FAMILIES, Family
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing, fixed_surrogate
-from tasks.rows import load_rows
+from tasks.rows import identify_data, load_rows
 
 FAMILY_NAMES = ("baseline", "static", "generated")
 """The families whose arms are the eleven contexts."""
@@ -94,7 +94,7 @@ def long_document(samples: tuple[Sample, ...], words: int) -> str:
 
 def _rows() -> Iterator[dict[str, Any]]:
     for path in (HANDWRITTEN_FILE, EVALUATION_FILE):
-        yield from load_rows(DataSettings(data=str(path)), {})
+        yield from load_rows(identify_data(DataSettings(data=str(path))))
 
 
 def _surrogate(sample: Sample, key: str) -> Surrogate:

@@ -5,7 +5,7 @@ fail with another model, number format or machine, so every run measures it wher
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -21,9 +21,6 @@ from tasks.priming.numeric_path import is_batch_invariant, numeric_path
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.priming.scoring import encode_arms, shared_prefixes
 from tasks.priming.segments import KVCache
-
-CHECKED_SAMPLES = 2
-"""How many samples are checked: enough to see a broken cache or a batch effect; each costs a plain pass per arm."""
 
 _COMPARED_TOKENS = 20
 """How many of the most probable next tokens are compared at each position, next to the one that is scored."""
@@ -58,13 +55,13 @@ class _Seen:
     """Whether scoring the same cache again gave other bits."""
 
 
-def choose_checked(scores: Sequence[Score]) -> list[str]:
+def choose_checked(scores: Iterable[Score], count: int) -> list[str]:
     """Return the sample_ids of the highest losses among scores of one arm: where an error has the most room to show.
 
-    Ties go to the lower sample_id, so that the choice does not depend on the order of rows.
+    The highest loss comes first. Ties go to the lower sample_id, so that the choice does not depend on the order of rows.
     """
     known = [(-score.nll, score.sample_id) for score in scores if score.nll is not None]
-    return [sample_id for _, sample_id in sorted(known)[:CHECKED_SAMPLES]]
+    return [sample_id for _, sample_id in sorted(known)[:count]]
 
 
 def check_scoring(
@@ -76,11 +73,12 @@ def check_scoring(
     """Return the checks of scoring on all arms of the given samples.
 
     Args:
-        families: The families of the run.
-        samples: A few samples.
+        families: The families of the run, baseline first.
+        samples: A few samples, as choose_checked has them.
         distractors: Their distractors.
         language_model: The model that scored.
     """
+    assert [sample.sample_id for sample in samples] == choose_checked(families[0].scores, len(samples))
     with torch.inference_mode(), numeric_path(language_model.numeric_path):
         seen = [each for family in families for each in _look_again(family, samples, distractors, language_model)]
     scope = f"{len(samples)} samples with the highest loss, {len(seen)} arms with {len(distractors)} distractors"

@@ -4,6 +4,7 @@ In: a device and a dtype. Out: a name that enters the keys of every model stage 
 context within which torch uses that path. Never chosen by timing: a rerun must find the same path, hence its cache.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,6 +16,9 @@ _LARGEST_PROBE_ERROR = 1e-5
 
 ONEDNN = "cpu-float32-onednn"
 """float32 on the CPU through oneDNN."""
+
+_INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+"""Environment variables by which a user keeps a library from instructions that the CPU has."""
 
 
 def choose_numeric_path(device: str, dtype: str, quantization: str = "none") -> str:
@@ -38,6 +42,15 @@ def is_batch_invariant(name: str) -> bool:
     records it, and identity is not claimed.
     """
     return name == ONEDNN and torch.get_num_threads() <= 2
+
+
+def instruction_set() -> str:
+    """Return which of the CPU's vector instructions torch and its libraries use, e.g. "AVX2".
+
+    Sums of the same numbers have other last bits with other instructions: an NLL differs by up to 7e-4 nats.
+    """
+    limits = [f"{name}={os.environ[name]}" for name in _INSTRUCTION_LIMITS if os.environ.get(name)]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *limits])  # which follows ATEN_CPU_CAPABILITY
 
 
 @contextmanager

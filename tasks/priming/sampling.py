@@ -22,6 +22,9 @@ Candidate = TypeVar("Candidate")
 NO_ANSWER = ("", "[]", "No Answer Present.")
 """What stands in the data for "there is no answer"."""
 
+COLUMNS = ("passage", "query", "answer", "passages", "answers", "wellFormedAnswers", "query_type")
+"""What is read of a row; other columns are ignored."""
+
 _SHOWN_CHARACTERS = 300
 """Of a row's column names."""
 

@@ -34,10 +34,16 @@ class VarlenPlan:
     """Keys of the longest."""
 
 
+_OLDEST_CAPABILITY = (8, 0)
+"""Compute capability of the first GPUs that the kernel runs on (Ampere); on others, such as T4 and V100, it raises."""
+
+
 def is_usable(query: torch.Tensor, softcap: float | None) -> bool:
-    """Tell whether the kernel computes such attention: on a GPU, in 16 bits, without a soft cap."""
-    is_half = query.dtype in (torch.float16, torch.bfloat16)
-    return query.is_cuda and is_half and softcap is None and query.shape[-1] <= 256
+    """Tell whether the kernel computes such attention: on a GPU that is no older, in 16 bits, without a soft cap."""
+    if not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    is_new_enough = torch.cuda.get_device_capability(query.device) >= _OLDEST_CAPABILITY
+    return is_new_enough and softcap is None and query.shape[-1] <= 256
 
 
 def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.device) -> VarlenPlan:

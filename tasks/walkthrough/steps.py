@@ -44,7 +44,7 @@ def choose_sample(settings: ExperimentSettings, number: int | None) -> Sample:
         published = read_published()
         texts = published.passage, published.query, published.answer
         return Sample(content_hash(*texts), 0, *texts, query_type=None, passage_id=content_hash(published.passage))
-    rows = load_rows(settings.data, identify_data(settings.data))
+    rows = load_rows(identify_data(settings.data))
     samples = draw_samples(rows, settings.sampling, settings.seed).samples
     if number > len(samples):
         raise UsageError(

@@ -517,7 +517,7 @@ def test_a_chunk_of_samples_finds_its_own_distractors_the_same_in_a_longer_run(
     data = DataSettings(data=str(tmp_path / "rows.jsonl"))
     with disable_run_logger():
         short, long = (
-            draw_samples.fn(data, identify_data(data), settings(count, words=(1, 50)), 42, 7) for count in (21, 45)
+            draw_samples.fn(identify_data(data), settings(count, words=(1, 50)), 42, 7) for count in (21, 45)
         )
     for samples in (short, long):
         everyones = read_rows(samples["distractors"], Distractor)
@@ -546,7 +546,7 @@ def test_no_distractors_are_an_empty_file_and_empty_chunks(artifacts_folder: Pat
     data = DataSettings(data=str(tmp_path / "rows.jsonl"))
     none = settings(5).model_copy(update={"distractor_count": 0})
     with disable_run_logger():
-        samples = draw_samples.fn(data, identify_data(data), none, 42, 3)
+        samples = draw_samples.fn(identify_data(data), none, 42, 3)
     assert [read_rows(distractor_chunk(samples, number), Distractor) for number in range(2)] == [[], []]
     assert samples["distractors"]["rows"] == 0
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tasks.priming import varlen
 from tasks.priming.kv_cache import prefill
@@ -86,3 +87,15 @@ def test_a_gap_in_a_window_is_left_to_blocks(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_kernel_is_for_gpus_in_16_bits() -> None:
     assert not varlen.is_usable(torch.zeros(1, 2, 3, 64, dtype=torch.bfloat16), None)
     assert not varlen.is_usable(torch.zeros(1, 2, 3, 64), None)
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 0), False), ((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_the_kernel_is_for_gpus_that_it_runs_on(
+    capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses a V100 (7.0) and a T4 (7.5), where a model in four bits is typically run."""
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    with FakeTensorMode():  # a tensor that says that it is on a GPU, without one
+        query = torch.empty(1, 2, 3, 64, dtype=torch.float16, device="cuda")
+    assert varlen.is_usable(query, None) is expected
+    assert not varlen.is_usable(query, 50.0)

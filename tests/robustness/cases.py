@@ -57,7 +57,7 @@ def draw(rows: Any, count: int = 10) -> Any:
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
     settings = DataSettings(data=str(path))
-    return list(load_rows(settings, identify_data(settings)))
+    return list(load_rows(identify_data(settings)))
 
 
 def write_lines(path: Path, *rows: object) -> Path:

@@ -167,7 +167,7 @@ def outcome(path: Path) -> str:
     settings = DataSettings(data=str(path))
     sampling = SamplingSettings(sample_count=5, min_words=1, max_words=50)
     try:
-        draw_samples(load_rows(settings, identify_data(settings)), sampling, 42)
+        draw_samples(load_rows(identify_data(settings)), sampling, 42)
     except UsageError as error:
         str(error).encode()  # it can be shown
         return type(error).__name__

@@ -204,7 +204,7 @@ def test_a_missing_part_of_a_data_set_is_named_with_those_there_are(
     write_lines(tmp_path / "data" / "train.jsonl", plain())
     identity = {"data": str(tmp_path / "data"), "config": None, "split": "train", "revision": None} | changes
     with pytest.raises(SetupError, match=f"{said}.*Check the names on the hub, or give a local"):
-        list(load_rows(DataSettings(data="some/data"), identity))
+        list(load_rows(identity))
 
 
 @case(9, "a data set that is a script")
@@ -213,7 +213,7 @@ def test_a_data_set_that_would_run_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "evil" / "evil.py").write_text(f"open({str(tmp_path / 'proof')!r}, 'w')\n")
     identity = {"data": str(tmp_path / "evil"), "config": None, "split": "train", "revision": None}
     with pytest.raises(SetupError, match=r"cannot be loaded: .*Check the names on the hub"):
-        list(load_rows(DataSettings(data="some/evil"), identity))
+        list(load_rows(identity))
     assert not (tmp_path / "proof").exists()
 
 
@@ -227,7 +227,7 @@ def test_an_old_name_that_is_not_on_this_machine_is_refused(tmp_path: Path, monk
 def stage(path: Path, count: int) -> Any:
     data = DataSettings(data=str(path))
     settings = SamplingSettings(sample_count=count, min_words=1, max_words=50)
-    return draw_stage.fn(data, identify_data(data), settings, 42, 2)
+    return draw_stage.fn(identify_data(data), settings, 42, 2)
 
 
 @case(10, "no row is left")
@@ -263,7 +263,7 @@ def spoiled(path: Path, damage: str) -> Path:
 def test_a_damaged_parquet_file_is_named_and_nothing_of_it_is_used(tmp_path: Path, damage: str) -> None:
     path = spoiled(tmp_path / "rows.parquet", damage)
     with pytest.raises(SetupError, match=rf"{path} cannot be read as parquet from row \d+ on .*Write the file again"):
-        draw(load_rows(DataSettings(data=str(path)), {}))
+        draw(load_rows(identify_data(DataSettings(data=str(path)))))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_broken_line_is_named_and_nothing_of_the_file_is_used(tmp_path: Path, 
     path = write_lines(tmp_path / "rows.jsonl", plain(), plain(query="b"))
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(SetupError, match=f"{path}, line 3 {said}"):
-        draw(load_rows(DataSettings(data=str(path)), {}))
+        draw(load_rows(identify_data(DataSettings(data=str(path)))))
 
 
 @case(11, "a date that Python cannot hold")

@@ -23,7 +23,7 @@ from tasks import rows
 from tasks.command_line import run_command
 from tasks.hub import hub_commit
 from tasks.priming.errors import SetupError, UsageError
-from tasks.priming.settings import DataSettings, resolve_settings
+from tasks.priming.settings import resolve_settings
 from tasks.redaction import HIDDEN, without_secrets
 from tests.robustness.canary import PASSWORD, TOKEN, canary_environment, holders
 from tests.robustness.conftest import CanaryRun
@@ -60,7 +60,7 @@ def test_the_data_librarys_error_is_told_without_the_token(secrets: None, monkey
     monkeypatch.setattr("datasets.load_dataset", fail)
     identity = {"data": "owner/name", "config": None, "split": "train", "revision": "0" * 40}
     with pytest.raises(SetupError, match="cannot be loaded: GET https://") as caught:
-        list(rows.load_rows(DataSettings(data="owner/name"), identity))
+        list(rows.load_rows(identity))
     shown = "".join(traceback.format_exception(caught.value))
     assert TOKEN not in shown
     assert PASSWORD not in shown

@@ -81,7 +81,7 @@ def test_what_a_model_wrote_is_one_line_of_it(raw: str) -> None:
 def drawn_from(path: Path) -> Any:
     given_data = DataSettings(data=str(path))
     sampling = SamplingSettings(sample_count=5, min_words=1, max_words=100_000)
-    return draw_samples(load_rows(given_data, identify_data(given_data)), sampling, 42)
+    return draw_samples(load_rows(identify_data(given_data)), sampling, 42)
 
 
 @rarely

@@ -1,0 +1,64 @@
+"""A run's id stands for its settings, its inputs and its code, however they are written and wherever they lie."""
+
+from typing import Any
+
+import pytest
+
+from tasks import code, run
+from tasks.priming.settings import resolve_settings
+from tasks.run import RunInputs, name_run
+
+SETTINGS = resolve_settings("demo")
+INPUTS = RunInputs(
+    data={"data": "rows.jsonl", "file": "rows.jsonl", "sha256": "d"},
+    language_model={"language_model": "./model", "sha256": "m", "dtype": "float32"},
+    embedding_model={"embedding_model": "./router", "sha256": "r"},
+)
+
+
+def changed(part: str, **changes: Any) -> RunInputs:
+    parts = {name: getattr(INPUTS, name) for name in ("data", "language_model", "embedding_model")}
+    return RunInputs(**parts | {part: parts[part] | changes})
+
+
+def test_the_id_changes_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after an edited prompt, runs shared an id, and the later replaced the earlier without a trace."""
+    before = name_run(SETTINGS, INPUTS)
+    monkeypatch.setattr(run, "package_digest", lambda: "edited")
+    assert name_run(SETTINGS, INPUTS) != before
+    assert run.package_digest() != code.package_digest()
+
+
+@pytest.mark.parametrize("part", ["data", "language_model", "embedding_model"])
+def test_the_id_changes_with_each_input(part: str) -> None:
+    assert name_run(SETTINGS, changed(part, sha256="another")) != name_run(SETTINGS, INPUTS)
+
+
+def test_the_id_changes_with_each_setting() -> None:
+    changes: list[dict[str, Any]] = [{"seed": 1}, {"sample_count": 5}, {"temperature": 1.0}, {"chunk_size": 7}]
+    ids = {name_run(resolve_settings("demo", **change), INPUTS) for change in [{}, *changes]}
+    assert len(ids) == 1 + len(changes)
+
+
+def test_the_id_is_the_same_however_paths_are_written() -> None:
+    """Relative and absolute paths, with a slash at the end or without, were different runs."""
+    written = [
+        (resolve_settings("demo", data=f"{start}rows.jsonl", language_model=f"{start}model{end}"), start, end)
+        for start in ("./", "/somewhere/")
+        for end in ("", "/")
+    ]
+    ids = set()
+    for settings, start, end in written:
+        inputs = RunInputs(
+            data=INPUTS.data | {"data": f"{start}rows.jsonl"},
+            language_model=INPUTS.language_model | {"language_model": f"{start}model{end}"},
+            embedding_model=INPUTS.embedding_model | {"embedding_model": f"{start}router{end}"},
+        )
+        ids.add(name_run(settings, inputs))
+    assert len(ids) == 1
+
+
+def test_models_of_the_hub_are_told_apart_by_their_names() -> None:
+    on_hub = {"language_model": "owner/one", "revision": "0" * 40}
+    inputs = [RunInputs(INPUTS.data, on_hub | {"language_model": f"owner/{n}"}, INPUTS.embedding_model) for n in (1, 2)]
+    assert name_run(SETTINGS, inputs[0]) != name_run(SETTINGS, inputs[1])
