@@ -21,7 +21,7 @@ ifneq ($(wildcard ../shared/data),)
 export SURROGATE_TEST_DATA ?= $(abspath ../shared)
 endif
 
-.PHONY: run bench ui prune doctor sql test test-slow check install demo-model clean
+.PHONY: run bench ui prune doctor sql test test-slow check install clean
 
 run: install ## run the embedded example and print what it found; FLAGS="--sample-count 50" changes settings
 	$(BIN)/python -m flows.experiment --profile demo $(FLAGS)
@@ -60,9 +60,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[offline,test]"
 	rm -rf build *.egg-info  # what building the (empty) package leaves
 	touch $@
-
-demo-model: install ## train the embedded model anew (CPU, under two hours)
-	$(BIN)/python -m tasks.demo.training
 
 clean: ## forget the environment; results in artifacts/ stay
 	rm -rf $(VENV) .prefect .mypy_cache .ruff_cache .pytest_cache

@@ -35,6 +35,7 @@ def experiment(
     sample_count: allowed.SampleCount | None = None,
     seed: allowed.Seed | None = None,
     families: allowed.Families | None = None,
+    controls: allowed.Controls | None = None,
     data: allowed.Data | None = None,
     data_config: allowed.DataConfig | None = None,
     data_split: allowed.DataSplit | None = None,
@@ -77,7 +78,7 @@ def experiment(
         run.record("distractor", "all", samples["distractors"])
         chunks = samples["chunks"]
 
-        entries = entries_of(settings.families)
+        entries = entries_of(settings)
         written_entries = [name for name, family in entries.items() if family.write]
         run.begin("write surrogates", len(written_entries) * len(chunks))
         surrogates: dict[str, list[Any]] = {name: [None] * len(chunks) for name in entries}

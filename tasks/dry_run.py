@@ -71,7 +71,7 @@ def _data(drawn: Draw, settings: ExperimentSettings) -> Iterator[Block]:
 def _contexts(samples: list[Sample], settings: ExperimentSettings) -> Iterator[Block]:
     yield Heading("Three contexts")
     yield paragraph("A context is what a KV cache is built of. The query follows it, and the answer is scored behind.")
-    entries = entries_of(settings.families)
+    entries = entries_of(settings)
     for number, name in enumerate(name for name in _SHOWN if name in entries):
         sample = samples[number % len(samples)]
         rule = entries[name].contexts

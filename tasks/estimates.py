@@ -92,7 +92,7 @@ def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model:
         model: Its tokenizer and window count.
     """
     counted = samples[:COUNTED_SAMPLES]
-    rules = [family.contexts for family in entries_of(settings.families).values()]
+    rules = [family.contexts for family in entries_of(settings).values()]
     lengths = [_lengths(sample, rules, model) for sample in counted]
     writers = _written_per_sample(settings)
     keys = list(GENERATION_INSTRUCTIONS) if "generated" in settings.families else []
@@ -172,7 +172,7 @@ def _written_per_sample(settings: ExperimentSettings) -> int:
     """Return how many texts the model writes for a sample."""
     return sum(
         len(family.contexts.arm_keys)
-        for family in entries_of(settings.families).values()
+        for family in entries_of(settings).values()
         # Those that need generated surrogates start from them, and count tokens only.
         if family.needs_language_model and not family.needs_generated
     )

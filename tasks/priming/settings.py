@@ -4,6 +4,7 @@ In: a profile's name and the values that differ from it. Out: one frozen `Experi
 only the part it reads, so that a setting changes only the results that depend on it.
 """
 
+import typing
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -12,7 +13,11 @@ from tasks.priming.refusals import ACCESS_TOKEN, describe_refusals, refuse_token
 from tasks.priming.refusals import SettingsError as SettingsError  # settings are where a reader looks for it
 
 FamilyName: TypeAlias = Literal["baseline", "static", "generated", "control"]
-ProfileName: TypeAlias = Literal["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
+ControlName: TypeAlias = Literal[
+    "bare_document", "blank_surrogate", "random_words", "shuffled_surrogate", "other_document", "actual_query",
+    "repeated_baseline", "hidden_surrogate", "blind_passage",
+]  # fmt: skip
+ProfileName: TypeAlias = Literal["demo", "smollm2-msmarco", "laptop", "mistral-7b", "mistral-7b-bf16"]
 Draw: TypeAlias = Annotated[
     Literal["notebook", "nested"],
     Field(
@@ -58,6 +63,10 @@ Revision: TypeAlias = Annotated[
 Families: TypeAlias = Annotated[
     tuple[FamilyName, ...],
     Field(min_length=1, description="Families of arms to run; baseline among them, and generated with control."),
+]
+Controls: TypeAlias = Annotated[
+    tuple[ControlName, ...],
+    Field(min_length=1, description="Which controls the family control runs; all of them if not given."),
 ]
 ChunkSize: TypeAlias = Annotated[
     int, Field(ge=1, le=10_000, description="Samples per chunk (count): what a crash may lose; never changes a number.")
@@ -161,6 +170,7 @@ class ExperimentSettings(_Frozen):
 
     seed: Seed = 42
     families: Families = ("baseline", "static", "generated", "control")
+    controls: Controls = typing.get_args(ControlName)
     chunk_size: ChunkSize = 50
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -181,18 +191,31 @@ class ExperimentSettings(_Frozen):
                 f"`families` must include generated with control, whose arms are made from generated surrogates, got "
                 f"{', '.join(self.families)}. Use baseline,static,generated,control."
             )
+        if len(set(self.controls)) != len(self.controls):
+            raise ValueError(
+                f"`controls` must name each control once, got {', '.join(self.controls)}. Use "
+                "bare_document,random_words,actual_query."
+            )
         return self
 
 
 # The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
 _PAPER_SAMPLING = SamplingSettings(sample_count=2500, min_words=50, max_words=300, draw="notebook")
 
+_SMOLLM2 = LanguageModelSettings(language_model="packaged/smollm2-135m-instruct", dtype="float32", device="cpu")
+_PACKAGED_MINILM = EmbeddingSettings(embedding_model="packaged/all-MiniLM-L6-v2")
+
 PROFILES: dict[ProfileName, ExperimentSettings] = {
+    # A first look: as many samples and controls as two plain cores compute in three and a half minutes.
     "demo": ExperimentSettings(
-        data=DataSettings(data="demo"),
-        sampling=SamplingSettings(sample_count=200),
-        language_model=LanguageModelSettings(language_model="embedded/demo", dtype="float32", device="cpu"),
-        embedding=EmbeddingSettings(embedding_model="packaged/all-MiniLM-L6-v2"),
+        controls=("bare_document", "random_words", "actual_query"),
+        data=DataSettings(data="example"),
+        sampling=SamplingSettings(sample_count=24),
+        language_model=_SMOLLM2,
+        embedding=_PACKAGED_MINILM,
+    ),
+    "smollm2-msmarco": ExperimentSettings(
+        sampling=SamplingSettings(sample_count=200), language_model=_SMOLLM2, embedding=_PACKAGED_MINILM
     ),
     "laptop": ExperimentSettings(
         sampling=SamplingSettings(sample_count=200),

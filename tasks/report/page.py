@@ -73,7 +73,6 @@ def _context(rows: RunRows, plots: Plots) -> dict[str, Any]:
         "run": rows.run,
         "is_complete": rows.is_complete,
         "headline": verdicts.make_headline(rows),
-        "model_note": verdicts.model_note(rows),
         "answers": verdicts.make_answers(rows),
         "facts": facts.facts_of(rows),
         "versions": facts.versions_of(rows.run),

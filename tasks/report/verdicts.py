@@ -12,18 +12,6 @@ from tasks.report.forest import label_of
 from tasks.report.numbers import count, interval, number, ratio
 from tasks.report.reading import Row, RunRows
 
-EMBEDDED_MODEL = "embedded/demo"
-
-DEMO_NOTE = (
-    "This run used the embedded demo model: a check with a known mechanism, not evidence about priming. The model was "
-    "trained by this project on its own small corpus and has learnt to ignore what stands before a passage. That "
-    "nothing is gained there shows that the method invents no gain; it says nothing about large models."
-)
-DEMO_ELSEWHERE_NOTE = (
-    "This run used the embedded demo model on data other than its own corpus: a model that small reads such text "
-    "badly. What is found shows how a gain can come about; it says little about large models."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Headline:
@@ -168,13 +156,6 @@ def tone_of(answer: str | None) -> str:
     if answer == "yes":
         return "yes"
     return "no" if answer.startswith(("no", "any text helps, its")) else "open"
-
-
-def model_note(rows: RunRows) -> str | None:
-    """Return what must be known of the model before its numbers are believed; None where there is nothing."""
-    if rows.run["language_model"] != EMBEDDED_MODEL:
-        return None
-    return DEMO_NOTE if rows.run["data"] == "demo" else DEMO_ELSEWHERE_NOTE
 
 
 def _decide(rows: RunRows) -> tuple[str, str]:

@@ -49,9 +49,4 @@ def _opening(walk: Walk) -> Iterator[Block]:
             Quoted(walk.settings.data.data),
             f" (seed {walk.settings.seed}).",
         )
-    if model["language_model"] == "embedded/demo" and walk.notebook:
-        yield paragraph(
-            "The embedded model reads passages like those of its own corpus and no others: what it writes and scores "
-            "here shows how things are done, and nothing else. --sample 1 walks through one of its own."
-        )
     yield paragraph('Where the notebook errs, a line says so; it begins with "Corrected".')

@@ -5,13 +5,14 @@ conditions by name. An entry is what is written, scored and remembered on its ow
 and a writer, or one control.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.priming.contexts import ContextRule
 from tasks.priming.prompts import BASELINE_TEMPLATE, GENERATION_INSTRUCTIONS, STATIC_SURROGATES, SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
+from tasks.priming.settings import ExperimentSettings
 from tasks.priming.surrogates.controls import (
     write_actual_query,
     write_blank,
@@ -107,7 +108,9 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def entries_of(families: Iterable[str]) -> dict[str, Family]:
-    """Return the entries of the named families, in the order of FAMILIES: what is generated comes before controls."""
-    wanted = set(families)
-    return {name: entry for name, entry in FAMILIES.items() if entry.contexts.family in wanted}
+def entries_of(settings: ExperimentSettings) -> dict[str, Family]:
+    """Return the entries that settings ask for, in the order of FAMILIES: what is generated comes before controls."""
+    wanted = {*settings.families, *(f"control/{control}" for control in settings.controls)} - {"control"}
+    return {
+        name: entry for name, entry in FAMILIES.items() if name in wanted and entry.contexts.family in settings.families
+    }

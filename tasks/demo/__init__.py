@@ -1,1 +1,0 @@
-"""The embedded default: a small language model trained by this project, its corpus, and the code that makes both."""

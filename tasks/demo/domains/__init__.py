@@ -1,1 +1,0 @@
-"""The sentences of the demo corpus, one record per domain; `DOMAINS` in `all_domains.py` lists them in order."""
