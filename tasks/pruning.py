@@ -25,6 +25,7 @@ from rich.table import Table
 
 from tasks import artifacts, liveness
 from tasks.artifacts import is_reference
+from tasks.guard import guarded
 from tasks.manifests import locked_manifests, read_manifests
 from tasks.priming.errors import UsageError
 from tasks.sealing import sealed_text
@@ -48,16 +49,13 @@ class Litter:
     """Why it is not needed."""
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """List what no run needs, remove it if asked to, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tasks.pruning", description="Remove what no run needs any more.")
     parser.add_argument("--remove", action="store_true", help="Remove the files; without it they are only listed.")
     values = parser.parse_args(arguments)
-    try:
-        litter = remove_litter() if values.remove else find_litter()
-    except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    litter = remove_litter() if values.remove else find_litter()
     _print(litter, is_removed=values.remove)
     return 0
 

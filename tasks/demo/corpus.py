@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tasks.demo.drawing import Split, draw_name, draw_number, draw_value, random
 from tasks.demo.queries import Query, write_query
 from tasks.demo.schema import Attribute, Domain, Names, Numbers, Phrases
 from tasks.demo.sentences import Fact, fill_sentence
+from tasks.guard import guarded
 
 EVALUATION_FILE = Path(__file__).parent / "evaluation.jsonl"
 # Passages written freely, without templates: a second, much harder test.
@@ -214,7 +216,8 @@ def evaluation_lines(row_count: int) -> list[str]:
     return [json.dumps(next(rows), ensure_ascii=False) for _ in range(row_count)]
 
 
-def main() -> None:
+@guarded()
+def main() -> int:
     """Write the evaluation rows that are shipped."""
     parser = argparse.ArgumentParser(description="Write the demo's evaluation rows as JSON lines (MS MARCO schema).")
     parser.add_argument("--rows", type=int, default=SHIPPED_ROW_COUNT, help="how many rows to write")
@@ -223,7 +226,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options.output.write_text("\n".join(evaluation_lines(options.rows)) + "\n", encoding="utf-8", newline="\n")
     logging.info("wrote %d rows to %s", options.rows, options.output)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

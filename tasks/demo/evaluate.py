@@ -9,6 +9,7 @@ copying, and one that stands before it only by looking back.
 import argparse
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -28,6 +29,7 @@ from tasks.demo.drawing import random_for
 from tasks.demo.measuring import ARMS, Reading, WrittenSurrogate, read_answers, write_surrogates
 from tasks.demo.queries import STYLES
 from tasks.demo.training import MODEL_FOLDER
+from tasks.guard import guarded
 
 ROW_COUNT = 1_000
 SURROGATE_PASSAGE_COUNT = 150
@@ -174,7 +176,8 @@ def evaluate(folder: Path, row_count: int, passage_count: int) -> dict[str, Any]
     }
 
 
-def main() -> None:
+@guarded()
+def main() -> int:
     """Measure, print the tables, and write figures and model card."""
     parser = argparse.ArgumentParser(description="Measure the demo model on entities it never saw.")
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="the model folder")
@@ -190,7 +193,8 @@ def main() -> None:
     console = Console()
     for table in tables(figures):
         console.print(table)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ from tasks.demo.optimizing import Stepper
 from tasks.demo.schedule import STAGES, Stage
 from tasks.demo.tokenizer import WINDOW_TOKENS, train_tokenizer
 from tasks.demo.training_rows import CONTEXT_KINDS, UNPRIMED_KINDS, Row, RowWriter
+from tasks.guard import guarded
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 
@@ -290,7 +292,8 @@ def best_precision(device: str) -> str:
     return "bfloat16" if has_bfloat16 else "float32"
 
 
-def main() -> None:
+@guarded()
+def main() -> int:
     """Read the options and train."""
     parser = argparse.ArgumentParser(description="Train the demo model and leave it as a folder that loads.")
     parser.add_argument("--seed", type=int, default=CORPUS_SEED, help="seed of weights and rows")
@@ -313,7 +316,8 @@ def main() -> None:
             context_kinds=UNPRIMED_KINDS if options.without_primes else CONTEXT_KINDS,
         )
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
