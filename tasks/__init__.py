@@ -1,5 +1,5 @@
 """The stages of an experiment, and the commands `python -m tasks.X`."""
 
-from tasks.guard import watch_uncaught
+from tasks.guard import prepare_process
 
-watch_uncaught()
+prepare_process()

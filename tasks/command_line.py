@@ -23,7 +23,11 @@ from tasks.redaction import printable, redacted
 from tasks.terminal import quietly, stages_shown
 
 
-@guarded("The run", again="Start the same command again: finished chunks are not computed again.")
+@guarded(
+    "The run",
+    again="Start the same command again: finished chunks are not computed again.",
+    kept="The run is complete, and what it found is in its report and in the database.",
+)
 def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> int:
     """Run a flow with the flags of a command line, print what it found, and return the exit status.
 

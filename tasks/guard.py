@@ -3,25 +3,27 @@
 In: the `main` of a command. Out: its exit status. 0: done. 1: it failed, or what it printed could not be written.
 2: what was given cannot be used. 130: it was interrupted.
 What no command catches, such as an error while Prefect is imported, is shown by the same rules; tasks/__init__.py asks
-for that.
+for that. Nobody has to read what is printed, and no encoding has to know all its characters: a command goes on.
 """
 
+import errno
 import functools
 import inspect
+import io
 import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 Parameters = ParamSpec("Parameters")
 Main = Callable[Parameters, int]
 
 
 def guarded(
-    subject: str | None = None, *, again: str = "Start the same command again."
+    subject: str | None = None, *, again: str = "Start the same command again.", kept: str | None = None
 ) -> Callable[[Main[Parameters]], Main[Parameters]]:
     """Return a decorator for the `main` of a command: errors become one line and an exit status.
 
@@ -29,6 +31,7 @@ def guarded(
         subject: What fails, e.g. "The run", in a command that has the flag --verbose; None: the command has no such
             flag, and an error that is neither the user's nor the machine's is shown with its traceback.
         again: What is said after an interruption or a failure.
+        kept: Where what is printed stands as well, so that the command succeeded even if nobody could write that down.
     """
 
     def decorate(main: Main[Parameters]) -> Main[Parameters]:
@@ -39,12 +42,13 @@ def guarded(
             given = inspect.signature(main).bind(*args, **kwargs).arguments.get("arguments")
             words = sys.argv[1:] if given is None else list(given)
             redact_logs()
+            output, _ = _forgiving("stdout", "replace"), _forgiving("stderr", "backslashreplace")
             # Read when torch is first imported: two OpenMP threads that spin against each other on a busy machine take
             # many times as long as one that sleeps.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             try:
                 _refuse_secrets(words)
-                return main(*args, **kwargs)
+                return _with_output(output, main(*args, **kwargs), kept)
             except KeyboardInterrupt:
                 sys.stderr.write(f"Interrupted. {again}\n")
                 return 130
@@ -60,10 +64,63 @@ def guarded(
     return decorate
 
 
-def watch_uncaught() -> None:
-    """Have errors that nobody catches, in any thread of this process, shown by the same rules."""
+def prepare_process() -> None:
+    """Have errors that nobody catches, in any thread, shown by the same rules; replace closed standard streams."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It gets the number of the closed one, which the next file that is opened would have.
+            stream = open(os.devnull, mode, encoding="utf-8", errors="replace")  # noqa: SIM115 - never closed
+            setattr(sys, name, stream)
     sys.excepthook = _show_uncaught
     threading.excepthook = lambda failed: _show_uncaught_in_thread(failed.exc_value)
+
+
+class _Forgiving(io.FileIO):
+    """A standard stream that goes on when what is written cannot be, and keeps the first reason."""
+
+    refusal: OSError | None = None
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        """Write, or pass over."""
+        if self.refusal is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.refusal = error
+        return len(memoryview(data).cast("B"))
+
+
+def _forgiving(name: str, errors: str) -> _Forgiving | None:
+    """Have a standard stream of this process forgive, and replace characters that its encoding lacks.
+
+    Returns:
+        What keeps the reason; None where the stream is not the process's own, as in a test.
+    """
+    stream = getattr(sys, name)
+    if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
+        return None
+    stream.flush()
+    raw = _Forgiving(stream.fileno(), "w", closefd=False)
+    text = io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors=errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+    setattr(sys, name, text)
+    return raw
+
+
+def _with_output(output: _Forgiving | None, status: int, kept: str | None) -> int:
+    """Return the status of a command, now that all that it printed is written or lost."""
+    sys.stdout.flush()
+    # Who closes a pipe has read enough.
+    if output is None or output.refusal is None or output.refusal.errno == errno.EPIPE:
+        return status
+    advice = kept or "Send it elsewhere and start the same command again."
+    sys.stderr.write(f"warning: what was printed could not be written: {output.refusal.strerror}. {advice}\n")
+    return status if kept else status or 1
 
 
 def _show_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -95,7 +152,32 @@ def _advice(error: Exception) -> str | None:
     from tasks.priming.errors import UsageError
     from tasks.redaction import printable, redacted
 
-    return printable(redacted(str(error))) if isinstance(error, UsageError) else None
+    said = str(error) if isinstance(error, UsageError) else _about_the_environment(error)
+    return printable(redacted(said)) if said else None
+
+
+def _about_the_environment(error: Exception) -> str | None:
+    """Return what is wrong with the environment of this process where that is why a library could not be imported."""
+    if str(error) == "Could not determine home directory.":
+        return (
+            f"This process has no home folder: HOME is not set, and the system knows no user {os.getuid()}. Prefect "
+            "and the libraries of models keep files there. Name a folder that may be written: export HOME=/some/folder"
+        )
+    if type(error).__name__ == "ValidationError" and str(getattr(error, "title", "")).endswith("Settings"):
+        # Of pydantic, for Prefect's settings. What only follows from another problem says nothing.
+        found = [part for part in error.errors() if part["type"] != "default_factory_not_called"]  # type: ignore[attr-defined]
+        name = ".".join(str(part) for part in found[0]["loc"])
+        return (
+            f"Prefect's setting `{name}` ({error.title}): {found[0]['msg']}, got {found[0]['input']!r}. "  # type: ignore[attr-defined]
+            "Correct or remove it where it is set, in the environment (env | grep ^PREFECT), in prefect.toml or in a "
+            "profile (~/.prefect/profiles.toml)."
+        )
+    if isinstance(error, PermissionError) and error.filename:
+        return (
+            f"{error.filename} cannot be used: {error.strerror}. This user must be able to read and write it. Ask its "
+            "owner, or work in a folder of your own: export SURROGATE_ARTIFACTS=/some/folder"
+        )
+    return None
 
 
 def _shown(error: BaseException) -> str:
