@@ -10,13 +10,22 @@ from prefect import flow
 
 from tasks.doctor import examine
 from tasks.doctor_report import print_findings, show_findings
+from tasks.guard import guarded
+from tasks.redaction import without_secrets
 
 
 @flow(name="doctor", flow_run_name="what this machine has")
+@without_secrets()
 def doctor() -> bool:
     """Examine the machine of this worker, show what was found as a table, and tell whether nothing is broken."""
     return show_findings(examine())
 
 
+@guarded()
+def main() -> int:
+    """Print what was found, and return the exit status: 1 if something is broken."""
+    return print_findings(examine())
+
+
 if __name__ == "__main__":
-    sys.exit(print_findings(examine()))
+    sys.exit(main())

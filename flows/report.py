@@ -15,7 +15,9 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from tasks.guard import guarded
 from tasks.priming.errors import UsageError
+from tasks.redaction import without_secrets
 from tasks.report.page import write_report
 from tasks.report.plots import write_plots
 from tasks.report.runs import LATEST, find_run
@@ -24,6 +26,7 @@ Run = Annotated[str, Field(min_length=1, description="A run id, the beginning of
 
 
 @flow(name="report", flow_run_name="report of {run}")
+@without_secrets()
 def report(run: Run = LATEST) -> str:
     """Write the report of a run that is published, and return where it is.
 
@@ -33,6 +36,7 @@ def report(run: Run = LATEST) -> str:
     return str(write_report(find_run(run)))
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a report without a server, say where it is, and return the exit status."""
     parser = argparse.ArgumentParser(
@@ -46,18 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--plots", metavar="FOLDER", type=Path, help="Write each plot as a PNG file as well.")
     values = parser.parse_args(arguments)
+    if values.output and values.output.is_dir():
+        raise UsageError(f"{values.output} is a folder. Give --output a file in it, such as report.html.")
     try:
-        if values.output and values.output.is_dir():
-            raise UsageError(f"{values.output} is a folder. Give --output a file in it, such as report.html.")
         run_id = find_run(values.run)
         path = write_report(run_id, values.output)
         plots = write_plots(run_id, values.plots) if values.plots else []
-    except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
     except OSError as error:
-        sys.stderr.write(f"error: the report cannot be written: {error}. Give --output a file that can be written.\n")
-        return 2
+        raise UsageError(f"The report cannot be written: {error}. Give --output a file that can be written.") from error
     sys.stdout.write("".join(f"{written}\n" for written in (path, *plots)))
     return 0
 

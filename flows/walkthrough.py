@@ -13,6 +13,7 @@ from tasks.form import with_form
 from tasks.pages.blocks import Block
 from tasks.priming import settings as allowed
 from tasks.priming.settings import resolve_settings
+from tasks.redaction import without_secrets
 from tasks.standalone import standalone
 from tasks.walkthrough.before_the_query import routed_contexts
 from tasks.walkthrough.command import (
@@ -38,6 +39,7 @@ from tasks.walkthrough.walk import Guesses, Notebook, Walk
 
 @with_form
 @flow(name="walkthrough", flow_run_name=name_walkthrough)
+@without_secrets()
 def walkthrough(
     profile: allowed.ProfileName = "demo",
     sample: SampleNumber | None = None,

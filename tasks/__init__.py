@@ -1,3 +1,11 @@
+"""The stages of an experiment, and the commands `python -m tasks.X`.
+
+Both calls come before anything else is imported: sources are hashed as they are run, and an error while a library is
+imported is shown by the same rules as any other.
+"""
+
+from tasks.guard import prepare_process
 from tasks.sources import pin_sources
 
 pin_sources()
+prepare_process()

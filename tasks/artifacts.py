@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 from tasks.stored_rows import StoredRows, records_of
 
 ROOT = Path(__file__).resolve().parent.parent
-# One folder may serve several checkouts or machines; tests use one of their own.
-ARTIFACTS = Path(os.environ.get("SURROGATE_ARTIFACTS", ROOT / "artifacts"))
+# One folder may serve several checkouts or machines; tests use one of their own. A variable that is set to nothing is
+# not set: it would mean the working folder, whatever is in it.
+ARTIFACTS = Path(os.environ.get("SURROGATE_ARTIFACTS") or ROOT / "artifacts").absolute()
 
 Reference: TypeAlias = dict[str, Any]
 """{"path": relative to ARTIFACTS, "sha256": of the file, "rows": count} and what else the stage reports."""

@@ -1,4 +1,4 @@
-"""The command line of a flow: its parameters as flags, one clear line for an error of the user's, the exit status.
+"""The command line of a flow: its parameters as flags, and what it prints when the run is complete.
 
 Status 0: the run is complete. 1: it failed. 2: what was given cannot be used.
 """
@@ -7,15 +7,15 @@ import argparse
 import inspect
 import logging
 import os
-import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import Flow
 from prefect.settings import get_current_settings
 from pydantic.fields import FieldInfo
 
+from tasks.guard import guarded
 from tasks.hub import ALLOW_DOWNLOAD
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import resolve_settings
@@ -23,6 +23,11 @@ from tasks.redaction import printable, redacted
 from tasks.terminal import quietly, stages_shown
 
 
+@guarded(
+    "The run",
+    again="Start the same command again: finished chunks are not computed again.",
+    kept="The run is complete, and what it found is in its report and in the database.",
+)
 def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> int:
     """Run a flow with the flags of a command line, print what it found, and return the exit status.
 
@@ -30,49 +35,33 @@ def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) ->
         flow: A flow whose first parameter is `profile` and whose others are settings.
         arguments: The flags; None: those of this process.
     """
-    # Read when torch is first imported: two OpenMP threads that spin against each other on a busy machine take many
-    # times as long as one that sleeps.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     values = vars(_command_parser(flow).parse_args(arguments))
     is_verbose, is_dry = values.pop("verbose"), values.pop("dry_run")
     given = {name: value for name, value in values.items() if value is not None}
-    try:
-        # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
-        _refuse_secrets(given)
-        settings = resolve_settings(**given)
-        if is_dry:
-            from tasks.dry_run import print_dry_run
+    # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
+    settings = resolve_settings(**given)
+    if is_dry:
+        from tasks.dry_run import print_dry_run
 
-            with quietly():
-                print_dry_run(settings, given.get("workers"))
-            return 0
-        from tasks.loading import load_in_background
-        from tasks.run import identify_inputs, is_complete
-        from tasks.workers import start_workers, working
+        with quietly():
+            print_dry_run(settings, given.get("workers"))
+        return 0
+    from tasks.loading import load_in_background
+    from tasks.run import identify_inputs, is_complete
+    from tasks.workers import start_workers, working
 
-        inputs = identify_inputs(settings)
-        _hide_tracebacks_of_usage_errors()
-        model = inputs.language_model
-        count, address = given.get("workers"), given.get("ray_address")
-        with stages_shown(is_verbose=is_verbose), working(int(count) if count else None, model, address) as here:
-            # A run that is complete has everything remembered; any other will need models.
-            if not is_complete(settings, inputs):
-                start_workers()
-                if not get_current_settings().api.url:
-                    # Prefect will start a temporary server, which takes longer than to load the models.
-                    load_in_background(model if here else None, inputs.embedding_model)
-            result = flow(**given)
-    except UsageError as error:
-        sys.stderr.write(f"error: {printable(redacted(str(error)))}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Start the same command again: finished chunks are not computed again.\n")
-        return 130
-    except Exception as error:
-        said = printable(redacted(f"{type(error).__name__}: {error}"))
-        where = "The log above says where." if is_verbose else "Start it again with --verbose to see where."
-        sys.stderr.write(f"The run failed: {said}\n{where} Finished chunks are not computed again.\n")
-        return 1
+    inputs = identify_inputs(settings)
+    _hide_tracebacks_of_usage_errors()
+    model = inputs.language_model
+    count, address = given.get("workers"), given.get("ray_address")
+    with stages_shown(is_verbose=is_verbose), working(int(count) if count else None, model, address) as here:
+        # A run that is complete has everything remembered; any other will need models.
+        if not is_complete(settings, inputs):
+            start_workers()
+            if not get_current_settings().api.url:
+                # Prefect will start a temporary server, which takes longer than to load the models.
+                load_in_background(model if here else None, inputs.embedding_model)
+        result = flow(**given)
     from tasks.summary import print_summary
 
     print_summary(**{name: result[name] for name in ("run_id", "report", "path")})
@@ -89,16 +78,6 @@ def _command_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
         help="Compute nothing: say what becomes of the data's rows, show three contexts, estimate the cost.",
     )
     return parser
-
-
-def _refuse_secrets(given: Mapping[str, object]) -> None:
-    """Refuse what the environment keeps secret, without repeating it."""
-    for name, value in given.items():
-        if redacted(str(value)) != str(value):
-            raise UsageError(
-                f"`{name}` holds a token or a password, which would be stored with the run. Settings hold names, paths "
-                "and numbers. Give the token in the environment: export HF_TOKEN=..."
-            )
 
 
 def make_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:

@@ -7,13 +7,13 @@ Status 0: printed. 2: what was given cannot be used.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from tasks.compare_page import MOST_RUNS, describe_pair, describe_runs, letter, shared_passages
+from tasks.guard import guarded
 from tasks.pages.blocks import Block
 from tasks.pages.markdown import to_markdown
 from tasks.pages.terminal import print_blocks
@@ -25,6 +25,7 @@ DEFAULT_RUNS = (PREVIOUS, LATEST)
 """What is compared where nothing is named: the latest complete run with the one before."""
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a comparison of runs, and return the exit status."""
     parser = argparse.ArgumentParser(
@@ -40,14 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"more; none: {' '.join(DEFAULT_RUNS)}.",
     )
     values = parser.parse_args(arguments)
-    try:
-        runs = find_runs(values.runs or DEFAULT_RUNS)
-        print_blocks(describe_runs(runs))
-        print_blocks(compare_with_first(runs))
-    except UsageError as error:
-        sys.stdout.flush()
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    runs = find_runs(values.runs or DEFAULT_RUNS)
+    print_blocks(describe_runs(runs))
+    print_blocks(compare_with_first(runs))
     return 0
 
 

@@ -12,6 +12,7 @@ from tasks.artifacts import Reference, open_rows, read_rows, write_rows
 from tasks.caching import stage_options
 from tasks.loading import load_embedding_model
 from tasks.priming.records import Route, Sample, Surrogate
+from tasks.redaction import without_secrets
 from tasks.rows import Identity
 
 
@@ -20,6 +21,7 @@ from tasks.rows import Identity
     task_run_name="route queries",
     **stage_options("routing", "tasks.priming.embedding:route_queries"),
 )
+@without_secrets()
 def route_queries(samples: Reference, surrogates: list[Reference], embedding_model: Identity) -> Reference:
     """Route every query to the most similar surrogate of each family.
 

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from tasks import artifacts, liveness
 from tasks.manifest_records import TABLES, AttemptRecord, Manifest, RecordedReference, RunDescription
 from tasks.priming.errors import UsageError
+from tasks.redaction import redacted
 from tasks.sealing import with_seal, without_seal
 
 __all__ = [
@@ -162,7 +163,8 @@ def fail_run(attempt: Attempt, error: str) -> None:
     Raises:
         DamagedArtifactError: The manifest has gone.
     """
-    _end(attempt, lambda manifest: _ended(manifest, attempt, "failed", error[:_ERROR_CHARACTERS]))
+    said = redacted(error)[:_ERROR_CHARACTERS]  # before it is cut: half a secret is not recognised
+    _end(attempt, lambda manifest: _ended(manifest, attempt, "failed", said))
 
 
 def interrupt_run(attempt: Attempt, reason: str) -> None:

@@ -2,7 +2,9 @@
 
 In: the manifests of all runs, finished or not, and the files of the stages. Out: a list of the files that no manifest
 names, and of what killed processes left half-written; with --remove they are gone. To forget a run, delete its manifest
-artifacts/runs/<run_id>.json first. Reports and the database are left alone: they are rebuilt, or removed by hand.
+artifacts/runs/<run_id>.json first. Reports and the database are left alone: they are rebuilt, or removed by hand. So is
+whatever this project did not write, wherever it lies: its own files are known by their names, and the parquet files by
+their content too.
 
 While it removes no run can start, and while a run is in progress it removes nothing: what a run has found remembered is
 not in its manifest yet.
@@ -12,8 +14,11 @@ Status 0: listed, or removed. 2: it is not safe to tell what is needed.
 
 import argparse
 import json
+import re
+import stat
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +27,14 @@ from typing import Any
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from tasks import artifacts, liveness
-from tasks.artifacts import is_reference
-from tasks.manifests import locked_manifests, read_manifests
+from tasks.artifacts import file_sha256, is_reference
+from tasks.guard import guarded
+from tasks.manifests import locked_manifests, read_manifest, read_manifests
 from tasks.priming.errors import UsageError
+from tasks.redaction import printable
 from tasks.sealing import sealed_text
 
 STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "checks", "statistics")
@@ -34,6 +42,18 @@ STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "checks", "stat
 
 _RECORDS = "stages"
 _SHOWN_FILES = 20
+
+_WRITTEN = ("", "bench", "reports", "runs", *STAGE_FOLDERS)
+"""Folders in which files are written under a temporary name first; of a stage also those within."""
+
+# As tasks/artifacts.py, tasks/caching.py and tasks/manifests.py name files.
+_ARTIFACT = re.compile(r"[0-9a-f]{32}\.parquet")
+_RECORD = re.compile(r"[0-9a-f]{32}")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+_ATTEMPT = re.compile(r"[0-9a-f]{12}")
+
+_WRITING_SECONDS = 3600.0
+"""A file that was touched within the last hour may still be being written, e.g. by a command that is no run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +68,13 @@ class Litter:
     """Why it is not needed."""
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """List what no run needs, remove it if asked to, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tasks.pruning", description="Remove what no run needs any more.")
     parser.add_argument("--remove", action="store_true", help="Remove the files; without it they are only listed.")
     values = parser.parse_args(arguments)
-    try:
-        litter = remove_litter() if values.remove else find_litter()
-    except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    litter = remove_litter() if values.remove else find_litter()
     _print(litter, is_removed=values.remove)
     return 0
 
@@ -93,22 +110,22 @@ def remove_litter() -> list[Litter]:
             )
         litter = find_litter()
         for part in litter:
-            part.path.unlink(missing_ok=True)
-        _remove_empty_folders()
+            _remove(part.path)
     return litter
 
 
 def _needed_paths() -> set[str]:
     """Return the paths, relative to artifacts/, of all files that a manifest names."""
     needed: set[str] = set()
-    known = {manifest.run_id for manifest in read_manifests()}
     for path in sorted((artifacts.ARTIFACTS / "runs").glob("*.json")):
-        if path.stem not in known:
+        manifest = read_manifest(path.stem)
+        if manifest:
+            needed.update(_paths_in(manifest.model_dump()))
+        elif path.exists():
             raise UsageError(
                 f"The manifest {path} is damaged, so what its run needs cannot be told. Nothing was removed. Start the "
                 "run again, which writes it anew, or delete the file to forget the run; then prune again."
             )
-        needed.update(_paths_in(json.loads(path.read_text(encoding="utf-8"))))
     return needed
 
 
@@ -122,46 +139,60 @@ def _paths_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - what JSON can say
 
 
 def _unnamed_artifacts(needed: set[str]) -> Iterator[Litter]:
-    for folder in STAGE_FOLDERS:
-        for path in sorted((artifacts.ARTIFACTS / folder).rglob("*.parquet")):
-            if path.relative_to(artifacts.ARTIFACTS).as_posix() not in needed:
-                yield _litter(path, "no run names it")
+    for path, size in _files(STAGE_FOLDERS, _ARTIFACT):
+        if path.relative_to(artifacts.ARTIFACTS).as_posix() in needed:
+            continue
+        with suppress(FileNotFoundError):
+            if file_sha256(path).startswith(path.stem):
+                yield Litter(path, size, "no run names it")
 
 
 def _useless_records(needed: set[str]) -> Iterator[Litter]:
     """Yield the records of stages that lead to a file which no run needs, or to none: failed tasks leave such."""
-    for path in sorted((artifacts.ARTIFACTS / _RECORDS).rglob("*")):
-        if not path.is_file():
-            continue
+    for path, size in _files([_RECORDS], _RECORD):
         try:
             paths = set(_paths_in(json.loads(sealed_text(json.loads(path.read_text(encoding="utf-8"))["result"]))))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             paths = set()
         if not paths:
-            yield _litter(path, "it remembers nothing")
+            yield Litter(path, size, "it remembers nothing")
         elif not paths <= needed:
-            yield _litter(path, "it remembers what no run names")
+            yield Litter(path, size, "it remembers what no run names")
 
 
 def _half_written() -> Iterator[Litter]:
     """Yield what processes that were killed while they wrote have left behind."""
-    for path in sorted(artifacts.ARTIFACTS.rglob(".*.tmp")):
-        yield _litter(path, "it was being written when its process was killed")
-    for path in sorted((artifacts.ARTIFACTS / "runs" / ".attempts").glob("*")):
+    for path, size in _files(_WRITTEN, _TEMPORARY):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
+                yield Litter(path, size, "it was being written when its process was killed")
+    for path, size in _files(["runs/.attempts"], _ATTEMPT):
         if not liveness.is_alive(path.name):
-            yield _litter(path, "its process has ended")
+            yield Litter(path, size, "its process has ended")
 
 
-def _litter(path: Path, reason: str) -> Litter:
-    return Litter(path, path.stat().st_size, reason)
+def _files(folders: Iterable[str], name: re.Pattern[str]) -> Iterator[tuple[Path, int]]:
+    """Yield the files of such a name and their sizes (bytes); of the folders of stages also those further within."""
+    for folder in folders:
+        top = artifacts.ARTIFACTS / folder
+        for path in sorted(top.rglob("*") if folder in (*STAGE_FOLDERS, _RECORDS) else top.glob("*")):
+            if name.fullmatch(path.name) and not path.is_symlink():
+                with suppress(FileNotFoundError):  # a run that ends meanwhile removes its own
+                    status = path.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield path, status.st_size
 
 
-def _remove_empty_folders() -> None:
-    for folder in (*STAGE_FOLDERS, _RECORDS):
-        folders = [path for path in (artifacts.ARTIFACTS / folder).rglob("*") if path.is_dir()]
-        for path in sorted(folders, reverse=True):  # a folder before the one it is in
-            with suppress(OSError):  # it is not empty
-                path.rmdir()
+def _remove(path: Path) -> None:
+    """Remove a file, and the folders that it leaves empty."""
+    path.unlink(missing_ok=True)
+    for folder in path.parents:
+        if folder.parent == artifacts.ARTIFACTS or artifacts.ARTIFACTS not in folder.parents:
+            return
+        try:
+            folder.rmdir()
+        except OSError:  # it is not empty
+            return
 
 
 def _print(litter: Sequence[Litter], *, is_removed: bool) -> None:
@@ -174,7 +205,8 @@ def _print(litter: Sequence[Litter], *, is_removed: bool) -> None:
         return
     table = Table("file", "size", "why", box=None, pad_edge=False)
     for part in litter[:_SHOWN_FILES]:
-        table.add_row(str(part.path.relative_to(artifacts.ARTIFACTS)), decimal(part.size), part.reason)
+        shown = printable(str(part.path.relative_to(artifacts.ARTIFACTS)))
+        table.add_row(Text(shown), decimal(part.size), part.reason)
     console.print(table)
     if len(litter) > _SHOWN_FILES:
         console.print(f"... and {len(litter) - _SHOWN_FILES:,} more")

@@ -18,6 +18,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
+from tasks.guard import guarded
 from tasks.priming.errors import UsageError
 from tasks.priming.evidence import Evidence
 from tasks.priming.published import CONFIDENCE_LEVEL, Reproduction, reproduce
@@ -32,6 +33,7 @@ _SHOWN_RUNS = 5
 _VERDICTS = {True: "yes", False: "no", None: "-"}
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the published table beside a run's, and return the exit status."""
     parser = argparse.ArgumentParser(
@@ -40,13 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_id", metavar="RUN_ID", help="A complete run; `python -m flows.experiment` prints its id.")
     parser.add_argument("--numbers", metavar="FILE", type=Path, default=NUMBERS, help="JSON of published numbers.")
     values = parser.parse_args(arguments)
-    try:
-        published = parse_numbers(_read_text(values.numbers))
-        inputs, evidence = read_run(values.run_id)
-        rows = reproduce(published, evidence)
-    except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    published = parse_numbers(_read_text(values.numbers))
+    inputs, evidence = read_run(values.run_id)
+    rows = reproduce(published, evidence)
     _print(values.run_id, rows, published, other_inputs(published, inputs))
     return 0
 

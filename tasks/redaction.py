@@ -2,25 +2,29 @@
 
 In: texts and exceptions, which a library may have made from a request's headers or address. Out: the same without what
 is secret: tokens of the hub, passwords in addresses, and the values of environment variables whose names say that they
-are secret. Whatever hands an exception on to Prefect, to a manifest or to a terminal does so within `without_secrets`.
+are secret. Prefect stores the exceptions and log lines of tasks and flows: each of ours runs within `without_secrets`.
 """
 
+import logging
 import os
 import re
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
-from tasks.priming.refusals import ACCESS_TOKEN
+from tasks.priming.refusals import SECRET
 
 HIDDEN = "[hidden]"
 """What stands in a secret's place."""
 
-_SECRET_NAMES = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|API_KEY|AUTH_STRING)$")
+_SECRET_NAMES = re.compile(
+    # Not PWD, the working folder, nor HF_TOKEN_PATH and other places of secrets.
+    r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|SSHPASS|AUTH_STRING)$|(^|_)(KEY|PASS|PAT)$|_PWD$|SECRET(_|$)"
+)
 # A shorter value may be an ordinary word, which would vanish from every message.
 _LEAST_CHARACTERS = 8
-_SHAPES = re.compile(rf"{ACCESS_TOKEN}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")
+_SHAPES = re.compile(SECRET)
 
 _SHOWN_CHARACTERS = 400
 """Of a library's error."""
@@ -32,7 +36,8 @@ def redacted(text: str) -> str:
     """Return a text without secrets."""
     for secret in _secrets():
         text = text.replace(secret, HIDDEN)
-    return _SHAPES.sub(HIDDEN, text)
+    # Of an address with a password the host stays.
+    return _SHAPES.sub(lambda found: f"://{HIDDEN}@" if found[0].endswith("@") else HIDDEN, text)
 
 
 def printable(text: str) -> str:
@@ -56,13 +61,34 @@ def presentable(error: AnyError) -> AnyError | None:
 
 @contextmanager
 def without_secrets() -> Iterator[None]:
-    """Within the context, or in the decorated function, exceptions lose their secrets on the way out."""
+    """Within the context, or in the decorated function, exceptions lose their secrets on the way out, and logs too."""
+    redact_logs()
     try:
         yield
     except Exception as error:
         if presentable(error) is not None:
             raise
         raise RuntimeError(redacted(f"{type(error).__name__}: {error}")) from None
+
+
+def redact_logs() -> None:
+    """From now on, have all that is logged in this process lose its secrets, whichever library logs it."""
+    make = logging.getLogRecordFactory()
+    if getattr(make, "redacts", False):
+        return
+
+    def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: ANN401 - those of LogRecord
+        record = make(*args, **kwargs)
+        with suppress(Exception):  # arguments that do not fit the message are told by the handler
+            said = record.getMessage()
+            if redacted(said) != said:
+                record.msg, record.args = redacted(said), ()
+        if record.exc_info and record.exc_info[1] is not None and presentable(record.exc_info[1]) is None:
+            record.exc_info = None
+        return record
+
+    vars(make_redacted)["redacts"] = True
+    logging.setLogRecordFactory(make_redacted)
 
 
 def _is_clean(error: BaseException) -> bool:

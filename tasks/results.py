@@ -28,6 +28,7 @@ from prefect.logging import get_run_logger
 from tasks import artifacts
 from tasks.bench.records import read_benches
 from tasks.manifests import LOCK_SECONDS, TABLES, Manifest, RecordedReference, read_manifests
+from tasks.redaction import without_secrets
 
 QUESTIONS = (
     "does_priming_help",
@@ -59,6 +60,7 @@ _logger = logging.getLogger(__name__)
 
 
 @task(name="publish results", task_run_name="publish results", cache_policy=NO_CACHE, persist_result=False)
+@without_secrets()
 def publish_results() -> dict[str, Any]:
     """Rebuild the database from all runs; see `rebuild_database`."""
     published = rebuild_database()

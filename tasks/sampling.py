@@ -16,6 +16,7 @@ from tasks.caching import stage_options
 from tasks.priming.records import Distractor, Sample
 from tasks.priming.sampling import draw_samples as draw
 from tasks.priming.settings import SamplingSettings
+from tasks.redaction import without_secrets
 from tasks.rows import Identity, SetupError, load_rows
 
 
@@ -24,6 +25,7 @@ from tasks.rows import Identity, SetupError, load_rows
     task_run_name="draw {sampling.sample_count} samples",
     **stage_options("sampling", "tasks.priming.sampling:draw_samples"),
 )
+@without_secrets()
 def draw_samples(identity: Identity, sampling: SamplingSettings, seed: int, chunk_size: int) -> Reference:
     """Draw the samples of an experiment.
 

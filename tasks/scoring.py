@@ -18,6 +18,7 @@ from tasks.priming.contexts import ContextRule
 from tasks.priming.evidence import ModelFacts
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
+from tasks.redaction import without_secrets
 from tasks.rows import Identity
 from tasks.workers import with_language_model
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # torch is not loaded before a model is
     task_run_name="score {contexts.name} contexts {samples[start]}-{samples[stop]}",
     **stage_options("scoring", "tasks.priming.scoring:score_family", folder=lambda inputs: inputs["contexts"].family),
 )
+@without_secrets()
 def score_contexts(
     contexts: ContextRule,
     samples: Reference,
@@ -84,6 +86,7 @@ def _check(
     task_run_name="check scoring",
     **stage_options("checks", "tasks.priming.checks:check_scoring"),
 )
+@without_secrets()
 def check_scoring(
     families: Sequence[tuple[ContextRule, Sequence[Reference], Sequence[Reference]]],
     samples: Reference,

@@ -20,6 +20,7 @@ import duckdb
 from rich.cells import cell_len, set_cell_size
 
 from tasks import artifacts
+from tasks.guard import guarded
 from tasks.report.texts import visible
 from tasks.results import QUESTIONS, open_results
 
@@ -42,6 +43,7 @@ _LISTS = {
 }
 
 
+@guarded()
 def main() -> int:
     """Ask the results until the user or the pipe ends, and return the exit status."""
     path = artifacts.ARTIFACTS / "results.duckdb"

@@ -19,6 +19,7 @@ from tasks.caching import Inputs, stage_options
 from tasks.memory import give_back_freed_memory
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
+from tasks.redaction import without_secrets
 
 if TYPE_CHECKING:
     from tasks.priming.evidence import Evidence
@@ -41,6 +42,7 @@ def _computation(inputs: Inputs) -> str:
     task_run_name="compute {table} rows",
     **stage_options("statistics", _computation, folder=lambda inputs: str(inputs["table"])),
 )
+@without_secrets()
 def compute_statistic(
     table: str,
     samples: Reference,

@@ -18,6 +18,7 @@ from tasks.priming.records import Sample, Surrogate
 from tasks.priming.settings import GenerationSettings
 from tasks.priming.surrogates.families import FAMILIES, Writer
 from tasks.priming.surrogates.writing import Writing
+from tasks.redaction import without_secrets
 from tasks.rows import Identity
 from tasks.workers import with_language_model
 
@@ -38,6 +39,7 @@ def _write(
     task_run_name="write {family} surrogates {samples[start]}-{samples[stop]}",
     **stage_options("surrogates", _writer, folder=lambda inputs: str(inputs["family"])),
 )
+@without_secrets()
 def write_surrogates(
     family: str,
     samples: Reference,

@@ -140,7 +140,7 @@ def test_what_changes_no_result_is_no_setting(flag: str, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(
     ("flags", "advice"),
-    [([], "Start it again with --verbose to see where."), (["--verbose"], "The log above says where.")],
+    [([], "Add --verbose to see where."), (["--verbose"], "The log above says where.")],
 )
 def test_a_failure_is_one_line_that_says_where_to_look(
     flags: list[str], advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -150,7 +150,8 @@ def test_a_failure_is_one_line_that_says_where_to_look(
 
     monkeypatch.setattr("tasks.workers.working", fail)
     assert run_command(experiment, flags) == 1
-    said = f"The run failed: OSError: no space left\\x1b[2J\n{advice} Finished chunks are not computed again.\n"
+    again = "Start the same command again: finished chunks are not computed again."
+    said = f"The run failed: OSError: no space left\\x1b[2J\n{advice} {again}\n"
     assert capsys.readouterr().err == said
 
 

@@ -44,6 +44,35 @@ def test_a_value_that_holds_another_is_taken_out_whole(monkeypatch: pytest.Monke
     assert redacted("correct horse battery") == HIDDEN
 
 
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("AWS_SESSION_TOKEN", True),
+        ("AZURE_STORAGE_KEY", True),
+        ("CLIENT_SECRET", True),
+        ("DB_PASS", True),
+        ("GITHUB_PAT", True),
+        ("MYSQL_PWD", True),
+        ("openai_api_key", True),
+        ("PGPASSWORD", True),
+        ("PREFECT_SERVER_API_AUTH_STRING", True),
+        ("SSHPASS", True),
+        ("HF_TOKEN_PATH", False),
+        ("KEYBOARD", False),
+        ("OLDPWD", False),
+        ("PWD", False),
+        ("SSH_AUTH_SOCK", False),
+        ("TOKENIZERS_PARALLELISM", False),
+    ],
+)
+def test_a_variables_name_tells_whether_its_value_is_secret(
+    monkeypatch: pytest.MonkeyPatch, name: str, is_secret: bool
+) -> None:
+    monkeypatch.setenv(name, "of-eight-or-more")
+    assert redacted("of-eight-or-more") == (HIDDEN if is_secret else "of-eight-or-more")
+
+
 def test_what_a_terminal_would_obey_is_spelled_out() -> None:
     assert printable("\x1b[2J\x07é\u202e\n") == "\\x1b[2J\\x07é\\u202e\n"
 

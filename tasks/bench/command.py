@@ -5,30 +5,22 @@ cannot be used.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
+from tasks.guard import guarded
 from tasks.priming.errors import UsageError
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
+@guarded(again="Nothing was written. A shorter run: python -m flows.bench --quick")
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark, or print the newest as Markdown, and return the exit status."""
-    # Read when torch is first imported: see tasks/command_line.py.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = _parser().parse_args(arguments)
-    try:
-        if options.table:
-            return _print_table()
-        return _measure(options)
-    except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted: nothing was written. A shorter run: python -m flows.bench --quick\n")
-        return 130
+    if options.table:
+        return _print_table()
+    return _measure(options)
 
 
 def _print_table() -> int:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tasks.guard import guarded
+
 # --- the model: targets, not measurements ---
 
 MODEL_SECONDS = 180.0 / 2500
@@ -209,5 +211,12 @@ def _line(found: Forecast) -> list[str]:
     ]
 
 
-if __name__ == "__main__":
+@guarded()
+def main() -> int:
+    """Print the forecasts."""
     sys.stdout.write(forecast_table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Why a setting is refused, said so that it can be mended; and access tokens, which no setting may hold.
+"""Why a setting is refused, said so that it can be mended; and secrets, which no setting may hold.
 
 In: values that a user gave, or what pydantic found wrong with them. Out: a SettingsError.
 """
@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from tasks.priming.errors import UsageError
 
-ACCESS_TOKEN = r"(?:hf|api_org)_[A-Za-z0-9]{20,}"
-"""What an access token of the hub looks like. A run keeps its settings, and so does Prefect: none may hold one."""
+SECRET = r"(?:hf|api_org)_[A-Za-z0-9]{20,}|://[^\s/@:]*:[^\s/@]+@"
+"""What an access token of the hub looks like, and a password in an address. A run keeps its settings, and so does
+Prefect: none may hold one. JavaScript, in which the form is checked, reads the same expression."""
 
 _SHOWN_CHARACTERS = 200
 """Of a refused value."""
@@ -21,17 +22,17 @@ class SettingsError(UsageError):
     """A value that the user gave is not allowed; the message says what is."""
 
 
-def refuse_tokens(values: Mapping[str, object]) -> None:
-    """Refuse what looks like an access token, without repeating it.
+def refuse_secrets(values: Mapping[str, object]) -> None:
+    """Refuse what looks like an access token or a password, without repeating it.
 
     Raises:
         SettingsError: A name or a value holds one.
     """
     for name, value in values.items():
-        if re.search(ACCESS_TOKEN, f"{name} {value}"):
-            shown = "A setting's name" if re.search(ACCESS_TOKEN, name) else f"`{name}`"
+        if re.search(SECRET, f"{name} {value}"):
+            shown = "A setting's name" if re.search(SECRET, name) else f"`{name}`"
             raise SettingsError(
-                f"{shown} holds what looks like an access token of the hub, which would be stored with the run. "
+                f"{shown} holds what looks like an access token or a password, which would be stored with the run. "
                 "Settings hold names, paths and numbers. Give the token in the environment: export HF_TOKEN=..."
             )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tasks.priming.refusals import ACCESS_TOKEN, describe_refusals, refuse_tokens
+from tasks.priming.refusals import SECRET, describe_refusals, refuse_secrets
 from tasks.priming.refusals import SettingsError as SettingsError  # settings are where a reader looks for it
 
 FamilyName: TypeAlias = Literal["baseline", "static", "generated", "control"]
@@ -38,9 +38,9 @@ Device: TypeAlias = Annotated[
 SampleCount: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000, description="Samples to draw (count).")]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every random draw.")]
 Words: TypeAlias = Annotated[int, Field(ge=1, le=100_000, description="Bound on the passage's length (words).")]
-# Said in the form's schema, so that Prefect's server refuses a token before it stores anything.
-_NO_TOKEN: dict[str, Any] = {"not": {"pattern": ACCESS_TOKEN}}
-Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra=_NO_TOKEN)]
+# Said in the form's schema, so that Prefect's server refuses a secret before it stores anything.
+_NO_SECRET: dict[str, Any] = {"not": {"pattern": SECRET}}
+Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra=_NO_SECRET)]
 Data: TypeAlias = Annotated[
     Name, Field(description="A known data set, a data set id on the hub, or a local .parquet or .jsonl file.")
 ]
@@ -262,7 +262,7 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
             TypeAdapter(kind | None).validate_python(changes.pop(name, None))
         except ValidationError as error:
             raise SettingsError(f"`{name}` must be {allowed}: {error.errors()[0]['msg']}.") from None
-    refuse_tokens({"profile": profile, **changes})
+    refuse_secrets({"profile": profile, **changes})
     if profile not in PROFILES:
         raise SettingsError(f"Unknown profile {profile!r}. Known profiles: {', '.join(PROFILES)}.")
     values = PROFILES[profile].model_dump()

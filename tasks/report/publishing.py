@@ -8,11 +8,14 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.redaction import without_secrets
+
 _SHOWN_PLOTS = 3
 """How many of the plots, in the report's order, the UI's page shows: it is stored with the run's other artifacts."""
 
 
 @task(name="report results", task_run_name="report results", cache_policy=NO_CACHE, persist_result=False)
+@without_secrets()
 def report_results(run_id: str) -> dict[str, Any]:
     """Write the report of a published run; a failure costs the report, never the run.
 

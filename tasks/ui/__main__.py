@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.priming.errors import UsageError
+from tasks.guard import guarded
 from tasks.processes import end_all, ended_by_signals, leave_no_orphans, marked, note_interruption
 from tasks.ui.address import claim_address, remove_address, write_address
 from tasks.ui.services import (
@@ -34,6 +34,7 @@ _END_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run server and worker until Ctrl-C, and return the exit status."""
     parser = argparse.ArgumentParser(
@@ -41,12 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, metavar="PORT", help="Port of the UI; 4200, or a free one if it is taken.")
     values = parser.parse_args(arguments)
-    try:
-        claim_address()
-        port = free_port(values.port)
-    except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    claim_address()
+    port = free_port(values.port)
     mark = leave_no_orphans()
     try:
         with ended_by_signals(_END_SECONDS):

@@ -1,7 +1,8 @@
 """The processes behind `make ui`: a Prefect server, a worker, and what they need to know of each other.
 
 In: the port of the server. Out: running processes whose output is in .prefect/*.log; one that dies is started again.
-All is on 127.0.0.1: the server knows no passwords, and who can start a run can read every file that its user can.
+All is on 127.0.0.1, and pages that are not the server's own are refused (tasks/ui/server.py). The server knows no
+passwords: other users of this machine can start runs, which can read every file that this user can.
 """
 
 import os
@@ -117,10 +118,12 @@ def free_port(wanted: int | None) -> int:
 
 def environment(url: str) -> dict[str, str]:
     """Return the environment of all processes: nothing leaves this machine, nothing lands in the user's home."""
+    own = url.removesuffix("/api")
     return os.environ | {
         "PREFECT_HOME": str(HOME),
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{own},{own.replace('127.0.0.1', 'localhost')}",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # The second UI asks a foreign host for its configuration even with analytics off.
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
@@ -132,7 +135,8 @@ def environment(url: str) -> dict[str, str]:
 
 def server(port: int) -> Service:
     """Return the server on a port; it does not run yet."""
-    start = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    app = ("--factory", "tasks.ui.server:create_app", "--no-access-log")
+    start = ("uvicorn", *app, "--host", "127.0.0.1", "--port", str(port))
     return Service("server", start, f"http://127.0.0.1:{port}/api")
 
 

@@ -5,8 +5,6 @@ given cannot be used.
 """
 
 import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, TypeAlias
@@ -18,10 +16,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from rich.console import Console
 
 from tasks.command_line import make_parser
+from tasks.guard import guarded
 from tasks.loading import identify_embedding_model, identify_language_model, load_in_background
 from tasks.pages.blocks import Block
 from tasks.pages.terminal import print_blocks
-from tasks.priming.errors import UsageError
 from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
 from tasks.rows import Identity
 
@@ -32,6 +30,7 @@ SampleNumber: TypeAlias = Annotated[
 ]  # fmt: skip
 
 
+@guarded("The walkthrough")
 def run_walkthrough(flow: Flow[..., list[Block]], arguments: Sequence[str] | None = None) -> int:
     """Run the flow with the flags of a command line, print the walkthrough, and return the exit status.
 
@@ -39,34 +38,20 @@ def run_walkthrough(flow: Flow[..., list[Block]], arguments: Sequence[str] | Non
         flow: The walkthrough; its parameters are `profile`, `sample` and settings.
         arguments: The flags; None: those of this process.
     """
-    # As in tasks/command_line.py: read when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = make_parser(flow)
     parser.add_argument("--verbose", action="store_true", help="Show what Prefect logs, and tracebacks.")
     values = vars(parser.parse_args(arguments))
     is_verbose = values.pop("verbose")
     given = {name: value for name, value in values.items() if value is not None}
-    try:
-        # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
-        settings = resolve_settings(**{name: value for name, value in given.items() if name != "sample"})
-        if "sample" in given:
-            given["sample"] = _sample_number(given["sample"])
-        models = identify_models(settings)
-        if not get_current_settings().api.url:
-            load_in_background(*models)
-        with _shown_as_busy(is_verbose):
-            blocks = flow(**given)
-    except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return 130
-    except Exception as error:
-        sys.stderr.write(
-            f"The walkthrough failed: {type(error).__name__}: {error}\nStart it again with --verbose to see where.\n"
-        )
-        return 1
+    # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
+    settings = resolve_settings(**{name: value for name, value in given.items() if name != "sample"})
+    if "sample" in given:
+        given["sample"] = _sample_number(given["sample"])
+    models = identify_models(settings)
+    if not get_current_settings().api.url:
+        load_in_background(*models)
+    with _shown_as_busy(is_verbose):
+        blocks = flow(**given)
     print_blocks(blocks)
     return 0
 

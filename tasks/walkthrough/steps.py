@@ -19,6 +19,7 @@ from tasks.priming.sampling import content_hash, draw_samples
 from tasks.priming.settings import ExperimentSettings
 from tasks.priming.surrogates.families import FAMILIES
 from tasks.priming.surrogates.writing import Writing
+from tasks.redaction import without_secrets
 from tasks.rows import Identity, identify_data, load_rows
 from tasks.walkthrough.published import read_published
 from tasks.walkthrough.walk import BASELINE, Inspection, Models
@@ -29,6 +30,7 @@ _STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
 @task(name="choose the sample", task_run_name="choose the sample", **_STEP)
+@without_secrets()
 def choose_sample(settings: ExperimentSettings, number: int | None) -> Sample:
     """Return the notebook's example, or a sample as an experiment with these settings draws it.
 
@@ -55,6 +57,7 @@ def choose_sample(settings: ExperimentSettings, number: int | None) -> Sample:
 
 
 @task(name="write surrogates", task_run_name="write surrogates", **_STEP)
+@without_secrets()
 def write_surrogates(sample: Sample, settings: ExperimentSettings, language_model: Identity) -> list[Surrogate]:
     """Return the static and the generated surrogates of the sample."""
     writing = Writing(settings.seed, load_language_model(language_model), settings.generation)
@@ -63,6 +66,7 @@ def write_surrogates(sample: Sample, settings: ExperimentSettings, language_mode
 
 
 @task(name="compare with the query", task_run_name="compare with the query", **_STEP)
+@without_secrets()
 def compare_with_query(sample: Sample, surrogates: list[Surrogate], embedding_model: Identity) -> list[Route]:
     """Return how similar each surrogate is to the query, and which of each family is taken."""
     from tasks.priming.embedding import route_queries
@@ -71,6 +75,7 @@ def compare_with_query(sample: Sample, surrogates: list[Surrogate], embedding_mo
 
 
 @task(name="score the answer", task_run_name="score the answer", **_STEP)
+@without_secrets()
 def score_answer(
     sample: Sample, surrogates: list[Surrogate], language_model: Identity, families: tuple[str, ...]
 ) -> list[Score]:
@@ -86,6 +91,7 @@ def score_answer(
 
 
 @task(name="look into the caches", task_run_name="look into the caches", **_STEP)
+@without_secrets()
 def inspect_caches(sample: Sample, contexts: dict[str, str], language_model: Identity) -> Inspection:
     """Return the shapes of caches, and score the answer twice behind one, our way and the notebook's.
 
@@ -111,6 +117,7 @@ def describe_models(language_model: Identity, embedding_model: Identity) -> Mode
 
 
 @task(name="show it in the UI", task_run_name="show it in the UI", **_STEP)
+@without_secrets()
 def show_walkthrough(blocks: list[Block], description: str) -> None:
     """Show the walkthrough in the UI; whatever that says, the walkthrough itself is complete."""
     try:

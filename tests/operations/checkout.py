@@ -92,14 +92,18 @@ class Ui:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self.wait_for("Ctrl-C")
+        try:
+            self.wait_for("Ctrl-C")
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def url(self) -> str:
         """Where the UI is."""
         return f"http://127.0.0.1:{self.port}"
 
-    def wait_for(self, text: str, count: int = 1, seconds: float = 120) -> None:
+    def wait_for(self, text: str, count: int = 1, seconds: float = 400) -> None:
         """Wait until it has said something, so many times."""
         deadline = time.monotonic() + seconds
         while (said := self.log.read_text()).count(text) < count:

@@ -1,6 +1,10 @@
 """Pruning removes what no manifest names, and nothing that any run, finished or not, still needs."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +12,7 @@ from typing import Any
 import pytest
 
 from tasks import manifests
+from tasks.artifacts import ROOT
 from tasks.manifests import RunDescription, finish_run, interrupt_run, record_artifacts
 from tasks.priming.errors import UsageError
 from tasks.pruning import find_litter, main, remove_litter
@@ -33,11 +38,19 @@ def artifact(stage: str, text: str) -> dict[str, Any]:
 
 
 def record(folder: Path, name: str, reference: object) -> Path:
-    """Write what Prefect keeps of a finished stage."""
+    """Write what Prefect keeps of a finished stage, under a name as long as a key."""
     path = folder / "stages" / name
+    path = path.with_name(path.name.ljust(32, "0"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"metadata": {}, "result": SealedJSONSerializer().dumps(reference).decode()}))
     return path
+
+
+def plant(path: Path, age: float = 4000.0) -> None:
+    """Write a file that was last touched so many seconds ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("what somebody needs")
+    os.utime(path, (time.time() - age,) * 2)
 
 
 def start(run_id: str = "abc") -> manifests.Attempt:
@@ -54,7 +67,7 @@ def test_what_no_manifest_names_is_listed_and_then_removed(folder: Path, capsys:
     record_artifacts(attempt, "score", {"static/0": kept})
     finish_run(attempt)
     kept_record, orphan_record = record(folder, "scoring/a", kept), record(folder, "scoring/b/c", orphan)
-    litter = {orphan["path"], "stages/scoring/b/c"}
+    litter = {orphan["path"], str(orphan_record.relative_to(folder))}
 
     assert main([]) == 0
     assert names(find_litter(), folder) == litter
@@ -105,18 +118,73 @@ def test_a_forgotten_run_leaves_what_another_shares(folder: Path) -> None:
 
 
 def test_what_killed_processes_left_half_written_and_failed_tasks_remembered_is_litter(folder: Path) -> None:
-    for path in ("scoring/.x.parquet.abc.tmp", "runs/.abc.json.def.tmp", "runs/.attempts/0123456789ab"):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).touch()
-    record(folder, "0123456789abcdef0123456789abcdef", {"__exc_type__": "RuntimeError", "message": "failed"})
-    (folder / "stages" / "cut").write_text("{")
-    assert names(remove_litter(), folder) == {
-        "scoring/.x.parquet.abc.tmp",
-        "runs/.abc.json.def.tmp",
-        "runs/.attempts/0123456789ab",
-        "stages/0123456789abcdef0123456789abcdef",
-        "stages/cut",
+    half_written = {
+        "scoring/static/.x.parquet.0123456789abcdef.tmp",
+        "runs/.abc.json.0123456789abcdef.tmp",
+        ".x.json.0123456789abcdef.tmp",
     }
+    for path in half_written | {"runs/.attempts/0123456789ab"}:
+        plant(folder / path)
+    failed = record(folder, "0123456789abcdef", {"__exc_type__": "RuntimeError", "message": "failed"})
+    cut = record(folder, "fedcba", {})
+    cut.write_text("{")
+    records = {f"stages/{failed.name}", f"stages/{cut.name}"}
+    assert names(remove_litter(), folder) == {*half_written, *records, "runs/.attempts/0123456789ab"}
+
+
+def test_a_file_that_is_being_written_is_left_alone(folder: Path) -> None:
+    """By a command that is no run, such as one that writes a report."""
+    plant(folder / "reports" / ".abc.html.0123456789abcdef.tmp", age=0)
+    assert find_litter() == []
+
+
+def test_what_this_project_did_not_write_is_left_alone(folder: Path) -> None:
+    foreign = {
+        "statistics/census.parquet",
+        f"statistics/{'0123456789abcdef' * 2}.parquet",  # named like an artifact, by another's hash
+        "stages/theatre/plan.docx",
+        f"stages/{'0123456789abcdef' * 2}.txt",
+        "runs/.attempts/README",
+        "proj/.thesis.tmp",
+        "proj/.thesis.0123456789abcdef.tmp",
+        ".thesis.tmp",
+    }
+    for path in foreign:
+        plant(folder / path)
+    for path in (".x.json.0123456789abcdef.tmp", "scoring/.y.0123456789abcdef.tmp", "stages/empty"):
+        (folder / path).mkdir(parents=True)  # folders, whatever their names look like
+    assert main(["--remove"]) == 0
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {*foreign, "runs/.lock"}
+    assert (folder / "stages" / "empty").is_dir()
+
+
+def test_names_are_shown_as_they_are_and_obeyed_by_nobody(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant(folder / "scoring" / "a[/oops]\x1b[2J" / ".x.0123456789abcdef.tmp")
+    assert main([]) == 0
+    assert "scoring/a[/oops]\\x1b[2J/.x.0123456789abcdef.tmp" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("", ROOT / "artifacts"), ("sub", ROOT / "sub"), ("/x/y", Path("/x/y"))]
+)
+def test_the_folder_is_never_whatever_folder_one_happens_to_be_in(given: str, expected: Path) -> None:
+    program = "import os; from tasks import artifacts; os.chdir('/'); print(artifacts.ARTIFACTS)"
+    environment = os.environ | {"SURROGATE_ARTIFACTS": given}
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert said.stdout.strip() == str(expected)
+
+
+def test_files_that_vanish_meanwhile_stop_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run beside it ends, and takes its own files away, between the look at a folder and at its files."""
+    plant(folder / "runs" / ".attempts" / "0123456789ab")
+    gone = folder / "runs" / ".abc.json.0123456789abcdef.tmp"
+    paths = Path.glob
+
+    def glob(self: Path, pattern: str) -> list[Path]:
+        return [*paths(self, pattern), *([gone] if self == gone.parent and pattern == "*" else [])]
+
+    monkeypatch.setattr(Path, "glob", glob)
+    assert names(find_litter(), folder) == {"runs/.attempts/0123456789ab"}
 
 
 def test_the_database_and_reports_are_left_alone(folder: Path) -> None:

@@ -13,7 +13,7 @@ from tests.operations.conftest import Undisturbed
 from tests.operations.kills import Kill, Moment, draw_moments, kill_table
 from tests.operations.runs import UNREMEMBERED, differences, export, finished
 
-COMMANDS = {"server": "prefect server start", "worker": "prefect worker start"}
+COMMANDS = {"server": "tasks.ui.server", "worker": "prefect worker start"}
 _SECONDS = 300.0
 
 

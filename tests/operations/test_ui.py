@@ -1,7 +1,11 @@
 """From nothing to a run that is watched in a real browser, and back to nothing."""
 
+import functools
+import http.client
+import http.server
 import json
 import signal
+import threading
 import time
 import tomllib
 import urllib.request
@@ -79,11 +83,104 @@ def test_a_second_ui_in_the_same_checkout_is_refused(ui: Ui) -> None:
 
 
 def test_nothing_lands_in_the_home_of_the_user_and_nothing_listens_to_other_machines(ui: Ui) -> None:
-    (server,) = ui.processes("prefect server start")
+    (server,) = ui.processes("tasks.ui.server")
     listening = [c for c in server.net_connections("tcp") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
     # the command in the second terminal may note which profile it used, the processes of the UI nothing
     assert not list((ui.checkout.folder / "home").rglob("*.db"))
+
+
+# --- who may ask ---
+
+START_BY_PAGE = """
+(async () => {
+    const post = (path, body) => fetch(`${SERVER}/api${path}`, {
+        method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
+    try {
+        const [deployment] = await (await post("/deployments/filter", {})).json();
+        const run = {job_variables: {command: `touch ${FILE}`}};
+        return (await post(`/deployments/${deployment.id}/create_flow_run`, run)).status;
+    } catch (error) {
+        return String(error);
+    }
+})()
+"""
+# A body without a type needs no leave of the server, and Prefect takes it for JSON.
+STORE_BLINDLY = """
+(async () => {
+    const body = new Blob([JSON.stringify({name: "planted", value: 1})]);
+    try {
+        return (await fetch(`${SERVER}/api/variables/`, {method: "POST", mode: "no-cors", body})).type;
+    } catch (error) {
+        return String(error);
+    }
+})()
+"""
+OPEN_SOCKET = """
+new Promise(resolve => {
+    const socket = new WebSocket(`${SERVER.replace("http", "ws")}/api/events/out`, ["prefect"]);
+    socket.onopen = () => resolve("open");
+    socket.onerror = () => resolve("refused");
+})
+"""
+
+
+@pytest.fixture(params=["another port", "a file"])
+def foreign_page(request: pytest.FixtureRequest, page: Browser, tmp_path: Path) -> Iterator[Browser]:
+    """A page that is none of the server's, open in the same browser."""
+    (tmp_path / "page.html").write_text("<p>harmless</p>")
+    if request.param == "a file":
+        page.open((tmp_path / "page.html").as_uri(), "harmless")
+        yield page
+        return
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        page.open(f"http://127.0.0.1:{server.server_address[1]}/page.html", "harmless")
+        yield page
+        server.shutdown()
+        thread.join()
+
+
+def test_a_foreign_page_starts_nothing_stores_nothing_and_hears_nothing(
+    ui: Ui, foreign_page: Browser, tmp_path: Path
+) -> None:
+    before = newest_run(ui)["id"]
+    names = f"const SERVER = {json.dumps(ui.url)}, FILE = {json.dumps(str(tmp_path / 'planted'))};"
+    foreign_page.evaluate(names)
+    assert foreign_page.evaluate(START_BY_PAGE) == "TypeError: Failed to fetch"
+    foreign_page.evaluate(STORE_BLINDLY)  # whatever it says: it cannot see what became of it
+    assert foreign_page.evaluate(OPEN_SOCKET) == "refused"
+    assert newest_run(ui)["id"] == before
+    assert ask(ui, "/variables/filter") == []
+    assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Host": "localhost:{port}", "Origin": "http://localhost:{port}"}, 200),
+        ({"Host": "elsewhere.example:{port}"}, 403),  # a name that was made to mean this machine
+        ({"Host": "elsewhere.example"}, 403),
+        ({"Host": "127.0.0.1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1"}, 403),
+        ({"Origin": "https://127.0.0.1:{port}"}, 403),
+        ({"Origin": "http://127.0.0.1:{port}.example"}, 403),
+    ],
+)
+def test_the_server_answers_its_own_address_and_pages_alone(ui: Ui, headers: dict[str, str], status: int) -> None:
+    port = int(ui.url.rpartition(":")[2])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    sent = {name: value.format(port=port) for name, value in headers.items()}
+    connection.request("GET", "/api/health", headers=sent)
+    answer = connection.getresponse()
+    assert answer.status == status
+    assert answer.getheader("access-control-allow-origin") in (None, ui.url)
+    connection.close()
 
 
 # --- what the UI shows ---

@@ -49,7 +49,7 @@ def test_plots_are_written_where_asked(
     [
         (["zzz"], "error: There is no run 'zzz'. Runs, newest first: fff000"),
         (["abc123", "--output", "."], "error: . is a folder. Give --output a file in it"),
-        (["abc123", "--output", "/proc/none/own.html"], "error: the report cannot be written"),
+        (["abc123", "--output", "/proc/none/own.html"], "error: The report cannot be written"),
     ],
 )
 def test_what_cannot_be_used_is_one_line_and_status_2(

@@ -1,9 +1,12 @@
 """A token in the environment, in a parameter or in an exception reaches nothing that is stored, shown or logged."""
 
+import importlib
 import logging
+import re
 import sqlite3
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import HfApi, constants
-from prefect import flow, task
+from prefect import Flow, Task, flow, task
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
@@ -22,12 +25,14 @@ from flows.experiment import experiment
 from tasks import rows
 from tasks.command_line import run_command
 from tasks.hub import hub_commit
+from tasks.manifests import RunDescription, fail_run, start_run
 from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.settings import resolve_settings
 from tasks.redaction import HIDDEN, without_secrets
+from tasks.sampling import draw_samples
 from tests.robustness.canary import PASSWORD, TOKEN, canary_environment, holders
 from tests.robustness.conftest import CanaryRun
-from tests.robustness.isolation import run_alone
+from tests.robustness.isolation import ROOT, run_alone
 
 
 @pytest.fixture
@@ -81,17 +86,48 @@ def test_a_secret_on_the_command_line_is_refused_and_not_repeated(
     assert list(artifacts_folder.iterdir()) == []
 
 
-def test_a_secret_behind_a_flag_that_there_is_not_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        run_command(experiment, [f"--hf-token={TOKEN}"])
-    said = capsys.readouterr().err
-    assert f"unrecognized arguments: --hf-token={HIDDEN}" in said
-    assert TOKEN not in said
+def commands() -> dict[str, str]:
+    """Return what each command's module runs, but for the guardian, which nobody starts by hand."""
+    found = {}
+    for path in sorted(path for folder in ("flows", "tasks") for path in (ROOT / folder).rglob("*.py")):
+        _, is_command, block = path.read_text(encoding="utf-8").partition('\nif __name__ == "__main__":\n')
+        if is_command and path.name != "processes.py":
+            found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = block.partition("sys.exit(")[2].strip()[:-1]
+    return found
 
 
-@pytest.mark.parametrize("changes", [{"data": TOKEN}, {"seed": TOKEN}, {"families": (TOKEN,)}, {TOKEN: 1}])
+@pytest.mark.parametrize(("module", "call"), commands().items())
+def test_no_command_takes_or_repeats_a_secret(
+    secrets: None,
+    capsys: pytest.CaptureFixture[str],
+    artifacts_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    call: str,
+) -> None:
+    for words, name in [
+        (["--data", TOKEN], "`--data`"),
+        ([f"--data={TOKEN}"], "`--data`"),
+        ([f"--hf-token={TOKEN}"], "`--hf-token`"),  # there is no such flag
+        ([f"--{TOKEN}=1"], "The command line"),
+        ([TOKEN], "The command line"),
+        (["--seed=1", "https://me:my-word@host/x"], "The command line"),
+    ]:
+        monkeypatch.setattr(sys, "argv", ["command", *words])
+        assert eval(call, vars(importlib.import_module(module))) == 2
+        output = capsys.readouterr()
+        assert output.err.startswith(f"error: {name} holds a token or a password")
+        assert "Give the token in the environment: export HF_TOKEN=" in output.err
+        assert not any(secret in output.err + output.out for secret in (TOKEN, "my-word"))
+    assert list(artifacts_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"data": TOKEN}, {"seed": TOKEN}, {"families": (TOKEN,)}, {TOKEN: 1}, {"data": f"https://me:{TOKEN}@hub/x"}],
+)
 def test_a_token_among_the_settings_is_refused_and_not_repeated(changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"access token of the hub, .*Give the token in the environment") as caught:
+    with pytest.raises(UsageError, match=r"access token or a password, .*Give the token in the environment") as caught:
         resolve_settings("demo", **changes)
     assert TOKEN not in str(caught.value)
 
@@ -134,6 +170,65 @@ def database() -> Iterator[Path]:
         yield Path(url.get_secret_value().partition("///")[2]).parent
 
 
+def all_tasks_and_flows() -> dict[str, Callable[..., Any]]:
+    """Return the function of each of the project's tasks and flows, by where it stands."""
+    functions = {}
+    for path in sorted(path for folder in ("flows", "tasks") for path in (ROOT / folder).rglob("*.py")):
+        if re.search(r"^@(?:task|flow)\b", path.read_text(encoding="utf-8"), re.MULTILINE):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for found in vars(importlib.import_module(name)).values():
+                if isinstance(found, Task | Flow):
+                    functions[f"{found.fn.__module__}.{found.fn.__name__}"] = found.fn
+    return functions
+
+
+@pytest.mark.parametrize("function", [pytest.param(f, id=name) for name, f in all_tasks_and_flows().items()])
+def test_every_task_and_flow_is_guarded(function: Callable[..., Any]) -> None:
+    assert function.__code__ is without_secrets()(all_tasks_and_flows).__code__
+
+
+def test_what_a_library_logs_within_a_stage_is_logged_without_secrets(
+    secrets: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with without_secrets(), caplog.at_level(logging.INFO):
+        logging.getLogger("some.library").info("GET %s?token=%s", f"https://me:{PASSWORD}@hub/x", TOKEN)
+        try:
+            raise ValueError(f"Bearer {TOKEN}")
+        except ValueError:
+            logging.getLogger("some.library").exception("failed with %s of %d", "x", 3)
+    assert f"GET https://{HIDDEN}@hub/x?token={HIDDEN}" in caplog.text
+    assert "failed with x of 3" in caplog.text
+    assert f"ValueError: Bearer {HIDDEN}" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_a_manifest_holds_no_secret_of_the_error_that_ended_its_run(secrets: None, artifacts_folder: Path) -> None:
+    attempt = start_run(RunDescription(run_id="0" * 16, profile="demo", settings={"seed": 1}))
+    fail_run(attempt, f"ValueError: {'x' * 1_990} {TOKEN}")  # cut in the middle of the token
+    assert TOKEN[:8] not in (artifacts_folder / "runs" / f"{'0' * 16}.json").read_text()
+
+
+def test_a_run_that_fails_with_a_secret_in_its_exception_leaves_none_with_prefect_or_in_artifacts(
+    secrets: None,
+    database: Path,
+    artifacts_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError(f"Illegal header value b'Bearer {TOKEN}'")
+
+    monkeypatch.setattr("tasks.sampling.draw", fail)
+    stored = draw_samples.with_options(result_storage=artifacts_folder / "stages")
+    monkeypatch.setattr(sys.modules["flows.experiment"], "draw_samples", stored)
+    with caplog.at_level(logging.DEBUG), pytest.raises(ValueError, match=rf"Bearer {re.escape(HIDDEN)}"):
+        experiment(sample_count=2, families=("baseline", "static"), workers=1)
+    assert [path.name for path in artifacts_folder.glob("runs/*.json")]
+    assert holders(artifacts_folder) + holders(database) == []
+    assert "Illegal header value" in caplog.text
+    assert TOKEN not in caplog.text
+
+
 def failed_run(storage: Path, *, is_guarded: bool) -> None:
     """Let a task fail with a secret in its exception, as a stage might."""
 
@@ -153,13 +248,18 @@ def failed_run(storage: Path, *, is_guarded: bool) -> None:
 
 @pytest.mark.slow
 def test_a_failed_stage_leaves_no_secret_with_prefect(
-    secrets: None, database: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    secrets: None,
+    database: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Prefect keeps an exception's text in its database and its log, and here in a file beside the results."""
     with caplog.at_level(logging.DEBUG):
         failed_run(tmp_path / "guarded", is_guarded=True)
         assert holders(tmp_path) + holders(database) == []
         assert TOKEN not in caplog.text
+        monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
         failed_run(tmp_path / "plain", is_guarded=False)  # the danger is a real one
     assert TOKEN in caplog.text
     assert holders(tmp_path)
@@ -172,6 +272,7 @@ def test_a_failed_stage_leaves_no_secret_with_prefect(
     [
         {"language_model": TOKEN},
         {"data": f"https://me:{TOKEN}@hub/x"},
+        {"language_model": "https://me:my-word@hub/x"},
         {"data_revision": TOKEN},
         {"seed": TOKEN},
         {"families": [TOKEN]},
