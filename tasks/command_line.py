@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from tasks.guard import guarded
 from tasks.hub import ALLOW_DOWNLOAD
 from tasks.priming.errors import UsageError
-from tasks.priming.settings import resolve_settings
+from tasks.priming.settings import EVERYTHING, resolve_settings
 from tasks.redaction import printable, redacted
 from tasks.terminal import quietly, stages_shown
 
@@ -36,8 +36,8 @@ def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) ->
         arguments: The flags; None: those of this process.
     """
     values = vars(_command_parser(flow).parse_args(arguments))
-    is_verbose, is_dry = values.pop("verbose"), values.pop("dry_run")
-    given = {name: value for name, value in values.items() if value is not None}
+    is_verbose, is_dry, is_full = (values.pop(name) for name in ("verbose", "dry_run", "full"))
+    given = (EVERYTHING if is_full else {}) | {name: value for name, value in values.items() if value is not None}
     # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
     settings = resolve_settings(**given)
     if is_dry:
@@ -72,6 +72,9 @@ def _command_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
     """Return the flow's parser with what changes no result."""
     parser = make_parser(flow)
     parser.add_argument("--verbose", action="store_true", help="Show everything that is logged, and tracebacks.")
+    parser.add_argument(
+        "--full", action="store_true", help="Run all families and controls, also those that the profile leaves out."
+    )
     parser.add_argument(
         "--dry-run",
         action="store_true",

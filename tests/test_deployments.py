@@ -45,7 +45,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_there_is_one_deployment_per_profile() -> None:
     assert list(PROFILES) == EXPERIMENTS
     assert len(DEPLOYMENTS) == len(FILE["deployments"])  # no name twice
-    assert list(PROFILES) == ["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
+    assert list(PROFILES) == ["demo", "smollm2-msmarco", "laptop", "mistral-7b", "mistral-7b-bf16"]
 
 
 def test_the_file_has_keys_that_prefect_knows_and_no_others() -> None:

@@ -1,6 +1,7 @@
 """What a command prints at the end: the run's answers and where the rest is, in 80 columns."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -10,8 +11,10 @@ from tasks.priming.settings import resolve_settings
 from tasks.summary import print_summary
 from tests.published_rows import comparison, record
 
+FUNNEL = {"rows": 9, "eligible": 8, "drawn": 8, "rejected": {}}
 
-def make_run(data: str = "my.jsonl") -> str:
+
+def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL) -> str:
     """Publish a run with the comparisons that its headline rests on."""
     settings = resolve_settings("demo", data=data, language_model="owner/model").model_dump(mode="json")
     model = {"language_model": "owner/model", "dtype": "float32", "quantization": "none"}
@@ -26,7 +29,7 @@ def make_run(data: str = "my.jsonl") -> str:
         ),
     ]
     record(attempt, "comparison", rows)
-    manifests.record_facts(attempt, funnel={"rows": 9, "eligible": 8, "drawn": 8, "rejected": {}})
+    manifests.record_facts(attempt, funnel=funnel)
     manifests.finish_run(attempt)
     results.rebuild_database()
     return attempt.run_id
@@ -45,8 +48,7 @@ def test_answers_stand_with_their_numbers_in_80_columns(capsys: pytest.CaptureFi
     run_id = make_run()
     lines = summary_of(capsys, run_id)
     wide = [line for line in lines if cell_len(line) > 80]
-    assert len(wide) == 1
-    assert wide[0].endswith("long/results.duckdb")  # a path is not broken
+    assert [line.split()[0] for line in wide] == ["More:", "Results:"]  # a command and a path are not broken
     flat = " ".join(lines)
     assert 'Run aaaa: 8 samples of "my.jsonl", language model "owner/model" on cpu' in flat
     assert "each is the mean of 8 to 9 pairs, with its 95% interval" in flat
@@ -78,3 +80,21 @@ def test_a_report_that_was_not_written_is_told_how_to_make(capsys: pytest.Captur
 def test_nothing_published_is_an_error_of_the_programmers(artifacts_folder: Path) -> None:
     with pytest.raises(FileNotFoundError):
         print_summary("aaaa", report=None, path="")
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_what_is_undecided_is_continued_by_a_larger_draw(capsys: pytest.CaptureFixture[str]) -> None:
+    """The flags are those by which the run differs from its profile."""
+    run_id = make_run(data="my rows.jsonl", funnel={"rows": 300, "eligible": 281, "drawn": 24, "rejected": {}})
+    flat = " ".join(summary_of(capsys, run_id))
+    continued = "--profile demo --data 'my rows.jsonl' --language-model owner/model --sample-count 240"
+    assert f"More: python -m flows.experiment {continued} Report:" in flat
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_where_the_data_are_exhausted_other_data_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    flat = " ".join(summary_of(capsys, make_run()))
+    assert (
+        "More: All 8 rows that qualify were drawn: what is undecided needs other data, best your own" in flat
+    )
+    assert "--sample-count" not in flat

@@ -310,9 +310,9 @@ def test_a_numbered_sample_is_that_of_the_experiments_draw() -> None:
     settings = resolve_settings("demo", seed=7)
     drawn = draw_samples(load_rows(identify_data(settings.data)), settings.sampling, 7).samples
     assert steps.choose_sample.fn(settings, 1) == drawn[0]
-    assert steps.choose_sample.fn(settings, 200) == drawn[199]
-    with pytest.raises(UsageError, match=r"There is no sample 201: these settings draw 200 from demo\. Give --sample"):
-        steps.choose_sample.fn(settings, 201)
+    assert steps.choose_sample.fn(settings, 24) == drawn[23]
+    with pytest.raises(UsageError, match=r"There is no sample 25: these settings draw 24 from example\. Give --sample"):
+        steps.choose_sample.fn(settings, 25)
 
 
 def test_without_a_number_it_is_the_notebooks_example() -> None:
@@ -356,7 +356,10 @@ def test_it_walks_through_a_sample_of_the_users_own_data(
         (["--sample=0"], "`sample` must be a whole number from 1, got '0'. Leave it out for the notebook's example."),
         (["--sample=x"], "`sample` must be a whole number from 1, got 'x'. Leave it out for the notebook's example."),
         (["--seed=-1"], "`seed`: Input should be greater than or equal to 0, got '-1'."),
-        (["--profile=nope"], "Unknown profile 'nope'. Known profiles: demo, laptop, mistral-7b, mistral-7b-bf16."),
+        (
+            ["--profile=nope"],
+            "Unknown profile 'nope'. Known profiles: demo, smollm2-msmarco, laptop, mistral-7b, mistral-7b-bf16.",
+        ),
         (["--language-model=./nope"], "There is no model folder ./nope. Give a local folder or the id of a model on"),
     ],
 )
@@ -405,5 +408,5 @@ def test_a_number_that_is_too_large_is_one_line_without_a_traceback(server: str)
     )
     assert finished.returncode == 2
     assert finished.stdout == ""
-    assert finished.stderr.startswith("error: There is no sample 999: these settings draw 200 from demo.")
+    assert finished.stderr.startswith("error: There is no sample 999: these settings draw 24 from example.")
     assert finished.stderr.count("\n") == 1

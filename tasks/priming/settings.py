@@ -5,6 +5,7 @@ only the part it reads, so that a setting changes only the results that depend o
 """
 
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -231,11 +232,22 @@ PROFILES: dict[ProfileName, ExperimentSettings] = {
     ),
 }
 
+EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": typing.get_args(ControlName)}
+"""The settings of a run that leaves out no condition."""
+
 _SECTIONS = {
     name: field.annotation
     for name, field in ExperimentSettings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 }
+
+
+def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings, as `model_dump` gives them, by their own names, without the sections that they stand in."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= value if name in _SECTIONS and isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 PLACEMENT: dict[str, tuple[Any, str]] = {

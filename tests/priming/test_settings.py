@@ -17,6 +17,7 @@ from tasks.priming.settings import (
     SettingsError,
     resolve_settings,
 )
+from tasks.priming.surrogates.families import FAMILIES
 
 
 def flat_settings() -> dict[str, Any]:
@@ -35,7 +36,7 @@ def flat_settings() -> dict[str, Any]:
 
 
 def test_there_is_a_profile_per_published_and_local_way_to_run() -> None:
-    assert list(PROFILES) == ["demo", "laptop", "mistral-7b", "mistral-7b-bf16"]
+    assert list(PROFILES) == ["demo", "smollm2-msmarco", "laptop", "mistral-7b", "mistral-7b-bf16"]
     assert set(PROFILES) == set(typing.get_args(ProfileName))
 
 
@@ -59,6 +60,7 @@ def test_the_paper_profiles_are_the_published_run(profile: str) -> None:
     }
     # walkthrough, cells 7, 8 and 12; and the controls, which it lacks
     assert settings.families == ("baseline", "static", "generated", "control")
+    assert set(settings.controls) == {name.removeprefix("control/") for name in FAMILIES if name.startswith("control/")}
     assert settings.statistics.bootstrap_resamples == 10_000
     assert settings.data.data == "msmarco-v1.1"
     assert settings.language_model.device == "cuda"
@@ -75,10 +77,11 @@ def test_the_two_paper_profiles_differ_in_the_weights_number_format_alone() -> N
 def test_the_demo_needs_neither_network_nor_gpu() -> None:
     settings = resolve_settings("demo")
     assert settings.language_model.device == "cpu"
-    assert settings.data.data == "demo"
-    assert settings.language_model.language_model == "embedded/demo"
+    assert settings.data.data == "example"
+    assert settings.language_model.language_model == "packaged/smollm2-135m-instruct"
     assert settings.embedding.embedding_model == "packaged/all-MiniLM-L6-v2"
     assert settings.sampling.draw == "nested"  # the default of demo and laptop
+    assert settings.controls == ("bare_document", "random_words", "actual_query")
     assert resolve_settings("laptop").sampling.draw == "nested"
 
 
@@ -93,7 +96,7 @@ def test_values_replace_the_profiles_own_and_none_leaves_it() -> None:
     assert changed.generation.temperature == 1.5
     assert changed.families == ("baseline",)
     assert changed.seed == PROFILES["demo"].seed
-    assert PROFILES["demo"].sampling.sample_count == 200  # the profile itself is as before
+    assert PROFILES["demo"].sampling.sample_count == 24  # the profile itself is as before
     assert resolve_settings("demo") == PROFILES["demo"]
 
 
@@ -180,7 +183,9 @@ def test_a_refusal_says_what_to_do_and_shows_a_long_value_briefly() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match=r"Unknown profile 'nope'. Known profiles: demo, laptop, mistral-7b, mist"):
+    with pytest.raises(
+        SettingsError, match=r"Unknown profile 'nope'. Known profiles: demo, smollm2-msmarco, lapt"
+    ):
         resolve_settings("nope")
 
 

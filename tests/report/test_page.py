@@ -233,15 +233,6 @@ def test_a_failed_check_stands_on_top(artifacts_folder: Path) -> None:
     assert results_in_order[0] == "failed"
 
 
-def test_the_demo_model_is_called_no_evidence_on_top(artifacts_folder: Path) -> None:
-    publish_run("demo", Words(model="embedded/demo", data="demo"))
-    results.rebuild_database()
-    page = render_report(read_run("demo"))
-    heading, _, rest = page.partition("<h1")[2].partition("</h1>")
-    assert "says the demo model, which is no evidence" in heading
-    assert rest.lstrip().startswith('<p class="callout">This run used the embedded demo model: a check with a known')
-
-
 def test_every_plot_is_a_png_too(published: Published) -> None:
     pngs = plot_pngs(plots_of(read_run("abc123")))
     assert len(pngs) == sum(len(plots) for plots in plots_of(read_run("abc123")).values()) >= 15

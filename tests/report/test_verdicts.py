@@ -160,13 +160,3 @@ def test_all_lines_share_one_scale(published: Published) -> None:
 )
 def test_only_a_plain_yes_is_a_yes(answer: str | None, tone: str) -> None:
     assert verdicts.tone_of(answer) == tone
-
-
-def test_the_demo_model_is_called_no_evidence() -> None:
-    on_its_corpus = verdicts.model_note(made({}, language_model="embedded/demo", data="demo"))
-    elsewhere = verdicts.model_note(made({}, language_model="embedded/demo", data="squad.parquet"))
-    assert on_its_corpus is not None
-    assert "not evidence about priming" in on_its_corpus
-    assert elsewhere is not None
-    assert "reads such text badly" in elsewhere
-    assert verdicts.model_note(made({}, language_model="mistralai/Mistral-7B-Instruct-v0.2")) is None
