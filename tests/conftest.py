@@ -1,7 +1,6 @@
 """What several test modules need: real tokenizers and models, folders of their own, and no way to the network."""
 
 import os
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,15 +84,12 @@ def mistral_v3_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def tiny_mistral_folder(mistral_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_mistral_folder() -> Path:
     """A randomly initialised Mistral with the real tokenizer, weights as safetensors."""
-    from tests.tiny_models import tiny_mistral
+    pytest.importorskip("mistral_common", reason="the real Mistral tokenizers come with the extra `offline`")
+    from tests.tiny_models import tiny_folder
 
-    folder = tmp_path_factory.mktemp("tiny_mistral") / "model"
-    shutil.copytree(mistral_tokenizer_folder, folder)
-    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "max_position_embeddings": 2048}
-    tiny_mistral(vocab_size=32_000, **shape).save_pretrained(folder)
-    return folder
+    return tiny_folder()
 
 
 @pytest.fixture(scope="session")

@@ -14,14 +14,17 @@ from transformers import AutoTokenizer
 from flows.experiment import experiment
 from tasks import estimates, manifests, results
 from tasks.command_line import run_command
-from tasks.loading import EMBEDDED_MODELS, identify_language_model, load_language_model
+from tasks.loading import identify_language_model, load_language_model
 from tasks.outline import outline_language_model
 from tasks.priming.records import Sample
-from tasks.priming.settings import LanguageModelSettings, resolve_settings
+from tasks.priming.settings import resolve_settings
 from tasks.priming.surrogates.writing import fixed_surrogate
 from tests.published_rows import record, score
+from tests.tiny_models import tiny_folder, tiny_settings
 
-DEMO = LanguageModelSettings(language_model="embedded/demo", dtype="float32", device="cpu")
+TINY = tiny_settings()
+PARAMETERS = 2 * 32_000 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64) + 64
+"""By hand: embeddings and output; per layer queries and output, keys and values, the MLP, two norms; the last norm."""
 PASSAGES = ("The ferry to the north island leaves at nine.", "A ticket for the ferry costs four crowns.")
 ROWS = [
     {"passage": PASSAGES[0], "query": "ferry when", "answer": "At nine."},
@@ -39,15 +42,16 @@ def a_sample(name: str) -> Sample:
 
 @pytest.fixture
 def weightless_model(tmp_path: Path) -> Path:
-    """The embedded model in a folder, with a file of weights that nobody can read."""
+    """A model's folder with a file of weights that nobody can read."""
     folder = tmp_path / "model"
-    shutil.copytree(EMBEDDED_MODELS["embedded/demo"], folder)
+    shutil.copytree(tiny_folder(), folder)
     (folder / "model.safetensors").write_bytes(b"no weights")
     return folder
 
 
 def dry_run(tmp_path: Path, rows: list[dict[str, Any]], *flags: str) -> int:
     data = tmp_path / "my.jsonl"
+    flags = (f"--language-model={tiny_folder()}", *flags)  # of a flag that is given twice the last counts
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return run_command(experiment, ["--dry-run", f"--data={data}", "--min-words=5", *flags])
 
@@ -63,7 +67,7 @@ def words_of(capsys: pytest.CaptureFixture[str]) -> str:
 def test_own_data_and_model_are_checked_without_the_weights(
     tmp_path: Path, artifacts_folder: Path, weightless_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dry_run(tmp_path, ROWS, f"--language-model={weightless_model}") == 0
+    assert dry_run(tmp_path, ROWS, f"--language-model={weightless_model}", "--full") == 0
     said = words_of(capsys)
     for line in (
         "read 5",
@@ -72,7 +76,7 @@ def test_own_data_and_model_are_checked_without_the_weights(
         "dropped: selected passage outside 5-200 words -1",
         "eligible 2",
         "drawn as samples 2",
-        "200 samples were asked for (--sample-count); 2 qualify.",
+        "24 samples were asked for (--sample-count); 2 qualify.",
     ):
         assert line in said
     assert said.count("This document may be relevant to queries like:") == 2
@@ -87,7 +91,7 @@ def test_tokens_are_those_of_the_contexts_with_query_and_answer(
 ) -> None:
     """Counted once more from the notebook's templates, as they are printed there."""
     assert dry_run(tmp_path, ROWS[:1], "--families=baseline,static") == 0
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODELS["embedded/demo"])
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder())
     phrases = (
         "What is this and what does it mean?",
         "How do I do this step by step?",
@@ -110,7 +114,7 @@ def test_tokens_are_those_of_the_contexts_with_query_and_answer(
 
 def test_more_samples_than_are_counted_are_taken_to_be_like_them(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = resolve_settings("demo", families=("baseline", "generated"))
-    model = outline_language_model(DEMO)
+    model = outline_language_model(TINY)
     samples = [a_sample(str(number)) for number in range(6)]
     whole = estimates.count_tokens(samples, settings, model)
     monkeypatch.setattr(estimates, "COUNTED_SAMPLES", 2)
@@ -121,32 +125,32 @@ def test_more_samples_than_are_counted_are_taken_to_be_like_them(monkeypatch: py
 
 def test_the_outline_tells_what_the_loaded_model_tells() -> None:
     """The parameters are also counted from the file of weights itself."""
-    outline = outline_language_model(DEMO)
-    loaded = load_language_model(identify_language_model(DEMO))
+    outline = outline_language_model(TINY)
+    loaded = load_language_model(identify_language_model(TINY))
     assert (outline.facts, outline.window) == (loaded.facts, loaded.window)
-    with safe_open(EMBEDDED_MODELS["embedded/demo"] / "model.safetensors", "pt") as file:
+    with safe_open(tiny_folder() / "model.safetensors", "pt") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 - no mapping
     assert outline.facts.parameter_count == sum(map(math.prod, shapes))
     assert {parameter.device.type for parameter in outline.model.parameters()} == {"meta"}
 
 
 def test_memory_follows_from_the_number_format() -> None:
-    model = outline_language_model(DEMO)
-    wide = estimates.estimate_memory(DEMO, model, 100, "cpu")
-    assert wide.weights == 4 * 3_803_904  # float32
-    assert wide.caches == 2 * 5 * 8 * 32 * 4 * 2048  # keys and values, layers, heads, dimension, bytes, tokens at once
-    half = DEMO.model_copy(update={"dtype": "bfloat16"})
+    model = outline_language_model(TINY)
+    wide = estimates.estimate_memory(TINY, model, 100, "cpu")
+    assert wide.weights == 4 * PARAMETERS  # float32
+    assert wide.caches == 2 * 2 * 2 * 16 * 4 * 2048  # keys and values, layers, heads, dimension, bytes, tokens at once
+    half = TINY.model_copy(update={"dtype": "bfloat16"})
     narrow = estimates.estimate_memory(half, outline_language_model(half), 5000, "cpu")
-    assert narrow.weights == 2 * 3_803_904
-    assert narrow.caches == 2 * 5 * 8 * 32 * 2 * 5000  # a sample longer than a batch is computed alone
+    assert narrow.weights == 2 * PARAMETERS
+    assert narrow.caches == 2 * 2 * 2 * 16 * 2 * 5000  # a sample longer than a batch is computed alone
 
 
 def make_run(run_id: str, **changes: Any) -> None:
     """Publish a complete run of two samples that took 4 s to score and 6 s to write."""
-    model = {"language_model": "embedded/demo", "dtype": "float32", "quantization": "none"}
+    model = {"language_model": str(tiny_folder()), "dtype": "float32", "quantization": "none"}
     description: dict[str, Any] = {"run_id": run_id, "profile": "demo", "device": "cpu", "language_model": model}
     description |= changes
-    settings = resolve_settings("demo").model_dump(mode="json")
+    settings = resolve_settings("demo", language_model=str(tiny_folder())).model_dump(mode="json")
     attempt = manifests.start_run(manifests.RunDescription(settings=settings, **description))
     samples = [a_sample(name) for name in "ab"]
     record(attempt, "sample", samples)
@@ -159,16 +163,16 @@ def make_run(run_id: str, **changes: Any) -> None:
 
 @pytest.mark.usefixtures("artifacts_folder")
 def test_a_time_is_that_of_an_earlier_run_on_the_same_device() -> None:
-    assert estimates.find_pace(DEMO, "cpu") is None  # nothing is published
+    assert estimates.find_pace(TINY, "cpu") is None  # nothing is published
     make_run("aaaa")
     make_run("bbbb", device="NVIDIA Thing")
     results.rebuild_database()
-    pace = estimates.find_pace(DEMO, "cpu")
+    pace = estimates.find_pace(TINY, "cpu")
     assert pace is not None
     # by hand: two scores of 107 + 16 + 2 tokens in 4 s; two surrogates in 6 s
     assert (pace.run_id, pace.scored_tokens_per_second, pace.seconds_per_surrogate) == ("aaaa", 62.5, 3.0)
-    assert estimates.find_pace(DEMO.model_copy(update={"dtype": "bfloat16"}), "cpu") is None
-    assert estimates.find_pace(DEMO.model_copy(update={"language_model": "another/one"}), "cpu") is None
+    assert estimates.find_pace(TINY.model_copy(update={"dtype": "bfloat16"}), "cpu") is None
+    assert estimates.find_pace(TINY.model_copy(update={"language_model": "another/one"}), "cpu") is None
 
 
 def test_a_time_is_told_with_its_source_or_said_to_be_unknown(
@@ -236,4 +240,4 @@ def test_settings_for_a_gpu_are_estimated_where_there_is_none(
     assert dry_run(tmp_path, ROWS, "--device=cuda", "--quantization=nf4", "--families=baseline") == 0
     said = words_of(capsys)
     assert "time unknown there is no CUDA GPU here, which these settings need" in said
-    assert "3,803,904 parameters in nf4" in said
+    assert f"{PARAMETERS:,} parameters in nf4" in said

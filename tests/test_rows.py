@@ -103,7 +103,7 @@ def test_the_real_rows_are_read_whole(shared_data: Path) -> None:
 
 def test_a_known_data_set_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = DataSettings(data="demo")
+    settings = DataSettings(data="example")
     assert {"query", "answers", "passages"} <= next(iter(load_rows(identify_data(settings)))).keys()
 
 

@@ -94,7 +94,5 @@ def test_what_is_undecided_is_continued_by_a_larger_draw(capsys: pytest.CaptureF
 @pytest.mark.usefixtures("artifacts_folder")
 def test_where_the_data_are_exhausted_other_data_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     flat = " ".join(summary_of(capsys, make_run()))
-    assert (
-        "More: All 8 rows that qualify were drawn: what is undecided needs other data, best your own" in flat
-    )
+    assert "More: All 8 rows that qualify were drawn: what is undecided needs other data, best your own" in flat
     assert "--sample-count" not in flat

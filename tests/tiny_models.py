@@ -1,15 +1,22 @@
 """Language models of a moment's size for tests: random weights of a fixed seed, grouped heads, no window."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import tokenizers
 import torch
 import transformers
 
+from tasks.bench.mistral_tokenizer import V1, save_mistral_tokenizer
 from tasks.priming.items import Item
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.numeric_path import numeric_path
+from tasks.priming.settings import LanguageModelSettings
 
 _SHAPE = {
     "vocab_size": 300,
@@ -32,6 +39,27 @@ def tiny_mistral(**changes: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return transformers.MistralForCausalLM(transformers.MistralConfig(**_SHAPE | changes)).eval()
+
+
+@lru_cache(maxsize=1)
+def tiny_folder() -> Path:
+    """Return the folder of a Mistral with the real tokenizer and safetensors weights, the same in every process."""
+    folder = Path(tempfile.mkdtemp(prefix="tiny_model_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    tokenizer = save_mistral_tokenizer(folder, V1)
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "max_position_embeddings": 2048}
+    tiny_mistral(vocab_size=32_000, **shape).save_pretrained(tokenizer)
+    return tokenizer
+
+
+def tiny_settings(**changes: Any) -> LanguageModelSettings:
+    """Return the settings of the model in `tiny_folder`.
+
+    Args:
+        **changes: Of its other settings.
+    """
+    settings = {"language_model": str(tiny_folder()), "dtype": "float32", "device": "cpu"}
+    return LanguageModelSettings(**settings | changes)
 
 
 def plain_token_nlls(item: Item, language_model: LanguageModel) -> tuple[float, ...]:

@@ -183,9 +183,7 @@ def test_a_refusal_says_what_to_do_and_shows_a_long_value_briefly() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(
-        SettingsError, match=r"Unknown profile 'nope'. Known profiles: demo, smollm2-msmarco, lapt"
-    ):
+    with pytest.raises(SettingsError, match=r"Unknown profile 'nope'. Known profiles: demo, smollm2-msmarco, lapt"):
         resolve_settings("nope")
 
 

@@ -1,4 +1,4 @@
-"""What the tests of bad input share: the embedded model, copies of it to be spoiled, and samples."""
+"""What the tests of bad input share: a small model, copies of it to be spoiled, and samples."""
 
 import shutil
 from dataclasses import dataclass
@@ -6,26 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tasks.loading import EMBEDDED_MODELS, identify_language_model, load_language_model
+from tasks.loading import identify_language_model, load_language_model
 from tasks.priming.language_model import LanguageModel
-from tasks.priming.settings import LanguageModelSettings
 from tests.robustness.canary import canary_environment
 from tests.robustness.cases import PASSAGE, plain, write_lines
 from tests.robustness.invented import MARKS
 from tests.robustness.isolation import Finished, run_alone
+from tests.tiny_models import tiny_folder, tiny_settings
 
 
 @pytest.fixture(scope="session")
-def demo_model() -> LanguageModel:
-    """The embedded language model."""
-    settings = LanguageModelSettings(language_model="embedded/demo", dtype="float32", device="cpu")
-    return load_language_model(identify_language_model(settings))
+def tiny_model() -> LanguageModel:
+    """A small language model, loaded as a run loads it."""
+    return load_language_model(identify_language_model(tiny_settings()))
 
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
-    """A copy of the embedded model's folder, to be spoiled."""
-    return Path(shutil.copytree(EMBEDDED_MODELS["embedded/demo"], tmp_path / "model"))
+    """A copy of a model's folder, to be spoiled."""
+    return Path(shutil.copytree(tiny_folder(), tmp_path / "model"))
 
 
 @dataclass(frozen=True)
@@ -44,5 +43,12 @@ def canary_run(tmp_path_factory: pytest.TempPathFactory) -> CanaryRun:
     folder = tmp_path_factory.mktemp("canary")
     rows = [plain(passage=f"{mark} {PASSAGE}", query=f"{mark} {number}") for number, mark in enumerate(MARKS)]
     data = write_lines(folder / "rows.jsonl", *rows)
-    flags = [f"--data={data}", "--min-words=1", f"--sample-count={len(MARKS)}", "--bootstrap-resamples=100"]
+    flags = [
+        f"--data={data}",
+        f"--language-model={tiny_folder()}",
+        "--full",
+        "--min-words=1",
+        f"--sample-count={len(MARKS)}",
+        "--bootstrap-resamples=100",
+    ]
     return CanaryRun(folder, run_alone(["-m", "flows.experiment", *flags], folder, canary_environment(folder)))

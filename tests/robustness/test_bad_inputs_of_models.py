@@ -23,9 +23,9 @@ from tests.robustness.cases import PASSAGE, case, row, sample
 
 
 @case(6, "a one-token answer")
-def test_a_one_token_answer_is_scored_with_its_first_token(demo_model: LanguageModel) -> None:
-    short = next(a for a in ("a", "in", "the", "1") if len(encode_continuation(demo_model.tokenizer, a)) == 1)
-    (found,) = score_family(FAMILIES["baseline"].contexts, [sample(answer=short)], [], demo_model)
+def test_a_one_token_answer_is_scored_with_its_first_token(tiny_model: LanguageModel) -> None:
+    short = next(a for a in ("a", "in", "the", "1") if len(encode_continuation(tiny_model.tokenizer, a)) == 1)
+    (found,) = score_family(FAMILIES["baseline"].contexts, [sample(answer=short)], [], tiny_model)
     assert (found.status, found.answer_token_count) == ("ok", 1)
     assert found.nll is not None
     assert found.nll > 0
@@ -34,11 +34,11 @@ def test_a_one_token_answer_is_scored_with_its_first_token(demo_model: LanguageM
 
 
 @case(13, "a context longer than the window")
-def test_what_does_not_fit_the_window_is_set_aside_and_never_cut(demo_model: LanguageModel) -> None:
-    narrow = replace(demo_model, window=20)
+def test_what_does_not_fit_the_window_is_set_aside_and_never_cut(tiny_model: LanguageModel) -> None:
+    narrow = replace(tiny_model, window=20)
     (found,) = score_family(FAMILIES["baseline"].contexts, [sample()], [], narrow)
     assert (found.status, found.nll, found.token_nlls) == ("too_long", None, None)
-    assert found.context_token_count == len(encode_context(demo_model, f"Document:\n{PASSAGE}"))
+    assert found.context_token_count == len(encode_context(tiny_model, f"Document:\n{PASSAGE}"))
     with pytest.raises(UsageError, match=r"the model's window is 20\. Lower `max_words` or use a model with a longer"):
         write_generated([sample()], Writing(42, narrow, resolve_settings("demo").generation))
 
@@ -83,13 +83,13 @@ def test_of_equal_surrogates_the_first_is_routed_to_and_all_are_flagged(minilm: 
 
 
 @case(16, "NaN in the logits")
-def test_a_score_that_is_not_finite_has_a_status_and_no_number(demo_model: LanguageModel) -> None:
+def test_a_score_that_is_not_finite_has_a_status_and_no_number(tiny_model: LanguageModel) -> None:
     def spoil(module: Any, arguments: Any, output: torch.Tensor) -> torch.Tensor:
         return torch.full_like(output, float("nan"))
 
-    handle = demo_model.model.lm_head.register_forward_hook(spoil)
+    handle = tiny_model.model.lm_head.register_forward_hook(spoil)
     try:
-        (found,) = score_family(FAMILIES["baseline"].contexts, [sample()], [], demo_model)
+        (found,) = score_family(FAMILIES["baseline"].contexts, [sample()], [], tiny_model)
     finally:
         handle.remove()
     assert (found.status, found.nll, found.margin) == ("not_finite", None, None)

@@ -23,10 +23,11 @@ from tasks.loading import identify_language_model, load_language_model
 from tasks.priming.contexts import ContextRule
 from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.prompts import SURROGATE_TEMPLATE, fill
-from tasks.priming.settings import LanguageModelSettings, resolve_settings
+from tasks.priming.settings import resolve_settings
 from tasks.priming.surrogates.families import FAMILIES
 from tests.published_rows import start
 from tests.robustness.cases import ROOT, case, edit_json, row
+from tests.tiny_models import tiny_settings
 
 # --- settings and names: 18, 19, 20, 21 ---
 
@@ -112,8 +113,7 @@ def test_a_run_that_is_named_like_a_path_cannot_be_recorded(artifacts_folder: Pa
 
 
 def identify(**changes: Any) -> dict[str, Any]:
-    values = {"language_model": "embedded/demo", "dtype": "float32", "device": "cpu"} | changes
-    return identify_language_model(LanguageModelSettings(**values))
+    return identify_language_model(tiny_settings(**changes))
 
 
 @case(21, "a model that is not here, without network")

@@ -8,19 +8,19 @@ from bitsandbytes.functional import has_avx512bf16
 
 from tests.robustness.conftest import CanaryRun
 from tests.robustness.isolation import HOOK, Finished, has_own_network, run_alone
+from tests.tiny_models import tiny_folder
 
 # Whatever a run loads or looks up, without a server: libraries, both models, four-bit weights, the hub.
 LOADS_EVERYTHING = """
-import datasets, duckdb, matplotlib, prefect, statsmodels.api
+import sys, datasets, duckdb, matplotlib, prefect, statsmodels.api
 from tasks.loading import identify_embedding_model, identify_language_model, load_embedding_model, load_language_model
 from tasks.priming.errors import SetupError
 from tasks.priming.settings import DataSettings, LanguageModelSettings, resolve_settings
 from tasks.rows import identify_data
 settings = resolve_settings("demo")
 load_embedding_model(identify_embedding_model(settings.embedding))
-for quantization in ("none", "nf4"):
-    changed = settings.language_model.model_copy(update={"quantization": quantization})
-    load_language_model(identify_language_model(changed))
+for changes in ({}, {"language_model": sys.argv[1], "quantization": "nf4"}):
+    load_language_model(identify_language_model(settings.language_model.model_copy(update=changes)))
 for look_up in (lambda: identify_data(DataSettings()), lambda: identify_language_model(LanguageModelSettings())):
     try:
         look_up()
@@ -79,7 +79,7 @@ def false_kernels(folder: Path) -> tuple[dict[str, str], Path]:
 def test_loading_everything_asks_nothing_of_the_network_and_fetches_no_code(tmp_path: Path) -> None:
     """The package `kernels`, where it is installed, has bitsandbytes fetch and run a library from the hub."""
     environment, used = false_kernels(tmp_path)
-    found = run_alone(["-c", LOADS_EVERYTHING], tmp_path, environment)
+    found = run_alone(["-c", LOADS_EVERYTHING, str(tiny_folder())], tmp_path, environment)
     show(found)
     assert found.output.splitlines()[-1] == "loaded", found.output
     assert found.output.count("is not on this machine and the hub cannot be reached") == 2

@@ -65,14 +65,14 @@ def scores(model: LanguageModel, samples: list[Sample] = SAMPLES) -> list[Score]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_broken_row_of_logits_spoils_its_own_score_alone(demo_model: LanguageModel, value: float) -> None:
-    whole = scores(demo_model)
+def test_a_broken_row_of_logits_spoils_its_own_score_alone(tiny_model: LanguageModel, value: float) -> None:
+    whole = scores(tiny_model)
 
     def spoil(rows: torch.Tensor) -> None:
         rows[0] = value
 
-    with logits_changed(demo_model.model, spoil):
-        found = scores(demo_model)
+    with logits_changed(tiny_model.model, spoil):
+        found = scores(tiny_model)
     broken = [number for number, score in enumerate(found) if score.status != "ok"]
     assert len(broken) == 1
     (bad,) = (found[number] for number in broken)
@@ -82,46 +82,47 @@ def test_a_broken_row_of_logits_spoils_its_own_score_alone(demo_model: LanguageM
     assert [s for n, s in enumerate(found) if n not in broken] == [s for n, s in enumerate(whole) if n not in broken]
 
 
-def test_a_token_that_the_model_rules_out_has_no_finite_nll(demo_model: LanguageModel) -> None:
+def test_a_token_that_the_model_rules_out_has_no_finite_nll(tiny_model: LanguageModel) -> None:
     def rule_out(rows: torch.Tensor) -> None:
         rows[:, :-1] = -math.inf  # all tokens but one, which no answer here has
 
-    with logits_changed(demo_model.model, rule_out):
-        found = scores(demo_model)
+    with logits_changed(tiny_model.model, rule_out):
+        found = scores(tiny_model)
     assert {score.status for score in found} == {"not_finite"}
     assert all(score.token_nlls == (math.inf,) * score.answer_token_count for score in found)
 
 
-def test_broken_weights_leave_every_score_out_and_stop_nothing(demo_model: LanguageModel) -> None:
-    broken = copy.deepcopy(demo_model.model)
+def test_broken_weights_leave_every_score_out_and_stop_nothing(tiny_model: LanguageModel) -> None:
+    broken = copy.deepcopy(tiny_model.model)
     broken.model.layers[0].mlp.down_proj.weight.data[0, 0] = math.nan
-    found = scores(dataclasses.replace(demo_model, model=broken))
+    found = scores(dataclasses.replace(tiny_model, model=broken))
     assert {score.status for score in found} == {"not_finite"}
-    written = write_generated(SAMPLES, Writing(42, dataclasses.replace(demo_model, model=broken), GENERATION))
+    written = write_generated(SAMPLES, Writing(42, dataclasses.replace(tiny_model, model=broken), GENERATION))
     assert len(written) == 5 * len(SAMPLES)  # whatever they say, no score behind them is finite either
 
 
-def test_float16_that_overflows_is_not_taken_for_a_score(demo_model: LanguageModel) -> None:
-    half = copy.deepcopy(demo_model.model).half()
-    model = dataclasses.replace(demo_model, model=half, numeric_path=choose_numeric_path("cpu", "float16"))
+def test_float16_that_overflows_is_not_taken_for_a_score(tiny_model: LanguageModel) -> None:
+    half = copy.deepcopy(tiny_model.model).half()
+    model = dataclasses.replace(tiny_model, model=half, numeric_path=choose_numeric_path("cpu", "float16"))
     assert {score.status for score in scores(model)} == {"ok"}
-    half.model.layers[0].mlp.down_proj.weight.data *= 6e4  # 65,504 is the largest number of float16
+    for projection in (half.model.layers[0].mlp.gate_proj, half.model.layers[0].mlp.up_proj):
+        projection.weight.data *= 6e4  # 65,504 is the largest number of float16
     assert {score.status for score in scores(model)} == {"not_finite"}
 
 
 # --- a model that always says one token ---
 
 
-def test_a_model_that_always_says_one_token_is_flagged_and_scored(demo_model: LanguageModel, minilm: Any) -> None:
-    token = int(demo_model.tokenizer("mill", add_special_tokens=False)["input_ids"][-1])
+def test_a_model_that_always_says_one_token_is_flagged_and_scored(tiny_model: LanguageModel, minilm: Any) -> None:
+    token = int(tiny_model.tokenizer("mill", add_special_tokens=False)["input_ids"][-1])
 
     def say_it(rows: torch.Tensor) -> None:
         rows.zero_()
         rows[:, token] = 1e4
 
-    with logits_changed(demo_model.model, say_it):
-        written = write_generated(SAMPLES[:1], Writing(42, demo_model, GENERATION))
-        found = scores(demo_model)
+    with logits_changed(tiny_model.model, say_it):
+        written = write_generated(SAMPLES[:1], Writing(42, tiny_model, GENERATION))
+        found = scores(tiny_model)
     assert {s.finish for s in written} == {"length"}  # the limit, since it never ends a line
     assert {s.token_count for s in written} == {GENERATION.max_new_tokens}
     assert len({s.text for s in written}) == 1

@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from tasks.loading import EMBEDDED_MODELS
 from tasks.priming.errors import UsageError
 from tasks.priming.language_model import (
     count_control_strings,
@@ -20,7 +19,7 @@ from tasks.priming.language_model import (
     make_text_stay_text,
 )
 from tests.robustness.invented import often, texts
-from tests.tiny_models import reading
+from tests.tiny_models import byte_level_tokenizer, reading
 
 
 def normalising_tokenizer() -> Any:
@@ -39,7 +38,7 @@ def normalising_tokenizer() -> Any:
 
 
 @pytest.fixture(
-    scope="module", params=["embedded", "Mistral", "Mistral, later", "no chat template", "bytes", "normalising"]
+    scope="module", params=["byte level", "Mistral", "Mistral, later", "no chat template", "bytes", "normalising"]
 )
 def tokenizer(request: pytest.FixtureRequest) -> Any:
     """Tokenizers of several kinds, prepared as a run does it."""
@@ -52,7 +51,9 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
     elif request.param == "normalising":
         found = normalising_tokenizer()
     else:
-        found = load(EMBEDDED_MODELS["embedded/demo"])
+        marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+        found = byte_level_tokenizer("Document: a passage about tides.", special_tokens=marks, eos_token=marks[2])
+        found.chat_template = "{{ '<|im_start|>' + messages[0]['content'] + '<|im_end|>' }}"
     if request.param == "no chat template":
         found.chat_template = None
     make_text_stay_text(found)
