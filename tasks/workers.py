@@ -122,8 +122,10 @@ def with_language_model(
     Raises:
         concurrent.futures.process.BrokenProcessPool: A worker was killed.
     """
-    call = (function, language_model, arguments, package_digest())
-    return _pools[-1].executor.submit(_compute, *call).result() if _pools else _compute(*call)
+    code = package_digest()
+    if not _pools:
+        return _compute(function, language_model, arguments, code)
+    return _pools[-1].executor.submit(_compute, function, language_model, arguments, code).result()
 
 
 def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]]) -> Iterator[Any]:

@@ -17,6 +17,7 @@ import tasks.scoring
 import tasks.statistics
 import tasks.surrogates
 from tasks import code, sources
+from tasks.artifacts import ROOT
 from tasks.caching import StageCache
 from tasks.code import code_digest
 from tasks.manifests import TABLES
@@ -293,7 +294,7 @@ print(query_prompt("why"), *before)
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the code that tasks.code needs, to be edited."""
-    shutil.copytree(code.ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("model", "__pycache__"))
+    shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("model", "__pycache__"))
     return tmp_path
 
 
