@@ -113,7 +113,7 @@ def test_the_committed_weights_answer_as_exactly_as_committed(
     assert measured.share >= KEPT_SHARE * committed["share"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_committed_weights_answer_all_rows_as_committed(
     model: MistralForCausalLM, tokenizer: Any, figures: dict[str, Any]
 ) -> None:

@@ -207,7 +207,7 @@ def test_training_is_deterministic_and_leaves_a_folder_that_loads(trained: Path,
     assert [stage["name"] for stage in stages] == ["copying", "binding"]
 
 
-@pytest.mark.slow  # four processes load torch
+@pytest.mark.long  # four processes load torch
 def test_two_processes_agree_on_one_model(trained: Path, tmp_path: Path) -> None:
     """Expected: the same bytes twice; each process computes half of the rows and half of Muon's matrices."""
     for name in ("first", "second"):
