@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prefect import Task
@@ -263,3 +263,15 @@ def test_threads_that_ask_at_once_get_the_same_digest() -> None:
         with ThreadPoolExecutor(8) as threads:
             found = list(threads.map(code_digest, asked))
         assert found == [code_digest(computation) for computation in asked]
+
+
+def test_the_key_of_a_stage_follows_the_code_of_its_computation(digest_of: Digest) -> None:
+    """A key of the computation's name would serve what an earlier version computed."""
+    policy = StageCache(stage="scoring", computation="tasks.priming.scoring:score")
+
+    def key(text: str) -> str:
+        digest_of(text)  # writes the module
+        return policy.compute_key(cast(Any, None), {"seed": 1}, {})
+
+    assert key(scoring()) != key(edited(scoring(), "WEIGHT = 2", "WEIGHT = 3"))
+    assert key(scoring()) == key(edited(scoring(), "UNUSED = 1", "UNUSED = 2"))
