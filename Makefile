@@ -21,7 +21,7 @@ ifneq ($(wildcard ../shared/data),)
 export SURROGATE_TEST_DATA ?= $(abspath ../shared)
 endif
 
-.PHONY: run bench ui prune doctor sql test test-slow check install clean
+.PHONY: run bench ui prune doctor sql test test-slow test-long check install clean
 
 run: install ## run the embedded example and print what it found; FLAGS="--sample-count 50" changes settings
 	$(BIN)/python -m flows.experiment --profile demo $(FLAGS)
@@ -42,11 +42,16 @@ doctor: install ## what this machine has, and what each profile needs and lacks 
 sql: install ## ask the results in SQL
 	$(BIN)/python -m tasks.sql_prompt
 
-test: check ## all checks and the default tests
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-slow: check ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+test: check ## all checks and the default tests
+	$(PYTEST) -m "not slow and not long"
+
+test-slow: check ## the slow tests that decide: secrets, kills, faults, simulations (half an hour at most)
+	$(PYTEST) -m slow
+
+test-long: check ## the other slow tests: whole runs, and runs of 100,000 samples
+	$(PYTEST) -m long
 
 check: install
 	$(BIN)/ruff check

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prefect import Task
@@ -347,3 +347,15 @@ def test_the_packages_digest_changes_with_any_definition_and_with_no_comment(
     path.write_text(whole + "\n_UNHEARD_OF = 1\n")
     assert digest() != before
     forget()
+
+
+def test_the_key_of_a_stage_follows_the_code_of_its_computation(digest_of: Digest) -> None:
+    """A key of the computation's name would serve what an earlier version computed."""
+    policy = StageCache(stage="scoring", computation="tasks.priming.scoring:score")
+
+    def key(text: str) -> str:
+        digest_of(text)  # writes the module
+        return policy.compute_key(cast(Any, None), {"seed": 1}, {})
+
+    assert key(scoring()) != key(edited(scoring(), "WEIGHT = 2", "WEIGHT = 3"))
+    assert key(scoring()) == key(edited(scoring(), "UNUSED = 1", "UNUSED = 2"))

@@ -13,6 +13,7 @@ import pytest
 from flows.experiment import experiment
 from tasks.command_line import make_parser, run_command
 from tasks.priming.settings import PROFILES
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +22,9 @@ def run_child(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
     """Run Python as a user does, from the checkout, with an artifacts folder of its own."""
     environment = os.environ | {"SURROGATE_ARTIFACTS": str(folder)}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
 
 
 # --- flags ---

@@ -267,6 +267,30 @@ def test_the_page_for_the_ui_has_the_same_numbers(monkeypatch: pytest.MonkeyPatc
     assert "| seed | ` 42 ` | ` 7 ` |" in pages[0]
 
 
+def test_the_view_pairs_what_both_runs_have() -> None:
+    """Expected: sums over the shared samples b, c and d; improvements over b and c, since d has one in one run only."""
+    make_run("aaaa", FIRST_NLLS, gain=0.25)
+    make_run("bbbb", {"b": 1.5, "c": 2.0, "d": 1.25, "e": 40.0}, gain=0.75, seed=7)
+    attempt = manifests.start_run(manifests.RunDescription(run_id="cccc", profile="demo", settings={"seed": 9}))
+    rows = {("b", *BASELINE): 4.0, ("c", *BASELINE): 8.0, ("b", *STATIC): 3.0, ("c", *STATIC): 5.0, ("d", *STATIC): 9.0}
+    record(attempt, "sample", [Sample(n, i, "a passage", "why?", "because", None, "p") for i, n in enumerate("bcd")])
+    record(attempt, "score", [score(arm, (nll,)) for arm, nll in rows.items()])
+    manifests.finish_run(attempt)
+    results.rebuild_database()
+    columns = "n, nll_a_mean, nll_b_mean, difference_mean, improvement_a_mean, improvement_b_mean"
+    where = "run_a = ? AND run_b = ? AND condition = ?"
+    with results.open_results() as connection:
+
+        def found(*values: str) -> list[float]:
+            (row,) = connection.execute(f"SELECT {columns} FROM compare_runs WHERE {where}", list(values)).fetchall()
+            return list(row)
+
+        baseline = found("aaaa", "bbbb", "baseline/document")
+        assert baseline == pytest.approx([3, 5.5 / 3, 4.75 / 3, 0.75 / 3, 0, 0])
+        static = found("aaaa", "cccc", "static/factual")
+    assert static == pytest.approx([3, 4.75 / 3, 17 / 3, -12.25 / 3, 0.25, 2.0])
+
+
 def test_the_view_has_the_same_differences(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("aaaa", FIRST_NLLS, gain=0.25)
     make_run("bbbb", SECOND_NLLS, gain=0.75, seed=7)

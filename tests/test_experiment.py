@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.statistics import statistics_by_table
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES, CHUNK = 12, 4
@@ -38,7 +38,7 @@ EXPORT = {  # what a run found, without clock values: must not depend on how the
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A Prefect server on a temporary database, shared by the runs of this module."""
-    with prefect_test_harness(server_startup_timeout=180):
+    with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
         yield str(get_current_settings().api.url)
 
 
@@ -85,7 +85,7 @@ def run(folder: Path, server: str, *flags: str, root: Path = ROOT) -> subprocess
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=PATIENCE,
     )
     sys.stdout.write(finished.stdout + finished.stderr)  # shown by pytest when the test fails
     return finished
@@ -102,13 +102,14 @@ def newest_states(folder: Path) -> Counter[tuple[str, str]]:
     attempt = max((a for m in manifests for a in m["attempts"]), key=lambda a: str(a["started_at"]))
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[attempt["flow_run_id"]]))
     with get_client(sync_client=True) as client:
-        for _ in range(40):  # the server takes in the states of task runs a moment later
-            runs = client.read_task_runs(flow_run_filter=wanted, limit=200)
-            states = Counter((r.name.split(" ")[0], r.state_name or "") for r in runs)
-            if states["report", "Completed"] and not any(state == "Running" for _, state in states):
-                return states
-            time.sleep(0.25)
-    return states
+        return wait_for(  # the server takes in the states of task runs a moment later
+            "the last state of every task",
+            lambda: Counter(
+                (run.name.split(" ")[0], run.state_name or "")
+                for run in client.read_task_runs(flow_run_filter=wanted, limit=200)
+            ),
+            enough=lambda states: states["report", "Completed"] and "Running" not in {state for _, state in states},
+        )
 
 
 COMPUTED_AT_FIRST = Counter(
@@ -218,7 +219,7 @@ def test_controls_are_computed_alone_and_every_question_is_answered(controls_run
         assert failed.fetchall() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_new_control_is_one_function_and_one_entry_and_leaves_all_other_stages_cached(
     controls_run: Path, server: str, tmp_path: Path
 ) -> None:
@@ -249,7 +250,7 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
         assert scored.fetchall() == [(SAMPLES,)]
 
 
-@pytest.mark.slow  # whole runs; test_caching.py tests the keys of chunks
+@pytest.mark.long  # whole runs; test_caching.py tests the keys of chunks
 def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, server: str) -> None:
     assert run(copied, server, f"--sample-count={SAMPLES + CHUNK}").returncode == 0
     states = newest_states(copied)
@@ -265,11 +266,12 @@ def test_a_run_killed_while_scoring_goes_on_with_the_unfinished_chunks(
     child = subprocess.Popen(
         command(), cwd=ROOT, env=environment(folder, server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 200
-    while len(finished := list((folder / "stages" / "scoring").glob("*/*"))) < 4:
-        assert child.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_for(
+        "four scored chunks",
+        lambda: list((folder / "stages" / "scoring").glob("*/*")),
+        enough=lambda seen: len(seen) >= 4,
+        during=child,
+    )
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     finished = list((folder / "stages" / "scoring").glob("*/*"))

@@ -29,6 +29,7 @@ from tasks.priming.scoring import score_family
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
 from tasks.priming.surrogates.families import FAMILIES
 from tasks.rows import Identity, SetupError
+from tests.waiting import PATIENCE
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
 SAMPLE = Sample("s", 0, GOLDEN["passage"], GOLDEN["query"], GOLDEN["answer"], None, "p")
@@ -136,7 +137,7 @@ def test_models_load_in_the_background(tiny_mistral_folder: Path, minilm_folder:
     language_model = identify(tiny_mistral_folder, dtype="bfloat16")
     embedding_model = identify_embedding_model(EmbeddingSettings(embedding_model=str(minilm_folder)))
     thread = load_in_background(language_model, embedding_model)
-    thread.join(timeout=60)
+    thread.join(timeout=PATIENCE)
     assert not thread.is_alive()
     loaded = loading._language_model.cache_info().misses, loading._embedding_model.cache_info().misses
     assert load_language_model(language_model).model.dtype == torch.bfloat16
@@ -147,7 +148,9 @@ def test_models_load_in_the_background(tiny_mistral_folder: Path, minilm_folder:
 def test_an_error_in_the_background_waits_for_who_needs_the_model(copied: Path) -> None:
     identity = identify(copied)
     (copied / "config.json").unlink()
-    load_in_background(identity, {}).join(timeout=60)  # pytest fails on an exception that a thread leaves unhandled
+    load_in_background(identity, {}).join(
+        timeout=PATIENCE
+    )  # pytest fails on an exception that a thread leaves unhandled
     with pytest.raises(SetupError, match="cannot be loaded"):
         load_language_model(identity)
 

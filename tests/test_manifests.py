@@ -22,6 +22,7 @@ from tasks.manifests import (
 )
 from tasks.priming.errors import UsageError
 from tasks.sealing import with_seal, without_seal
+from tests.waiting import PATIENCE
 
 DESCRIPTION = RunDescription(run_id="abc", profile="demo", settings={"seed": 42})
 
@@ -309,7 +310,7 @@ def test_processes_of_one_run_lose_nothing_of_each_other(folder: Path) -> None:
         )
         for name in ("first", "second")
     ]
-    assert [child.wait(timeout=60) for child in children] == [0, 0]
+    assert [child.wait(timeout=PATIENCE) for child in children] == [0, 0]
     finish_run(attempt)
     (manifest,) = read_manifests()
     assert len(manifest.artifacts["score"]) == 40

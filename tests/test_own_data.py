@@ -12,6 +12,7 @@ import pytest
 from rich.cells import cell_len
 
 from tasks.loading import EMBEDDED_MODELS
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 SENTENCE = (
@@ -19,7 +20,7 @@ SENTENCE = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_data_and_model_work_the_first_time_without_noise(tmp_path: Path) -> None:
     passages = ["".join(SENTENCE.format(i, 6 + i + j, j, 20 + i) for j in range(4)) for i in range(8)]
     rows = [
@@ -41,7 +42,7 @@ def test_own_data_and_model_work_the_first_time_without_noise(tmp_path: Path) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=PATIENCE,
     )
     sys.stdout.write(finished.stdout + finished.stderr)  # shown by pytest when the test fails
     assert finished.returncode == 0

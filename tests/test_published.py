@@ -16,6 +16,7 @@ from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.published_numbers import KNOWN_DIFFERENCES, NUMBERS
 from tasks.priming.records import Route, Sample, Score
 from tasks.published import main, read_run
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 ARMS = [
@@ -207,7 +208,9 @@ def test_numbers_that_cannot_be_used_are_refused(
 def test_a_user_gets_one_line_and_status_two(folder: Path) -> None:
     environment = os.environ | {"SURROGATE_ARTIFACTS": str(folder)}
     command = [sys.executable, "-m", "tasks.published", "nope"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: There is no database ")
     assert "Traceback" not in done.stderr

@@ -21,6 +21,7 @@ from tasks import artifacts, manifests, results
 from tasks.priming.records import Check, Route, Sample, Surrogate
 from tasks.sealing import with_seal, without_seal
 from tests.published_rows import comparison, finish, record, score, start
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 NLLS = {
@@ -137,6 +138,27 @@ def test_outcome_has_one_row_per_sample_and_arm(published: Path) -> None:
     arms = query("SELECT DISTINCT family, similarity, is_routed, context_token_count FROM outcome ORDER BY ALL")
     assert arms == [("baseline", None, None, 107), ("generated", 0.5, True, 107), ("static", 0.5, True, 107)]
     assert query("SELECT token_nlls FROM score WHERE nll = 2") == [([2.0, 1.0, 3.0],)]
+
+
+def test_outcome_takes_baseline_and_route_of_its_own_run_and_arm(folder: Path) -> None:
+    """Expected: by hand; two runs of the same samples, and a family of two keys, of which one is routed to."""
+    for run_id, baseline, routed in (("abc", 4.0, "factual"), ("def", 7.0, "problem")):
+        nlls = {("baseline", "document"): baseline, ("static", "factual"): 3.0, ("static", "problem"): 1.0}
+        routes = [
+            Route("first", "static", key, similarity, is_routed=key == routed, is_tie=False)
+            for key, similarity in (("factual", 0.25), ("problem", 0.75))
+        ]
+        finish(run_id, score=[score(("first", *arm), (nll,)) for arm, nll in nlls.items()], route=routes)
+    results.rebuild_database()
+    columns = "run_id, key, nll, improvement, similarity, is_routed"
+    assert query(f"SELECT {columns} FROM outcome ORDER BY run_id, key") == [
+        ("abc", "document", 4.0, 0.0, None, None),
+        ("abc", "factual", 3.0, 1.0, 0.25, True),
+        ("abc", "problem", 1.0, 3.0, 0.75, False),
+        ("def", "document", 7.0, 0.0, None, None),
+        ("def", "factual", 3.0, 4.0, 0.25, False),
+        ("def", "problem", 1.0, 6.0, 0.75, True),
+    ]
 
 
 def test_run_summary_counts(published: Path) -> None:
@@ -327,7 +349,7 @@ def test_two_processes_publish_at_once(folder: Path) -> None:
     complete()
     code = "from tasks import results\nfor _ in range(2): results.rebuild_database()"
     with start_child(code) as first, start_child(code) as second:
-        assert (first.wait(timeout=60), second.wait(timeout=60)) == (0, 0)
+        assert (first.wait(timeout=PATIENCE), second.wait(timeout=PATIENCE)) == (0, 0)
     assert query("SELECT count(*) FROM score") == [(6,)]
     assert [path.name for path in folder.glob("*results*")] == ["results.duckdb"]
 
@@ -369,7 +391,7 @@ def test_a_publisher_that_is_killed_leaves_the_old_database_and_no_lock(folder: 
         "def stop(connection, manifest):\n"
         "    load(connection, manifest)\n"
         "    print('half done', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(1000)\n"
         "results._load_run = stop\n"
         "results.rebuild_database()\n"
     )
@@ -378,7 +400,7 @@ def test_a_publisher_that_is_killed_leaves_the_old_database_and_no_lock(folder: 
     with pytest.raises(Timeout), FileLock(folder / ".publish.lock", timeout=0):
         pass
     child.send_signal(signal.SIGKILL)
-    assert child.wait(timeout=60) == -signal.SIGKILL
+    assert child.wait(timeout=PATIENCE) == -signal.SIGKILL
     child.stdout.close()
     assert (folder / ".results.duckdb.new").exists()
 

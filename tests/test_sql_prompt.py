@@ -6,7 +6,6 @@ import select
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from tasks import artifacts, results
 from tasks.sql_prompt import Prompt, one_line
 from tests.published_rows import comparison, finish, score
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 HOSTILE = "a\x1b[31mred\u202ea\nb"
@@ -47,7 +47,7 @@ def run(folder: Path, text: str, **environment: str) -> subprocess.CompletedProc
     variables = os.environ | {"SURROGATE_ARTIFACTS": str(folder), "PATH": "/usr/bin:/bin"} | environment
     command = [sys.executable, "-m", "tasks.sql_prompt"]
     return subprocess.run(
-        command, cwd=ROOT, env=variables, input=text, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=ROOT, env=variables, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
 
@@ -271,7 +271,7 @@ def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> N
         os.write(terminal, b"\x1b[A\n")  # the line before, once more
         assert "│     42 │" in _wait_for(terminal, "sql> ", after="┘")
         os.write(terminal, b"\x04")
-        assert child.wait(timeout=60) == 0
+        assert child.wait(timeout=PATIENCE) == 0
     finally:
         child.kill()
         os.close(terminal)
@@ -280,9 +280,12 @@ def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> N
 
 def _wait_for(terminal: int, text: str, after: str = "") -> str:
     """Return what a terminal shows, up to a text behind another one."""
-    shown, deadline = "", time.monotonic() + 60
-    while text not in shown[shown.find(after) :] or after not in shown:
-        assert time.monotonic() < deadline, f"{text!r} did not appear: {shown!r}"
-        if select.select([terminal], [], [], 0.1)[0]:
-            shown += os.read(terminal, 65536).decode(errors="replace")
-    return shown
+    parts = [""]
+
+    def look() -> str:
+        if select.select([terminal], [], [], 0)[0]:
+            parts.append(os.read(terminal, 65536).decode(errors="replace"))
+        return "".join(parts)
+
+    what = f"{text!r} on the terminal"
+    return wait_for(what, look, enough=lambda shown: after in shown and text in shown[shown.find(after) :])

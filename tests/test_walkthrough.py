@@ -33,6 +33,7 @@ from tasks.walkthrough.command import run_walkthrough
 from tasks.walkthrough.published import published_surrogates, read_published
 from tasks.walkthrough.story import tell
 from tasks.walkthrough.walk import Guesses, Notebook, Walk
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
@@ -375,16 +376,16 @@ def test_what_cannot_be_used_is_refused_in_one_line(
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with prefect_test_harness(server_startup_timeout=180):
+    with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
         yield str(get_current_settings().api.url)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
     environment = os.environ | {"PREFECT_API_URL": server}
     command = [sys.executable, "-m", "flows.walkthrough", "--sample=2"]
     finished = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""  # nothing of Prefect's log
@@ -399,12 +400,12 @@ def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
     assert "\n## 8. Three results\n" in str(artifact.data)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_number_that_is_too_large_is_one_line_without_a_traceback(server: str) -> None:
     environment = os.environ | {"PREFECT_API_URL": server}
     command = [sys.executable, "-m", "flows.walkthrough", "--sample=999"]
     finished = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert finished.returncode == 2
     assert finished.stdout == ""

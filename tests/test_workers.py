@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,17 +20,19 @@ from tasks.priming.language_model import LanguageModel
 from tasks.priming.settings import LanguageModelSettings, SettingsError, resolve_settings
 from tasks.rows import Identity, SetupError
 from tasks.workers import sensible_count, with_language_model, working
+from tests.waiting import PATIENCE, wait_for
 
 ITEMS = [Item(tuple(range(5, 40 + n)), (50, 51, 52), (60, 61 + n)) for n in range(6)]
 
 
-def score(*, language_model: LanguageModel, wait: float = 0.0) -> tuple[int, int, int, list[Any]]:
-    """Return the process, its threads, how often it loaded a model, and scores."""
+def score(*, language_model: LanguageModel, meeting: Path, count: int) -> tuple[int, int, int, list[Any]]:
+    """Once so many processes have come to a meeting, return the process, its threads, its loads of a model, scores."""
     import torch
 
     from tasks import loading
 
-    time.sleep(wait)
+    (meeting / str(os.getpid())).touch()
+    wait_for(f"{count} processes at a time", lambda: list(meeting.iterdir()), enough=lambda seen: len(seen) == count)
     loads = loading._language_model.cache_info().misses
     return os.getpid(), torch.get_num_threads(), loads, score_items(ITEMS, language_model)
 
@@ -46,17 +46,9 @@ def identity() -> Identity:
     return identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
 
 
-def ended(condition: Callable[[], bool]) -> bool:
-    """Tell whether a condition comes true within twenty seconds."""
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
-
-
-def test_two_processes_load_a_model_each_and_give_the_same_bits(identity: Identity) -> None:
+def test_two_processes_load_a_model_each_and_give_the_same_bits(identity: Identity, tmp_path: Path) -> None:
     with working(2, identity), ThreadPoolExecutor(4) as threads:
-        calls = [threads.submit(with_language_model, score, identity, wait=0.5) for _ in range(4)]
+        calls = [threads.submit(with_language_model, score, identity, meeting=tmp_path, count=2) for _ in range(4)]
         found = [call.result()[0] for call in calls]
         with pytest.raises(SettingsError, match="as asked"):  # an error in a worker is the caller's
             with_language_model(fail, identity)
@@ -67,7 +59,7 @@ def test_two_processes_load_a_model_each_and_give_the_same_bits(identity: Identi
     assert {threads for _, threads, _, _ in found} == {max(1, len(os.sched_getaffinity(0)) // 2)}
     here = score_items(ITEMS, load_language_model(identity))
     assert all(scores == here for *_, scores in found)
-    assert ended(lambda: not multiprocessing.active_children())
+    wait_for("the end of the workers", multiprocessing.active_children, enough=lambda seen: not seen)
 
 
 def test_a_worker_that_has_read_other_code_computes_nothing(identity: Identity) -> None:
@@ -76,9 +68,9 @@ def test_a_worker_that_has_read_other_code_computes_nothing(identity: Identity) 
         workers._compute(score, identity, {}, "the digest of other code")
 
 
-def test_one_worker_is_this_process(identity: Identity) -> None:
+def test_one_worker_is_this_process(identity: Identity, tmp_path: Path) -> None:
     with working(1, identity):
-        (process, *_), seconds = with_language_model(score, identity)
+        (process, *_), seconds = with_language_model(score, identity, meeting=tmp_path, count=1)
     assert process == os.getpid()
     assert seconds > 0
 
@@ -164,7 +156,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
     command = [sys.executable, str(tmp_path / "parent.py")]
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     worker = Path(f"/proc/{int(killed.stdout)}")
-    assert ended(lambda: not worker.exists())
+    wait_for(f"the end of {worker}", worker.exists, enough=lambda is_there: not is_there)

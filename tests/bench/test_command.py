@@ -48,7 +48,7 @@ def test_an_unknown_number_format_is_refused(capsys: pytest.CaptureFixture[str])
     assert "float32, bfloat16, float16" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")  # lm-eval's, where it is installed
 def test_the_quick_run_measures_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["--quick"]) == 0

@@ -13,10 +13,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE, wait_for
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 """Debian's package, where it is installed."""
-
-_SECONDS = 60.0
 
 
 class Browser:
@@ -73,15 +73,12 @@ class Browser:
 
     def wait_for(self, *texts: str) -> str:
         """Wait until all texts are on the page, whatever their case, and return what it says."""
-        deadline = time.monotonic() + _SECONDS
-        while True:
-            # Prefect's tables scroll within elements of their own: innerText has these too.
-            page = str(self.evaluate("document.body ? document.body.innerText : ''"))
-            missing = [text for text in texts if text.lower() not in page.lower()]
-            if not missing:
-                return page
-            assert time.monotonic() < deadline, f"{missing} did not appear on the page:\n{page}"
-            time.sleep(0.25)
+        # Prefect's tables scroll within elements of their own: innerText has these too.
+        return wait_for(
+            f"{texts} on the page",
+            lambda: str(self.evaluate("document.body ? document.body.innerText : ''")),
+            enough=lambda page: all(text.lower() in page.lower() for text in texts),
+        )
 
     def click(self, text: str) -> None:
         """Click the first link, button or tab that says exactly this."""
@@ -140,7 +137,7 @@ def opened_browser(profile: Path) -> Iterator[Browser]:
     finally:
         os.close(command_in)  # at which it ends
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

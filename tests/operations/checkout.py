@@ -6,13 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 from tests.operations.runs import ROOT
+from tests.waiting import PATIENCE, wait_for, wait_for_ends
 
 PARAMETERS = (
     "sample_count=6",
@@ -48,7 +47,7 @@ class Checkout:
         kept = {name: value for name, value in os.environ.items() if name not in names}
         return kept | {"HOME": str(self.folder / "home"), "DO_NOT_TRACK": "1"}
 
-    def command(self, *words: str, seconds: float = 200) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the copy."""
         finished = subprocess.run(
             words,
@@ -58,7 +57,7 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
-            timeout=seconds,
+            timeout=PATIENCE,
         )
         sys.stdout.write(finished.stdout + finished.stderr)  # shown by pytest when the test fails
         return finished
@@ -103,13 +102,10 @@ class Ui:
         """Where the UI is."""
         return f"http://127.0.0.1:{self.port}"
 
-    def wait_for(self, text: str, count: int = 1, seconds: float = 400) -> None:
+    def wait_for(self, text: str, count: int = 1) -> None:
         """Wait until it has said something, so many times."""
-        deadline = time.monotonic() + seconds
-        while (said := self.log.read_text()).count(text) < count:
-            assert self.process.poll() is None, said
-            assert time.monotonic() < deadline, said
-            time.sleep(0.1)
+        what = f"{count} times {text!r} in the log of `make ui`"
+        wait_for(what, self.log.read_text, enough=lambda said: said.count(text) >= count, during=self.process)
 
     def worker_lines(self) -> list[str]:
         """Return the log of the worker and of the runs that it started."""
@@ -121,15 +117,12 @@ class Ui:
         children = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in children if words in " ".join(child.cmdline())]
 
-    def end(self, number: signal.Signals = signal.SIGINT) -> tuple[float, Sequence[psutil.Process]]:
-        """Send it a signal; return the seconds until it had ended, and what is left of it twenty seconds later."""
+    def end(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Send it a signal, and wait until it and all that it started have ended."""
         children = self.processes()
-        start = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(timeout=60)
-        seconds = time.monotonic() - start
-        _, alive = psutil.wait_procs(children, timeout=20)
-        return seconds, alive
+        self.process.wait(timeout=PATIENCE)
+        wait_for_ends(children)
 
 
 def free_port() -> int:

@@ -9,6 +9,7 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from tests.operations.runs import Attempt, export
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Undisturbed:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """A Prefect server on a temporary database."""
-    with prefect_test_harness(server_startup_timeout=180):
+    with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
         yield str(get_current_settings().api.url)
 
 

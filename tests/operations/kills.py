@@ -1,12 +1,15 @@
 """Kills at seeded random moments: which stage, after which task, how far into the next one; and what they cost."""
 
 import random
+import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.operations.runs import FLAGS, UNREMEMBERED, Attempt, finished
+from tests.waiting import wait_for
 
 STAGES = ("start", "draw", "write", "route", "score", "check", "compute", "publish", "report", "end")
 """What a run does, in order, by the first words of its tasks; "start" is all before the first, "end" after the last."""
@@ -65,11 +68,32 @@ def draw_moments(undisturbed: Attempt, stages: Sequence[str], seed: int) -> list
     return moments
 
 
+def wait_for_moment(moment: Moment, lines: Callable[[], list[str]], process: "subprocess.Popen[Any]") -> None:
+    """Wait until a moment of a run has come: its seconds are over, or its task has ended sooner than undisturbed.
+
+    Args:
+        moment: The moment.
+        lines: Returns the log of the run so far.
+        process: What must not end before the task begins.
+    """
+    wait_for(
+        f"the moment after {moment.finished} finished tasks",
+        lines,
+        enough=lambda seen: len(finished(seen)) >= moment.finished,
+        during=process,
+    )
+    end = time.monotonic() + moment.seconds
+    wait_for(
+        f"the end of {moment.seconds:g} seconds or of the task",
+        lines,
+        enough=lambda seen: time.monotonic() > end or len(finished(seen)) > moment.finished,
+    )
+
+
 def kill_at(moment: Moment, folder: Path, server: str, *flags: str) -> tuple[Kill, Attempt]:
     """Start the experiment and kill its process at a moment, unless it has ended by then."""
     attempt = Attempt(folder, server, (*FLAGS, *flags))
-    attempt.wait_for_finished(moment.finished)
-    time.sleep(moment.seconds)
+    wait_for_moment(moment, attempt.said, attempt.process)
     attempt.kill()
     return Kill("flow", moment, len(remembered(attempt))), attempt
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import duckdb
 
+from tests.waiting import PATIENCE, wait_for
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 SAMPLES, CHUNK = 6, 3
@@ -47,7 +49,6 @@ class Attempt:
             text=True,
             start_new_session=True,
         )
-        self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -55,50 +56,48 @@ class Attempt:
         assert self.process.stdout is not None
         with self.process.stdout as log:
             for line in log:
-                with self._news:
-                    self.lines.append(line.rstrip())
-                    self.times.append(time.monotonic())
-                    self._news.notify_all()
-        with self._news:
-            self._news.notify_all()
+                self.times.append(time.monotonic())
+                self.lines.append(line.rstrip())
 
-    def wait_for(self, text: str, seconds: float = 120) -> None:
-        """Wait until a line of the log has a text."""
-        deadline = time.monotonic() + seconds
-        with self._news:
-            while not any(text in line for line in self.lines):
-                assert self.process.poll() is None, f"it ended without {text!r}:\n{self.log}"
-                assert time.monotonic() < deadline, f"no {text!r}:\n{self.log}"
-                self._news.wait(0.2)
+    def wait_for(self, text: str) -> None:
+        """Wait until the log has a text."""
+        wait_for(f"{text!r} in the log", lambda: self.log, enough=lambda log: text in log, during=self.process)
 
-    def wait_for_finished(self, count: int, seconds: float = 120) -> None:
+    def wait_for_finished(self, count: int) -> None:
         """Wait until so many tasks have finished, remembered ones included."""
-        deadline = time.monotonic() + seconds
-        with self._news:
-            while len(finished(self.lines)) < count:
-                assert self.process.poll() is None, f"it ended before {count} tasks:\n{self.log}"
-                assert time.monotonic() < deadline, f"no {count} tasks:\n{self.log}"
-                self._news.wait(0.2)
+        wait_for(
+            f"{count} finished tasks",
+            self.said,
+            enough=lambda lines: len(finished(lines)) >= count,
+            during=self.process,
+        )
 
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> float:
-        """Send the process a signal, wait until it has ended, and return the seconds that took."""
-        start = time.monotonic()
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send the process a signal and wait until it has ended."""
         self.process.send_signal(number)
-        self.process.wait(timeout=30)
-        self._reader.join(10)
-        return time.monotonic() - start
+        self.end()
 
-    def complete(self, seconds: float = 200) -> "Attempt":
+    def end(self) -> int:
+        """Wait until the process has ended, and return its exit status."""
+        wait_for("the end of the run", self.said, enough=lambda _: self.process.poll() is not None)
+        self.said()
+        return int(self.process.returncode)
+
+    def complete(self) -> "Attempt":
         """Wait until the process has ended by itself, and well."""
-        status = self.process.wait(timeout=seconds)
-        self._reader.join(10)
-        assert status == 0, self.log
+        assert self.end() == 0, self.log
         return self
+
+    def said(self) -> list[str]:
+        """Return the lines of its log so far; all of them once it has ended."""
+        if self.process.poll() is not None:
+            self._reader.join(PATIENCE)
+        return list(self.lines)
 
     @property
     def log(self) -> str:
         """What it has said."""
-        return "\n".join(self.lines)
+        return "\n".join(self.said())
 
 
 def environment(folder: Path, server: str | None) -> dict[str, str]:

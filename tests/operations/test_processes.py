@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tasks.processes import MARK, end_all, marked
+from tests.waiting import PATIENCE, wait_for, wait_for_ends
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -18,14 +18,15 @@ PARENT = """
 import subprocess, sys, time
 from tasks.processes import leave_no_orphans
 mark = leave_no_orphans()
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"], start_new_session=True)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
 print(mark, child.pid, flush=True)
 {end}
 """
 
 
-def start(program: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def start(program: str, stderr: int | None = None) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def first_line(process: "subprocess.Popen[str]") -> list[str]:
@@ -37,26 +38,26 @@ def first_line(process: "subprocess.Popen[str]") -> list[str]:
 @pytest.fixture
 def bystander() -> "psutil.Process":
     """A process of somebody else."""
-    process = psutil.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    process = psutil.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
     yield process
     process.kill()
     process.wait()
 
 
 def test_a_killed_process_takes_with_it_what_it_started_and_nothing_else(bystander: psutil.Process) -> None:
-    parent = start(PARENT.format(end="time.sleep(100)"))
+    parent = start(PARENT.format(end="time.sleep(1000)"))
     mark, number = first_line(parent)
     child = psutil.Process(int(number))
     assert [process.pid for process in marked(mark)] == [child.pid]
     parent.kill()
     parent.wait()
-    psutil.wait_procs([child], timeout=10)
-    assert not child.is_running()
+    wait_for_ends([child])
     assert bystander.is_running()
-    deadline = time.monotonic() + 10
-    while [process for process in psutil.process_iter() if mark in _command(process)]:  # the guardian
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(
+        "the end of the guardian",
+        lambda: [process for process in psutil.process_iter() if mark in _command(process)],
+        enough=lambda seen: not seen,
+    )
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -70,7 +71,7 @@ def test_a_process_that_ends_by_itself_leaves_its_children_to_themselves() -> No
     """Prefect ends its temporary server in its own time."""
     parent = start(PARENT.format(end=""))
     mark, number = first_line(parent)
-    assert parent.wait(timeout=20) == 0
+    assert parent.wait(timeout=PATIENCE) == 0
     (child,) = marked(mark)
     assert child.pid == int(number)
     end_all([child])
@@ -80,13 +81,14 @@ def test_a_process_that_ends_by_itself_leaves_its_children_to_themselves() -> No
 def test_a_process_that_ignores_being_asked_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.processes._PATIENCE_SECONDS", 0.3)
     program = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(1000)"
     )
     process = start(program)
     assert first_line(process) == ["ready"]
     stubborn = psutil.Process(process.pid)
     end_all([stubborn])
-    assert not stubborn.is_running()
+    assert stubborn.wait(PATIENCE) == -signal.SIGKILL
     process.wait()
 
 
@@ -100,41 +102,49 @@ import sys, time
 from tasks.processes import ended_by_signals, note_interruption
 try:
     with ended_by_signals(2.0):
-        print("ready", flush=True)
         {body}
 except KeyboardInterrupt:
     sys.exit(130)
 """
-SWALLOW = """class Swallow:
+WAITING = """print("ready", flush=True)
+        time.sleep(1000)"""
+SWALLOWING = """class Swallow:
             def __del__(self):
-                time.sleep(1)
+                print("ready", flush=True)
+                time.sleep(1000)
         sys.unraisablehook = lambda _: None
         Swallow()
-        time.sleep(100)"""
-STUBBORN = """while True:
+        time.sleep(1000)"""
+STUBBORN = """answers = ["ready"]
+        while True:
             try:
-                time.sleep(100)
+                if answers:
+                    print(answers.pop(), flush=True)
+                time.sleep(1000)
             except KeyboardInterrupt:
                 note_interruption()"""
 
 
 @pytest.mark.parametrize(
-    ("body", "number", "status", "seconds"),
+    ("body", "number", "status", "is_at_its_deadline"),
     [
-        ("time.sleep(100)", signal.SIGINT, 130, 1.5),
-        ("time.sleep(100)", signal.SIGTERM, 130, 1.5),
-        ("time.sleep(100)", signal.SIGHUP, 130, 1.5),
-        (SWALLOW, signal.SIGINT, 130, 2.5),  # the first interrupt is lost in a destructor, the repeated one is not
-        (STUBBORN, signal.SIGINT, 130, 3.5),  # ended at its deadline: 128 + SIGINT
-        (STUBBORN, signal.SIGTERM, 143, 3.5),  # 128 + SIGTERM
+        (WAITING, signal.SIGINT, 130, False),
+        (WAITING, signal.SIGTERM, 130, False),
+        (WAITING, signal.SIGHUP, 130, False),
+        (SWALLOWING, signal.SIGINT, 130, False),  # the first is lost in a destructor, the repeated one is not
+        (STUBBORN, signal.SIGINT, 130, True),  # 128 + SIGINT
+        (STUBBORN, signal.SIGTERM, 143, True),  # 128 + SIGTERM
     ],
     ids=["SIGINT", "SIGTERM", "SIGHUP", "swallowed", "ignored SIGINT", "ignored SIGTERM"],
 )
-def test_a_process_that_is_asked_to_end_does(body: str, number: signal.Signals, status: int, seconds: float) -> None:
-    process = start(STOPPED.format(body=body))
+def test_a_process_that_is_asked_to_end_does(
+    body: str, number: signal.Signals, status: int, is_at_its_deadline: bool
+) -> None:
+    process = start(STOPPED.format(body=body), stderr=subprocess.PIPE)
     assert first_line(process) == ["ready"]
-    time.sleep(0.2)
-    begin = time.monotonic()
     process.send_signal(number)
-    assert process.wait(timeout=10) == status
-    assert time.monotonic() - begin < seconds
+    assert process.stderr is not None
+    with process.stderr as errors:
+        said = errors.read()
+    assert process.wait(timeout=PATIENCE) == status
+    assert ("not waited any longer" in said) == is_at_its_deadline

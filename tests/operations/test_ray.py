@@ -18,6 +18,7 @@ from tasks.rows import SetupError
 from tasks.workers import working
 from tests.operations.runs import ROOT, differences, export
 from tests.test_workers import ITEMS
+from tests.waiting import PATIENCE
 
 needs_ray = pytest.mark.skipif(
     not any((Path(folder) / "ray").is_dir() for folder in sys.path), reason="Ray comes with the extra `ray`"
@@ -59,11 +60,13 @@ def environment() -> dict[str, str]:
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_with_a_gpu_each_load_the_model_once_and_give_the_same_bits() -> None:
     items = json.dumps([(item.context, item.query, item.answer) for item in ITEMS])
     command = [sys.executable, "-c", _SCORE, items]
-    ran = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=200, check=False)
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])
     assert len(found) == CALLS
@@ -76,7 +79,7 @@ def test_two_workers_with_a_gpu_each_load_the_model_once_and_give_the_same_bits(
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_on_a_cluster_finds_what_a_run_without_one_finds(tmp_path: Path) -> None:
     flags = ["--sample-count=6", "--chunk-size=3", "--bootstrap-resamples=100", "--families=baseline,static,generated"]
     found = {}
@@ -87,7 +90,7 @@ def test_a_run_on_a_cluster_finds_what_a_run_without_one_finds(tmp_path: Path) -
             env=environment() | {"SURROGATE_ARTIFACTS": str(tmp_path / name), "PREFECT_API_URL": ""},
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=PATIENCE,
             check=False,
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import pytest
 
 from tests.operations.checkout import PARAMETERS, Checkout, Ui
 from tests.operations.conftest import Undisturbed
-from tests.operations.kills import Kill, Moment, draw_moments, kill_table
+from tests.operations.kills import Kill, Moment, draw_moments, kill_table, wait_for_moment
 from tests.operations.runs import UNREMEMBERED, differences, export, finished
+from tests.waiting import PATIENCE, wait_for
 
 COMMANDS = {"server": "tasks.ui.server", "worker": "prefect worker start"}
-_SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +21,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """`make ui` in a copy of the checkout."""
     started = Ui(Checkout(tmp_path_factory.mktemp("ui") / "checkout"))
     yield started
-    _, alive = started.end()
-    assert alive == []
-
-
-def wait_for_finished(ui: Ui, since: int, count: int) -> None:
-    """Wait until so many tasks have finished since a line of the worker's log."""
-    deadline = time.monotonic() + _SECONDS
-    while len(finished(ui.worker_lines()[since:])) < count:
-        assert ui.process.poll() is None
-        assert time.monotonic() < deadline, "\n".join(ui.worker_lines()[since:])
-        time.sleep(0.02)
+    started.end()
 
 
 def kill_service(ui: Ui, victim: str, moment: Moment) -> Kill:
@@ -41,17 +30,17 @@ def kill_service(ui: Ui, victim: str, moment: Moment) -> Kill:
     since = len(ui.worker_lines())
     deaths = ui.log.read_text().count("had died")
     watched = ui.checkout.start_deployment(*PARAMETERS)
-    wait_for_finished(ui, since, moment.finished)
-    time.sleep(moment.seconds)
+    wait_for_moment(moment, lambda: ui.worker_lines()[since:], ui.process)
     kill = Kill(victim, moment, len(finished(ui.worker_lines()[since:])))
     for process in ui.processes(COMMANDS[victim]):
         process.kill()
     ui.wait_for("had died", deaths + 1)
-    watched.wait(timeout=_SECONDS)
-    deadline = time.monotonic() + _SECONDS
-    while ui.checkout.start_deployment(*PARAMETERS).wait(timeout=_SECONDS) != 0:  # the server may still be starting
-        assert time.monotonic() < deadline, "\n".join(ui.worker_lines()[since:])
-        time.sleep(1)
+    watched.wait(timeout=PATIENCE)
+    wait_for(  # the server may still be starting
+        "a run that completes",
+        lambda: (ui.checkout.start_deployment(*PARAMETERS).wait(timeout=PATIENCE), ui.worker_lines()[since:]),
+        enough=lambda seen: seen[0] == 0,
+    )
     states = [
         line.partition("Task run '")[2].partition("'")[0]
         for line in ui.worker_lines()[since:]

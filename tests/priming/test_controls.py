@@ -100,6 +100,16 @@ def test_random_words_are_another_passages_and_as_many_tokens_as_the_question(to
     assert len(set(found)) == 6
 
 
+def test_random_words_of_one_token_each_are_as_many_as_the_questions_tokens(tokenizer: Any) -> None:
+    passage = "the of and to in is was for on that by this with from at his an were are which be it as or"
+    assert len(encode_continuation(tokenizer, passage)) == len(passage.split())
+    donors = [dataclasses.replace(donor, passage=passage) for donor in DONORS]
+    wanted = len(encode_continuation(tokenizer, QUESTION))
+    assert wanted < len(passage.split())
+    written = controls.write_random_words(SAMPLES, dataclasses.replace(writing(reader(tokenizer)), donors=donors))
+    assert [len(surrogate.text.split()) for surrogate in written] == [wanted] * len(SAMPLES)
+
+
 def test_shuffled_words_are_the_questions_own_in_another_order() -> None:
     """Expected: the same words, sorted; and an order that is rarely the question's."""
     found = texts(controls.write_shuffled)
@@ -207,7 +217,7 @@ def test_the_surrogates_tokens_are_those_that_hold_its_characters(tokenizer: Any
     ids = tokenizer(text)["input_ids"]
     assert QUESTION in tokenizer.decode(ids[start:stop])
     assert tokenizer.decode(ids[:start]).endswith("queries like:")
-    assert tokenizer.decode(ids[stop:]).strip().startswith("Document:")
+    assert tokenizer.decode(ids[stop:]).startswith("\n\nDocument:")
     assert tokens_between(reading(tokenizer), text, 5, 5) == (0, 0)
 
 

@@ -216,6 +216,26 @@ def test_a_condition_that_reads_fewer_tokens_is_not_dominated() -> None:
     assert cheaper["static/routed"].dominated_by == cheaper["static/x"].dominated_by == "static/y"
 
 
+def test_a_condition_with_the_smaller_cache_is_not_dominated() -> None:
+    """static/routed is better than generated/x, takes fewer operations and no more attention, but keeps two caches."""
+    given = evidence(samples(a="p", b="q"))
+    nlls = {("a", "static/x"): 1.0, ("b", "static/y"): 1.0, ("a", "static/y"): 9.0, ("b", "static/x"): 9.0}
+    scores = [dataclasses.replace(s, nll=nlls.get((s.sample_id, f"{s.family}/{s.key}"), s.nll)) for s in given.scores]
+    routes = [
+        dataclasses.replace(r, is_routed=(r.sample_id, r.key) in {("a", "x"), ("b", "y")})
+        if r.family == "static"
+        else r
+        for r in given.routes
+    ]
+    found = costs(dataclasses.replace(given, scores=scores, routes=routes))
+    offer, row = found["static/routed"], found["generated/x"]
+    assert offer.nll_mean == 1.0 < 1.5 == row.nll_mean
+    assert offer.index_flops < row.index_flops
+    assert offer.attended_tokens == row.attended_tokens == 15
+    assert offer.cache_bytes == (14 + 16) * 32 > row.cache_bytes == 15 * 32
+    assert not row.is_dominated
+
+
 def test_equal_scores_do_not_dominate() -> None:
     found = costs(evidence(nlls=dict.fromkeys(NLLS, 2.0)))
     assert not any(row.is_dominated for row in found.values())

@@ -16,6 +16,7 @@ from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt
 from tasks.priming.records import Sample
 from tasks.priming.settings import GenerationSettings
+from tasks.priming.surrogates import generated
 from tasks.priming.surrogates.generated import clean, write_generated
 from tasks.priming.surrogates.writing import Writing
 from tests.tiny_models import tiny_mistral
@@ -185,3 +186,31 @@ def test_samples_that_share_a_passage_get_the_same_surrogates(writer: LanguageMo
 )
 def test_the_first_line_is_kept_without_surrounding_quotes(raw: str, expected: str) -> None:
     assert clean(raw) == expected
+
+
+def test_a_prompt_and_its_line_may_fill_the_window(writer: LanguageModel) -> None:
+    prompt = prompts(1)[0]
+    (line,) = generate_lines([prompt], writer, SETTINGS)
+    count = line.prompt_token_count + SETTINGS.max_new_tokens
+    assert len(generate_lines([prompt], dataclasses.replace(writer, window=count), SETTINGS)) == 1
+    with pytest.raises(UsageError, match=f"takes {count} tokens"):
+        generate_lines([prompt], dataclasses.replace(writer, window=count - 1), SETTINGS)
+
+
+def test_a_draw_on_a_boundary_takes_the_token_that_begins_there() -> None:
+    """Expected: numpy's search in the cumulative shares 1/4, 1/2, 3/4, 1; draws are below 1, and 0 takes the first."""
+    draws = np.array([0.0, 0.1, 0.25, np.nextafter(0.5, 0), 0.5, 0.75, np.nextafter(1, 0)])
+    expected = np.searchsorted(np.array([0.25, 0.5, 0.75, 1.0]), draws, side="right")
+    logits = torch.zeros(len(draws), 4)
+    order = torch.topk(logits, 4, dim=-1).indices  # of equal logits whichever torch gives
+    found = sample_tokens(logits, torch.from_numpy(draws), temperature=1.0, top_k=4)
+    assert found.tolist() == order.gather(1, torch.from_numpy(expected)[:, None])[:, 0].tolist()
+    assert sorted(expected.tolist()) == [0, 0, 1, 1, 2, 3, 3]
+
+
+def test_each_instruction_draws_numbers_of_its_own(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one and the same prompt for all instructions only the draws can lead to different texts."""
+    monkeypatch.setattr(generated, "generation_prompt", lambda key, passage: f"Write about this: {passage}")
+    one = Sample("a", 0, "One passage.", "a query", "x", None, "p")
+    written = write_generated([one], Writing(42, writer, SETTINGS))
+    assert len({surrogate.raw_text for surrogate in written}) == len(written) == 5

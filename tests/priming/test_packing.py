@@ -8,8 +8,9 @@ import pytest
 import torch
 import transformers
 
+from tasks.priming.decoding import DecodingPack
 from tasks.priming.kv_cache import prefill
-from tasks.priming.packing import UnsupportedModelError, forward_packed
+from tasks.priming.packing import UnsupportedModelError, compute_step, forward_packed, step_ids
 from tasks.priming.segments import Segment
 
 SHAPE = {
@@ -110,3 +111,28 @@ def test_an_attention_argument_that_is_not_known_is_refused(mistral: Any, monkey
     monkeypatch.setattr(mistral, "forward", with_sinks)
     with pytest.raises(UnsupportedModelError, match="asks for s_aux"):
         forward_packed(mistral, [Segment(random_ids(20, 1))], keep=[3])
+
+
+def test_no_matrix_product_has_fewer_than_sixteen_rows(mistral: Any) -> None:
+    """Fewer would take another kernel, with another last bit; counted where the rows enter the layers."""
+    counts: dict[str, int] = {}
+
+    def count(name: str) -> Callable[[Any, Any], None]:
+        def hook(_: Any, inputs: Any) -> None:
+            counts[name] = inputs[0].reshape(-1, inputs[0].shape[-1]).shape[0]
+
+        return hook
+
+    layers = {"product": mistral.model.layers[0].mlp.up_proj, "output": mistral.lm_head}
+    hooks = [layer.register_forward_pre_hook(count(name)) for name, layer in layers.items()]
+    try:
+        for segments, kept in (([1], [0]), ([3], [2]), ([30], [5, 29])):
+            forward_packed(mistral, [Segment(random_ids(length, 1)) for length in segments], keep=kept)
+            assert min(counts.values()) >= 16, (segments, counts)
+        caches = prefill(mistral, [Segment(random_ids(20, 1)), Segment(random_ids(9, 2))])
+        pack = DecodingPack(caches, room=4)
+        compute_step(mistral, step_ids(mistral, [5, 6]), pack)
+        assert min(counts.values()) >= 16, counts
+    finally:
+        for hook in hooks:
+            hook.remove()

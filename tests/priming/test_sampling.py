@@ -16,6 +16,7 @@ from tasks.priming.records import Distractor, Sample
 from tasks.priming.sampling import (
     RowFormatError,
     choose_distractors,
+    choose_donors,
     content_hash,
     draw_nested,
     draw_notebook,
@@ -395,6 +396,13 @@ def test_a_donor_is_about_another_passage_and_the_same_however_many_are_drawn(dr
     pairs = zip(few.samples, few.donors, strict=True)
     assert all(donor_of.get(sample.sample_id, donor) == donor for sample, donor in pairs)
     assert len({donor.sample_id for donor in many.donors}) > 5
+
+
+def test_donors_follow_the_seed_as_the_draw_does() -> None:
+    """Expected: of fifty rows hardly any has the same donor by two seeds."""
+    rows = [Sample(f"s{number}", number, f"Passage {number}.", "q", "a", None, f"p{number}") for number in range(50)]
+    first, second = (choose_donors(rows, rows, seed) for seed in (1, 2))
+    assert sum(one == other for one, other in zip(first, second, strict=True)) < 10
 
 
 def test_one_passage_has_no_donor() -> None:

@@ -430,3 +430,25 @@ def test_a_distractor_that_is_not_finite_takes_the_margin_and_nothing_else(
     certain = scored(reader, sample(1, "no"), wrong(1, "ten dollars"))
     assert (certain.status, certain.distractor_nlls, certain.margin) == ("not_finite", None, None)
     assert certain.token_nlls == (math.inf,)
+
+
+def test_the_window_holds_exactly_as_many_tokens_as_it_says(reader: LanguageModel) -> None:
+    """Expected: by the rows' own counts, a window of all tokens of a sample holds it, and of one less does not."""
+    one = sample(0)
+    (free,) = score_family(BASELINE, [one], [], reader)
+    count = free.context_token_count + free.query_token_count + free.answer_token_count
+    (fits,), (misses,) = (score_family(BASELINE, [one], [], replace(reader, window=w)) for w in (count, count - 1))
+    assert (fits.status, misses.status) == ("ok", "too_long")
+    assert fits.token_nlls == pytest.approx(free.token_nlls, abs=1e-5)
+    assert misses.token_nlls is None
+
+
+def test_the_window_holds_a_distractor_to_its_last_token(reader: LanguageModel) -> None:
+    """Expected: the room that a longer answer of the same words takes is what the distractor takes."""
+    one, long = sample(0), "Approximately $15,000 per year, and a bonus of $2,000."
+    (as_answer,) = score_family(BASELINE, [replace(one, answer=long)], [], reader)
+    count = as_answer.context_token_count + as_answer.query_token_count + as_answer.answer_token_count
+    for window, is_scored in ((count, True), (count - 1, False)):
+        (found,) = score_family(BASELINE, [one], [], replace(reader, window=window), wrong(0, long))
+        assert found.status == "ok"
+        assert (found.distractor_nlls is not None) == is_scored

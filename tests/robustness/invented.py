@@ -3,7 +3,9 @@
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-often = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+often = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 rarely = settings(often, max_examples=40)
 
 MARKS = ("{document}", "{surrogate}", "{0}", "{{", "}", "%s", "$y", "</s>", "<s>", "<unk>", "<pad>", "[INST]",

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 HOOK = Path(__file__).parent / "no_network"
 
@@ -41,7 +43,12 @@ class Finished:
 
 
 def run_alone(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str], *, seconds: float = 300, native: bool = True
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    seconds: float = PATIENCE,
+    native: bool = True,
 ) -> Finished:
     """Run a Python command on a terminal of its own, as somebody would, without a network.
 
@@ -95,7 +102,7 @@ def _on_a_terminal(command: Sequence[str], environment: Mapping[str, str], secon
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-    reader.join(10)
+    reader.join(60)
     os.close(ours)
     return status, b"".join(parts).decode(errors="replace")
 

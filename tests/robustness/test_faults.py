@@ -171,8 +171,7 @@ def test_a_disk_that_fills_up_stops_the_run_wherever_it_is_and_room_lets_it_go_o
     for kilobytes in (300, 420, 480, 560, 700, 1_000, 2_000, 4_000, 16_000, 64_000):
         grow(small_disk, f"{kilobytes}k")
         attempt = Attempt(small_disk / "artifacts", None)
-        status = attempt.process.wait(timeout=200)
-        attempt._reader.join(10)
+        status = attempt.end()
         if status == 0 and (small_disk / "artifacts" / "results.duckdb").is_file():
             break
         assert "No space left on device" in attempt.log

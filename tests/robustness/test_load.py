@@ -56,7 +56,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     return {count: run(count, tmp_path_factory.mktemp(str(count))) for count in (FEW, MANY)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_every_row_is_published(runs: dict[int, dict[str, Any]], count: int) -> None:
     """Expected: a sample, two distractors, 17 surrogates, 10 routes and 20 scores each, and what is computed of all."""
@@ -64,19 +64,19 @@ def test_every_row_is_published(runs: dict[int, dict[str, Any]], count: int) -> 
     assert runs[count]["report"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_stage_takes_two_gigabytes(runs: dict[int, dict[str, Any]]) -> None:
     peaks = {name: stage["peak_bytes"] for name, stage in runs[MANY]["stages"].items()}
     assert max(peaks.values()) < MOST_BYTES, peaks
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["publish_results", "report_results"])
 def test_the_database_and_the_report_take_a_minute_at_most(runs: dict[int, dict[str, Any]], stage: str) -> None:
     assert runs[MANY]["stages"][stage]["seconds"] < MOST_SECONDS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_time_grows_as_the_samples_do(runs: dict[int, dict[str, Any]]) -> None:
     """By the processor's time: that of the clock depends on who else computes."""
     slower = {
@@ -87,7 +87,7 @@ def test_time_grows_as_the_samples_do(runs: dict[int, dict[str, Any]]) -> None:
     assert not slower
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_grow_as_the_chunks_do(runs: dict[int, dict[str, Any]]) -> None:
     files = {count: found["stages"]["report_results"]["files"] for count, found in runs.items()}
     assert files[MANY] - files[FEW] == CHUNK_FILES * (MANY - FEW) // CHUNK_SIZE

@@ -33,6 +33,7 @@ from tasks.sampling import draw_samples
 from tests.robustness.canary import PASSWORD, TOKEN, canary_environment, holders
 from tests.robustness.conftest import CanaryRun
 from tests.robustness.isolation import ROOT, run_alone
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_the_canary_is_found_wherever_it_may_be(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def database() -> Iterator[Path]:
     """The folder of the database of a Prefect server."""
-    with prefect_test_harness(server_startup_timeout=180):
+    with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
         url = get_current_settings().server.database.connection_url
         assert url is not None
         yield Path(url.get_secret_value().partition("///")[2]).parent

@@ -51,9 +51,9 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
     elif request.param == "normalising":
         found = normalising_tokenizer()
     else:
-        marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+        marks = ["<|endoftext|>", "<s>", "</s>"]
         found = byte_level_tokenizer("Document: a passage about tides.", special_tokens=marks, eos_token=marks[2])
-        found.chat_template = "{{ '<|im_start|>' + messages[0]['content'] + '<|im_end|>' }}"
+        found.chat_template = "{{ '<s>' + messages[0]['content'] + '</s>' }}"
     if request.param == "no chat template":
         found.chat_template = None
     make_text_stay_text(found)

@@ -1,0 +1,525 @@
+"""What people read: of a run whose numbers are all different, each one stands under its own label.
+
+The rows are no statistics of anything. They are numbers of which no two look alike as they are shown, so that one
+under another's heading, or two that are exchanged, cannot pass for right. How they are rounded is written out here.
+"""
+
+import dataclasses
+import itertools
+import random
+import re
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks import artifacts, manifests, results
+from tasks.answers import answers_of, read_questions
+from tasks.priming.records import (
+    Comparison,
+    Correlation,
+    Cost,
+    Route,
+    RoutingAgreement,
+    RoutingChoice,
+    Stratum,
+    Surrogate,
+    Variant,
+)
+from tasks.report.confusion import confusion_plots
+from tasks.report.page import render_report
+from tasks.report.reading import RunRows, read_run
+from tasks.report.similarity import similarity_plots
+from tasks.summary import print_summary
+from tests import evidence_rows
+from tests.published_rows import comparison, record
+
+Cells = Mapping[str, str]
+"""Heading -> what stands below it in one row of a table."""
+
+RUN = "labels"
+ARMS = ("baseline/document", "generated/keyword_query", "generated/target_question", "static/factual", "static/problem")
+
+_thousandths = itertools.count(101)
+_hundredths = itertools.count(11)
+_counts = itertools.count(1_001)
+
+
+def share() -> float:
+    """Return a number between 0.1 and 1 that no other is: shown with three decimals, or one of a percentage."""
+    return next(_thousandths) / 1000
+
+
+def probability() -> float:
+    """Return a number below 0.1 that no other probability is: shown with two digits."""
+    return next(_hundredths) / 1000
+
+
+def count() -> int:
+    """Return a whole number above a thousand that no other is."""
+    return next(_counts)
+
+
+def distinct(record_type: Any, **given: Any) -> Any:
+    """Return a record with the given fields; whatever else is a number is like no other."""
+    values = {}
+    for field in dataclasses.fields(record_type):
+        if field.name in given:
+            values[field.name] = given[field.name]
+        elif "int" in str(field.type):
+            values[field.name] = count()
+        elif "p_value" in field.name or field.name == "p_adjusted":
+            values[field.name] = probability()
+        elif "float" in str(field.type):
+            values[field.name] = share()
+        else:
+            raise AssertionError(f"{record_type.__name__}.{field.name} must be given")
+    return record_type(**values)
+
+
+def compared(arm: str, reference: str, kind: str) -> Comparison:
+    """Return a comparison with numbers like no other's; wins and ties are shares that no two have alike."""
+    texts = comparison(arm, reference, kind)
+    given = {
+        field.name: getattr(texts, field.name)
+        for field in dataclasses.fields(Comparison)
+        if not re.search("int|float", str(field.type)) or field.name == "confidence_level"
+    }
+    wins, ties, losses = 3 * count(), count(), 2 * count()
+    given |= {"n": wins + ties + losses, "win_count": wins, "tie_count": ties, "loss_count": losses}
+    found: Comparison = distinct(Comparison, **given)
+    return found
+
+
+COMPARISONS = [
+    compared("generated/routed", "baseline/document", "routed"),
+    compared("static/routed", "baseline/document", "routed"),
+    compared("generated/routed", "static/routed", "between_families"),
+]
+VARIANTS = [
+    distinct(Variant, comparison=COMPARISONS[0].comparison, variant=variant, unit="nats")
+    for variant in ("margin", "nll_sum")
+]
+STRATA = [
+    distinct(
+        Stratum,
+        comparison=COMPARISONS[0].comparison,
+        stratified_by="query_type",
+        level=level,
+        rank=rank,
+        difficulty_arm=None,
+        n=5 * count(),
+    )
+    for rank, level in enumerate(("numeric", "entity"))
+]
+CORRELATIONS = [distinct(Correlation, family=family, key="routed") for family in ("generated", "static")]
+AGREEMENTS = [distinct(RoutingAgreement, family=family) for family in ("generated", "static")]
+CHOICES = [
+    distinct(RoutingChoice, family="static", routed_key=routed, best_key=best)
+    for routed in ("factual", "problem")
+    for best in ("factual", "problem")
+]
+COSTS = [
+    distinct(
+        Cost,
+        condition=condition,
+        prompt_tokens=float(count()),
+        generated_tokens=float(count()),
+        prefill_tokens=float(count()),
+        index_flops=share() * 1e9,
+        cache_bytes=share() * 1e6,
+        extra_attended_tokens=share() * 100,
+        is_dominated=beaten_by is not None,
+        dominated_by=beaten_by,
+    )
+    for condition, beaten_by in (
+        ("baseline/document", None),
+        ("generated/keyword_query", "static/factual"),
+        ("static/factual", None),
+    )
+]
+SAMPLES = [evidence_rows.sample(f"{number}", position=number, query=f"query {number}") for number in range(3)]
+NLLS = random.Random(1).sample(range(11, 99), 2 * len(SAMPLES) * len(ARMS))
+SCORES = [
+    evidence_rows.score(
+        sample.sample_id,
+        arm,
+        (first + second) / 200,
+        token_nlls=(first / 100, second / 100),
+        answer_tokens=("one", "two"),
+    )
+    for (sample, arm), first, second in zip(itertools.product(SAMPLES, ARMS), NLLS[::2], NLLS[1::2], strict=True)
+]
+ROUTED = ("static/factual", "generated/keyword_query")
+ROUTES = [
+    Route(sample.sample_id, family, key, share(), is_routed=f"{family}/{key}" in ROUTED, is_tie=False)
+    for sample in SAMPLES
+    for family, key in (arm.split("/") for arm in ARMS[1:])
+]
+FLAGGED = {"is_over_word_limit": 4, "is_query": 5, "has_stray_marks": 6}
+SURROGATES = [
+    Surrogate(
+        sample_id=sample.sample_id, family="generated", key="target_question",
+        text="" if number < 2 else f"text {number}", raw_text="raw", prompt_token_count=1, token_count=number + 1,
+        finish="length" if number < 3 else "stop", **{flag: number < times for flag, times in FLAGGED.items()},
+    )
+    for number, sample in enumerate(evidence_rows.sample(f"{number}") for number in range(7))
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> RunRows:
+    """The run as the database has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "ARTIFACTS", tmp_path_factory.mktemp("labels"))
+        publish()
+        return read_run(RUN)
+
+
+@pytest.fixture
+def published(artifacts_folder: Path) -> str:
+    publish()
+    return RUN
+
+
+def publish() -> None:
+    settings = {
+        "seed": 0,
+        "families": ["baseline", "static", "generated"],
+        "sampling": {"sample_count": 3},
+        "data": {"data": "imagined.jsonl"},
+        "language_model": {"language_model": "an/imagined-model"},
+        "embedding": {"embedding_model": "packaged/all-MiniLM-L6-v2"},
+        "statistics": {"confidence_level": 0.95, "equivalence_margin": 0.026},
+    }
+    attempt = manifests.start_run(manifests.RunDescription(run_id=RUN, profile="demo", settings=settings))
+    funnel = {"rows": 60, "eligible": 40, "drawn": 3, "rejected": {"no answer": 20}}
+    seconds = {"surrogate/generated/0": 601.0, "score/generated/0": 1_201.0}
+    manifests.record_facts(attempt, funnel=funnel, stage_seconds=seconds)
+    tables: dict[str, Sequence[object]] = {
+        "sample": SAMPLES,
+        "score": SCORES,
+        "route": ROUTES,
+        "surrogate": SURROGATES,
+        "comparison": COMPARISONS,
+        "variant": VARIANTS,
+        "stratum": STRATA,
+        "correlation": CORRELATIONS,
+        "routing_choice": CHOICES,
+        "routing_agreement": AGREEMENTS,
+        "cost": COSTS,
+    }
+    for table, found in tables.items():
+        record(attempt, table, found)
+    manifests.finish_run(attempt)
+    results.rebuild_database()
+
+
+class Tables(HTMLParser):
+    """Caption -> rows of a page's tables, each row by heading."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: dict[str, list[Cells]] = {}
+        self._texts: dict[str, list[str]] = {}
+        self._rows: list[list[str]] = []
+        self._tag = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        if tag == "table":
+            self._texts, self._rows = {"caption": [], "th": []}, []
+        elif tag == "tr":
+            self._rows.append([])
+        if tag in ("caption", "th", "td"):
+            self._tag = tag
+            (self._rows[-1] if tag == "td" else self._texts[tag]).append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._tag:
+            (self._rows[-1] if self._tag == "td" else self._texts[self._tag])[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._tag:
+            self._tag = ""
+        if tag == "table" and self._texts["caption"]:
+            headings = self._texts["th"]
+            self.found[self._texts["caption"][0]] = [dict(zip(headings, row, strict=True)) for row in self._rows if row]
+
+
+@pytest.fixture(scope="module")
+def tables(rows: RunRows) -> dict[str, list[Cells]]:
+    return Tables(render_report(rows)).found
+
+
+# --- how numbers are shown: written out, not taken from the report ---
+
+
+def plain(value: float) -> str:
+    assert 0.1 <= value < 1
+    return f"{value:.3f}"
+
+
+def interval(mean: float, low: float, high: float) -> str:
+    return f"{plain(mean)} ({plain(low)} to {plain(high)})"
+
+
+def improvement(row: Any) -> str:
+    return interval(row.improvement_mean, row.improvement_low, row.improvement_high)
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}\u00a0%"
+
+
+def whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def small(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def named(found: Sequence[Cells], **texts: str) -> Cells:
+    """Return the row whose first columns have these texts."""
+    (row,) = (row for row in found if all(row[name.replace("_", " ")] == text for name, text in texts.items()))
+    return row
+
+
+def short(row: Comparison) -> str:
+    return row.comparison.replace("baseline/document", "baseline")
+
+
+# --- tables of the report ---
+
+
+@pytest.mark.parametrize("row", COMPARISONS, ids=short)
+def test_comparisons(tables: dict[str, list[Cells]], row: Comparison) -> None:
+    assert (
+        named(tables["All comparisons"], comparison=short(row)).items()
+        >= {
+            "kind": row.kind,
+            "n": whole(row.n),
+            "improvement (interval)": improvement(row),
+            "median": plain(row.improvement_median or 0),
+            "trimmed mean": plain(row.improvement_trimmed_mean or 0),
+            "Cohen’s d": plain(row.cohens_d or 0),
+            "win / tie / loss": f"{whole(row.win_count)} / {whole(row.tie_count)} / {whole(row.loss_count)}",
+            "adjusted p": small(row.p_adjusted or 0),
+            "equivalence p": small(row.equivalence_p_value or 0),
+            "smallest detectable": plain(row.smallest_detectable_improvement or 0),
+        }.items()
+    )
+
+
+def test_answers(tables: dict[str, list[Cells]]) -> None:
+    titles = ["Does priming help?", "Does priming help?", "Is generated better than static?"]
+    for title, row in zip(titles, COMPARISONS, strict=True):
+        assert (
+            named(tables[title], comparison=short(row)).items()
+            >= {
+                "n": whole(row.n),
+                "improvement (interval)": improvement(row),
+                "wins": percent(row.win_count / row.n),
+                "adjusted p": small(row.p_adjusted or 0),
+            }.items()
+        )
+    margin = tables["Does priming help?"][0]["of the margin over wrong answers"]
+    assert margin == improvement(VARIANTS[0])
+
+
+@pytest.mark.parametrize("row", VARIANTS, ids=lambda row: str(row.variant))
+def test_other_measures(tables: dict[str, list[Cells]], row: Variant) -> None:
+    assert (
+        named(tables["By other measures"], measure=row.variant).items()
+        >= {
+            "comparison": short(COMPARISONS[0]),
+            "n": whole(row.n),
+            "improvement (interval)": improvement(row),
+            "by mean NLL": plain(COMPARISONS[0].improvement_mean or 0),
+        }.items()
+    )
+
+
+@pytest.mark.parametrize("row", STRATA, ids=lambda row: str(row.level))
+def test_strata(tables: dict[str, list[Cells]], row: Stratum) -> None:
+    assert (
+        named(tables["Who gains"], level=row.level).items()
+        >= {
+            "divided by": row.stratified_by,
+            "n": whole(row.n),
+            "improvement (interval)": improvement(row),
+            "wins": percent(row.win_count / row.n),
+            "over all": plain(COMPARISONS[0].improvement_mean or 0),
+        }.items()
+    )
+
+
+@pytest.mark.parametrize("row", CORRELATIONS, ids=lambda row: str(row.family))
+def test_correlations(tables: dict[str, list[Cells]], row: Correlation) -> None:
+    assert (
+        named(tables["Similarity and improvement"], family=row.family).items()
+        >= {
+            "n": whole(row.n),
+            "correlation (interval)": interval(row.pearson_r or 0, row.pearson_low or 0, row.pearson_high or 0),
+            "rank correlation": plain(row.spearman_r or 0),
+            "p": small(row.pearson_p_value or 0),
+        }.items()
+    )
+
+
+@pytest.mark.parametrize("row", AGREEMENTS, ids=lambda row: str(row.family))
+def test_agreement(tables: dict[str, list[Cells]], row: RoutingAgreement) -> None:
+    assert (
+        named(tables["Router and best key"], family=row.family).items()
+        >= {
+            "n": whole(row.n),
+            "best key chosen": percent(row.agreement_rate or 0),
+            "by chance": percent(row.chance_rate or 0),
+            "kappa (interval)": interval(row.kappa or 0, row.kappa_low or 0, row.kappa_high or 0),
+            "ties in similarity": whole(row.similarity_tie_count),
+        }.items()
+    )
+
+
+@pytest.mark.parametrize("row", COSTS, ids=lambda row: str(row.condition))
+def test_costs(tables: dict[str, list[Cells]], row: Cost) -> None:
+    is_generated = row.condition == "generated/keyword_query"
+    expected = {
+        "mean NLL": plain(row.nll_mean or 0),
+        "improvement": plain(row.improvement_mean or 0),
+        "operations, × baseline": f"{float(f'{row.index_flops / COSTS[0].index_flops:.3g}'):g}",
+        "tokens read": whole(row.prompt_tokens),
+        "written": whole(row.generated_tokens),
+        "prefilled": whole(row.prefill_tokens),
+        "cache": f"{row.cache_bytes / 1000:.0f}\u00a0kB",
+        "attended more": f"{row.extra_attended_tokens:.1f}",
+        "gain per 1,000 tokens": plain(row.improvement_per_1000_tokens or 0),
+        "writing took": "10 min" if is_generated else "–",
+        "scoring took": "20 min" if is_generated else "–",
+        "beaten at no more cost by": row.dominated_by or "nothing",
+    }
+    assert named(tables["Cost and gain"], condition=row.condition).items() >= expected.items()
+    front = [found for found in tables["Beaten by nothing at no more cost"] if found["condition"] == row.condition]
+    shared = ("operations, × baseline", "cache", "improvement")
+    assert [{name: found[name] for name in shared} for found in front] == [
+        {name: expected[name] for name in shared} for _ in range(not row.is_dominated)
+    ]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_nlls(tables: dict[str, list[Cells]], arm: str) -> None:
+    """Mean and quartiles by numpy."""
+    nlls = [score.nll for score in SCORES if f"{score.family}/{score.key}" == arm]
+    low, middle, high = np.quantile(np.array(nlls, dtype=float), [0.25, 0.5, 0.75])
+    assert (
+        named(tables["In numbers"], condition=arm).items()
+        >= {
+            "n": "3",
+            "mean NLL": plain(float(np.mean(np.array(nlls, dtype=float)))),
+            "median": plain(middle),
+            "middle half": f"{plain(low)} to {plain(high)}",
+        }.items()
+    )
+
+
+def test_flags(tables: dict[str, list[Cells]]) -> None:
+    """By hand: of seven surrogates 2 are empty, 3 cut off, and 4, 5 and 6 flagged; 1 to 7 tokens are 4 on average."""
+    assert tables["Flags of written surrogates"] == [
+        {
+            "family": "generated",
+            "key": "target_question",
+            "written": "7",
+            "empty": "2",
+            "over word limit": "4",
+            "equals query": "5",
+            "stray marks": "6",
+            "cut off": "3",
+            "mean tokens": "4.0",
+        }
+    ]
+
+
+# --- plots and examples ---
+
+
+def test_the_router_stands_in_rows_and_the_best_key_in_columns(rows: RunRows) -> None:
+    (plot,) = confusion_plots(rows)
+    axes = plot.figure.axes[0]
+    lines, columns = ([label.get_text() for label in axis.get_ticklabels()] for axis in (axes.yaxis, axes.xaxis))
+    shown = {text.get_position(): text.get_text() for text in axes.texts}
+    for choice in CHOICES:
+        assert shown[columns.index(choice.best_key), lines.index(choice.routed_key)] == whole(choice.count)
+    assert "routed ↓\u2002best →" in shown.values()
+    agreement = AGREEMENTS[1]
+    said = f"in {percent(agreement.agreement_rate or 0)} of {whole(agreement.n)} samples; chance would give "
+    assert said + percent(agreement.chance_rate or 0) in plot.finding
+
+
+def test_similarity_lies_along_and_improvement_up(rows: RunRows) -> None:
+    plot = next(plot for plot in similarity_plots(rows) if plot.title.startswith("static"))
+    nlls = {(score.sample_id, score.family, score.key): score.nll or 0 for score in SCORES}
+    routed = [route for route in ROUTES if route.is_routed and route.family == "static"]
+    gains = {
+        route.similarity: nlls[route.sample_id, "baseline", "document"] - nlls[route.sample_id, "static", route.key]
+        for route in routed
+    }
+    axes = plot.figure.axes[0]
+    (points,) = (line for line in axes.lines if line.get_marker() == "o")
+    across, up = np.asarray(points.get_xdata(), float), np.asarray(points.get_ydata(), float)
+    assert dict(zip(across.tolist(), up.tolist(), strict=True)) == pytest.approx(gains)
+    assert "similarity" in axes.get_xlabel()
+    assert "improvement" in axes.get_ylabel()
+
+
+def test_tokens_stand_behind_the_context_that_they_were_scored_behind(rows: RunRows) -> None:
+    page = render_report(rows)
+    found = re.findall(r'<span class="name">(\w+) <b>([\d.]+)</b>.*?</div>', page)
+    readings = re.findall(r'<div class="reading">(.*?)</div>', page)
+    assert len(found) == len(readings) == 2 * 2 * len(SAMPLES)
+    expected = {
+        (name, plain(score.nll or 0), *(f"{nll:.2f}" for nll in score.token_nlls or ()))
+        for score in SCORES
+        for name, arm in (("baseline", "baseline/document"), ("primed", "generated/keyword_query"))
+        if f"{score.family}/{score.key}" == arm
+    }
+    shown = {(*head, *re.findall(r"<small>([\d.]+)</small>", text)) for head, text in zip(found, readings, strict=True)}
+    assert shown == expected
+
+
+# --- the terminal and the page in the UI ---
+
+
+def test_answers_as_text(published: str) -> None:
+    answers = answers_of(read_questions(published))
+    shown = [*answers["does_priming_help"], *answers["is_generated_better_than_static"]]
+    for row in COMPARISONS:
+        (found,) = (answer for answer in shown if answer["comparison"] == row.comparison)
+        assert (
+            found.items()
+            >= {
+                "n": str(row.n),
+                "improvement": f"{row.improvement_mean:+.4f}",
+                "interval": f"{row.improvement_low:+.4f} to {row.improvement_high:+.4f}",
+                "d": f"{row.cohens_d:+.3f}",
+                "p (adjusted)": small(row.p_adjusted or 0),
+                "win": f"{row.win_count / row.n:.1%}",
+                "tie": f"{row.tie_count / row.n:.1%}",
+            }.items()
+        )
+
+
+def test_the_summary_in_the_terminal(published: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(published, report=None, path="results.duckdb")
+    said = " ".join(capsys.readouterr().out.split())
+    counts = sorted(row.n for row in COMPARISONS)
+    assert f"Run {RUN}: 3 samples of" in said
+    assert f"each is the mean of {counts[0]:,} to {counts[-1]:,} pairs, with its 95% interval" in said
+    for row in COMPARISONS:
+        numbers = f"{row.improvement_mean:+.4f} ({row.improvement_low:+.4f} to {row.improvement_high:+.4f})"
+        before, found, _ = said.partition(numbers)
+        assert found
+        assert row.arm in before[-200:]
