@@ -130,6 +130,19 @@ def test_a_command_goes_on_whoever_reads_it(
     assert (found.returncode, found.stdout, found.stderr) == (0, printed, "")
 
 
+def test_closed_streams_are_replaced_for_what_a_command_starts_too(tmp_path: Path) -> None:
+    """A server that is started without them would end at the first line that it logs."""
+    program = (
+        "import tasks, subprocess, sys\n"
+        "child = 'import os, sys; [os.fstat(number) for number in range(3)]; print(1); sys.stdout.flush()'\n"
+        "sys.exit(subprocess.run([sys.executable, '-c', child]).returncode)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    line = f"{sys.executable} {tmp_path / 'program.py'} <&- >&- 2>&-"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run(["bash", "-c", line], env=environment, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("options", "status", "advice"),
     [("", 1, "Send it elsewhere and start the same command again."), ("kept='See the report.'", 0, "See the report.")],
