@@ -180,6 +180,29 @@ def test_a_setting_that_prefect_refuses_is_one_line(
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("module", "folders", "character"),
+    [
+        ("flows.experiment", {"SURROGATE_ARTIFACTS": "/tmp/a?b"}, "?"),
+        ("flows.experiment", {"PREFECT_HOME": "/tmp/a?b"}, "?"),
+        ("flows.walkthrough", {"PREFECT_HOME": "/tmp/a%b"}, "%"),
+        ("tasks.ui", {"SURROGATE_ARTIFACTS": "/tmp/a?b"}, "?"),
+    ],
+)
+def test_a_folder_in_which_no_database_can_be_is_refused_at_once(
+    tmp_path: Path, module: str, folders: dict[str, str], character: str
+) -> None:
+    environment = canary_environment(tmp_path) | {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", module]
+    found = subprocess.run(
+        command, cwd=ROOT, env=environment | folders, capture_output=True, text=True, check=False, timeout=100
+    )
+    said = found.stderr.splitlines()[-1]
+    assert found.returncode == 2
+    assert said.startswith("error: No database can be kept in /tmp/a")
+    assert f"its path has the character {character}. " in said
+
+
 def test_a_user_without_a_home_is_told_so_in_one_line() -> None:
     user = ["unshare", "--map-user=54321"]
     if not shutil.which("unshare") or subprocess.run([*user, "true"], capture_output=True, check=False).returncode:
