@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tasks.doctor import Finding
 from tasks.pages.terminal import WIDTH
+from tasks.redaction import printable
 
 _COLUMNS = ("section", "name", "state", "value")
 _SHOWN = {"ok": "", "lacks": "[yellow]lacks[/]", "broken": "[red]BROKEN[/]"}
@@ -30,7 +31,8 @@ def print_findings(findings: Sequence[Finding]) -> int:
     for finding in findings:
         shown = finding.section if finding.section != section else ""
         section = finding.section
-        table.add_row(f"[bold]{shown}[/]", escape(finding.name), _SHOWN[finding.state], escape(finding.value))
+        name, value = escape(printable(finding.name)), escape(printable(finding.value))
+        table.add_row(f"[bold]{shown}[/]", name, _SHOWN[finding.state], value)
     with console.capture() as captured:
         console.print(table)
     sys.stdout.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))

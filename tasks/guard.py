@@ -68,8 +68,10 @@ def prepare_process() -> None:
     """Have errors that nobody catches, in any thread, shown by the same rules; replace closed standard streams."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # It gets the number of the closed one, which the next file that is opened would have.
+            # It gets the number of the closed one, which the next file that is opened would have, and is handed on as
+            # standard streams are: a server that is started needs one too.
             stream = open(os.devnull, mode, encoding="utf-8", errors="replace")  # noqa: SIM115 - never closed
+            os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
     sys.excepthook = _show_uncaught
     threading.excepthook = lambda failed: _show_uncaught_in_thread(failed.exc_value)

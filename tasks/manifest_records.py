@@ -3,7 +3,7 @@
 In: what the stages of a run report. Out: checked, frozen records; tasks/manifests.py reads and writes them.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -22,6 +22,9 @@ from tasks.priming.records import (
     Surrogate,
     Variant,
 )
+
+FORMAT: Final = 1
+"""Of the manifests that this version writes, the latest that it reads."""
 
 TABLES: dict[str, type] = {
     "sample": Sample,
@@ -119,7 +122,7 @@ class Manifest(RunDescription):
     # What a later version adds within this format is kept when an earlier one rewrites the file.
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    format: Literal[1] = 1
+    format: Literal[1] = FORMAT
     """Raised when an earlier version could no longer read the file."""
     status: Literal["running", "complete", "failed", "interrupted"] = "running"
     """Of the attempt that started or ended last."""

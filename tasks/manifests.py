@@ -26,7 +26,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from tasks import artifacts, liveness
-from tasks.manifest_records import TABLES, AttemptRecord, Manifest, RecordedReference, RunDescription
+from tasks.manifest_records import FORMAT, TABLES, AttemptRecord, Manifest, RecordedReference, RunDescription
 from tasks.priming.errors import UsageError
 from tasks.redaction import redacted
 from tasks.sealing import with_seal, without_seal
@@ -70,11 +70,14 @@ def start_run(description: RunDescription, flow_run_id: str | None = None) -> At
 
     Returns:
         The attempt, to be given to the other functions.
+
+    Raises:
+        UsageError: A later version of this project has made this run.
     """
     attempt = AttemptRecord(attempt_id=uuid.uuid4().hex[:12], flow_run_id=flow_run_id, started_at=datetime.now(UTC))
-    liveness.hold(attempt.attempt_id)
     with _lock():
         previous = _read_if_whole(_path(description.run_id))
+        liveness.hold(attempt.attempt_id)
         known = previous.model_dump() if previous else {}
         known |= {name: value for name, value in description.model_dump().items() if value not in (None, {})}
         earlier = previous.attempts if previous else ()
@@ -188,13 +191,22 @@ def as_observed(manifest: Manifest) -> Manifest:
 
 
 def read_manifests() -> list[Manifest]:
-    """Return the manifests of all runs by run id; a damaged one is skipped with a warning that names it."""
-    manifests = [_read_if_whole(path) for path in sorted(_folder().glob("*.json"))]
+    """Return the manifests of all runs by run id; one that cannot be read is skipped with a warning that names it."""
+    manifests = []
+    for path in sorted(_folder().glob("*.json")):
+        try:
+            manifests.append(_read_if_whole(path))
+        except UsageError as error:
+            _logger.warning("skipped a run: %s", error)
     return [manifest for manifest in manifests if manifest]
 
 
 def read_manifest(run_id: str) -> Manifest | None:
-    """Return the manifest of one run; None if there is none, or a damaged one, which a warning then names."""
+    """Return the manifest of one run; None if there is none, or a damaged one, which a warning then names.
+
+    Raises:
+        UsageError: A later version of this project wrote it.
+    """
     return _read_if_whole(_path(run_id))
 
 
@@ -285,8 +297,10 @@ def _write(manifest: Manifest) -> None:
 
 def _read_if_whole(path: Path) -> Manifest | None:
     try:
+        content = json.loads(path.read_bytes())
+        _refuse_later_format(path, content)
         # Read back as JSON: only there is a list of JSON a tuple.
-        manifest = Manifest.model_validate_json(json.dumps(without_seal(json.loads(path.read_bytes()))))
+        manifest = Manifest.model_validate_json(json.dumps(without_seal(content)))
         if manifest.run_id != path.stem:
             raise ValueError(f"it is of run {manifest.run_id}")
     except FileNotFoundError:
@@ -296,6 +310,17 @@ def _read_if_whole(path: Path) -> Manifest | None:
         _logger.warning("skipped the damaged manifest %s (%s); start its run again to write it anew", path, reason)
         return None
     return manifest
+
+
+def _refuse_later_format(path: Path, content: object) -> None:
+    """Refuse what this version cannot read and so must not write anew, whatever its hash is made of."""
+    found = content.get("format") if isinstance(content, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise UsageError(
+            f"The manifest {path} is of format {found}, which a later version of this project wrote; this one reads "
+            f"format {FORMAT}. It was left as it is. Bring this checkout up to date (git pull), or work in another "
+            "folder: export SURROGATE_ARTIFACTS=/some/folder"
+        )
 
 
 def _problems(error: ValidationError) -> list[str]:

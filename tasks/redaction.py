@@ -72,7 +72,7 @@ def without_secrets() -> Iterator[None]:
 
 
 def redact_logs() -> None:
-    """From now on, have all that is logged in this process lose its secrets, whichever library logs it."""
+    """From now on, have all that is logged in this process lose its secrets, and what a terminal would obey."""
     make = logging.getLogRecordFactory()
     if getattr(make, "redacts", False):
         return
@@ -81,8 +81,9 @@ def redact_logs() -> None:
         record = make(*args, **kwargs)
         with suppress(Exception):  # arguments that do not fit the message are told by the handler
             said = record.getMessage()
-            if redacted(said) != said:
-                record.msg, record.args = redacted(said), ()
+            shown = printable(redacted(said))
+            if shown != said:
+                record.msg, record.args = shown, ()
         if record.exc_info and record.exc_info[1] is not None and presentable(record.exc_info[1]) is None:
             record.exc_info = None
         return record

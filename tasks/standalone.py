@@ -10,14 +10,38 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
+from tasks import artifacts
+from tasks.priming.errors import UsageError
 from tasks.processes import ended_by_signals, leave_no_orphans
 from tasks.ui.address import without_stale_address
 
 _END_SECONDS = 3.0
 """The run's state is written within one; what is left is for a temporary server, whose end the guardian sees to."""
+
+
+def require_plain_paths(prefect_home: Path | None = None) -> None:
+    """Refuse folders in which the databases cannot be: their addresses have a meaning for some characters.
+
+    Args:
+        prefect_home: Where a Prefect server will have its database; None: where a temporary one will, if it is needed.
+
+    Raises:
+        UsageError: There is such a character in the path of a folder.
+    """
+    settings = get_current_settings()
+    if prefect_home is None and not settings.api.url:
+        prefect_home = settings.home
+    for folder, forbidden in ((artifacts.ARTIFACTS, "?"), (prefect_home, "%?")):
+        if folder and (found := set(forbidden) & set(str(folder))):
+            raise UsageError(
+                f"No database can be kept in {folder}: its path has the character {found.pop()}. The path of the "
+                "checkout, of SURROGATE_ARTIFACTS and of PREFECT_HOME must be without % and ?. Rename the folder, or "
+                "name others: export SURROGATE_ARTIFACTS=/some/folder PREFECT_HOME=/some/other"
+            )
 
 
 @contextmanager

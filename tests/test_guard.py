@@ -130,6 +130,19 @@ def test_a_command_goes_on_whoever_reads_it(
     assert (found.returncode, found.stdout, found.stderr) == (0, printed, "")
 
 
+def test_closed_streams_are_replaced_for_what_a_command_starts_too(tmp_path: Path) -> None:
+    """A server that is started without them would end at the first line that it logs."""
+    program = (
+        "import tasks, subprocess, sys\n"
+        "child = 'import os, sys; [os.fstat(number) for number in range(3)]; print(1); sys.stdout.flush()'\n"
+        "sys.exit(subprocess.run([sys.executable, '-c', child]).returncode)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    line = f"{sys.executable} {tmp_path / 'program.py'} <&- >&- 2>&-"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run(["bash", "-c", line], env=environment, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("options", "status", "advice"),
     [("", 1, "Send it elsewhere and start the same command again."), ("kept='See the report.'", 0, "See the report.")],
@@ -165,6 +178,29 @@ def test_a_setting_that_prefect_refuses_is_one_line(
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1].startswith(said)  # before it Prefect says that it found no plugins
     assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "folders", "character"),
+    [
+        ("flows.experiment", {"SURROGATE_ARTIFACTS": "/tmp/a?b"}, "?"),
+        ("flows.experiment", {"PREFECT_HOME": "/tmp/a?b"}, "?"),
+        ("flows.walkthrough", {"PREFECT_HOME": "/tmp/a%b"}, "%"),
+        ("tasks.ui", {"SURROGATE_ARTIFACTS": "/tmp/a?b"}, "?"),
+    ],
+)
+def test_a_folder_in_which_no_database_can_be_is_refused_at_once(
+    tmp_path: Path, module: str, folders: dict[str, str], character: str
+) -> None:
+    environment = canary_environment(tmp_path) | {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", module]
+    found = subprocess.run(
+        command, cwd=ROOT, env=environment | folders, capture_output=True, text=True, check=False, timeout=100
+    )
+    said = found.stderr.splitlines()[-1]
+    assert found.returncode == 2
+    assert said.startswith("error: No database can be kept in /tmp/a")
+    assert f"its path has the character {character}. " in said
 
 
 def test_a_user_without_a_home_is_told_so_in_one_line() -> None:

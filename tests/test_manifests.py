@@ -16,6 +16,7 @@ from tasks.manifests import (
     fail_run,
     finish_run,
     interrupt_run,
+    read_manifest,
     read_manifests,
     record_artifacts,
     record_facts,
@@ -219,7 +220,6 @@ def test_a_rerun_knows_what_an_earlier_attempt_found_out() -> None:
         b'{"format": 1, "run_id": "bad"',
         b"[]",
         b"\xff\x00",
-        sealed(format=2),
         sealed(run_id="other"),
         sealed(artifacts={"score": {"a": {}}}),
         sealed().replace(b"demo", b"dem0"),
@@ -230,7 +230,6 @@ def test_a_rerun_knows_what_an_earlier_attempt_found_out() -> None:
         "cut",
         "no object",
         "no text",
-        "later format",
         "of another run",
         "no reference",
         "altered",
@@ -247,6 +246,22 @@ def test_a_damaged_manifest_is_skipped_and_named(
     path.write_bytes(content)
     assert [manifest.run_id for manifest in read_manifests()] == ["abc"]
     assert "bad.json" in caplog.text
+
+
+@pytest.mark.parametrize("content", [sealed(format=2), sealed(format=2).replace(b"demo", b"dem0")], ids=["", "hash"])
+def test_a_manifest_of_a_later_version_is_refused_and_left_as_it_is(
+    folder: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    attempt = start()
+    path = folder / "runs" / "abc.json"
+    path.write_bytes(content)
+    for act in (start, lambda: finish_run(attempt), lambda: read_manifest("abc")):
+        with pytest.raises(UsageError, match=r"abc\.json is of format 2, which a later version .*reads format 1"):
+            act()
+    assert len(list((folder / "runs" / ".attempts").iterdir())) == 0
+    assert read_manifests() == []  # the other runs are published
+    assert "skipped a run" in caplog.text
+    assert path.read_bytes() == content
 
 
 def test_a_run_with_a_damaged_manifest_starts_anew(folder: Path) -> None:

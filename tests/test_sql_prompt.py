@@ -43,8 +43,8 @@ def prompt(folder: Path) -> Iterator[Prompt]:
 
 
 def run(folder: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with statements from a pipe; without a client of DuckDB's own unless PATH says so."""
-    variables = os.environ | {"SURROGATE_ARTIFACTS": str(folder), "PATH": "/usr/bin:/bin"} | environment
+    """Run the command with statements from a pipe."""
+    variables = os.environ | {"SURROGATE_ARTIFACTS": str(folder)} | environment
     command = [sys.executable, "-m", "tasks.sql_prompt"]
     return subprocess.run(
         command, cwd=ROOT, env=variables, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE
@@ -238,12 +238,26 @@ def test_without_a_database_it_says_how_to_make_one(tmp_path: Path) -> None:
     assert damaged.stderr.count("\n") == 1
 
 
-def test_duckdbs_own_client_is_preferred_and_reads_only(folder: Path, tmp_path: Path) -> None:
+def test_a_client_of_duckdbs_own_is_not_asked(folder: Path, tmp_path: Path) -> None:
+    """It runs the shell's commands, and what a view of somebody else's database reads."""
     client = tmp_path / "duckdb"
     client.write_text('#!/bin/sh\necho "client: $@"\ncat\n')
     client.chmod(client.stat().st_mode | stat.S_IXUSR)
-    finished = run(folder, "SELECT 1;\n", PATH=f"{tmp_path}:/usr/bin:/bin")
-    assert finished.stdout == f"client: -readonly {folder / 'results.duckdb'}\nSELECT 1;\n"
+    finished = run(folder, ".shell id\nSELECT 40 + 2 AS answer;\n", PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert "client:" not in finished.stdout
+    assert "│     42 │" in finished.stdout
+    assert "There is no .shell id" in finished.stderr
+
+
+def test_a_view_of_somebody_elses_database_reads_no_file(tmp_path: Path) -> None:
+    (tmp_path / "private.txt").write_text("private")
+    with duckdb.connect(str(tmp_path / "results.duckdb")) as connection:
+        connection.execute("CREATE TABLE run (run_id VARCHAR)")
+        connection.execute(f"CREATE VIEW findings AS SELECT content FROM read_text('{tmp_path / 'private.txt'}')")
+    finished = run(tmp_path, "SELECT * FROM findings;\n")
+    assert finished.returncode == 1
+    assert finished.stdout == ""
+    assert "disabled" in finished.stderr
 
 
 def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> None:

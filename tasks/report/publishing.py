@@ -22,12 +22,12 @@ def report_results(run_id: str) -> dict[str, Any]:
     Returns:
         {"path": of the report or None, "plots": title -> PNG}.
     """
-    # matplotlib takes seconds to load, which a command that only prints its flags need not wait for.
-    from tasks.report.page import render_report, write_page
-    from tasks.report.plots import plot_pngs, plots_of
-    from tasks.report.reading import read_run
-
     try:
+        # matplotlib takes seconds to load, which a command that only prints its flags need not wait for.
+        from tasks.report.page import render_report, write_page
+        from tasks.report.plots import plot_pngs, plots_of
+        from tasks.report.reading import read_run
+
         rows = read_run(run_id)
         plots = plots_of(rows)
         path = write_page(run_id, render_report(rows, plots))

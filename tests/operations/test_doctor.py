@@ -91,6 +91,14 @@ def test_a_fastapi_that_prefect_does_not_fit_is_broken(
     assert "BROKEN" in capsys.readouterr().out
 
 
+def test_what_a_finding_quotes_is_obeyed_by_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_findings([doctor.Finding("artifacts", "run \x1b[2J[/oops]", "damaged: \x1b]0;title\x07[red]")])
+    shown = capsys.readouterr().out
+    assert "run \\x1b[2J[/oops]" in shown
+    assert "damaged: \\x1b]0;title\\x07[red]" in shown
+    assert "\x1b" not in shown
+
+
 def test_an_altered_artifact_is_named_with_its_run(folder: Path) -> None:
     path = publish(folder)
     assert not [f for f in examine() if f.state == "broken"]

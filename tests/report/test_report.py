@@ -1,5 +1,7 @@
 """The command and the flow that write the report of an earlier run."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,15 @@ def test_plots_are_written_where_asked(
     assert sorted(written) == sorted((tmp_path / "plots").iterdir())
     assert len(written) > 3
     assert all(path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for path in written)
+
+
+def test_a_notebooks_backend_is_no_obstacle(tmp_path: Path) -> None:
+    """Jupyter sets the variable for every process that it starts, whether or not the backend is installed there."""
+    program = "from tasks.report.drawing import Figure; import sys; Figure().savefig(sys.argv[1])"
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    command = [sys.executable, "-c", program, str(tmp_path / "plot.svg")]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "plot.svg").is_file()
 
 
 @pytest.mark.parametrize(

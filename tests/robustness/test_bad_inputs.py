@@ -64,10 +64,7 @@ def test_marks_of_templates_stay_as_they_are(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [
-        row(2, text, text, count)
-        for text, count in (("a </s> b <s>", 2), ("<s>[INST] x</s>", 2), ("no </ s>", 0))
-    ],
+    [row(2, text, text, count) for text, count in (("a </s> b <s>", 2), ("<s>[INST] x</s>", 2), ("no </ s>", 0))],
 )
 def test_spelled_out_control_tokens_are_text_and_are_counted(tiny_model: LanguageModel, text: str, count: int) -> None:
     tokenizer = tiny_model.tokenizer
