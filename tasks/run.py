@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
@@ -74,10 +75,6 @@ class Run:
         self._references: dict[str, dict[str, Reference]] = {}
         self._facts: dict[str, Any] = {}
         self._next_flush = 0.0
-
-    def begin(self, stage: str, count: int) -> None:
-        """Begin a stage that will record so many artifacts."""
-        self.progress.begin(stage, count)
 
     def record(self, table: str, chunk: str, reference: Reference) -> Reference:
         """Add a finished artifact to the run's manifest and return its reference."""
@@ -153,7 +150,7 @@ def recorded_run(profile: str, settings: ExperimentSettings, inputs: RunInputs) 
     report_crashed(attempt.died)
     run = Run(run_id, inputs, attempt)
     try:
-        with run.progress.shown(flow_run.get_id()):
+        with run.progress.shown(flow_run.get_id(), get_run_logger()):
             yield run
             run.flush()
     except (KeyboardInterrupt, TerminationSignal) as error:

@@ -1,5 +1,7 @@
 """Progress is shown about once a second, to the end, and a server that is gone holds nothing up."""
 
+import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,11 +57,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 def test_a_stage_is_shown_about_once_a_second_and_at_its_end(server: Server) -> None:
     shown = Progress()
     with shown.shown(str(uuid4())):
-        shown.begin("write surrogates", 300)
+        shown.begin("write surrogates", [1] * 300)
         for _ in range(299):
             shown.advance()
             time.sleep(0.005)
-        shown.begin("score contexts", 4)
+        shown.begin("score contexts", [1] * 4)
         shown.advance()
     updates = server.shown["progress-write-surrogates"]
     assert len(updates) <= 4  # of 300, within 1.5 s or so
@@ -71,8 +73,8 @@ def test_what_a_server_did_not_take_is_shown_the_next_time(server: Server) -> No
     server.failures = 1
     shown = Progress()
     with shown.shown(str(uuid4())):
-        shown.begin("route queries", 1)
-        time.sleep(0.2)
+        shown.begin("route queries")
+        time.sleep(2.5)
         shown.advance()
     assert [data for _, data in server.shown["progress-route-queries"]][-1] == 100.0
 
@@ -81,7 +83,7 @@ def test_a_server_that_is_gone_holds_nothing_up() -> None:
     shown = Progress()
     start = time.monotonic()
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), shown.shown(str(uuid4())):
-        shown.begin("score contexts", 2)
+        shown.begin("score contexts", [1] * 2)
         shown.advance()
         assert time.monotonic() - start < 1.0
     assert time.monotonic() - start < 5.0
@@ -93,7 +95,7 @@ def test_an_error_waits_for_no_server(server: Server) -> None:
     def interrupted() -> None:
         shown = Progress()
         with shown.shown(str(uuid4())):
-            shown.begin("score contexts", 2)
+            shown.begin("score contexts", [1] * 2)
             raise KeyboardInterrupt
 
     start = time.monotonic()
@@ -102,9 +104,50 @@ def test_an_error_waits_for_no_server(server: Server) -> None:
     assert time.monotonic() - start < 0.5
 
 
+def test_a_chunk_that_is_computed_is_told_of_in_the_ui_and_in_the_log(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk may take a quarter of an hour, in which nothing moved: now each second, and a line as often as is set."""
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 1.0)
+    caplog.set_level(logging.INFO)
+    shown = Progress()
+    with shown.shown(str(uuid4()), logging.getLogger("a run")):
+        (part,) = shown.begin("score contexts", [5.0], 3_000, "scores")
+        for share in (0.25, 0.5, 0.75):
+            part.tell(share)
+            time.sleep(2.0)
+        lines = [record.getMessage() for record in caplog.records if record.name == "a run"]
+    assert {25.0, 50.0, 75.0} <= {data for _, data in server.shown["progress-score-contexts"]}
+    assert len(lines) >= 2
+    assert all(re.fullmatch(r"Score contexts: [\d,]+ of 3,000 scores, about [\d.]+ s left", line) for line in lines)
+
+
+def test_time_left_follows_from_the_work_that_was_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: of 100, 40 were remembered, and 12 of a chunk of 30 took 60 s; so 48 are left, at 0.2 a second."""
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    told: list[progress.Stage] = []
+    with progress.watched_by(told.append):
+        shown = Progress()
+        parts = list(shown.begin("score contexts", [40.0, 30.0, 30.0], 200, "scores"))
+        shown.advance()
+        assert told[-1].seconds_left is None
+        parts[1].tell(0.0)
+        now += 60.0
+        parts[1].tell(0.4)
+        parts[1].tell(0.3)  # a second pass over the chunk takes nothing back
+        assert told[-1].seconds_left == pytest.approx(240.0)
+        assert told[-1].description == "Score contexts: 104 of 200 scores, about 4 min left"
+        parts[1].tell(1.0)
+        parts[2].tell(1.0)
+        shown.advance()
+        shown.advance()
+    assert told[-1].description == "Score contexts: 200 of 200 scores"
+
+
 def test_outside_a_flow_run_nothing_is_shown(server: Server) -> None:
     shown = Progress()
     with shown.shown(None):
-        shown.begin("score contexts", 2)
+        shown.begin("score contexts", [1] * 2)
         shown.advance()
     assert server.shown == {}
