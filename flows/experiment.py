@@ -69,8 +69,9 @@ def experiment(
     inputs = identify_inputs(settings)
     model = inputs.language_model
     with working(workers, model, ray_address), recorded_run(profile, settings, inputs) as run:
+        size = run.chunk_size(chunk_size)
         run.progress.begin("draw samples", [1, 1])
-        samples = draw_samples(settings.data, run.inputs.data, settings.sampling, settings.seed, settings.chunk_size)
+        samples = draw_samples(settings.data, run.inputs.data, settings.sampling, settings.seed, size)
         run.record("sample", "all", samples)
         run.record("distractor", "all", samples["distractors"])
         chunks = samples["chunks"]

@@ -17,6 +17,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from tasks.artifacts import Reference, digest
+from tasks.chunking import choose_chunk_size
 from tasks.loading import identify_embedding_model, identify_language_model
 from tasks.manifests import (
     Attempt,
@@ -75,6 +76,12 @@ class Run:
         self._references: dict[str, dict[str, Reference]] = {}
         self._facts: dict[str, Any] = {}
         self._next_flush = 0.0
+
+    def chunk_size(self, given: int | None) -> int:
+        """Return how many samples a chunk has: as many as are asked for, or as fit the model's speed."""
+        size = given or choose_chunk_size(self.run_id, self.inputs.language_model)
+        self._facts["chunk_size"] = size
+        return size
 
     def record(self, table: str, chunk: str, reference: Reference) -> Reference:
         """Add a finished artifact to the run's manifest and return its reference."""

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,17 @@ from typing import Any
 
 import pytest
 
+from tasks import workers
 from tasks.loading import identify_language_model, load_language_model
 from tasks.priming.items import Item, score_items
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.settings import LanguageModelSettings, SettingsError, resolve_settings
+from tasks.priming.watching import part as told_part
+from tasks.priming.watching import tell_share
+from tasks.progress import Part
 from tasks.rows import Identity
 from tasks.workers import sensible_count, with_language_model, working
+from tests.tiny_models import tiny_mistral
 
 ITEMS = [Item(tuple(range(5, 40 + n)), (50, 51, 52), (60, 61 + n)) for n in range(6)]
 
@@ -41,6 +47,14 @@ def fail(*, language_model: LanguageModel) -> None:
 @pytest.fixture(scope="module")
 def identity() -> Identity:
     return identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def tiny_identity(mistral_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    shutil.copytree(mistral_tokenizer_folder, folder)
+    tiny_mistral(vocab_size=32_000).save_pretrained(folder)
+    return identify_language_model(LanguageModelSettings(language_model=str(folder), dtype="float32", device="cpu"))
 
 
 def ended(condition: Callable[[], bool]) -> bool:
@@ -67,6 +81,40 @@ def test_two_processes_load_a_model_each_and_give_the_same_bits(identity: Identi
     assert ended(lambda: not multiprocessing.active_children())
 
 
+def pause(*, language_model: LanguageModel, seconds: float) -> None:
+    """Be halfway for a while."""
+    with told_part(0.0, 1.0):
+        tell_share(0.5)
+        time.sleep(seconds)
+
+
+def call_watched(identity: Identity, part: Part) -> None:
+    with workers._telling(part):
+        with_language_model(pause, identity, seconds=4.0)
+
+
+def test_how_far_a_worker_is_can_be_seen_while_it_computes(tiny_identity: Identity) -> None:
+    with working(2, tiny_identity), ThreadPoolExecutor(3) as threads:
+        for start in [threads.submit(with_language_model, pause, tiny_identity, seconds=1.0) for _ in range(2)]:
+            start.result()  # both have started, however long that takes
+        first, second, third = parts = [Part(1.0) for _ in range(3)]
+        calls = [threads.submit(call_watched, tiny_identity, part) for part in (first, second)]
+        assert ended(lambda: first.share == second.share == 0.5)
+        calls.append(threads.submit(call_watched, tiny_identity, third))  # for which there is no worker yet
+        assert third.computed_since is None
+        assert ended(lambda: third.share == 0.5)
+        for call in calls:
+            call.result()
+    assert all(part.share < 1.0 for part in parts)  # until its result is stored
+
+
+def test_how_far_this_process_is_can_be_seen_while_it_computes(tiny_identity: Identity) -> None:
+    with working(1, tiny_identity), ThreadPoolExecutor(1) as threads:
+        call = threads.submit(call_watched, tiny_identity, part := Part(1.0))
+        assert ended(lambda: part.share == 0.5)
+        call.result()
+
+
 def test_one_worker_is_this_process(identity: Identity) -> None:
     with working(1, identity):
         (process, *_), seconds = with_language_model(score, identity)
@@ -79,8 +127,10 @@ def test_a_model_of_unknown_size_is_loaded_once(identity: Identity) -> None:
     assert sensible_count(identity) == len(os.sched_getaffinity(0))
 
 
-def test_the_number_of_workers_is_checked_and_no_part_of_the_settings() -> None:
-    assert resolve_settings("demo", workers="2") == resolve_settings("demo")
+def test_how_a_run_is_computed_is_checked_and_no_part_of_the_settings() -> None:
+    assert resolve_settings("demo", workers="2", chunk_size=7) == resolve_settings("demo")
+    with pytest.raises(SettingsError, match="`chunk_size` must be a whole number from 1 to 10,000"):
+        resolve_settings("demo", chunk_size=0)
     with pytest.raises(SettingsError, match="`workers` must be a whole number from 1 to 64"):
         resolve_settings("demo", workers="none")
     with pytest.raises(SettingsError, match="`workers` must be a whole number from 1 to 64"):
