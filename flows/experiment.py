@@ -21,10 +21,10 @@ from tasks.report.publishing import report_results
 from tasks.results import publish_results
 from tasks.run import identify_inputs, name_flow_run, recorded_run
 from tasks.sampling import distractor_chunk, donor_chunk, draw_samples
-from tasks.scoring import check_scoring, score_contexts
+from tasks.scoring import check_scoring, score_contexts, scores_to_compute
 from tasks.standalone import standalone
 from tasks.statistics import compute_statistic, forget_rows, statistics_by_table
-from tasks.surrogates import write_surrogates
+from tasks.surrogates import lines_to_write, write_surrogates
 from tasks.ui_artifacts import show_results
 from tasks.workers import in_order, working
 
@@ -74,15 +74,17 @@ def experiment(
     inputs = identify_inputs(settings)
     model = inputs.language_model
     with working(workers, model, ray_address), recorded_run(profile, settings, inputs) as run:
-        run.begin("draw samples", 2)
-        samples = draw_samples(run.inputs.data, settings.sampling, settings.seed, settings.chunk_size)
+        size = run.chunk_size(chunk_size)
+        run.progress.begin("draw samples", [1, 1])
+        samples = draw_samples(run.inputs.data, settings.sampling, settings.seed, size)
         run.record("sample", "all", samples)
         run.record("distractor", "all", samples["distractors"])
         chunks = samples["chunks"]
 
         entries = entries_of(settings)
         written_entries = [name for name, family in entries.items() if family.write]
-        run.begin("write surrogates", len(written_entries) * len(chunks))
+        written_families = [entries[name] for name in written_entries]
+        parts = run.progress.begin("write surrogates", *lines_to_write(written_families, chunks), unit="lines")
         surrogates: dict[str, list[Any]] = {name: [None] * len(chunks) for name in entries}
         for name in written_entries:
             family = entries[name]
@@ -98,14 +100,15 @@ def experiment(
                 )
                 for number, chunk in enumerate(chunks)
             ]
-            for number, written in enumerate(in_order(write_surrogates, calls)):
+            for number, written in enumerate(in_order(write_surrogates, calls, parts)):
                 surrogates[name][number] = run.record("surrogate", f"{name}/{number:04}", written)
 
         routed = [reference for name, family in entries.items() if family.is_routed for reference in surrogates[name]]
-        run.begin("route queries", 1)
+        run.progress.begin("route queries")
         routes = run.record("route", "all", route_queries(samples, routed, run.inputs.embedding_model))
 
-        run.begin("score contexts", len(entries) * len(chunks))
+        rules = [family.contexts for family in entries.values()]
+        parts = run.progress.begin("score contexts", *scores_to_compute(rules, chunks), unit="scores")
         places = [(name, number) for name in entries for number in range(len(chunks))]
         scorings = in_order(
             score_contexts,
@@ -113,26 +116,27 @@ def experiment(
                 (entries[name].contexts, chunks[n], surrogates[name][n], distractor_chunk(samples, n), model)
                 for name, n in places
             ),
+            parts,
         )
         scores: dict[str, list[Any]] = {name: [] for name in entries}
         for (name, number), scored in zip(places, scorings, strict=True):
             scores[name].append(run.record("score", f"{name}/{number:04}", scored))
-        run.begin("check scoring", 1)
         texts = {name: [reference for reference in surrogates[name] if reference] for name in entries}
         looked_at = [(family.contexts, texts[name], scores[name]) for name, family in entries.items()]
-        checked = run.record("check", "scoring", check_scoring(looked_at, samples, model))
+        (found,) = in_order(check_scoring, [(looked_at, samples, model)], run.progress.begin("check scoring"))
+        checked = run.record("check", "scoring", found)
 
         facts = checked["model"]
         tables = statistics_by_table()
         how = (settings.statistics, settings.seed)
-        run.begin("compute statistics", len(tables))
+        run.progress.begin("compute statistics", [1] * len(tables))
         for table in tables:
             rows = compute_statistic(
                 table, samples, [*chain(*texts.values())], routes, [*chain(*scores.values())], facts, *how
             )
             run.record(table, "all", rows)
         forget_rows()
-    run.begin("publish results", 1)
+    run.progress.begin("publish results")
     published = publish_results()
     reported = report_results(run.run_id)
     show_results(run.run_id, reported["plots"])

@@ -133,6 +133,9 @@ def extend_run(
         raise ValueError(f"Unknown tables {sorted(unknown)}. Tables with artifacts: {', '.join(TABLES)}.")
 
     def extended(manifest: Manifest) -> Manifest:
+        if facts.get("chunk_size", manifest.chunk_size) != manifest.chunk_size:
+            # Chunks of another size hold the same samples: what was remembered of them is recorded anew.
+            manifest = manifest.model_copy(update={"artifacts": {}, "stage_seconds": {}})
         tables = {
             table: _with_chunks(manifest.artifacts.get(table, {}), chunks, attempt)
             for table, chunks in references.items()

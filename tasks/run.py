@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from tasks.artifacts import Reference, digest
 from tasks.caching import essence
+from tasks.chunking import choose_chunk_size
 from tasks.code import package_digest
 from tasks.loading import identify_embedding_model, identify_language_model
 from tasks.manifests import (
@@ -79,9 +81,11 @@ class Run:
         self._facts: dict[str, Any] = {}
         self._next_flush = 0.0
 
-    def begin(self, stage: str, count: int) -> None:
-        """Begin a stage that will record so many artifacts."""
-        self.progress.begin(stage, count)
+    def chunk_size(self, given: int | None) -> int:
+        """Return how many samples a chunk has: as many as are asked for, or as fit the model's speed."""
+        size = given or choose_chunk_size(self.run_id, self.inputs.language_model)
+        self._facts["chunk_size"] = size
+        return size
 
     def record(self, table: str, chunk: str, reference: Reference) -> Reference:
         """Add a finished artifact to the run's manifest and return its reference."""
@@ -163,7 +167,7 @@ def recorded_run(profile: str, settings: ExperimentSettings, inputs: RunInputs) 
     report_crashed(attempt.died)
     run = Run(run_id, inputs, attempt)
     try:
-        with run.progress.shown(flow_run.get_id()):
+        with run.progress.shown(flow_run.get_id(), get_run_logger()):
             yield run
             run.flush()
     except (KeyboardInterrupt, TerminationSignal) as error:

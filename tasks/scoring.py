@@ -25,6 +25,26 @@ from tasks.workers import with_language_model
 if TYPE_CHECKING:  # torch is not loaded before a model is
     from tasks.priming.checks import CheckedFamily
 
+_UNWRITTEN = "A surrogate of the usual length, for counting: some ten words."
+"""Stands for a surrogate whose text is not looked at."""
+
+
+def scores_to_compute(rules: Sequence[ContextRule], chunks: Sequence[Reference]) -> tuple[list[float], int]:
+    """Return how much there is to read for each family and chunk, family by family, and how many scores all give.
+
+    Counted in characters of contexts, queries and answers: what tokens are proportional to before a tokenizer is there.
+    """
+    samples = [read_rows(chunk, Sample) for chunk in chunks]
+    lengths = [sum(len(s.passage) + len(s.query) + len(s.answer) for s in chunk) for chunk in samples]
+    sizes = []
+    for rule in rules:
+        texts = rule.fixed_surrogates or (_UNWRITTEN if rule.has_surrogate else None,) * len(rule.arm_keys)
+        framing = sum(len(rule.context("", text)) for text in texts)
+        sizes += [
+            float(len(texts) * length + framing * len(chunk)) for chunk, length in zip(samples, lengths, strict=True)
+        ]
+    return sizes, sum(len(rule.arm_keys) for rule in rules) * sum(map(len, samples))
+
 
 @task(
     name="score contexts",

@@ -16,11 +16,24 @@ from tasks.caching import Inputs, stage_options
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.settings import GenerationSettings
-from tasks.priming.surrogates.families import FAMILIES, Writer
+from tasks.priming.surrogates.families import FAMILIES, Family, Writer
 from tasks.priming.surrogates.writing import Writing
 from tasks.redaction import without_secrets
 from tasks.rows import Identity
 from tasks.workers import with_language_model
+
+
+def lines_to_write(families: Sequence[Family], chunks: Sequence[Reference]) -> tuple[list[float], int]:
+    """Return how many lines the language model writes for each family and chunk, family by family, and for all."""
+    lines = [
+        # Those that need generated surrogates start from them, and count tokens only.
+        len(family.contexts.arm_keys) * (chunk["stop"] - chunk["start"])
+        if family.needs_language_model and not family.needs_generated
+        else 0
+        for family in families
+        for chunk in chunks
+    ]
+    return [float(count) for count in lines], sum(lines)
 
 
 def _writer(inputs: Inputs) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
@@ -24,8 +24,8 @@ from tasks.report.numbers import duration
 _PREPARATION = "prepare"
 """What is shown before the first stage: a temporary server takes longer to start than the models to load."""
 
-_SILENCE_SECONDS = 60.0
-"""In a log, how long a stage may go on without a line about how far it is."""
+_SILENCE_SECONDS = 10.0
+"""In a log, how long a stage goes on without a line about how far it is, or little longer."""
 
 _QUIET_ENVIRONMENT = {
     "DATASETS_VERBOSITY": "error",
@@ -58,11 +58,6 @@ def stages_shown(*, is_verbose: bool) -> Iterator[None]:
         yield
 
 
-def _left(passed: float, done: float, count: float) -> str:
-    """Say how long a stage will go on at the pace that it had so far: chunks may take minutes each."""
-    return f"about {duration(passed / done * (count - done))} left"
-
-
 # --- bars ---
 
 
@@ -71,12 +66,9 @@ class _TimeColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Say it in words, so that the two are not mistaken for each other."""
-        passed = task.elapsed or 0.0
         if task.finished:
             return Text(duration(task.finished_time))
-        if task.completed and task.total:
-            return Text(_left(passed, task.completed, task.total), style="cyan")
-        return Text(f"{passed:.0f} s so far", style="cyan")
+        return Text(task.fields.get("time_left") or f"{task.elapsed or 0.0:.0f} s so far", style="cyan")
 
 
 @contextmanager
@@ -84,20 +76,22 @@ def _bars(console: Console) -> Iterator[None]:
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[amount]}"),
         _TimeColumn(),
     )
     with Bars(*columns, console=console) as bars:
         console.show_cursor()  # who ends this process at once has no time to bring it back
-        preparation = bars.add_task(_PREPARATION, total=None)
+        preparation = bars.add_task(_PREPARATION, total=None, amount="")
         shown: dict[str, TaskID] = {}
 
         def show(stage: Stage) -> None:
             bars.update(preparation, total=1, completed=1)
             if stage.name not in shown:
-                shown[stage.name] = bars.add_task(stage.name, total=stage.count)
-            bars.update(shown[stage.name], completed=stage.done)
+                shown[stage.name] = bars.add_task(stage.name, total=1.0, amount="")
+            # A share of 1.0 only where all parts are: rounding must not end the clock.
+            share = 1.0 if stage.is_done else min(stage.share, 0.9999)
+            bars.update(shown[stage.name], completed=share, amount=stage.amount, time_left=stage.time_left)
 
         with watched_by(show):
             yield
@@ -110,15 +104,17 @@ def _bars(console: Console) -> Iterator[None]:
 def _lines(console: Console) -> Iterator[None]:
     last_line = time.monotonic()
     begun: dict[str, float] = {}
+    ended: set[str] = set()
 
     def show(stage: Stage) -> None:
         nonlocal last_line
         now = time.monotonic()
         passed = now - begun.setdefault(stage.name, now)
-        if stage.done == stage.count:
-            said = f"{stage.name}: {stage.count} of {stage.count}, {duration(passed)}"
-        elif stage.done and now - last_line > _SILENCE_SECONDS:
-            said = f"{stage.name}: {stage.done} of {stage.count}, {_left(passed, stage.done, stage.count)}"
+        if stage.is_done and stage.name not in ended:
+            ended.add(stage.name)
+            said = f"{stage.name}: {stage.amount}, {duration(passed)}"
+        elif not stage.is_done and now - last_line >= _SILENCE_SECONDS:
+            said = ", ".join((f"{stage.name}: {stage.amount}", stage.time_left or f"{passed:.0f} s so far"))
         else:
             return
         last_line = now

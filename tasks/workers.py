@@ -6,6 +6,8 @@ of its own, or to its share of the cores, with as many threads. Two processes of
 whose threads wait for each other at every operation.
 """
 
+import ctypes
+import itertools
 import multiprocessing
 import os
 import signal
@@ -13,9 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -26,9 +32,14 @@ from prefect.futures import wait as prefect_wait
 
 from tasks.code import package_digest
 from tasks.priming.settings import LanguageModelSettings
+from tasks.progress import Part
 from tasks.rows import Identity, SetupError
 
 Result = TypeVar("Result")
+
+
+_LOOK_SECONDS = 0.5
+"""Between two looks at how far a worker is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,9 @@ class _Pool:
 
     executor: Executor
     count: int
+    states: "Sequence[float]" = ()
+    """Of each worker, the number of its newest call, plus the share of it that is done: one number, written whole."""
+    call_numbers: Iterator[int] = field(default_factory=partial(itertools.count, 1))
 
 
 _MOST_PROCESSES = 64
@@ -44,6 +58,15 @@ _MOST_PROCESSES = 64
 
 _pools: list[_Pool] = []
 """The workers of this process, while there are any."""
+
+_part: ContextVar[Part | None] = ContextVar("part", default=None)
+"""What is told how far the call is that this thread makes."""
+
+_own_state: "list[tuple[ctypes.Array[ctypes.c_double], int]]" = []
+"""In a worker, where it says how far it is."""
+
+_NEARLY_DONE = 0.999999
+"""Told of a call that is done: the whole number after its own is the next one's."""
 
 
 @contextmanager
@@ -72,7 +95,9 @@ def working(count: int | None, language_model: Identity, ray_address: str | None
     elif (number := count or sensible_count(language_model)) == 1:
         yield True
     else:
-        with _pooled(_Pool(_processes(number, language_model), number)):
+        context = multiprocessing.get_context("spawn")  # a fork would share this process's threads and GPU context
+        states = context.Array("d", number, lock=False)
+        with _pooled(_Pool(_processes(context, states, language_model), number, states)):
             yield False
 
 
@@ -89,13 +114,13 @@ def _pooled(pool: _Pool) -> Iterator[None]:
             process.terminate()
 
 
-def _processes(count: int, language_model: Identity) -> Executor:
-    """Return processes of this machine."""
-    context = multiprocessing.get_context("spawn")  # a fork would share this process's threads and GPU context
+def _processes(context: SpawnContext, states: "ctypes.Array[ctypes.c_double]", language_model: Identity) -> Executor:
+    """Return processes of this machine, one for each of the states that they keep."""
+    count = len(states)
     numbers = context.Queue()
     for number in range(count):
         numbers.put(number)
-    start = (numbers, count, _gpu_count(language_model), language_model)
+    start = (numbers, states, _gpu_count(language_model), language_model)
     return ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start)
 
 
@@ -123,12 +148,20 @@ def with_language_model(
         concurrent.futures.process.BrokenProcessPool: A worker was killed.
     """
     code = package_digest()
+    part = _part.get()
     if not _pools:
-        return _compute(function, language_model, arguments, code)
-    return _pools[-1].executor.submit(_compute, function, language_model, arguments, code).result()
+        return _compute(function, language_model, arguments, code, part.tell if part else None)
+    pool = _pools[-1]
+    number = next(pool.call_numbers)
+    call = pool.executor.submit(_compute_there, number, function, language_model, arguments, code)
+    while part and not wait_for([call], _LOOK_SECONDS).done:
+        for state in pool.states:
+            if int(state) == number:
+                part.tell(state - number)
+    return call.result()
 
 
-def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]]) -> Iterator[Any]:
+def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]], parts: Iterator[Part]) -> Iterator[Any]:
     """Yield a task's results call by call; while workers are there, a few calls ahead of the one that is yielded.
 
     A call that fails ends it with that error, after those that were begun have ended, so that their results are kept.
@@ -136,14 +169,19 @@ def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]]) -> Iterator[A
     Args:
         task: A Prefect task, within a flow.
         calls: Its arguments, call by call.
+        parts: Told how far each call is, as many as there are calls at least.
     """
     if not _pools:
-        yield from (task(*arguments) for arguments in calls)
+        for arguments, part in zip(calls, parts, strict=False):
+            with _telling(part):
+                result = task(*arguments)
+            yield result
         return
     begun: deque[PrefectFuture[Any]] = deque()
     try:
-        for arguments in calls:
-            begun.append(task.submit(*arguments))
+        for arguments, part in zip(calls, parts, strict=False):
+            with _telling(part):  # the thread that runs the task begins with this context
+                begun.append(task.submit(*arguments))
             # One more than there are workers, so that none waits for what stands between two calls.
             if len(begun) > _pools[-1].count:
                 yield begun.popleft().result()
@@ -178,10 +216,24 @@ def _gpu_count(language_model: Identity) -> int:
     return torch.cuda.device_count() if language_model["device"] == "cuda" else 0
 
 
+@contextmanager
+def _telling(part: Part) -> Iterator[None]:
+    token = _part.set(part)
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
 def _compute(
-    function: Callable[..., Result], language_model: Identity, arguments: dict[str, Any], code: str
+    function: Callable[..., Result],
+    language_model: Identity,
+    arguments: dict[str, Any],
+    code: str,
+    tell: Callable[[float], None] | None = None,
 ) -> tuple[Result, float]:
     from tasks.loading import load_language_model
+    from tasks.priming.watching import watched
 
     if package_digest() != code:
         raise SetupError(
@@ -191,18 +243,37 @@ def _compute(
 
     model = load_language_model(language_model)
     start = time.perf_counter()
-    result = function(language_model=model, **arguments)
+    with watched(tell or (lambda share: None)):
+        result = function(language_model=model, **arguments)
     return result, time.perf_counter() - start
 
 
-def _start(numbers: "multiprocessing.Queue[int]", count: int, gpu_count: int, language_model: Identity) -> None:
+def _compute_there(
+    call: int, function: Callable[..., Result], language_model: Identity, arguments: dict[str, Any], code: str
+) -> tuple[Result, float]:
+    """Do it in a worker, whose parent looks at its state; those of a Ray cluster have none."""
+
+    def tell(share: float) -> None:
+        for states, number in _own_state:
+            states[number] = call + min(share, _NEARLY_DONE)
+
+    return _compute(function, language_model, arguments, code, tell)
+
+
+def _start(
+    numbers: "multiprocessing.Queue[int]",
+    states: "ctypes.Array[ctypes.c_double]",
+    gpu_count: int,
+    language_model: Identity,
+) -> None:
     """Bind this worker to its GPU or cores, before torch is imported, and load the model."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's, which ends its workers
     number = numbers.get()
+    _own_state.append((states, number))
     Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     if gpu_count:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of(number, gpu_count)
-    prepare(1 if gpu_count else max(1, len(os.sched_getaffinity(0)) // count), language_model)
+    prepare(1 if gpu_count else max(1, len(os.sched_getaffinity(0)) // len(states)), language_model)
 
 
 def gpu_of(number: int, gpu_count: int) -> str:

@@ -289,7 +289,7 @@ def test_what_a_later_version_adds_is_kept(folder: Path) -> None:
 
 def test_mistakes_of_a_caller_are_refused() -> None:
     attempt = start()
-    with pytest.raises(ValueError, match="Known facts: data, device"):
+    with pytest.raises(ValueError, match="Known facts: chunk_size, data, device"):
         record_facts(attempt, divice="cpu")
     with pytest.raises(ValueError, match="eligible"):
         record_facts(attempt, funnel={"rows": 5})

@@ -20,18 +20,18 @@ from tasks.terminal import stages_shown
 def two_stages() -> None:
     """Go through what a run goes through."""
     progress = Progress()
-    progress.begin("draw samples", 2)
+    progress.begin("draw samples", [1] * 2)
     progress.advance()
     progress.advance()
-    progress.begin("score contexts", 4)
+    progress.begin("score contexts", [1] * 4)
     progress.advance()
-    progress.begin("publish results", 1)  # what is left of the stage before counts as done
+    progress.begin("publish results")  # what is left of the stage before counts as done
     progress.advance()
 
 
 def a_failing_stage() -> None:
     progress = Progress()
-    progress.begin("score contexts", 4)
+    progress.begin("score contexts", [1] * 4)
     progress.advance()
     raise IndexError
 
@@ -74,18 +74,26 @@ def test_a_long_stage_says_now_and_then_how_far_it_is(
     monkeypatch.setattr("time.monotonic", lambda: now)
     with stages_shown(is_verbose=False):
         progress = Progress()
-        progress.begin("score contexts", 10)
-        for _ in range(10):
-            now += 40.0
-            progress.advance()
+        first, second = progress.begin("score contexts", [60.0, 20.0], 800, "scores")
+        first.tell(0.0)
+        for seconds in range(1, 61):
+            now += 1.0
+            first.tell(seconds / 60)
+            progress._tell(progress._stages[-1])  # as the thread does that shows a run
+        second.tell(0.0)
+        progress.advance()
+        now += 20.0
+        progress.advance()
     lines = capsys.readouterr().err.splitlines()
-    # by hand: 40 s a chunk, a line after more than 60 s: chunks 2, 4, 6, 8 and the end
+    # by hand: 10 scores a second, a line every 10 s, also while no chunk has ended
     assert lines == [
-        "score contexts: 2 of 10, about 5 min left",
-        "score contexts: 4 of 10, about 4 min left",
-        "score contexts: 6 of 10, about 3 min left",
-        "score contexts: 8 of 10, about 1 min left",
-        "score contexts: 10 of 10, 7 min",
+        "score contexts: 100 of 800 scores, about 1 min left",
+        "score contexts: 200 of 800 scores, about 1 min left",
+        "score contexts: 300 of 800 scores, about 50 s left",
+        "score contexts: 400 of 800 scores, about 40 s left",
+        "score contexts: 500 of 800 scores, about 30 s left",
+        "score contexts: 600 of 800 scores, about 20 s left",
+        "score contexts: 800 of 800 scores, 1 min",
     ]
 
 
@@ -97,7 +105,7 @@ def test_a_terminal_shows_a_bar_a_stage_with_its_count(monkeypatch: pytest.Monke
     last = [line.split() for line in lines[-4:]]
     assert [line[1] for line in last] == ["prepare", "draw", "score", "publish"]
     assert [line[0] for line in last] == ["✓"] * 4
-    assert [next(word for word in line if "/" in word) for line in last] == ["1/1", "2/2", "4/4", "1/1"]
+    assert [" ".join(line).partition(" of ")[2][:1] for line in last] == ["", "2", "4", "1"]
     assert max(map(len, lines)) <= 80
 
 
@@ -107,7 +115,7 @@ def test_a_stage_that_failed_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) 
             a_failing_stage()
         last = on_screen(screen)[-1]
     assert "score contexts" in last
-    assert "1/4" in last
+    assert "1 of 4" in last
 
 
 def test_a_verbose_run_shows_no_stages(capsys: pytest.CaptureFixture[str]) -> None:

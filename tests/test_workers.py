@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,13 @@ from tasks.loading import identify_language_model, load_language_model
 from tasks.model_files import parameter_count
 from tasks.priming.items import Item, score_items
 from tasks.priming.language_model import LanguageModel
-from tasks.priming.settings import LanguageModelSettings, SettingsError, resolve_settings
+from tasks.priming.settings import SettingsError, resolve_settings
+from tasks.priming.watching import part as told_part
+from tasks.priming.watching import tell_share
+from tasks.progress import Part
 from tasks.rows import Identity, SetupError
 from tasks.workers import sensible_count, with_language_model, working
+from tests.tiny_models import tiny_settings
 from tests.waiting import PATIENCE, wait_for
 
 ITEMS = [Item(tuple(range(5, 40 + n)), (50, 51, 52), (60, 61 + n)) for n in range(6)]
@@ -43,7 +48,7 @@ def fail(*, language_model: LanguageModel) -> None:
 
 @pytest.fixture(scope="module")
 def identity() -> Identity:
-    return identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    return identify_language_model(tiny_settings())
 
 
 def test_two_processes_load_a_model_each_and_give_the_same_bits(identity: Identity, tmp_path: Path) -> None:
@@ -66,6 +71,40 @@ def test_a_worker_that_has_read_other_code_computes_nothing(identity: Identity) 
     """It starts, and reads tasks/priming/, seconds after the process that knows the keys."""
     with pytest.raises(SetupError, match=r"code in tasks/priming/ was edited while .* Start the same command again"):
         workers._compute(score, identity, {}, "the digest of other code")
+
+
+def pause(*, language_model: LanguageModel, seconds: float) -> None:
+    """Be halfway for a while."""
+    with told_part(0.0, 1.0):
+        tell_share(0.5)
+        time.sleep(seconds)
+
+
+def call_watched(identity: Identity, part: Part) -> None:
+    with workers._telling(part):
+        with_language_model(pause, identity, seconds=4.0)
+
+
+def test_how_far_a_worker_is_can_be_seen_while_it_computes(identity: Identity) -> None:
+    with working(2, identity), ThreadPoolExecutor(3) as threads:
+        for start in [threads.submit(with_language_model, pause, identity, seconds=1.0) for _ in range(2)]:
+            start.result()  # both have started, however long that takes
+        first, second, third = parts = [Part(1.0) for _ in range(3)]
+        calls = [threads.submit(call_watched, identity, part) for part in (first, second)]
+        wait_for("two calls halfway", lambda: (first.share, second.share), enough=lambda seen: seen == (0.5, 0.5))
+        calls.append(threads.submit(call_watched, identity, third))  # for which there is no worker yet
+        assert third.computed_since is None
+        wait_for("a third call halfway", lambda: third.share, enough=lambda seen: seen == 0.5)
+        for call in calls:
+            call.result()
+    assert all(part.share < 1.0 for part in parts)  # until its result is stored
+
+
+def test_how_far_this_process_is_can_be_seen_while_it_computes(identity: Identity) -> None:
+    with working(1, identity), ThreadPoolExecutor(1) as threads:
+        call = threads.submit(call_watched, identity, part := Part(1.0))
+        wait_for("a call halfway", lambda: part.share, enough=lambda seen: seen == 0.5)
+        call.result()
 
 
 def test_one_worker_is_this_process(identity: Identity, tmp_path: Path) -> None:
@@ -121,14 +160,16 @@ def test_the_first_worker_of_a_machine_with_two_gpus_has_one() -> None:
         "workers._end_with_parent = lambda: None\n"
         "numbers = multiprocessing.get_context('spawn').Queue()\n"
         "numbers.put(0)\n"
-        "workers._start(numbers, 2, 2, {'device': 'cuda'})\n"
+        "workers._start(numbers, [0.0, 0.0], 2, {'device': 'cuda'})\n"
     )
     worker = subprocess.run([sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=True)
     assert worker.stdout.split() == ["0", "1"]  # GPU, threads
 
 
-def test_the_number_of_workers_is_checked_and_no_part_of_the_settings() -> None:
-    assert resolve_settings("demo", workers="2") == resolve_settings("demo")
+def test_how_a_run_is_computed_is_checked_and_no_part_of_the_settings() -> None:
+    assert resolve_settings("demo", workers="2", chunk_size=7) == resolve_settings("demo")
+    with pytest.raises(SettingsError, match="`chunk_size` must be a whole number from 1 to 10,000"):
+        resolve_settings("demo", chunk_size=0)
     with pytest.raises(SettingsError, match="`workers` must be a whole number from 1 to 64"):
         resolve_settings("demo", workers="none")
     with pytest.raises(SettingsError, match="`workers` must be a whole number from 1 to 64"):
@@ -143,7 +184,7 @@ from tasks.priming.settings import LanguageModelSettings
 from tasks.workers import with_language_model, working
 
 if __name__ == "__main__":
-    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    identity = identify_language_model(tiny_settings())
     with working(2, identity):
         print(with_language_model(named.process, identity)[0], flush=True)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from tasks.priming.watching import part
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -48,10 +50,13 @@ def run_in_batches(
     """
     results: list[Result | None] = [None] * len(items)
     waiting = split_by_tokens(counts, budget)[::-1]
+    total, done = max(1, sum(counts)), 0
     while waiting:
         batch = waiting.pop()
+        size = sum(counts[number] for number in batch)
         try:
-            outputs = run([items[number] for number in batch])
+            with part(done / total, (done + size) / total):
+                outputs = run([items[number] for number in batch])
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -63,9 +68,11 @@ def run_in_batches(
             if len(batch) > 1:
                 middle = len(batch) // 2
                 waiting += [batch[middle:], batch[:middle]]
+                continue
         else:
             for number, output in zip(batch, outputs, strict=True):
                 results[number] = output
+        done += size
     return results
 
 

@@ -5,40 +5,61 @@ follows from the row's own prompt, so that one product serves all of them and a 
 mates. Only generation holds such buffers; what scoring reads is a KVCache, which cannot grow.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 
 from tasks.priming.attention import AttentionRule, attend_block
-from tasks.priming.segments import KVCache, joined
+from tasks.priming.segments import KVCache
 
 # Buffers are this long or a multiple of it: rows whose lengths differ less share one.
 _LENGTH_STEP = 64
 
 
+def buffer_length(token_count: int, room: int) -> int:
+    """Return the tokens of the buffer of a row whose prompt has so many, with room for more of them."""
+    return -(-(token_count + room) // _LENGTH_STEP) * _LENGTH_STEP
+
+
 class _Bucket:
     """Rows whose buffers have one length."""
 
-    def __init__(self, rows: list[int], caches: Sequence[KVCache], length: int) -> None:
-        self.rows = rows
-        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
-        first = caches[0].layers[0][0]
-        self.counts = torch.tensor([cache.token_count for cache in caches], device=first.device)
-        for layer in range(len(caches[0].layers)):
-            pair = tuple(first.new_zeros(len(rows), first.shape[1], length, first.shape[3]) for _ in range(2))
-            for row, cache in enumerate(caches):
-                for buffer, held in zip(pair, joined(cache, layer), strict=True):
-                    buffer[row, :, : held.shape[2]] = held[0]
-            self.layers.append((pair[0], pair[1]))
+    def __init__(self, counts: dict[int, int], length: int, like: KVCache) -> None:
+        """Make empty buffers for rows whose prompts have so many tokens, of the shape of a cache's keys and values."""
+        self.rows = list(counts)
+        keys = like.layers[0][0]
+        self.counts = torch.tensor(list(counts.values()), device=keys.device)
+        shape = (len(counts), keys.shape[1], length, keys.shape[3])
+        self.layers = [(keys.new_zeros(shape), keys.new_zeros(shape)) for _ in like.layers]
+
+    def fill(self, row: int, cache: KVCache) -> None:
+        """Copy a prompt's keys and values, those of the cache's parents included."""
+        place = self.rows.index(row)
+        link: KVCache | None = cache
+        while link is not None:
+            stop = link.token_count
+            for buffers, held in zip(self.layers, link.layers, strict=True):
+                for buffer, own in zip(buffers, held, strict=True):
+                    buffer[place, :, stop - link.own_count : stop] = own[0]
+            link = link.parent
 
     def keep(self, rows: set[int]) -> None:
-        """Leave out all other rows."""
-        places = [place for place, row in enumerate(self.rows) if row in rows]
-        if len(places) < len(self.rows):
-            chosen = torch.tensor(places, dtype=torch.long, device=self.counts.device)
-            self.rows = [self.rows[place] for place in places]
-            self.counts = self.counts[chosen]
-            self.layers = [(keys[chosen], values[chosen]) for keys, values in self.layers]
+        """Leave out all other rows; rows from the end take their places, so that no second buffer is needed."""
+        count = sum(row in rows for row in self.rows)
+        if count == len(self.rows):
+            return
+        free = [place for place, row in enumerate(self.rows[:count]) if row not in rows]
+        moved = [place for place, row in enumerate(self.rows) if row in rows and place >= count]
+        for to, origin in zip(free, moved, strict=True):
+            self.rows[to] = self.rows[origin]
+        del self.rows[count:]
+        targets, origins = (torch.tensor(places, device=self.counts.device) for places in (free, moved))
+        for tensor in (self.counts, *itertools.chain.from_iterable(self.layers)):
+            if moved:
+                tensor[targets] = tensor[origins]
+        self.counts = self.counts[:count]
+        self.layers = [(keys[:count], values[:count]) for keys, values in self.layers]
 
     def masks(self, window: int | None) -> torch.Tensor:
         """Return what is added to the scores, (rows, 1, 1, length): 0 up to the newest token, else -infinity."""
@@ -54,17 +75,32 @@ class _Bucket:
 class DecodingPack:
     """One token a row, each behind what was written before; travels through the model's layers as Pack does."""
 
-    def __init__(self, caches: Sequence[KVCache], room: int) -> None:
-        """Copy the caches into buffers with room for so many more tokens each."""
+    def __init__(self, counts: Sequence[int], room: int) -> None:
+        """Begin with rows that `fill` is still to bring, each of so many tokens, and room for more of them.
+
+        Args:
+            counts: Tokens of each row's prompt.
+            room: Tokens that may be written behind it.
+        """
         self.call_count = 0
         """Layers that attended."""
-        lengths: dict[int, list[int]] = {}
-        for row, cache in enumerate(caches):
-            lengths.setdefault(-(-(cache.token_count + room) // _LENGTH_STEP) * _LENGTH_STEP, []).append(row)
-        self._buckets = [
-            _Bucket(rows, [caches[row] for row in rows], length) for length, rows in sorted(lengths.items())
-        ]
+        self._counts: dict[int, dict[int, int]] = {}
+        for row, count in enumerate(counts):
+            self._counts.setdefault(buffer_length(count, room), {})[row] = count
+        self._lengths = {row: length for length, rows in self._counts.items() for row in rows}
+        self._filled: dict[int, _Bucket] = {}
         self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
+
+    def fill(self, row: int, cache: KVCache) -> None:
+        """Copy a prompt's cache into its row's buffer, which needs it no longer then."""
+        length = self._lengths[row]
+        if length not in self._filled:
+            self._filled[length] = _Bucket(self._counts[length], length, cache)
+        self._filled[length].fill(row, cache)
+
+    @property
+    def _buckets(self) -> list[_Bucket]:
+        return [bucket for _, bucket in sorted(self._filled.items())]
 
     @property
     def rows(self) -> list[int]:
@@ -80,7 +116,7 @@ class DecodingPack:
         """Leave out all rows but these."""
         for bucket in self._buckets:
             bucket.keep(rows)
-        self._buckets = [bucket for bucket in self._buckets if bucket.rows]
+        self._filled = {length: bucket for length, bucket in self._filled.items() if bucket.rows}
 
     def forget_step(self) -> None:
         """Begin a step anew: what it wrote will be written over."""

@@ -6,6 +6,7 @@ layout, so that a text never depends on what else was generated, in what order o
 """
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +15,24 @@ import numpy as np
 import torch
 
 from tasks.priming.batches import run_in_batches, token_budget
-from tasks.priming.decoding import DecodingPack
+from tasks.priming.decoding import DecodingPack, buffer_length
 from tasks.priming.errors import UsageError
 from tasks.priming.kv_cache import SharedPrefixes, caches_of, common_prefix
 from tasks.priming.language_model import LanguageModel, encode_chat, stop_ids
 from tasks.priming.numeric_path import numeric_path
 from tasks.priming.packing import forward_packed
-from tasks.priming.segments import KVCache, Segment
 from tasks.priming.settings import GenerationSettings
 from tasks.priming.stepping import Stepper
+from tasks.priming.watching import part, tell_share
 
-# Prompt tokens whose keys and values are held while their lines are written; 4.3 GB for a 7B model in 16 bits.
+# The share of a line's time that goes into reading its prompt, as it is told to who watches.
+_READING_SHARE = 0.6
+# Tokens whose keys and values are held while lines are written, room for the lines included: on a GPU 4.3 GB for a 7B
+# model in 16 bits.
 _HELD_TOKENS = 32_768
+# On a CPU so many bytes of them, but that a step of fewer rows reads all weights for too little.
+_HELD_BYTES = 800_000_000
+_LEAST_HELD_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +85,19 @@ def generate_lines(
     }
     with numeric_path(language_model.numeric_path):
         writer = _Writer(language_model, settings, SharedPrefixes(language_model.model, prefixes))
-        lines = run_in_batches(rows, [len(row.ids) for row in rows], _HELD_TOKENS, writer.write)
+        counts = [buffer_length(len(row.ids), row.limit) for row in rows]
+        lines = run_in_batches(rows, counts, held_tokens(language_model), writer.write)
     if any(line is None for line in lines):
         raise MemoryError("A single generation prompt does not fit into memory; use a smaller model or `max_words`.")
     return [line for line in lines if line is not None]
+
+
+def held_tokens(language_model: LanguageModel) -> int:
+    """Return how many tokens' keys and values are held at once while lines are written, unless one line needs more."""
+    if language_model.model.device.type == "cuda":
+        return _HELD_TOKENS
+    fitting = _HELD_BYTES // language_model.facts.cache_bytes_per_token
+    return min(_HELD_TOKENS, max(_LEAST_HELD_TOKENS, fitting))
 
 
 def uniforms(identity: str, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -128,10 +144,11 @@ class _Writer:
 
     def write(self, rows: list[_Row]) -> list[Line]:
         """Return the rows' lines, in order."""
-        caches, logits = self._prefill(rows)
-        stepper = Stepper(self._language_model.model, DecodingPack(caches, max(row.limit for row in rows)))
-        del caches
-        order = list(range(len(rows)))
+        pack = DecodingPack([len(row.ids) for row in rows], max(row.limit for row in rows))
+        with part(0.0, _READING_SHARE):
+            logits = self._prefill(rows, pack)
+        stepper = Stepper(self._language_model.model, pack)
+        order = pack.rows
         written: list[list[int]] = [[] for _ in rows]
         finish = ["length"] * len(rows)
         active = set(order)
@@ -150,6 +167,8 @@ class _Writer:
                         active.remove(row)
             if not active:
                 break
+            left = sum(1 - len(written[row]) / rows[row].limit for row in active) / len(rows)
+            tell_share(1 - (1 - _READING_SHARE) * left)
             order = stepper.keep(active)
             logits = stepper.step([written[row][-1] for row in order])
         return [
@@ -157,27 +176,31 @@ class _Writer:
             for row, tokens, end in zip(rows, written, finish, strict=True)
         ]
 
-    def _prefill(self, rows: list[_Row]) -> tuple[list[KVCache], torch.Tensor]:
-        """Return the prompts' caches and the logits that follow each, in the rows' order."""
+    def _prefill(self, rows: list[_Row], pack: DecodingPack) -> torch.Tensor:
+        """Fill a pack with the prompts, and return the logits that follow each, in the pack's order."""
         segments = [self._shared.segment(row.ids) for row in rows]
+
+        def run(numbers: list[int]) -> list[torch.Tensor]:
+            chosen = [segments[number] for number in numbers]
+            stops = itertools.accumulate(len(segment.ids) for segment in chosen)
+            output = forward_packed(
+                self._language_model.model, chosen, keep=[stop - 1 for stop in stops], keeps_keys=True
+            )
+            assert output.logits is not None
+            for number, cache in zip(numbers, caches_of(output, chosen), strict=True):
+                pack.fill(number, cache)
+            return list(output.logits)
+
         outputs = run_in_batches(
-            segments,
+            range(len(rows)),
             [len(segment.ids) for segment in segments],
             token_budget(self._language_model.model.device.type),
-            self._prefill_batch,
+            run,
         )
         found = [output for output in outputs if output is not None]
         if len(found) < len(rows):
             raise MemoryError
-        return [cache for cache, _ in found], torch.stack([logits for _, logits in found])
-
-    def _prefill_batch(self, segments: list[Segment]) -> list[tuple[KVCache, torch.Tensor]]:
-        stops = np.cumsum([len(segment.ids) for segment in segments]).tolist()
-        output = forward_packed(
-            self._language_model.model, segments, keep=[stop - 1 for stop in stops], keeps_keys=True
-        )
-        assert output.logits is not None
-        return list(zip(caches_of(output, segments), output.logits, strict=True))
+        return torch.stack([found[row] for row in pack.rows])
 
     def _ends_line(self, tokens: list[int]) -> bool:
         """Tell whether a line break follows text; only the newest token can have brought one."""

@@ -22,6 +22,7 @@ from tasks.priming.attention import AttentionRule, Pack
 from tasks.priming.decoding import DecodingPack
 from tasks.priming.errors import UsageError
 from tasks.priming.segments import Segment
+from tasks.priming.watching import tell_share
 
 IMPLEMENTATION = "packed"
 # Matrix products of fewer rows take other kernels, whose sums differ in the last bit: few rows are filled up.
@@ -186,7 +187,10 @@ def attend_packed(
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rule = AttentionRule(scale, sliding_window, softcap)
-    return packed_segments.attend(module.layer_idx, (query, key, value), rule), None
+    output = packed_segments.attend(module.layer_idx, (query, key, value), rule)
+    if isinstance(packed_segments, Pack):  # who takes steps tells how many there will be
+        tell_share(packed_segments.call_count / module.config.num_hidden_layers)
+    return output, None
 
 
 @contextmanager

@@ -90,15 +90,6 @@ class Segment:
         return [*[0] * len(self.ids), *behind]
 
 
-def joined(cache: KVCache, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a layer's keys and values of a cache and its parents, (1, heads, tokens, dimension) each."""
-    chain = [cache]
-    while (parent := chain[-1].parent) is not None:
-        chain.append(parent)
-    pairs = [link.layers[layer] for link in reversed(chain)]
-    return torch.cat([keys for keys, _ in pairs], dim=2), torch.cat([values for _, values in pairs], dim=2)
-
-
 Parent: TypeAlias = KVCache | Segment
 
 

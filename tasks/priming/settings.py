@@ -70,7 +70,13 @@ Controls: TypeAlias = Annotated[
     Field(min_length=1, description="Which controls the family control runs; all of them if not given."),
 ]
 ChunkSize: TypeAlias = Annotated[
-    int, Field(ge=1, le=10_000, description="Samples per chunk (count): what a crash may lose; never changes a number.")
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        description="Samples per chunk (count): what a crash may lose; never changes a number. By default as many as "
+        "take about two minutes, or as an earlier run with the same model had.",
+    ),
 ]
 Workers: TypeAlias = Annotated[
     int,
@@ -172,7 +178,6 @@ class ExperimentSettings(_Frozen):
     seed: Seed = 42
     families: Families = ("baseline", "static", "generated", "control")
     controls: Controls = typing.get_args(ControlName)
-    chunk_size: ChunkSize = 50
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()
@@ -251,10 +256,11 @@ def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 PLACEMENT: dict[str, tuple[Any, str]] = {
+    "chunk_size": (ChunkSize, "a whole number from 1 to 10,000"),
     "workers": (Workers, "a whole number from 1 to 64"),
     "ray_address": (RayAddress, 'HOST:PORT, "auto" or "local"'),
 }
-"""Parameters that say where a run is computed, with what they may be: no part of what the run is."""
+"""Parameters that say how a run is computed, with what they may be: no part of what the run is."""
 
 
 def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
@@ -262,7 +268,7 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
 
     Args:
         profile: A name in PROFILES.
-        **changes: Flat setting names (e.g. sample_count) and values; None leaves the profile's value. `workers` is
+        **changes: Flat setting names (e.g. sample_count) and values; None leaves the profile's value. PLACEMENT is
             checked and left out: it says how a run is computed, not what.
 
     Raises:

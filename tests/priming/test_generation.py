@@ -8,7 +8,9 @@ import pytest
 import torch
 import transformers
 
+from tasks.bench.memory import peak_cpu_bytes
 from tasks.priming import generation
+from tasks.priming.decoding import buffer_length
 from tasks.priming.errors import UsageError
 from tasks.priming.generation import Prompt, generate_lines, sample_tokens, uniforms
 from tasks.priming.language_model import LanguageModel, encode_chat
@@ -85,6 +87,26 @@ def test_a_line_does_not_depend_on_the_size_of_batches(writer: LanguageModel, mo
     monkeypatch.setattr(generation, "_HELD_TOKENS", 300)
     monkeypatch.setattr(generation, "token_budget", lambda device: 250)
     assert generate_lines(asked, writer, SETTINGS) == together
+
+
+def test_writing_holds_the_keys_and_values_of_its_lines_once(
+    mistral_tokenizer_folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caches of prompts beside the buffers, and a second set of buffers whenever a line ended, came to three times."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
+    shape = {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64, "num_hidden_layers": 8}
+    model = tiny_mistral(vocab_size=32_000, max_position_embeddings=512, **shape)
+    writer = LanguageModel(model, tokenizer, 512, PATH)
+    asked = [dataclasses.replace(prompt, token_limit=4 + n % 9) for n, prompt in enumerate(prompts(60))]
+    lengths = [buffer_length(len(encode_chat(tokenizer, p.message)), p.token_limit or 0) for p in asked]
+    held = sum(lengths) * 2 * 8 * 8 * 64 * 4  # keys and values, layers, heads, dimension, bytes
+    assert held > 200_000_000  # beside which all else is little
+    monkeypatch.setattr(generation, "_HELD_BYTES", 2 * held)
+    generate_lines(asked[:1], writer, SETTINGS)
+    assert peak_cpu_bytes(lambda: generate_lines(asked, writer, SETTINGS)) < 1.3 * held
+    monkeypatch.setattr(generation, "_HELD_BYTES", held // 3)
+    monkeypatch.setattr(generation, "_LEAST_HELD_TOKENS", 0)
+    assert peak_cpu_bytes(lambda: generate_lines(asked, writer, SETTINGS)) < 0.6 * held
 
 
 def test_a_line_depends_on_its_identity(writer: LanguageModel) -> None:

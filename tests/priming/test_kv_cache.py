@@ -131,7 +131,10 @@ def test_the_common_prefix_is_found_on_ids() -> None:
 def test_rows_leave_a_decoding_pack_until_a_buffer_is_empty(model: Any) -> None:
     """Expected: a plain pass over the prompt and what was written. Rows of three buffer lengths, one row each."""
     prompts = [random_ids(count, count) for count in (10, 70, 130)]
-    stepper = Stepper(model, DecodingPack(prefill(model, [Segment(ids) for ids in prompts]), room=20))
+    pack = DecodingPack([len(ids) for ids in prompts], room=20)
+    for row, cache in enumerate(prefill(model, [Segment(ids) for ids in prompts])):
+        pack.fill(row, cache)
+    stepper = Stepper(model, pack)
     written: list[tuple[int, ...]] = [(), (), ()]
     for kept in ({0, 1, 2}, {0, 2}, {2}):
         rows = stepper.keep(kept)

@@ -118,7 +118,7 @@ def test_text_from_a_command_line_means_the_same_as_numbers() -> None:
         ("seed", "abc", "valid integer, .* got 'abc'"),
         ("seed", -1, "greater than or equal to 0, got -1"),
         ("seed", 2**32, "less than 4294967296, got 4294967296"),
-        ("chunk_size", 0, "greater than or equal to 1, got 0"),
+        ("max_new_tokens", 0, "greater than or equal to 1, got 0"),
         ("min_words", 0, "greater than or equal to 1, got 0"),
         ("max_words", 100_001, "less than or equal to 100000, got 100001"),
         ("temperature", 0, "greater than 0, got 0"),
@@ -189,7 +189,9 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["sample_cout", "sampling", "language_model_", "__class__"])
 def test_an_unknown_setting_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"Unknown setting '{name}'. Known settings: bootstrap_resamples, chunk"):
+    with pytest.raises(
+        SettingsError, match=f"Unknown setting '{name}'. Known settings: bootstrap_resamples, confidence"
+    ):
         resolve_settings("demo", **{name: 5})
 
 

@@ -82,7 +82,10 @@ def model() -> Any:
 def steps(model: Any, kept: list[set[int]]) -> list[dict[int, torch.Tensor]]:
     """Return the logits of each row that is kept in each step."""
     prompts = [[random.Random(count).randrange(3, 300) for _ in range(count)] for count in LENGTHS]
-    stepper = Stepper(model, DecodingPack(prefill(model, [Segment(ids) for ids in prompts]), room=20))
+    pack = DecodingPack(LENGTHS, room=20)
+    for row, cache in enumerate(prefill(model, [Segment(ids) for ids in prompts])):
+        pack.fill(row, cache)
+    stepper = Stepper(model, pack)
     found = []
     for number, wanted in enumerate(kept):
         rows = stepper.keep(wanted)

@@ -166,13 +166,13 @@ def faked(watch: Stopwatch) -> Iterator[Any]:
     import tasks.priming.generation
     from flows import experiment
     from tasks import embedding, run, scoring, surrogates
-    from tasks.run import Run
+    from tasks.progress import Progress
 
-    begin = Run.begin
+    begin = Progress.begin
 
-    def watched(self: Run, stage: str, count: int) -> None:
+    def watched(self: Progress, stage: str, *arguments: Any, **others: Any) -> Any:
         watch.begin(stage)
-        begin(self, stage, count)
+        return begin(self, stage, *arguments, **others)
 
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
         for module in (scoring, surrogates):
@@ -180,7 +180,7 @@ def faked(watch: Stopwatch) -> Iterator[Any]:
         patch.setattr(tasks.priming.generation, "generate_lines", fake_lines)
         patch.setattr(embedding, "load_embedding_model", lambda identity: FakeEmbedding())
         patch.setattr(run, "report_crashed", lambda died: None)
-        patch.setattr(Run, "begin", watched)
+        patch.setattr(Progress, "begin", watched)
         patch.setattr(experiment, "show_results", lambda *arguments: watch.begin("end"))
         stages = ("draw_samples", "write_surrogates", "route_queries", "score_contexts", "check_scoring")
         for name in (*stages, "compute_statistic"):

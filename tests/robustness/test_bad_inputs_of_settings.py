@@ -63,7 +63,7 @@ def test_every_template_is_good_without_any_model() -> None:
 BAD_VALUES = [
     ("--sample-count=-1", "`sample_count`: Input should be greater than or equal to 1, got '-1'"),
     ("--seed=abc", "`seed`: Input should be a valid integer, .* got 'abc'"),
-    ("--chunk-size=0", "`chunk_size`: Input should be greater than or equal to 1, got '0'"),
+    ("--top-k=0", "`top_k`: Input should be greater than or equal to 1, got '0'"),
     ("--confidence-level=2", "`confidence_level`: Input should be less than 1, got '2'"),
     ("--equivalence-margin=0", "`equivalence_margin`: Input should be greater than 0, got '0'"),
     ("--equivalence-margin=nan", "`equivalence_margin`: .* got 'nan'"),

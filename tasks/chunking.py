@@ -1,0 +1,74 @@
+"""How many samples a chunk has: so many that a crash loses about two minutes of a worker's computing.
+
+In: the language model's identity, earlier runs, how fast the model computes here. Out: a number of samples. Where
+chunks begin and end changes no number, so it is no part of what a run is; but results are remembered chunk by chunk, so
+whatever size an earlier run had is kept: a rerun, and a larger run, find what it computed.
+"""
+
+from tasks.manifests import Manifest, read_manifest, read_manifests
+from tasks.priming.language_model import LanguageModel
+from tasks.rows import Identity
+from tasks.workers import with_language_model
+
+_CHUNK_SECONDS = 120.0
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+"""Few, so that a machine that is a little slower today comes to the same one."""
+
+_TOKENS_A_SAMPLE = 1100
+"""Of the largest family, five contexts with query, answer and distractors, for passages as those of MS MARCO."""
+
+_CONTEXT_TOKENS = 160
+_LEAST_SECONDS = 0.5
+_MOST_CONTEXTS = 256
+
+
+def choose_chunk_size(run_id: str, language_model: Identity) -> int:
+    """Return the size of an earlier run's chunks, this run's before others', or one that fits the model's speed here.
+
+    Args:
+        run_id: The run, which may have been begun before.
+        language_model: The identity of the model that computes.
+    """
+    own = read_manifest(run_id)
+    if own and own.chunk_size:
+        return own.chunk_size
+    alike = [manifest for manifest in read_manifests() if _is_of(manifest, language_model)]
+    if alike:
+        newest = max(alike, key=lambda manifest: manifest.attempts[-1].started_at)
+        assert newest.chunk_size
+        return newest.chunk_size
+    pace, _ = with_language_model(tokens_per_second, language_model)
+    return size_at(pace)
+
+
+def size_at(tokens_per_second: float) -> int:
+    """Return the samples that a worker computes in about two minutes, rounded to a size of a short list."""
+    wanted = _CHUNK_SECONDS * tokens_per_second / _TOKENS_A_SAMPLE
+    return min(_SIZES, key=lambda size: max(size / wanted, wanted / size))
+
+
+def tokens_per_second(*, language_model: LanguageModel) -> float:
+    """Return how many tokens a second the model scores in this process, measured for half a second or a little more."""
+    import time
+
+    from tasks.priming.items import Item, score_items
+
+    vocabulary = language_model.model.config.get_text_config().vocab_size
+    length = min(_CONTEXT_TOKENS, language_model.window - 3)
+
+    def seconds(count: int) -> float:
+        contexts = [tuple((7 * n + place) % vocabulary for place in range(length)) for n in range(count)]
+        start = time.perf_counter()
+        score_items([Item(context, (1,), (1,)) for context in contexts], language_model)
+        return time.perf_counter() - start
+
+    seconds(1)  # the first pass reads the weights
+    count = 1
+    while (passed := seconds(count)) < _LEAST_SECONDS and count < _MOST_CONTEXTS:
+        count *= 4
+    return count * length / passed
+
+
+def _is_of(manifest: Manifest, language_model: Identity) -> bool:
+    known = manifest.language_model
+    return bool(manifest.chunk_size and manifest.attempts) and known | language_model == known
