@@ -81,7 +81,7 @@ def start(run_id: str) -> manifests.Attempt:
         "seed": 42,
         "sampling": {"sample_count": 2},
         "data": {"data": "demo"},
-        "language_model": {"language_model": "embedded/demo"},
+        "language_model": {"language_model": "owner/model"},
         "embedding": {"embedding_model": "packaged/all-MiniLM-L6-v2"},
     }
     return manifests.start_run(manifests.RunDescription(run_id=run_id, profile="demo", settings=settings))

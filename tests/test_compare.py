@@ -44,7 +44,7 @@ def make_run(
         settings=resolve_settings("demo", **settings).model_dump(mode="json"),
         versions={"torch": "2.13.0"},
         data={"data": "demo", "file": "evaluation.jsonl", "sha256": "a" * 64},
-        language_model=model or {"language_model": "embedded/demo", "sha256": "b" * 64, "numeric_path": "cpu-x"},
+        language_model=model or {"language_model": "owner/model", "sha256": "b" * 64, "numeric_path": "cpu-x"},
         embedding_model={"embedding_model": "packaged/all-MiniLM-L6-v2", "sha256": "c" * 64},
     )
     attempt = manifests.start_run(description)
@@ -150,7 +150,7 @@ def test_what_differs_in_how_they_were_made_is_listed_and_nothing_else(capsys: p
 
 def test_other_inputs_are_told_and_hashes_are_short(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, model={"language_model": "embedded/demo", "sha256": "d" * 64, "numeric_path": "cuda"})
+    make_run("bbbb", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "d" * 64, "numeric_path": "cuda"})
     lines = printed(capsys, "aaaa", "bbbb").splitlines()
     assert "All settings are the same." in lines
     assert f"language model: sha256 {'b' * 12}… {'d' * 12}…" in lines
@@ -178,7 +178,7 @@ def test_nlls_of_two_tokenizers_are_warned_of(capsys: pytest.CaptureFixture[str]
 
 def test_another_model_with_the_same_tokens_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, model={"language_model": "embedded/demo", "sha256": "e" * 64})
+    make_run("bbbb", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "e" * 64})
     flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
     assert "A and B have different language models. Their tokenizers make as many tokens of every answer" in flat
 

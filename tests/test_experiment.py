@@ -1,4 +1,4 @@
-"""The flow end to end, with the embedded model and corpus, a real Prefect server and a real database."""
+"""The flow end to end, with a tiny model on the example corpus, a real Prefect server and a real database."""
 
 import json
 import os
@@ -20,11 +20,12 @@ from prefect.testing.utilities import prefect_test_harness
 
 from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.statistics import statistics_by_table
+from tests.operations.runs import model_flag
 from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES, CHUNK = 12, 4
-WITH_CONTROLS = "--families=baseline,static,generated,control"
+WITH_CONTROLS = ("--full", "--families=baseline,static,generated,control")
 EXPORT = {  # what a run found, without clock values: must not depend on how the run went
     "sample": "SELECT * FROM sample ORDER BY ALL",
     "surrogate": "SELECT * FROM surrogate ORDER BY ALL",
@@ -61,7 +62,7 @@ def copied(first_run: Path, tmp_path: Path) -> Path:
 def controls_run(first_run: Path, server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The undisturbed run's artifacts after the same with controls."""
     folder = Path(shutil.copytree(first_run, tmp_path_factory.mktemp("controls") / "artifacts"))
-    assert run(folder, server, WITH_CONTROLS).returncode == 0
+    assert run(folder, server, *WITH_CONTROLS).returncode == 0
     return folder
 
 
@@ -70,7 +71,17 @@ def command(*flags: str) -> list[str]:
     # Without the controls: an arm more or less makes no difference to what is remembered.
     families = "--families=baseline,static,generated"
     # Two workers would load libraries and model twice more, for every one of these short runs.
-    return [sys.executable, "-m", "flows.experiment", "--profile=demo", "--workers=1", families, *sizes, *flags]
+    return [
+        sys.executable,
+        "-m",
+        "flows.experiment",
+        "--profile=demo",
+        model_flag(),
+        "--workers=1",
+        families,
+        *sizes,
+        *flags,
+    ]
 
 
 def environment(folder: Path, server: str) -> dict[str, str]:
@@ -239,7 +250,7 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
     edited = families.read_text().replace(entry, f'{entry} _control("first_words", write_first_words),')
     edited = edited.replace("    write_actual_query,\n", "    write_actual_query,\n    write_first_words,\n")
     families.write_text(edited)
-    assert run(folder, server, WITH_CONTROLS, root=tmp_path).returncode == 0
+    assert run(folder, server, *WITH_CONTROLS, root=tmp_path).returncode == 0
     states = newest_states(folder)
     assert (states["write", "Cached"], states["write", "Completed"]) == (27, 3)
     assert (states["score", "Cached"], states["score", "Completed"]) == (36, 3)

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 
 from tasks import loading
 from tasks.loading import (
-    EMBEDDED_MODELS,
     identify_embedding_model,
     identify_language_model,
     load_embedding_model,
@@ -234,11 +233,6 @@ def test_an_additional_file_of_the_tokenizer_is_another_model(copied: Path) -> N
     before = identify(copied)["sha256"]
     (copied / "special_tokens_map.json").write_text("{}")
     assert identify(copied)["sha256"] != before
-
-
-def test_the_embedded_model_is_part_of_the_project() -> None:
-    assert (EMBEDDED_MODELS["embedded/demo"] / "model.safetensors").is_file()
-    assert len(identify("embedded/demo")["sha256"]) == 64
 
 
 # --- language models that do not ---

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tasks.loading import EMBEDDED_MODELS
+from tests.tiny_models import tiny_folder
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,13 +28,19 @@ def test_own_data_and_model_work_the_first_time_without_noise(tmp_path: Path) ->
         for i, passage in enumerate(passages)
     ]
     (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    shutil.copytree(EMBEDDED_MODELS["embedded/demo"], tmp_path / "model")
+    shutil.copytree(tiny_folder(), tmp_path / "model")
     names = ("PREFECT_API_URL", "DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED")
     kept = {name: value for name, value in os.environ.items() if name not in names}
     own = {"SURROGATE_ARTIFACTS": str(tmp_path / "artifacts"), "PREFECT_HOME": str(tmp_path / "prefect")}
     finished = subprocess.run(
         [
-            *(sys.executable, "-m", "flows.experiment", "--workers=2"),  # several processes may each make noise
+            *(
+                sys.executable,
+                "-m",
+                "flows.experiment",
+                "--workers=2",
+                "--full",
+            ),  # several processes may each make noise
             *(f"--data={tmp_path / 'my.jsonl'}", f"--language-model={tmp_path / 'model'}"),
         ],
         cwd=ROOT,

@@ -112,10 +112,10 @@ def test_the_table_fits_a_hundred_columns_and_names_the_differences(capsys: pyte
 
 
 def test_another_model_and_other_data_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    record("abc", model="embedded/[bold]demo", data={"data": "demo", "file": "evaluation.jsonl"}, max_words=200)
+    record("abc", model="owner/[bold]model", data={"data": "demo", "file": "evaluation.jsonl"}, max_words=200)
     assert main(["abc"]) == 0
     flat = " ".join(capsys.readouterr().out.split())
-    assert f"Warning: language_model is embedded/[bold]demo, published {MISTRAL}: whether numbers agree" in flat
+    assert f"Warning: language_model is owner/[bold]model, published {MISTRAL}: whether numbers agree" in flat
     assert "Warning: data is demo, published microsoft/ms_marco" in flat
     assert "Warning: data_config is None, published v1.1" in flat
     assert "Warning: max_words is 200, published 300" in flat

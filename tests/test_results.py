@@ -166,7 +166,7 @@ def test_run_summary_counts(published: Path) -> None:
     expected = {
         "status": "complete",
         "data": "demo",
-        "language_model": "embedded/demo",
+        "language_model": "owner/model",
         "row_count": 65,
         "eligible_count": 2,
         "rejected_count": 63,

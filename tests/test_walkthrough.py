@@ -33,6 +33,7 @@ from tasks.walkthrough.command import run_walkthrough
 from tasks.walkthrough.published import published_surrogates, read_published
 from tasks.walkthrough.story import tell
 from tasks.walkthrough.walk import Guesses, Notebook, Walk
+from tests.tiny_models import tiny_folder
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -324,12 +325,9 @@ def test_without_a_number_it_is_the_notebooks_example() -> None:
 # --- the flow and the command ---
 
 
-def test_the_embedded_model_walks_through_the_notebooks_example(shown: list[str]) -> None:
-    blocks = walkthrough.fn(profile="demo")
-    text = text_of(blocks)
-    assert "10 of 10 similarities are the notebook's" in text
-    assert "another tokenizer, which makes 13 tokens of the answer; this one makes 18" in text
-    assert "are not set beside these" in text
+def test_a_tiny_model_walks_through_the_notebooks_example(shown: list[str]) -> None:
+    blocks = walkthrough.fn(profile="demo", language_model=str(tiny_folder()))
+    assert "10 of 10 similarities are the notebook's" in text_of(blocks)
     ours = table_of(blocks, "ours (all tokens)")
     assert ours[0]["ours (all tokens)"] == ours[1]["ours (all tokens)"]
     assert ours[0]["its NLL (no first token)"] != ours[1]["its NLL (no first token)"]
@@ -341,7 +339,7 @@ def test_it_walks_through_a_sample_of_the_users_own_data(
 ) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text(json.dumps({"passage": f"{HOSTILE} and more words", "query": HOSTILE, "answer": "Yes"}) + "\n")
-    blocks = walkthrough.fn(profile="demo", sample=1, data=str(data), min_words=1)
+    blocks = walkthrough.fn(profile="demo", sample=1, data=str(data), min_words=1, language_model=str(tiny_folder()))
     assert f"number 1 of those that an experiment with profile demo draws from {data}" in text_of(blocks)
     print_blocks(blocks)
     printed = capsys.readouterr().out
@@ -383,7 +381,7 @@ def server() -> Iterator[str]:
 @pytest.mark.long
 def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
     environment = os.environ | {"PREFECT_API_URL": server}
-    command = [sys.executable, "-m", "flows.walkthrough", "--sample=2"]
+    command = [sys.executable, "-m", "flows.walkthrough", "--sample=2", f"--language-model={tiny_folder()}"]
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
@@ -403,7 +401,7 @@ def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
 @pytest.mark.long
 def test_a_number_that_is_too_large_is_one_line_without_a_traceback(server: str) -> None:
     environment = os.environ | {"PREFECT_API_URL": server}
-    command = [sys.executable, "-m", "flows.walkthrough", "--sample=999"]
+    command = [sys.executable, "-m", "flows.walkthrough", "--sample=999", f"--language-model={tiny_folder()}"]
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )

@@ -24,7 +24,7 @@ from tasks.priming.watching import tell_share
 from tasks.progress import Part
 from tasks.rows import Identity, SetupError
 from tasks.workers import sensible_count, with_language_model, working
-from tests.tiny_models import tiny_settings
+from tests.tiny_models import tiny_folder, tiny_settings
 from tests.waiting import PATIENCE, wait_for
 
 ITEMS = [Item(tuple(range(5, 40 + n)), (50, 51, 52), (60, 61 + n)) for n in range(6)]
@@ -177,14 +177,15 @@ def test_how_a_run_is_computed_is_checked_and_no_part_of_the_settings() -> None:
 
 
 PARENT = """
-import os, signal
+import os, signal, sys
 import named
 from tasks.loading import identify_language_model
 from tasks.priming.settings import LanguageModelSettings
 from tasks.workers import with_language_model, working
 
 if __name__ == "__main__":
-    identity = identify_language_model(tiny_settings())
+    settings = LanguageModelSettings(language_model=sys.argv[1], dtype="float32", device="cpu")
+    identity = identify_language_model(settings)
     with working(2, identity):
         print(with_language_model(named.process, identity)[0], flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -196,7 +197,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     (tmp_path / "named.py").write_text("import os\n\ndef process(*, language_model):\n    return os.getpid()\n")
     (tmp_path / "parent.py").write_text(PARENT)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
-    command = [sys.executable, str(tmp_path / "parent.py")]
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tiny_folder())]
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     worker = Path(f"/proc/{int(killed.stdout)}")

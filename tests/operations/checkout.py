@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests.operations.runs import ROOT
+from tests.tiny_models import tiny_folder
 from tests.waiting import PATIENCE, wait_for, wait_for_ends
 
 PARAMETERS = (
@@ -64,7 +65,8 @@ class Checkout:
 
     def start_deployment(self, *parameters: str) -> "subprocess.Popen[bytes]":
         """Start the run that the README tells to start in a second terminal, and watch it."""
-        flags = [part for parameter in parameters for part in ("-p", parameter)]
+        given = (*parameters, f"language_model={tiny_folder()}")
+        flags = [part for parameter in given for part in ("-p", parameter)]
         return subprocess.Popen(
             [".venv/bin/prefect", "deployment", "run", "experiment/demo", "--watch", *flags],
             cwd=self.folder,

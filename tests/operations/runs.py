@@ -1,4 +1,4 @@
-"""Runs of the embedded example as a user starts them: real processes, small enough to be killed and repeated."""
+"""Runs of the example corpus as a user starts them: real processes, small enough to be killed and repeated."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from tests.tiny_models import tiny_folder
 from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,6 +34,11 @@ UNREMEMBERED = ("publish", "report")
 """First words of the tasks that are done anew by every attempt."""
 
 
+def model_flag() -> str:
+    """Return the flag of a model that computes in a moment."""
+    return f"--language-model={tiny_folder()}"
+
+
 class Attempt:
     """One execution of the experiment, whose log is read as it comes."""
 
@@ -40,7 +46,7 @@ class Attempt:
         self.lines: list[str] = []
         self.times: list[float] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "flows.experiment", "--profile=demo", "--verbose", *flags],
+            [sys.executable, "-u", "-m", "flows.experiment", "--profile=demo", "--verbose", model_flag(), *flags],
             cwd=root,
             env=environment(folder, server),
             stdin=subprocess.DEVNULL,

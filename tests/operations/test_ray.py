@@ -13,11 +13,11 @@ import pytest
 
 from tasks.loading import identify_language_model, load_language_model
 from tasks.priming.items import score_items
-from tasks.priming.settings import LanguageModelSettings
 from tasks.rows import SetupError
 from tasks.workers import working
 from tests.operations.runs import ROOT, differences, export
 from tests.test_workers import ITEMS
+from tests.tiny_models import tiny_settings
 from tests.waiting import PATIENCE
 
 needs_ray = pytest.mark.skipif(
@@ -47,7 +47,7 @@ if __name__ == "__main__":
         num_cpus=4, num_gpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
         runtime_env={{"working_dir": ".", "excludes": [".git", ".venv", ".prefect", "artifacts/", "docs/"]}},
     )
-    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    identity = identify_language_model(tiny_settings())
     items = json.loads(sys.argv[1])
     with working(None, identity, "auto"), ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(with_language_model, score, identity, items=items) for _ in range({CALLS})]
@@ -73,7 +73,7 @@ def test_two_workers_with_a_gpu_each_load_the_model_once_and_give_the_same_bits(
     assert len({process for process, *_ in found}) == 2
     assert {gpu for _, gpu, *_ in found} == {"0", "1"}
     assert {loads for _, _, loads, _ in found} == {1}  # two loads for twelve calls
-    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    identity = identify_language_model(tiny_settings())
     here = [list(nlls or ()) for nlls in score_items(ITEMS, load_language_model(identity))]
     assert all(scores == here for *_, scores in found)
 
@@ -100,6 +100,6 @@ def test_a_run_on_a_cluster_finds_what_a_run_without_one_finds(tmp_path: Path) -
 
 def test_without_ray_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    identity = identify_language_model(tiny_settings())
     with pytest.raises(SetupError, match=r"Ray is not installed.*pip install"), working(None, identity, "auto"):
         pass

@@ -19,6 +19,8 @@ import pytest
 from tasks.ui import address
 from tests.operations.browser import CHROMIUM, Browser, opened_browser
 from tests.operations.checkout import PARAMETERS, Checkout, Ui
+from tests.operations.runs import model_flag
+from tests.tiny_models import tiny_folder
 from tests.waiting import PATIENCE, wait_for
 
 
@@ -190,7 +192,7 @@ def test_the_server_answers_its_own_address_and_pages_alone(ui: Ui, headers: dic
 
 def test_the_run_is_named_by_profile_size_and_model_and_its_tasks_by_stage_family_and_chunk(ui: Ui) -> None:
     run = newest_run(ui)
-    assert run["name"] == "demo, 6 samples, embedded/demo"
+    assert run["name"] == f"demo, 6 samples, {tiny_folder()}"
     tasks = ask(ui, "/task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}}, limit=200)
     names = {task["name"] for task in tasks}
     assert {"draw 6 samples", "write generated surrogates 3-6", "score static contexts 0-3", "route queries"} <= names
@@ -220,7 +222,7 @@ def test_each_stage_has_its_progress_and_each_question_its_table(ui: Ui) -> None
 
 def test_a_browser_shows_the_run_its_tasks_and_its_results(ui: Ui, page: Browser, tmp_path: Path) -> None:
     run = newest_run(ui)
-    page.open(f"{ui.url}/runs/flow-run/{run['id']}", "demo, 6 samples, embedded/demo", "Completed")
+    page.open(f"{ui.url}/runs/flow-run/{run['id']}", f"demo, 6 samples, {tiny_folder()}", "Completed")
     page.click("Task Runs")
     page.wait_for("publish results", "compute check rows", "compute cost rows")
     page.click("Artifacts")
@@ -344,7 +346,7 @@ def test_a_killed_ui_takes_its_processes_with_it_and_its_stale_address_is_no_obs
 def test_make_run_passes_over_a_stale_address(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
     (checkout.folder / "prefect.toml").write_text(address._OURS + '[api]\nurl = "http://127.0.0.1:9/api"\n')
-    flags = "FLAGS=--verbose --sample-count=2 --families=baseline,static --bootstrap-resamples=100 --distractor-count=0"
+    flags = f"FLAGS=--verbose {model_flag()} --sample-count=2 --families=baseline,static --bootstrap-resamples=100 --distractor-count=0"
     ran = checkout.command("make", "--assume-old=.venv/.installed", "run", flags)
     assert ran.returncode == 0
     assert "Starting temporary server" in ran.stdout + ran.stderr

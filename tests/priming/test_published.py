@@ -356,8 +356,8 @@ def test_another_model_or_other_data_are_named() -> None:
         "max_words": 300,
     }
     assert other_inputs(PUBLISHED, same) == []
-    assert other_inputs(PUBLISHED, same | {"language_model": "embedded/demo"}) == [
-        "language_model is embedded/demo, published mistralai/Mistral-7B-Instruct-v0.2"
+    assert other_inputs(PUBLISHED, same | {"language_model": "owner/model"}) == [
+        "language_model is owner/model, published mistralai/Mistral-7B-Instruct-v0.2"
     ]
     assert other_inputs(PUBLISHED, same | {"max_words": 200}) == ["max_words is 200, published 300"]
     assert len(other_inputs(PUBLISHED, {})) == 5
