@@ -346,7 +346,8 @@ def test_a_killed_ui_takes_its_processes_with_it_and_its_stale_address_is_no_obs
 def test_make_run_passes_over_a_stale_address(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
     (checkout.folder / "prefect.toml").write_text(address._OURS + '[api]\nurl = "http://127.0.0.1:9/api"\n')
-    flags = f"FLAGS=--verbose {model_flag()} --sample-count=2 --families=baseline,static --bootstrap-resamples=100 --distractor-count=0"
+    flags = f"FLAGS=--verbose {model_flag()} --sample-count=2 --families=baseline,static "
+    flags += "--bootstrap-resamples=100 --distractor-count=0"
     ran = checkout.command("make", "--assume-old=.venv/.installed", "run", flags)
     assert ran.returncode == 0
     assert "Starting temporary server" in ran.stdout + ran.stderr
