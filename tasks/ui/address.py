@@ -12,22 +12,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.artifacts import ROOT, write_atomically
 from tasks.priming.errors import UsageError
 
 _FILE = "prefect.toml"
+_RUNNING = "`make ui` is running here already: {}. Use it, or end it with Ctrl-C first."
 _OURS = "# Written by `make ui` and removed when it ends: lets `prefect` and the flows find its server.\n"
 
 
-def claim_address() -> None:
-    """Make sure that prefect.toml may be written.
+@contextmanager
+def claimed_address() -> Iterator[None]:
+    """Within the context, no other process writes prefect.toml: whoever starts second is refused, however soon.
 
     Raises:
         UsageError: Another `make ui` is running here, or the file is somebody else's.
     """
-    path = ROOT / _FILE
+    lock = FileLock(ROOT / ".prefect" / "ui.lock")  # which the system lets go of when this process ends
+    Path(lock.lock_file).parent.mkdir(exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            "`make ui` is being started in this folder already. Use that one, or end it with Ctrl-C first."
+            if (url := _read_url(ROOT / _FILE)) is None
+            else _RUNNING.format(url.removesuffix("/api"))
+        ) from None
+    try:
+        _refuse_foreign_file(ROOT / _FILE)
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_foreign_file(path: Path) -> None:
     if not path.exists():
         return
     if not path.read_text(encoding="utf-8").startswith(_OURS):
@@ -37,9 +57,7 @@ def claim_address() -> None:
         )
     url = _read_url(path)
     if url and is_answering(url):
-        raise UsageError(
-            f"`make ui` is running here already: {url.removesuffix('/api')}. Use it, or end it with Ctrl-C first."
-        )
+        raise UsageError(_RUNNING.format(url.removesuffix("/api")))
 
 
 def write_address(url: str) -> None:

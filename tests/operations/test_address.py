@@ -2,6 +2,8 @@
 
 import http.server
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +11,10 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
+from tasks.artifacts import ROOT
 from tasks.priming.errors import UsageError
 from tasks.ui import address
-from tasks.ui.address import claim_address, is_answering, remove_address, without_stale_address, write_address
+from tasks.ui.address import claimed_address, is_answering, remove_address, without_stale_address, write_address
 
 GONE = "http://127.0.0.1:9/api"
 
@@ -52,10 +55,10 @@ def test_a_server_answers_or_does_not(living: str) -> None:
 
 
 def test_an_address_is_written_claimed_and_removed(folder: Path, living: str) -> None:
-    claim_address()
-    write_address(living)
-    with pytest.raises(UsageError, match="running here already"):
-        claim_address()
+    with claimed_address():
+        write_address(living)
+    with pytest.raises(UsageError, match="running here already"), claimed_address():
+        pass
     remove_address(GONE)  # somebody else's
     assert (folder / "prefect.toml").exists()
     remove_address(living)
@@ -68,13 +71,30 @@ def test_a_stale_or_damaged_file_of_ours_may_be_replaced(folder: Path, content: 
     if content:
         path = folder / "prefect.toml"
         path.write_text(path.read_text()[:-20])
-    claim_address()
+    with claimed_address():
+        pass
+
+
+def test_of_two_that_start_at_once_the_second_is_refused_and_takes_nothing_from_the_first(folder: Path) -> None:
+    """Before the first one's server answers, or its address is written, nothing else tells that it is there."""
+    program = "import sys; from tasks.ui.__main__ import main; sys.exit(main([]))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    second = f"from tasks.ui import address; from pathlib import Path; address.ROOT = Path({str(folder)!r}); {program}"
+    with claimed_address():
+        for said in ("is being started in this folder already", f"is running here already: {GONE[:-4]}"):
+            refused = subprocess.run(
+                [sys.executable, "-c", second], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            assert refused.returncode == 2
+            assert said in refused.stderr
+            write_address(GONE)
+    assert (folder / "prefect.toml").exists()
 
 
 def test_a_foreign_file_is_refused(folder: Path) -> None:
     (folder / "prefect.toml").write_text(f'[api]\nurl = "{GONE}"\n')
-    with pytest.raises(UsageError, match="is not from `make ui`"):
-        claim_address()
+    with pytest.raises(UsageError, match="is not from `make ui`"), claimed_address():
+        pass
 
 
 def test_a_stale_address_is_passed_over_and_a_living_or_foreign_one_is_not(folder: Path, living: str) -> None:
