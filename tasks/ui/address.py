@@ -4,9 +4,11 @@ In: the server's address. Out: the file, in the checkout, for Prefect reads it f
 when that server ends; one that was left behind, because the power went, leads nowhere and is passed over.
 """
 
+import http.client
 import os
 import tomllib
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,10 @@ from tasks.artifacts import ROOT, write_atomically
 from tasks.priming.errors import UsageError
 
 _FILE = "prefect.toml"
+_PATIENCE_SECONDS = 10.0
+"""For a connection, and for the answer."""
+
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _RUNNING = "`make ui` is running here already: {}. Use it, or end it with Ctrl-C first."
 _OURS = "# Written by `make ui` and removed when it ends: lets `prefect` and the flows find its server.\n"
 
@@ -79,6 +85,37 @@ def is_answering(url: str, seconds: float = 2.0) -> bool:
             return bool(answer.status == 200)
     except (OSError, ValueError):  # a URLError is an OSError
         return False
+
+
+def is_there(url: str) -> bool:
+    """Tell whether anything answers at the address of an API within twenty seconds, even if it refuses to."""
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=_PATIENCE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    return True
+
+
+@contextmanager
+def without_profile() -> Iterator[str | None]:
+    """Within the context, use no server that only the user's Prefect profile names, unless it is on this machine.
+
+    A profile is for all projects of a user, and its server may be a service of others; what is meant for this project
+    stands in the environment or in prefect.toml.
+
+    Yields:
+        The address that is passed over; None if there is none.
+    """
+    url = PREFECT_API_URL.value()
+    is_named_here = "PREFECT_API_URL" in os.environ or _read_url(Path(_FILE)) is not None
+    if url is None or is_named_here or urllib.parse.urlsplit(url).hostname in _THIS_MACHINE:
+        yield None
+        return
+    os.environ["PREFECT_API_URL"] = ""  # for the processes that this one starts
+    with temporary_settings({PREFECT_API_URL: None}):
+        yield url
 
 
 @contextmanager
