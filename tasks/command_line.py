@@ -20,7 +20,7 @@ from tasks.hub import ALLOW_DOWNLOAD
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import EVERYTHING, resolve_settings
 from tasks.redaction import printable, redacted
-from tasks.standalone import require_plain_paths
+from tasks.standalone import require_server
 from tasks.terminal import quietly, stages_shown
 
 
@@ -41,7 +41,7 @@ def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) ->
     given = (EVERYTHING if is_full else {}) | {name: value for name, value in values.items() if value is not None}
     # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
     settings = resolve_settings(**given)
-    require_plain_paths()
+    require_server()
     if is_dry:
         from tasks.dry_run import print_dry_run
 

@@ -9,6 +9,7 @@ versions, and the model: on the hub, or in a folder of the same path.
 
 import logging
 import os
+import socket
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
@@ -23,7 +24,8 @@ LOCAL = "local"
 _LEFT_OUT = [".git", ".venv", ".prefect", "artifacts/", "docs/", "tests/"]
 """Of the project's folder, which is sent to the cluster."""
 
-_CONNECTION_SECONDS = 30
+_CONNECTION_SECONDS = 20.0
+"""How long a host may take to answer; Ray itself would try for minutes."""
 
 
 class RayExecutor(Executor):
@@ -66,6 +68,7 @@ class RayExecutor(Executor):
 
 def _connected(address: str) -> Any:  # noqa: ANN401 - the module
     """Return ray, connected to a cluster; one that this process is connected to already stays."""
+    _require_answer(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -84,11 +87,27 @@ def _connected(address: str) -> Any:  # noqa: ANN401 - the module
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SetupError(
-            f"There is no Ray cluster at {address!r}: {error} Start one: ray start --head --port 6379. Or compute on "
-            "this machine: leave `ray_address` out."
-        ) from None
+        raise _missing(address, error) from None
     return ray
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address at which nothing answers."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdecimal()):  # one of Ray's words, or an address that it will refuse itself
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTION_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:  # no such host, nobody there, no such port
+        raise _missing(address, error) from None
+
+
+def _missing(address: str, error: Exception) -> SetupError:
+    return SetupError(
+        f"There is no Ray cluster at {address!r}: {error}. Start one: ray start --head --port 6379. Or compute on this "
+        "machine: leave `ray_address` out."
+    )
 
 
 class _Worker:

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -125,7 +125,16 @@ def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
     path = artifacts.ARTIFACTS / "results.duckdb"
     if not path.is_file():
         raise FileNotFoundError(f"There is no database {path} yet. Start a run: it publishes one.")
-    with _attached(path, "READ_ONLY") as connection:
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(_attached(path, "READ_ONLY"))
+        except duckdb.IOException as error:
+            if "WAL does not match database file" not in str(error):
+                raise
+            # Somebody's session that has an earlier database open, gone by its name since, has written into that: its
+            # log lies beside this one, which never has any.
+            path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+            connection = stack.enter_context(_attached(path, "READ_ONLY"))
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection

@@ -17,24 +17,37 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_sett
 from tasks import artifacts
 from tasks.priming.errors import UsageError
 from tasks.processes import ended_by_signals, leave_no_orphans
-from tasks.ui.address import without_stale_address
+from tasks.ui.address import is_there, without_profile, without_stale_address
 
 _END_SECONDS = 3.0
 """The run's state is written within one; what is left is for a temporary server, whose end the guardian sees to."""
 
 
-def require_plain_paths(prefect_home: Path | None = None) -> None:
+def require_server() -> None:
+    """Make sure that the server of this command answers, or that a temporary one can be started.
+
+    Raises:
+        UsageError: It does not, or cannot.
+    """
+    settings = get_current_settings()
+    url = settings.api.url
+    require_plain_paths(None if url else settings.home)
+    if url and not is_there(url):
+        raise UsageError(
+            f"The Prefect server {url} does not answer. Start it, correct PREFECT_API_URL, or let the command start a "
+            "temporary server: export PREFECT_API_URL="
+        )
+
+
+def require_plain_paths(prefect_home: Path | None) -> None:
     """Refuse folders in which the databases cannot be: their addresses have a meaning for some characters.
 
     Args:
-        prefect_home: Where a Prefect server will have its database; None: where a temporary one will, if it is needed.
+        prefect_home: Where a Prefect server will have its database; None: none is started here.
 
     Raises:
         UsageError: There is such a character in the path of a folder.
     """
-    settings = get_current_settings()
-    if prefect_home is None and not settings.api.url:
-        prefect_home = settings.home
     for folder, forbidden in ((artifacts.ARTIFACTS, "?"), (prefect_home, "%?")):
         if folder and (found := set(forbidden) & set(str(folder))):
             raise UsageError(
@@ -50,11 +63,16 @@ def standalone() -> Iterator[None]:
     leaving = _Leaving()
     atexit.register(leaving.leave)  # registered first, so it is done last
     try:
-        with without_stale_address() as stale, ended_by_signals(_END_SECONDS):
+        with without_stale_address() as stale, without_profile() as profile, ended_by_signals(_END_SECONDS):
             if stale:
                 sys.stderr.write(
                     f"The server of prefect.toml, {stale}, does not answer: a temporary one is used, whose runs no UI "
                     "shows. `make ui` starts one to watch; the file can be removed.\n"
+                )
+            if profile:
+                sys.stderr.write(
+                    f"The server of your Prefect profile, {profile}, is not used: it would be sent what this run logs "
+                    f"and finds. A temporary one is. To use yours: export PREFECT_API_URL={profile}\n"
                 )
             if not get_current_settings().api.url and not {"-h", "--help"} & set(sys.argv):
                 leave_no_orphans()

@@ -49,6 +49,19 @@ def test_an_error_is_one_line_and_a_status(
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize("subject", [None, "The run"])
+def test_a_folder_of_somebody_else_is_one_line(subject: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    @guarded(subject)
+    def main(arguments: list[str]) -> int:
+        raise PermissionError(13, "Permission denied", "/shared/runs/.lock")
+
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: /shared/runs/.lock cannot be used: Permission denied. This user must be able to")
+    assert said.endswith("export SURROGATE_ARTIFACTS=/some/folder\n")
+    assert said.count("\n") == 1
+
+
 def test_a_fault_of_the_project_is_shown_with_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     @guarded()
     def main(arguments: list[str]) -> int:

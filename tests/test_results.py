@@ -365,6 +365,30 @@ def test_a_reader_keeps_the_old_database_and_stops_nobody(folder: Path) -> None:
         assert len(results.read_question("run_summary", "def")) == 1
 
 
+def test_a_session_that_writes_into_an_earlier_database_stops_nobody(folder: Path) -> None:
+    results.rebuild_database()
+    program = (
+        "import sys, duckdb\n"
+        "user = duckdb.connect(sys.argv[1])\n"
+        "print(flush=True), input()\n"  # meanwhile another database is published
+        "user.execute('CREATE TABLE mine AS SELECT 1')\n"
+        "print(flush=True), input()\n"
+    )
+    command = [sys.executable, "-c", program, str(folder / "results.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdin
+        assert user.stdout
+        user.stdout.readline()
+        complete()
+        results.rebuild_database()
+        user.stdin.write("\n")
+        user.stdin.flush()
+        user.stdout.readline()
+        assert (folder / "results.duckdb.wal").exists()
+        assert [row["run_id"] for row in results.read_question("run_summary", "abc")] == ["abc"]
+        user.kill()
+
+
 def test_a_log_left_beside_the_database_is_not_replayed_into_the_next(folder: Path) -> None:
     results.rebuild_database()
     log = folder / "results.duckdb.wal"

@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from tasks.guard import guarded
 from tasks.processes import end_all, ended_by_signals, leave_no_orphans, marked, note_interruption
 from tasks.standalone import require_plain_paths
-from tasks.ui.address import claim_address, remove_address, write_address
+from tasks.ui.address import claimed_address, remove_address, write_address
 from tasks.ui.services import (
     HOME,
     Service,
@@ -45,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, metavar="PORT", help="Port of the UI; 4200, or a free one if it is taken.")
     values = parser.parse_args(arguments)
     require_plain_paths(HOME)
-    claim_address()
-    port = free_port(values.port)
-    mark = leave_no_orphans()
     try:
-        with ended_by_signals(_END_SECONDS):
-            _serve(port, mark)
+        with claimed_address():
+            port = free_port(values.port)
+            mark = leave_no_orphans()
+            with ended_by_signals(_END_SECONDS):
+                _serve(port, mark)
     except ServiceError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

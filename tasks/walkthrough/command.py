@@ -22,7 +22,7 @@ from tasks.pages.blocks import Block
 from tasks.pages.terminal import print_blocks
 from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
 from tasks.rows import Identity
-from tasks.standalone import require_plain_paths
+from tasks.standalone import require_server
 
 SampleNumber: TypeAlias = Annotated[
     int,
@@ -46,7 +46,7 @@ def run_walkthrough(flow: Flow[..., list[Block]], arguments: Sequence[str] | Non
     given = {name: value for name, value in values.items() if value is not None}
     # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
     settings = resolve_settings(**{name: value for name, value in given.items() if name != "sample"})
-    require_plain_paths()
+    require_server()
     if "sample" in given:
         given["sample"] = _sample_number(given["sample"])
     models = identify_models(settings)

@@ -2,6 +2,9 @@
 
 import http.server
 import os
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +12,18 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
+from tasks.artifacts import ROOT
 from tasks.priming.errors import UsageError
+from tasks.standalone import require_server
 from tasks.ui import address
-from tasks.ui.address import claim_address, is_answering, remove_address, without_stale_address, write_address
+from tasks.ui.address import (
+    claimed_address,
+    is_answering,
+    remove_address,
+    without_profile,
+    without_stale_address,
+    write_address,
+)
 
 GONE = "http://127.0.0.1:9/api"
 
@@ -52,10 +64,10 @@ def test_a_server_answers_or_does_not(living: str) -> None:
 
 
 def test_an_address_is_written_claimed_and_removed(folder: Path, living: str) -> None:
-    claim_address()
-    write_address(living)
-    with pytest.raises(UsageError, match="running here already"):
-        claim_address()
+    with claimed_address():
+        write_address(living)
+    with pytest.raises(UsageError, match="running here already"), claimed_address():
+        pass
     remove_address(GONE)  # somebody else's
     assert (folder / "prefect.toml").exists()
     remove_address(living)
@@ -68,13 +80,68 @@ def test_a_stale_or_damaged_file_of_ours_may_be_replaced(folder: Path, content: 
     if content:
         path = folder / "prefect.toml"
         path.write_text(path.read_text()[:-20])
-    claim_address()
+    with claimed_address():
+        pass
+
+
+def test_of_two_that_start_at_once_the_second_is_refused_and_takes_nothing_from_the_first(folder: Path) -> None:
+    """Before the first one's server answers, or its address is written, nothing else tells that it is there."""
+    program = "import sys; from tasks.ui.__main__ import main; sys.exit(main([]))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    second = f"from tasks.ui import address; from pathlib import Path; address.ROOT = Path({str(folder)!r}); {program}"
+    with claimed_address():
+        for said in ("is being started in this folder already", f"is running here already: {GONE[:-4]}"):
+            refused = subprocess.run(
+                [sys.executable, "-c", second], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            assert refused.returncode == 2
+            assert said in refused.stderr
+            write_address(GONE)
+    assert (folder / "prefect.toml").exists()
 
 
 def test_a_foreign_file_is_refused(folder: Path) -> None:
     (folder / "prefect.toml").write_text(f'[api]\nurl = "{GONE}"\n')
-    with pytest.raises(UsageError, match="is not from `make ui`"):
-        claim_address()
+    with pytest.raises(UsageError, match="is not from `make ui`"), claimed_address():
+        pass
+
+
+def test_a_server_elsewhere_that_only_the_users_profile_names_is_not_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL")
+    cloud, here = "https://api.prefect.example/api/accounts/1/workspaces/2", "http://127.0.0.1:4200/api"
+    with temporary_settings({PREFECT_API_URL: cloud}):
+        with without_profile() as passed_over:
+            assert passed_over == cloud
+            assert get_current_settings().api.url is None
+            assert os.environ["PREFECT_API_URL"] == ""  # for the temporary server, which would read the profile too
+        monkeypatch.delenv("PREFECT_API_URL")
+        (folder / "prefect.toml").write_text(f'[api]\nurl = "{cloud}"\n')
+        with without_profile() as passed_over:
+            assert passed_over is None  # named for this project
+        (folder / "prefect.toml").unlink()
+        monkeypatch.setenv("PREFECT_API_URL", cloud)
+        with without_profile() as passed_over:
+            assert passed_over is None  # asked for
+    monkeypatch.delenv("PREFECT_API_URL")
+    with temporary_settings({PREFECT_API_URL: here}), without_profile() as passed_over:
+        assert passed_over is None
+
+
+def test_a_server_that_never_answers_is_refused_and_one_that_refuses_is_not(
+    living: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address, "_PATIENCE_SECONDS", 0.5)
+    with temporary_settings({PREFECT_API_URL: living + "/other"}):  # 404, as a service that knows other addresses
+        require_server()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(5)  # takes connections, and says nothing
+        for url in (GONE, f"http://127.0.0.1:{silent.getsockname()[1]}/api"):
+            message = rf"The Prefect server {url} does not answer\. Start it.*export PREFECT_API_URL="
+            with temporary_settings({PREFECT_API_URL: url}), pytest.raises(UsageError, match=message):
+                require_server()
 
 
 def test_a_stale_address_is_passed_over_and_a_living_or_foreign_one_is_not(folder: Path, living: str) -> None:

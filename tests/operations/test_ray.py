@@ -3,14 +3,17 @@
 The cluster is this machine with two GPUs that exist in Ray's books only: enough to see how workers are placed.
 """
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tasks import ray_workers
 from tasks.loading import identify_language_model, load_language_model
 from tasks.priming.items import score_items
 from tasks.rows import SetupError
@@ -30,6 +33,7 @@ _SCORE = f"""
 import json, sys, time
 import ray
 from concurrent.futures import ThreadPoolExecutor
+from tasks import ray_workers
 from tasks.loading import identify_language_model
 from tasks.priming.items import Item, score_items
 from tasks.priming.settings import LanguageModelSettings
@@ -103,3 +107,27 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
     identity = identify_language_model(tiny_settings())
     with pytest.raises(SetupError, match=r"Ray is not installed.*pip install"), working(None, identity, "auto"):
         pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:99999"])
+def test_an_address_at_which_nobody_is_is_told_at_once(address: str) -> None:
+    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    message = rf"There is no Ray cluster at '{address}': .*Start one: ray start"
+    with pytest.raises(SetupError, match=message), working(None, identity, address):
+        pass
+
+
+def test_a_host_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full queue of connections that nobody takes: the system lets any further one wait, as a dead host does."""
+    monkeypatch.setattr(ray_workers, "_CONNECTION_SECONDS", 0.5)
+    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    with socket.socket() as silent, contextlib.ExitStack() as waiting:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for _ in range(3):
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(silent.getsockname())
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(SetupError, match="timed out"), working(None, identity, address):
+            pass
