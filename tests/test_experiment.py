@@ -71,17 +71,8 @@ def command(*flags: str) -> list[str]:
     # Without the controls: an arm more or less makes no difference to what is remembered.
     families = "--families=baseline,static,generated"
     # Two workers would load libraries and model twice more, for every one of these short runs.
-    return [
-        sys.executable,
-        "-m",
-        "flows.experiment",
-        "--profile=demo",
-        model_flag(),
-        "--workers=1",
-        families,
-        *sizes,
-        *flags,
-    ]
+    fixed = ("--profile=demo", model_flag(), "--workers=1", families)
+    return [sys.executable, "-m", "flows.experiment", *fixed, *sizes, *flags]
 
 
 def environment(folder: Path, server: str) -> dict[str, str]:

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 
 from tasks.bench.timing import Arm, CpuMeter, Measured, Timing, rotated, speed_ratios, time_rounds, waiting
+from tests.waiting import wait_for
 
 
 class ScriptedMeter:
@@ -73,12 +75,21 @@ def test_the_processor_is_not_charged_for_sleeping() -> None:
     assert measured.seconds < 0.05
 
 
-def test_memory_is_what_was_held_on_top() -> None:
+def test_memory_is_what_was_held_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Any] = []
+    look = psutil.Process.memory_info
+
+    def noted(process: psutil.Process) -> Any:
+        looks.append(look(process))
+        return looks[-1]
+
+    monkeypatch.setattr(psutil.Process, "memory_info", noted)
     held = bytearray(10_000_000)
 
     def hold_more() -> None:
         more = bytearray(50_000_000)
-        time.sleep(0.02)
+        count = len(looks)
+        wait_for("two looks at the memory", lambda: len(looks), enough=lambda seen: seen >= count + 2)
         del more
 
     assert CpuMeter().warm_up(hold_more) == pytest.approx(50_000_000, rel=0.2)

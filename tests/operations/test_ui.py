@@ -6,7 +6,6 @@ import http.server
 import json
 import signal
 import threading
-import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
@@ -263,7 +262,8 @@ def test_the_form_says_of_each_setting_what_it_is_and_what_is_allowed(ui: Ui, pa
         "Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, '3');"
         "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
     )
-    time.sleep(0.5)
+    # the page takes the value up before it draws the next frame
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.click("Submit")
     run = wait_for("a run that the form started", lambda: newest_run(ui), enough=lambda run: run["id"] != before)
     # what was left empty is left to the profile
