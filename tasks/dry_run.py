@@ -90,7 +90,7 @@ def _estimate(
     yield Heading("What a run would take")
     rows = [
         *_token_rows(tokens, len(samples), model),
-        *_memory_rows(settings.language_model, model, tokens.longest, device=device, processes=processes),
+        *_memory_rows(settings.language_model, model, tokens, device=device, processes=processes),
         _time_row(settings.language_model, tokens, device_name, processes),
     ]
     yield Table(("what", "estimate", "from"), tuple(rows), text_columns=3)
@@ -114,20 +114,21 @@ def _token_rows(tokens: TokenCounts, sample_count: int, model: LanguageModel) ->
 
 
 def _memory_rows(
-    settings: LanguageModelSettings, model: LanguageModel, longest: int, *, device: str, processes: int
+    settings: LanguageModelSettings, model: LanguageModel, tokens: TokenCounts, *, device: str, processes: int
 ) -> Iterator[tuple[Part, ...]]:
-    memory = estimate_memory(settings, model, longest, device)
+    memory = estimate_memory(settings, model, tokens, device)
     facts = model.facts
     form = settings.dtype if settings.quantization == "none" else settings.quantization
     yield "weights", decimal(int(memory.weights)), f"{facts.parameter_count:,} parameters in {form}"
-    per_token = decimal(facts.cache_bytes_per_token)
-    yield "caches of a batch", decimal(int(memory.caches)), f"{per_token} of keys and values a token"
-    total = processes * (memory.weights + memory.caches + memory.rest)
+    if memory.writing:
+        per_token = decimal(facts.cache_bytes_per_token)
+        yield "to write", decimal(int(memory.writing)), f"{per_token} of keys and values a token, of many lines at once"
+    yield "to score", decimal(int(memory.scoring)), "logits of a batch, in the same memory"
     here = "" if device == "cuda" else f"; {decimal(psutil.virtual_memory().available)} are available here"
     yield (
         "memory",
-        f"at most about {decimal(int(total))}",
-        f"{_processes(processes)}; in each up to {decimal(int(memory.rest))} of activations and libraries{here}",
+        f"about {decimal(int(processes * memory.total))}",
+        f"{_processes(processes)}; in each {decimal(int(memory.libraries))} for Python and libraries{here}",
     )
 
 

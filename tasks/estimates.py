@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from tasks.needs import WORKING_BYTES, weight_bytes
+from tasks.needs import weight_bytes
 from tasks.priming.batches import token_budget
 from tasks.priming.contexts import ContextRule
+from tasks.priming.generation import held_tokens
 from tasks.priming.language_model import LanguageModel, encode_answer, encode_chat, encode_context, encode_continuation
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt, query_prompt
 from tasks.priming.records import Sample
@@ -22,6 +23,12 @@ from tasks.results import open_results
 
 COUNTED_SAMPLES = 100
 """Samples whose tokens are counted; of more, all are taken to be like these."""
+
+_LIBRARY_BYTES = 0.58e9
+"""What a worker holds before any weight is read, and a small model's passes: measured on Linux."""
+
+_LOGITS_COPIES = 2
+"""The logits of a batch while they are computed: oneDNN's and torch's."""
 
 _EARLIER_RUN = """
     SELECT run.run_id,
@@ -53,6 +60,8 @@ class TokenCounts:
     """Tokens of those texts, if each is as long as it may be."""
     longest: int
     """Tokens of the longest context with its query and answer."""
+    predicted_share: float
+    """Of what is computed to score, the share of tokens whose logits are looked at: answers and distractors."""
     too_long: int
     """Of the counted samples, those whose longest context does not fit into the model's window."""
     counted_samples: int
@@ -65,10 +74,17 @@ class Memory:
 
     weights: float
     """The model's parameters."""
-    caches: float
-    """Keys and values of the tokens that are computed at once."""
-    rest: float
-    """Activations, torch and the libraries around it, at most: a rule of thumb."""
+    writing: float
+    """Keys and values of lines in the making; nothing where no line is written."""
+    scoring: float
+    """Logits of a batch."""
+    libraries: float
+    """Python, torch and the libraries around it, with what little else a pass holds."""
+
+    @property
+    def total(self) -> float:
+        """All of it at a time: lines are written before contexts are scored, in memory that is used again."""
+        return self.weights + self.libraries + max(self.writing, self.scoring)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +114,10 @@ def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model:
     keys = list(GENERATION_INSTRUCTIONS) if "generated" in settings.families else []
     prompts = sum(len(encode_chat(model, generation_prompt(key, sample.passage))) for sample in counted for key in keys)
     share = len(samples) / len(counted)
+    answers = [len(encode_answer(model.tokenizer, query_prompt(s.query), s.answer)) for s in counted]
+    # Distractors are other samples' answers.
+    wrong = settings.sampling.distractor_count * sum(answers)
+    arms = sum(len(rule.arm_keys) for rule in rules)
     longest = [max(of_sample) for of_sample in lengths]
     return TokenCounts(
         scored=round(share * sum(map(sum, lengths))),
@@ -105,25 +125,30 @@ def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model:
         surrogates=writers * len(samples),
         written_at_most=writers * len(samples) * settings.generation.max_new_tokens,
         longest=max(longest),
+        predicted_share=(sum(answers) + wrong) * arms / (sum(map(sum, lengths)) + wrong * arms),
         too_long=sum(length > model.window for length in longest),
         counted_samples=len(counted),
     )
 
 
-def estimate_memory(settings: LanguageModelSettings, model: LanguageModel, longest: int, device: str) -> Memory:
+def estimate_memory(settings: LanguageModelSettings, model: LanguageModel, tokens: TokenCounts, device: str) -> Memory:
     """Estimate the memory of one process.
 
     Args:
         settings: The number format of the weights.
         model: Its shape counts.
-        longest: Tokens of the longest sample.
+        tokens: What is read and written.
         device: "cpu" or "cuda": how many tokens are computed at once.
     """
-    facts = model.facts
+    facts, vocabulary = model.facts, model.model.config.get_text_config().vocab_size
+    batch = max(token_budget(device), tokens.longest)
+    # Prompts with room for their lines, as long as there are any, and those of them that are just being read.
+    held = min(held_tokens(facts, device), tokens.prompts + tokens.written_at_most)
     return Memory(
         weights=weight_bytes(facts.parameter_count, settings),
-        caches=facts.cache_bytes_per_token * max(token_budget(device), longest),
-        rest=WORKING_BYTES,
+        writing=facts.cache_bytes_per_token * (held + batch) if tokens.surrogates else 0.0,
+        scoring=_LOGITS_COPIES * tokens.predicted_share * batch * vocabulary * model.model.dtype.itemsize,
+        libraries=_LIBRARY_BYTES,
     )
 
 

@@ -134,17 +134,6 @@ def test_the_outline_tells_what_the_loaded_model_tells() -> None:
     assert {parameter.device.type for parameter in outline.model.parameters()} == {"meta"}
 
 
-def test_memory_follows_from_the_number_format() -> None:
-    model = outline_language_model(TINY)
-    wide = estimates.estimate_memory(TINY, model, 100, "cpu")
-    assert wide.weights == 4 * PARAMETERS  # float32
-    assert wide.caches == 2 * 2 * 2 * 16 * 4 * 2048  # keys and values, layers, heads, dimension, bytes, tokens at once
-    half = TINY.model_copy(update={"dtype": "bfloat16"})
-    narrow = estimates.estimate_memory(half, outline_language_model(half), 5000, "cpu")
-    assert narrow.weights == 2 * PARAMETERS
-    assert narrow.caches == 2 * 2 * 2 * 16 * 2 * 5000  # a sample longer than a batch is computed alone
-
-
 def make_run(run_id: str, **changes: Any) -> None:
     """Publish a complete run of two samples that took 4 s to score and 6 s to write."""
     model = {"language_model": str(tiny_folder()), "dtype": "float32", "quantization": "none"}

@@ -17,6 +17,7 @@ import torch
 from tasks.priming.batches import run_in_batches, token_budget
 from tasks.priming.decoding import DecodingPack, buffer_length
 from tasks.priming.errors import UsageError
+from tasks.priming.evidence import ModelFacts
 from tasks.priming.kv_cache import SharedPrefixes, caches_of, common_prefix
 from tasks.priming.language_model import LanguageModel, encode_chat, stop_ids
 from tasks.priming.numeric_path import numeric_path
@@ -86,17 +87,18 @@ def generate_lines(
     with numeric_path(language_model.numeric_path):
         writer = _Writer(language_model, settings, SharedPrefixes(language_model.model, prefixes))
         counts = [buffer_length(len(row.ids), row.limit) for row in rows]
-        lines = run_in_batches(rows, counts, held_tokens(language_model), writer.write)
+        held = held_tokens(language_model.facts, language_model.model.device.type)
+        lines = run_in_batches(rows, counts, held, writer.write)
     if any(line is None for line in lines):
         raise MemoryError("A single generation prompt does not fit into memory; use a smaller model or `max_words`.")
     return [line for line in lines if line is not None]
 
 
-def held_tokens(language_model: LanguageModel) -> int:
+def held_tokens(facts: ModelFacts, device_type: str) -> int:
     """Return how many tokens' keys and values are held at once while lines are written, unless one line needs more."""
-    if language_model.model.device.type == "cuda":
+    if device_type == "cuda":
         return _HELD_TOKENS
-    fitting = _HELD_BYTES // language_model.facts.cache_bytes_per_token
+    fitting = _HELD_BYTES // facts.cache_bytes_per_token
     return min(_HELD_TOKENS, max(_LEAST_HELD_TOKENS, fitting))
 
 

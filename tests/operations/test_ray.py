@@ -111,7 +111,7 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:99999"])
 def test_an_address_at_which_nobody_is_is_told_at_once(address: str) -> None:
-    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    identity = identify_language_model(tiny_settings())
     message = rf"There is no Ray cluster at '{address}': .*Start one: ray start"
     with pytest.raises(SetupError, match=message), working(None, identity, address):
         pass
@@ -120,7 +120,7 @@ def test_an_address_at_which_nobody_is_is_told_at_once(address: str) -> None:
 def test_a_host_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full queue of connections that nobody takes: the system lets any further one wait, as a dead host does."""
     monkeypatch.setattr(ray_workers, "_CONNECTION_SECONDS", 0.5)
-    identity = identify_language_model(LanguageModelSettings(language_model="embedded/demo", device="cpu"))
+    identity = identify_language_model(tiny_settings())
     with socket.socket() as silent, contextlib.ExitStack() as waiting:
         silent.bind(("127.0.0.1", 0))
         silent.listen(0)
