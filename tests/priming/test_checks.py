@@ -83,7 +83,7 @@ def test_the_samples_of_the_highest_loss_are_checked(reader: LanguageModel) -> N
 # --- planted faults ---
 
 
-def _without_bos(patch: pytest.MonkeyPatch) -> None:
+def without_bos(patch: pytest.MonkeyPatch) -> None:
     """The query and the answer do not see the first token of the cache."""
     seen = segments.visible_stretches
 
@@ -94,13 +94,13 @@ def _without_bos(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("tasks.priming.layouts.visible_stretches", without_the_first_token)
 
 
-def _off_by_one(patch: pytest.MonkeyPatch) -> None:
+def off_by_one(patch: pytest.MonkeyPatch) -> None:
     """The query and the answer stand one position too far."""
     positions = Segment.positions.fget  # type: ignore[attr-defined]
     patch.setattr(Segment, "positions", property(lambda s: [p + bool(s.branches) for p in positions(s)]))
 
 
-def _foreign_document(patch: pytest.MonkeyPatch) -> None:
+def foreign_document(patch: pytest.MonkeyPatch) -> None:
     """The cache is that of the context that was computed before."""
     before: list[list[Segment]] = []
 
@@ -111,7 +111,7 @@ def _foreign_document(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(module, "context_segments", foreign)
 
 
-@pytest.mark.parametrize("fault", [_without_bos, _off_by_one, _foreign_document])
+@pytest.mark.parametrize("fault", [without_bos, off_by_one, foreign_document])
 def test_a_wrong_cache_is_seen_by_the_plain_pass(
     reader: LanguageModel, monkeypatch: pytest.MonkeyPatch, fault: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
