@@ -13,9 +13,12 @@ import torch
 import transformers
 
 from tasks.bench.mistral_tokenizer import V1, save_mistral_tokenizer
+from tasks.priming.decoding import DecodingPack
 from tasks.priming.items import Item
+from tasks.priming.kv_cache import prefill
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.numeric_path import numeric_path
+from tasks.priming.segments import Segment
 from tasks.priming.settings import LanguageModelSettings
 
 _SHAPE = {
@@ -68,6 +71,14 @@ def tiny_settings(**changes: Any) -> LanguageModelSettings:
     """
     settings = {"language_model": str(tiny_folder()), "dtype": "float32", "device": "cpu"}
     return LanguageModelSettings(**settings | changes)
+
+
+def filled_pack(model: Any, prompts: Sequence[Sequence[int]], room: int) -> DecodingPack:
+    """Return a pack whose rows hold the keys and values of prompts, with room for so many tokens each."""
+    pack = DecodingPack([len(ids) for ids in prompts], room)
+    for row, cache in enumerate(prefill(model, [Segment(ids) for ids in prompts])):
+        pack.fill(row, cache)
+    return pack
 
 
 def plain_token_nlls(item: Item, language_model: LanguageModel) -> tuple[float, ...]:

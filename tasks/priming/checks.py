@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tasks.priming.contexts import ContextRule
-from tasks.priming.items import Item, context_segments, continue_caches
+from tasks.priming.items import Item, context_segments, measure_caches
 from tasks.priming.kv_cache import SharedPrefixes, prefill
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.numeric_path import is_batch_invariant, numeric_path
@@ -150,7 +150,7 @@ def _look_again(
             continue
         cache = prefill(model, context_segments(item, shared))[-1]
         before = _copy(cache)
-        first, second = (_rows(continue_caches(language_model, [(cache, item)], log_softmax_rows)) for _ in range(2))
+        first, second = (_rows(measure_caches(language_model, [(cache, item)], log_softmax_rows)) for _ in range(2))
         plain = log_softmax_rows(plain_logits(item, language_model), *_targets(item))
         yield _Seen(
             _largest_difference(first, torch.stack(plain), item),
@@ -237,7 +237,7 @@ def _largest_difference(left: torch.Tensor, right: torch.Tensor, item: Item) -> 
     targets = torch.tensor(_targets(item)[0], device=right.device)[:, None]
     likely = right.topk(min(_COMPARED_TOKENS, right.shape[-1]), dim=-1).indices
     chosen = torch.cat([likely, targets], dim=-1)
-    difference = (left.gather(1, chosen) - right.gather(1, chosen)).abs().max().item()
+    difference = float((left.gather(1, chosen) - right.gather(1, chosen)).abs().max())
     return difference if math.isfinite(difference) else math.inf
 
 

@@ -127,21 +127,19 @@ def score_items(
     return results
 
 
-def continue_caches(
-    language_model: LanguageModel,
-    pairs: Sequence[tuple[KVCache, Item]],
-    measure: Measure[Value] = token_nlls,  # type: ignore[assignment]  # mypy: the default of a generic parameter
-) -> list[tuple[Value, ...]]:
-    """Return a value per token of answers, then of their distractors, from caches that are already computed.
+def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Item]]) -> list[tuple[float, ...]]:
+    """Return the token NLLs of answers, then of their distractors, from caches that are already computed.
 
     The caches stay as they are. Several pairs may share one cache: many queries on one document, or many answers to
     one query.
-
-    Args:
-        language_model: The model that reads.
-        pairs: Caches, and what continues each.
-        measure: What is returned of each token; its NLL in nats if not given.
     """
+    return measure_caches(language_model, pairs, token_nlls)
+
+
+def measure_caches(
+    language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Item]], measure: Measure[Value]
+) -> list[tuple[Value, ...]]:
+    """As continue_caches, with what `measure` makes of the logits in place of each token's NLL."""
     segments = [_continuation(item, cache) for cache, item in pairs]
     return _score_segments(language_model, segments, [item for _, item in pairs], measure)
 

@@ -74,7 +74,7 @@ def test_a_sound_engine_passes_every_check(reader: LanguageModel) -> None:
 
 
 def test_the_samples_of_the_highest_loss_are_checked(reader: LanguageModel) -> None:
-    scores = families_of(reader)[0].scores * 3
+    scores = [*families_of(reader)[0].scores] * 3
     nlls = [2.0, 9.0, 9.0, None, 1.0, 8.0]
     named = [dataclasses.replace(s, sample_id=f"s{5 - n}", nll=nlls[n]) for n, s in enumerate(scores)]
     assert choose_checked(named, 2) == ["s3", "s4"]  # by hand: the two nines, the lower id first

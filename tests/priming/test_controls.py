@@ -16,7 +16,7 @@ from tasks.priming.numeric_path import choose_numeric_path
 from tasks.priming.prompts import SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.scoring import encode_arms, score_family
-from tasks.priming.settings import GenerationSettings
+from tasks.priming.settings import GenerationSettings, resolve_settings
 from tasks.priming.surrogates import controls
 from tasks.priming.surrogates.families import FAMILIES, entries_of
 from tasks.priming.surrogates.generated import write_generated
@@ -70,11 +70,12 @@ def texts(write: Callable[..., list[Surrogate]], language_model: LanguageModel |
 
 def test_there_are_nine_controls_each_with_an_entry_of_its_own() -> None:
     """Expected: the list of the design."""
-    assert [name.removeprefix("control/") for name in entries_of(["control"])] == [
+    names = [name for name in entries_of(resolve_settings("laptop")) if name.startswith("control/")]
+    assert [name.removeprefix("control/") for name in names] == [
         *("bare_document", "blank_surrogate", "random_words", "shuffled_surrogate", "other_document", "actual_query"),
         *("repeated_baseline", "hidden_surrogate", "blind_passage"),
     ]
-    assert list(entries_of(["control", "baseline", "generated"]))[:2] == ["baseline", "generated"]
+    assert list(entries_of(resolve_settings("demo")))[:3] == ["baseline", "static", "generated"]
 
 
 def test_the_bare_document_is_the_passage_alone_and_blank_the_template_alone() -> None:

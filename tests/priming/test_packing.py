@@ -8,7 +8,6 @@ import pytest
 import torch
 import transformers
 
-from tasks.priming.decoding import DecodingPack
 from tasks.priming.kv_cache import prefill
 from tasks.priming.packing import UnsupportedModelError, compute_step, forward_packed, step_ids
 from tasks.priming.segments import Segment
@@ -129,8 +128,7 @@ def test_no_matrix_product_has_fewer_than_sixteen_rows(mistral: Any) -> None:
         for segments, kept in (([1], [0]), ([3], [2]), ([30], [5, 29])):
             forward_packed(mistral, [Segment(random_ids(length, 1)) for length in segments], keep=kept)
             assert min(counts.values()) >= 16, (segments, counts)
-        caches = prefill(mistral, [Segment(random_ids(20, 1)), Segment(random_ids(9, 2))])
-        pack = DecodingPack(caches, room=4)
+        pack = filled_pack(mistral, [random_ids(20, 1), random_ids(9, 2)], room=4)
         compute_step(mistral, step_ids(mistral, [5, 6]), pack)
         assert min(counts.values()) >= 16, counts
     finally:

@@ -19,7 +19,7 @@ from tasks.priming.decoding import DecodingPack
 from tasks.priming.kv_cache import prefill
 from tasks.priming.segments import Segment
 from tasks.priming.stepping import Stepper
-from tests.tiny_models import tiny_mistral
+from tests.tiny_models import filled_pack, tiny_mistral
 
 LENGTHS = (10, 70, 130, 12)
 """Tokens of the prompts: buffers of two lengths and more."""
@@ -116,7 +116,7 @@ def test_a_step_equals_the_models_own_pass_over_all_that_was_written(window: int
         if parameter.ndim > 1:  # attention that is far from uniform: each key that is seen matters
             torch.nn.init.normal_(parameter, std=0.15, generator=torch.Generator().manual_seed(parameter.numel()))
     texts = [[random.Random(count).randrange(3, 300) for _ in range(count)] for count in LENGTHS]
-    stepper = Stepper(model, DecodingPack(prefill(model, [Segment(ids) for ids in texts]), room=20))
+    stepper = Stepper(model, filled_pack(model, texts, room=20))
     rows = stepper.keep(set(range(len(texts))))
     for number in range(4):
         newest = [3 + 11 * number + row for row in rows]
