@@ -11,6 +11,7 @@ import transformers
 from tasks.priming.kv_cache import prefill
 from tasks.priming.packing import UnsupportedModelError, compute_step, forward_packed, step_ids
 from tasks.priming.segments import Segment
+from tests.tiny_models import filled_pack
 
 SHAPE = {
     "vocab_size": 300,

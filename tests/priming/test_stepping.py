@@ -15,9 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tasks.priming import stepping
-from tasks.priming.decoding import DecodingPack
-from tasks.priming.kv_cache import prefill
-from tasks.priming.segments import Segment
 from tasks.priming.stepping import Stepper
 from tests.tiny_models import filled_pack, tiny_mistral
 
@@ -82,10 +79,7 @@ def model() -> Any:
 def steps(model: Any, kept: list[set[int]]) -> list[dict[int, torch.Tensor]]:
     """Return the logits of each row that is kept in each step."""
     prompts = [[random.Random(count).randrange(3, 300) for _ in range(count)] for count in LENGTHS]
-    pack = DecodingPack(LENGTHS, room=20)
-    for row, cache in enumerate(prefill(model, [Segment(ids) for ids in prompts])):
-        pack.fill(row, cache)
-    stepper = Stepper(model, pack)
+    stepper = Stepper(model, filled_pack(model, prompts, room=20))
     found = []
     for number, wanted in enumerate(kept):
         rows = stepper.keep(wanted)
