@@ -114,12 +114,18 @@ def test_what_is_hidden_is_counted_across_ancestors(model: Any) -> None:
 
 
 def test_a_sequence_takes_the_longest_shared_prefix_it_begins_with(model: Any) -> None:
-    short, long = (5, 6), (5, 6, 7)
-    shared = SharedPrefixes(model, [short, long, ()])
-    assert shared.segment([5, 6, 7, 8]).parent.token_count == 3  # type: ignore[union-attr]
-    assert shared.segment([5, 6, 9, 8]).parent.token_count == 2  # type: ignore[union-attr]
-    assert shared.segment([4, 6, 7, 8]).parent is None
-    assert shared.segment([5, 6]).parent is None  # something must be left to compute
+    """Prefixes of fewer than eight tokens are not worth it."""
+    ids = list(range(5, 25))
+    shared = SharedPrefixes(model, [tuple(ids[:count]) for count in (0, 7, 8, 12)])
+
+    def shared_count(*sequence: int) -> int:
+        parent = shared.segment(sequence).parent
+        return parent.token_count if parent else 0
+
+    assert shared_count(*ids) == 12
+    assert shared_count(*ids[:12]) == 8  # something is left to compute
+    assert shared_count(*ids[:11], 99, 98) == 8
+    assert shared_count(*ids[:7], 99, 98) == 0
 
 
 def test_the_common_prefix_is_found_on_ids() -> None:
