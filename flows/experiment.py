@@ -117,9 +117,9 @@ def experiment(
             run.record("score", f"{name}/{number:04}", scored)
             for (name, number), scored in zip(places, scorings, strict=True)
         ]
+        run.progress.begin("check scoring")
         contexts = [(family.contexts, surrogates[name][0]) for name, family in entries.items()]
-        (found,) = in_order(check_scoring, [(contexts, chunks[0], model)], run.progress.begin("check scoring"))
-        checked = run.record("check", "scoring", found)
+        checked = run.record("check", "scoring", check_scoring(contexts, chunks[0], model))
 
         texts = [reference for references in surrogates.values() for reference in references if reference]
         facts = checked["model"]
