@@ -110,6 +110,8 @@ def _token_rows(tokens: TokenCounts, sample_count: int, model: LanguageModel) ->
         yield "tokens read to write", f"{tokens.prompts:,}", counted
         written = f"{tokens.surrogates:,} surrogates, --max-new-tokens each"
         yield "tokens written", f"at most {tokens.written_at_most:,}", written
+    first = model.facts.first_token
+    yield "first token", Quoted(first) if first else "none", "every context begins with it"
     yield "longest sample", f"{tokens.longest:,} tokens", f"the model reads up to {model.window:,}"
 
 

@@ -289,7 +289,7 @@ def _run_row(manifest: Manifest) -> dict[str, Any]:
         "parameter_count": model.get("parameter_count"),
         "dtype": model.get("dtype"),
         "quantization": model.get("quantization"),
-        "first_token": model.get("first_token"),
+        "first_token": model.get("contexts_begin_with"),
         "answer_delimiter": model.get("answer_delimiter"),
         "device": manifest.device,
         "numeric_path": manifest.numeric_path,

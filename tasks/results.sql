@@ -46,7 +46,7 @@ COMMENT ON COLUMN run.embedding_model IS 'The sentence-embedding model that rout
 COMMENT ON COLUMN run.parameter_count IS 'Parameters of the language model.';
 COMMENT ON COLUMN run.dtype IS 'Number format of the language model''s weights, or of its arithmetic where they are quantised.';
 COMMENT ON COLUMN run.quantization IS 'none, or how the language model''s weights are quantised.';
-COMMENT ON COLUMN run.first_token IS 'The token that every context begins with; NULL if there is none (the setting, e.g. auto, until scoring was checked).';
+COMMENT ON COLUMN run.first_token IS 'The token that every context begins with; NULL if there is none, or before scoring was checked.';
 COMMENT ON COLUMN run.answer_delimiter IS 'What stands between the query prompt and the answer; NULL before scoring was checked.';
 COMMENT ON COLUMN run.device IS 'Where the models ran.';
 COMMENT ON COLUMN run.numeric_path IS 'How the numbers were computed: what decides whether bits repeat.';

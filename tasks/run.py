@@ -93,8 +93,12 @@ class Run:
         if "funnel" in reference:
             self._facts["funnel"] = reference["funnel"]
         if "model" in reference:
-            known = ("parameter_count", "first_token", "answer_delimiter")
-            self._facts["language_model"] = {name: reference["model"][name] for name in known}
+            facts = reference["model"]
+            self._facts["language_model"] = {
+                "parameter_count": facts["parameter_count"],
+                "contexts_begin_with": facts["first_token"],  # `first_token` is the setting
+                "answer_delimiter": facts["answer_delimiter"],
+            }
         if "seconds" in reference:
             self._facts.setdefault("stage_seconds", {})[f"{table}/{chunk}"] = reference["seconds"]
         if time.monotonic() >= self._next_flush:

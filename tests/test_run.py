@@ -33,7 +33,7 @@ def test_the_id_changes_with_each_input(part: str) -> None:
 
 
 def test_the_id_changes_with_each_setting() -> None:
-    changes: list[dict[str, Any]] = [{"seed": 1}, {"sample_count": 5}, {"temperature": 1.0}, {"chunk_size": 7}]
+    changes: list[dict[str, Any]] = [{"seed": 1}, {"sample_count": 5}, {"temperature": 1.0}, {"first_token": "none"}]
     ids = {name_run(resolve_settings("demo", **change), INPUTS) for change in [{}, *changes]}
     assert len(ids) == 1 + len(changes)
 

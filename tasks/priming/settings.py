@@ -14,10 +14,6 @@ from tasks.priming.refusals import SECRET, describe_refusals, refuse_secrets
 from tasks.priming.refusals import SettingsError as SettingsError  # settings are where a reader looks for it
 
 FamilyName: TypeAlias = Literal["baseline", "static", "generated", "control"]
-ControlName: TypeAlias = Literal[
-    "bare_document", "blank_surrogate", "random_words", "shuffled_surrogate", "other_document", "actual_query",
-    "repeated_baseline", "hidden_surrogate", "blind_passage",
-]  # fmt: skip
 ProfileName: TypeAlias = Literal["demo", "smollm2-msmarco", "laptop", "mistral-7b", "mistral-7b-bf16"]
 Draw: TypeAlias = Annotated[
     Literal["notebook", "nested"],
@@ -66,8 +62,8 @@ Families: TypeAlias = Annotated[
     Field(min_length=1, description="Families of arms to run; baseline among them, and generated with control."),
 ]
 Controls: TypeAlias = Annotated[
-    tuple[ControlName, ...],
-    Field(min_length=1, description="Which controls the family control runs; all of them if not given."),
+    tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+    Field(min_length=1, description="Controls that the family control runs, by name, or all."),
 ]
 ChunkSize: TypeAlias = Annotated[
     int,
@@ -177,7 +173,7 @@ class ExperimentSettings(_Frozen):
 
     seed: Seed = 42
     families: Families = ("baseline", "static", "generated", "control")
-    controls: Controls = typing.get_args(ControlName)
+    controls: Controls = ("all",)
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()
@@ -197,9 +193,15 @@ class ExperimentSettings(_Frozen):
                 f"`families` must include generated with control, whose arms are made from generated surrogates, got "
                 f"{', '.join(self.families)}. Use baseline,static,generated,control."
             )
-        if len(set(self.controls)) != len(self.controls):
+        return self
+
+    @model_validator(mode="after")
+    def _controls_are_known(self) -> "ExperimentSettings":
+        from tasks.priming.surrogates.families import CONTROLS  # which knows these settings
+
+        if self.controls != ("all",) and not set(self.controls) <= set(CONTROLS):
             raise ValueError(
-                f"`controls` must name each control once, got {', '.join(self.controls)}. Use "
+                f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(self.controls)}. Use "
                 "bare_document,random_words,actual_query."
             )
         return self
@@ -237,7 +239,7 @@ PROFILES: dict[ProfileName, ExperimentSettings] = {
     ),
 }
 
-EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": typing.get_args(ControlName)}
+EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": ("all",)}
 """The settings of a run that leaves out no condition."""
 
 _SECTIONS = {

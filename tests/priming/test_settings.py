@@ -17,7 +17,6 @@ from tasks.priming.settings import (
     SettingsError,
     resolve_settings,
 )
-from tasks.priming.surrogates.families import FAMILIES
 
 
 def flat_settings() -> dict[str, Any]:
@@ -60,7 +59,7 @@ def test_the_paper_profiles_are_the_published_run(profile: str) -> None:
     }
     # walkthrough, cells 7, 8 and 12; and the controls, which it lacks
     assert settings.families == ("baseline", "static", "generated", "control")
-    assert set(settings.controls) == {name.removeprefix("control/") for name in FAMILIES if name.startswith("control/")}
+    assert settings.controls == ("all",)
     assert settings.statistics.bootstrap_resamples == 10_000
     assert settings.data.data == "msmarco-v1.1"
     assert settings.language_model.device == "cuda"
@@ -226,3 +225,9 @@ def test_every_setting_is_described_for_the_form_in_the_user_interface() -> None
 def _description(schema: dict[str, Any]) -> str:
     options = [schema, *schema.get("anyOf", [])]
     return next((str(option["description"]) for option in options if "description" in option), "")
+
+
+def test_a_control_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(SettingsError, match=r"must be all, or names among bare_document, .*, got nonsense\. Use bare"):
+        resolve_settings("demo", controls=["nonsense"])
+    assert resolve_settings("demo", controls=("all",)).controls == ("all",)

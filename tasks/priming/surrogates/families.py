@@ -7,12 +7,11 @@ and a writer, or one control.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.priming.contexts import ContextRule
 from tasks.priming.prompts import BASELINE_TEMPLATE, GENERATION_INSTRUCTIONS, STATIC_SURROGATES, SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.settings import ExperimentSettings
 from tasks.priming.surrogates.controls import (
     write_actual_query,
     write_blank,
@@ -25,6 +24,9 @@ from tasks.priming.surrogates.controls import (
 from tasks.priming.surrogates.generated import write_generated
 from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
+
+if TYPE_CHECKING:  # which looks here for the names of the controls
+    from tasks.priming.settings import ExperimentSettings
 
 Writer = Callable[[Sequence[Sample], Writing], list[Surrogate]]
 
@@ -108,9 +110,13 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def entries_of(settings: ExperimentSettings) -> dict[str, Family]:
+CONTROLS = tuple(name.removeprefix("control/") for name in FAMILIES if name.startswith("control/"))
+"""The names of all controls."""
+
+
+def entries_of(settings: "ExperimentSettings") -> dict[str, Family]:
     """Return the entries that settings ask for, in the order of FAMILIES: what is generated comes before controls."""
-    wanted = {*settings.families, *(f"control/{control}" for control in settings.controls)} - {"control"}
-    return {
-        name: entry for name, entry in FAMILIES.items() if name in wanted and entry.contexts.family in settings.families
-    }
+    named = CONTROLS if settings.controls == ("all",) else settings.controls
+    controls = named if "control" in settings.families else ()
+    wanted = {*settings.families, *(f"control/{control}" for control in controls)}
+    return {name: entry for name, entry in FAMILIES.items() if name in wanted}
