@@ -33,7 +33,7 @@ _EARLIER_RUN = """
             WHERE run_id = run.run_id AND stage = 'surrogate' AND entry = 'generated') AS writing_seconds
     FROM run
     WHERE status = 'complete' AND language_model = $language_model AND dtype = $dtype
-        AND quantization = $quantization AND device = $device
+        AND (quantization = $quantization OR quantization LIKE 'gguf:%') AND device = $device
     ORDER BY drawn_count DESC, started_at DESC
     LIMIT 1"""
 """The largest run of a model on a device."""
@@ -123,7 +123,7 @@ def estimate_memory(settings: LanguageModelSettings, model: LanguageModel, longe
     """
     facts = model.facts
     return Memory(
-        weights=weight_bytes(facts.parameter_count, settings),
+        weights=weight_bytes(facts.parameter_count, settings.dtype, settings.quantization),
         caches=facts.cache_bytes_per_token * max(token_budget(device), longest),
         rest=WORKING_BYTES,
     )
