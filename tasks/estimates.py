@@ -40,7 +40,7 @@ _EARLIER_RUN = """
             WHERE run_id = run.run_id AND stage = 'surrogate' AND entry = 'generated') AS writing_seconds
     FROM run
     WHERE status = 'complete' AND language_model = $language_model AND dtype = $dtype
-        AND quantization = $quantization AND device = $device
+        AND (quantization = $quantization OR quantization LIKE 'gguf:%') AND device = $device
     ORDER BY drawn_count DESC, started_at DESC
     LIMIT 1"""
 """The largest run of a model on a device."""
@@ -145,7 +145,7 @@ def estimate_memory(settings: LanguageModelSettings, model: LanguageModel, token
     # Prompts with room for their lines, as long as there are any, and those of them that are just being read.
     held = min(held_tokens(facts, device), tokens.prompts + tokens.written_at_most)
     return Memory(
-        weights=weight_bytes(facts.parameter_count, settings),
+        weights=weight_bytes(facts.parameter_count, settings.dtype, settings.quantization),
         writing=facts.cache_bytes_per_token * (held + batch) if tokens.surrogates else 0.0,
         scoring=_LOGITS_COPIES * tokens.predicted_share * batch * vocabulary * model.model.dtype.itemsize,
         libraries=_LIBRARY_BYTES,

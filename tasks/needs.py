@@ -11,6 +11,7 @@ import psutil
 from rich.filesize import decimal
 
 from tasks.loading import identify_embedding_model, identify_language_model
+from tasks.model_files import parameter_count
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import PROFILES, ExperimentSettings, LanguageModelSettings
 from tasks.rows import Identity, identify_data
@@ -47,12 +48,14 @@ def profile_findings() -> Iterator[ProfileFinding]:
 
 def needed_bytes(settings: LanguageModelSettings) -> float:
     """Return about how much memory a model needs where it runs (bytes)."""
-    return weight_bytes(_PARAMETERS[settings.language_model], settings) + WORKING_BYTES
+    name = settings.language_model
+    parameters = _PARAMETERS.get(name) or parameter_count(name) or 0
+    return weight_bytes(parameters, settings.dtype, settings.quantization) + WORKING_BYTES
 
 
-def weight_bytes(parameter_count: float, settings: LanguageModelSettings) -> float:
-    """Return about how much memory a model's weights take (bytes)."""
-    return parameter_count * (_NF4_BYTES if settings.quantization == "nf4" else _BYTES[settings.dtype])
+def weight_bytes(parameter_count: float, dtype: str, quantization: str) -> float:
+    """Return about how much memory a model's weights take (bytes); those of a GGUF file are dequantised."""
+    return parameter_count * (_NF4_BYTES if quantization == "nf4" else _BYTES[dtype])
 
 
 def _need(settings: ExperimentSettings) -> str:

@@ -5,8 +5,9 @@ In: settings. Out: its real tokenizer and its shape, from files of some megabyte
 
 from tasks.library_rules import shut_out_fetched_kernels, without_progress_bars
 from tasks.loading import load_tokenizer, require_fit, window_of
-from tasks.model_files import locate_outline
+from tasks.model_files import GGUF, locate_outline
 from tasks.priming.errors import SetupError, UsageError
+from tasks.priming.gguf_files import gguf_config, read_gguf
 from tasks.priming.language_model import LanguageModel, first_token_id
 from tasks.priming.numeric_path import choose_numeric_path
 from tasks.priming.settings import LanguageModelSettings
@@ -23,11 +24,14 @@ def outline_language_model(settings: LanguageModelSettings) -> LanguageModel:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    folder = locate_outline(settings.language_model, settings.language_model_revision)
+    path = locate_outline(settings.language_model, settings.language_model_revision)
     with without_progress_bars():
         try:
-            tokenizer = load_tokenizer(folder)
-            configuration = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = load_tokenizer(path)
+            if path.suffix == GGUF:
+                configuration = gguf_config(read_gguf(path))
+            else:
+                configuration = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
             with torch.device("meta"):
                 model = AutoModelForCausalLM.from_config(configuration, dtype=getattr(torch, settings.dtype))
         except UsageError:

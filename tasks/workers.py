@@ -31,7 +31,6 @@ from prefect.futures import PrefectFuture
 from prefect.futures import wait as prefect_wait
 
 from tasks.code import package_digest
-from tasks.priming.settings import LanguageModelSettings
 from tasks.progress import Part
 from tasks.rows import Identity, SetupError
 
@@ -204,8 +203,8 @@ def sensible_count(language_model: Identity) -> int:
     parameters = parameter_count(language_model["language_model"])
     if parameters is None:  # of unknown size, it might not fit into memory twice
         return 1
-    form = LanguageModelSettings(dtype=language_model["dtype"], quantization=language_model["quantization"])
-    fitting = psutil.virtual_memory().available / (WORKING_BYTES + weight_bytes(parameters, form))
+    weights = weight_bytes(parameters, language_model["dtype"], language_model["quantization"])
+    fitting = psutil.virtual_memory().available / (WORKING_BYTES + weights)
     return max(1, min(len(os.sched_getaffinity(0)), int(fitting), _MOST_PROCESSES))
 
 

@@ -244,12 +244,13 @@ def _largest_difference(left: torch.Tensor, right: torch.Tensor, item: Item) -> 
 def _stored_difference(rows: torch.Tensor, score: Score, item: Item) -> float:
     """Return the largest difference of the answer's token NLLs, and of the distractors' means, from the stored ones."""
     targets = torch.tensor(_targets(item)[0], device=rows.device)[:, None]
-    nlls = (-rows.gather(1, targets)[:, 0]).tolist()
+    nlls: list[float] = (-rows.gather(1, targets)[:, 0]).tolist()
     count = len(item.answer)
-    differences = [abs(a - b) for a, b in zip(nlls[:count], score.token_nlls or (), strict=True)]
+    differences: list[float] = [abs(a - b) for a, b in zip(nlls[:count], score.token_nlls or (), strict=True)]
     for ids, mean in zip(item.distractors, score.distractor_nlls or (), strict=bool(score.distractor_nlls)):
         # A stored mean has 32 bits.
-        differences.append(abs(float(np.float32(sum(nlls[count : count + len(ids)]) / len(ids)) - np.float32(mean))))
+        own = np.float32(sum(nlls[count : count + len(ids)]) / len(ids))
+        differences.append(abs(float(own) - float(np.float32(mean))))
         count += len(ids)
     return max(differences)
 
