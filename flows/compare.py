@@ -11,7 +11,7 @@ from prefect import flow
 from pydantic import Field
 
 from tasks.compare import DEFAULT_RUNS, main, name_comparison, show_comparison
-from tasks.redaction import without_secrets
+from tasks.redaction import keeps_secrets
 
 Runs = Annotated[
     tuple[str, ...],
@@ -19,8 +19,8 @@ Runs = Annotated[
 ]
 
 
+@keeps_secrets
 @flow(name="compare", flow_run_name=name_comparison)
-@without_secrets()
 def compare(runs: Runs = DEFAULT_RUNS) -> None:
     """Compare complete runs, and show the comparison as a page.
 

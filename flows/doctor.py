@@ -11,11 +11,11 @@ from prefect import flow
 from tasks.doctor import examine
 from tasks.doctor_report import print_findings, show_findings
 from tasks.guard import guarded
-from tasks.redaction import without_secrets
+from tasks.redaction import keeps_secrets
 
 
+@keeps_secrets
 @flow(name="doctor", flow_run_name="what this machine has")
-@without_secrets()
 def doctor() -> bool:
     """Examine the machine of this worker, show what was found as a table, and tell whether nothing is broken."""
     return show_findings(examine())

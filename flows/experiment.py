@@ -16,7 +16,7 @@ from tasks.form import with_form
 from tasks.priming import settings as allowed
 from tasks.priming.settings import resolve_settings
 from tasks.priming.surrogates.families import entries_of
-from tasks.redaction import without_secrets
+from tasks.redaction import keeps_secrets
 from tasks.report.publishing import report_results
 from tasks.results import publish_results
 from tasks.run import identify_inputs, name_flow_run, recorded_run
@@ -30,8 +30,8 @@ from tasks.workers import in_order, working
 
 
 @with_form
+@keeps_secrets
 @flow(name="experiment", flow_run_name=name_flow_run)
-@without_secrets()
 def experiment(
     profile: allowed.ProfileName = "demo",
     sample_count: allowed.SampleCount | None = None,

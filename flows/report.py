@@ -17,7 +17,7 @@ from pydantic import Field
 
 from tasks.guard import guarded
 from tasks.priming.errors import UsageError
-from tasks.redaction import without_secrets
+from tasks.redaction import keeps_secrets
 from tasks.report.page import write_report
 from tasks.report.plots import write_plots
 from tasks.report.runs import LATEST, find_run
@@ -25,8 +25,8 @@ from tasks.report.runs import LATEST, find_run
 Run = Annotated[str, Field(min_length=1, description="A run id, the beginning of one, or latest.")]
 
 
+@keeps_secrets
 @flow(name="report", flow_run_name="report of {run}")
-@without_secrets()
 def report(run: Run = LATEST) -> str:
     """Write the report of a run that is published, and return where it is.
 

@@ -13,7 +13,7 @@ from tasks.form import with_form
 from tasks.pages.blocks import Block
 from tasks.priming import settings as allowed
 from tasks.priming.settings import resolve_settings
-from tasks.redaction import without_secrets
+from tasks.redaction import keeps_secrets
 from tasks.standalone import standalone
 from tasks.walkthrough.before_the_query import routed_contexts
 from tasks.walkthrough.command import (
@@ -38,8 +38,8 @@ from tasks.walkthrough.walk import Guesses, Notebook, Walk
 
 
 @with_form
+@keeps_secrets
 @flow(name="walkthrough", flow_run_name=name_walkthrough)
-@without_secrets()
 def walkthrough(
     profile: allowed.ProfileName = "demo",
     sample: SampleNumber | None = None,

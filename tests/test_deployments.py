@@ -1,5 +1,6 @@
 """prefect.yaml: one deployment per profile, and no key that Prefect would pass over in silence."""
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, WorkPoolConfig
 from prefect.exceptions import ParameterTypeError, SignatureMismatchError
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.hashing import file_hash
 from pydantic import BaseModel
 
 from tasks.priming.settings import PROFILES, resolve_settings
@@ -78,7 +80,8 @@ def test_a_deployments_entry_point_is_the_flow_and_its_parameters_are_valid(name
     assert flow.name == "experiment"
     assert flow.validate_parameters(DEPLOYMENTS[name]["parameters"])["profile"] == name
     assert resolve_settings(name) == PROFILES[name]  # type: ignore[index]  # a name read from the file
-    assert flow.fn.__code__.co_filename == str(ROOT / "flows" / "experiment.py")
+    assert flow.version == file_hash(str(ROOT / "flows" / "experiment.py"))
+    assert inspect.unwrap(flow.fn).__code__.co_filename == str(ROOT / "flows" / "experiment.py")
 
 
 @pytest.mark.parametrize("name", OTHERS)

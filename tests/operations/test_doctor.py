@@ -1,5 +1,6 @@
 """The doctor says what this machine has, what is broken, and what each profile needs and lacks."""
 
+import hashlib
 import importlib
 import urllib.request
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_a_lost_database_is_broken_and_what_no_run_needs_is_counted(folder: Path
     publish(folder)
     assert found("artifacts", "database").value == "1 runs"
     (folder / "scoring").mkdir()
-    (folder / "scoring" / "orphan.parquet").write_bytes(b"12345")
+    (folder / "scoring" / f"{hashlib.sha256(b'12345').hexdigest()[:32]}.parquet").write_bytes(b"12345")
     assert found("artifacts", "not needed").value.startswith("1 files, 5 bytes")
     (folder / "results.duckdb").unlink()
     assert found("artifacts", "database").state == "broken"

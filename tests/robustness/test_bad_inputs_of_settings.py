@@ -236,7 +236,7 @@ def test_a_token_among_the_settings_is_refused_and_not_repeated(
 ) -> None:
     assert run_command(experiment, [f"--{name.replace('_', '-')}=x{TOKEN}"]) == 2
     said = capsys.readouterr().err
-    assert f"`{name}` holds a token or a password" in said
+    assert f"`--{name.replace('_', '-')}` holds a token or a password" in said
     assert "Give the token in the environment: export HF_TOKEN=" in said
     assert TOKEN not in said
     assert list(artifacts_folder.iterdir()) == []
