@@ -88,7 +88,7 @@ def _bars(console: Console) -> Iterator[None]:
         def show(stage: Stage) -> None:
             bars.update(preparation, total=1, completed=1)
             if stage.name not in shown:
-                shown[stage.name] = bars.add_task(stage.name, total=1.0, amount="")
+                shown[stage.name] = bars.add_task(stage.name, total=1.0, amount=stage.amount)
             # A share of 1.0 only where all parts are: rounding must not end the clock.
             share = 1.0 if stage.is_done else min(stage.share, 0.9999)
             bars.update(shown[stage.name], completed=share, amount=stage.amount, time_left=stage.time_left)

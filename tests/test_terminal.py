@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH, load_logging_config
@@ -50,7 +50,12 @@ def a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 def on_screen(screen: int) -> list[str]:
     """Return the lines that were written, one for each time that they were drawn."""
-    drawn = os.read(screen, 1_000_000).decode()
+    os.set_blocking(screen, False)
+    parts = []
+    with suppress(BlockingIOError):  # one read gives no more than the terminal's buffer
+        while part := os.read(screen, 1_000_000):
+            parts.append(part)
+    drawn = b"".join(parts).decode()
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace("\r", "\n").splitlines()
     return [line for line in lines if line.strip()]
 
