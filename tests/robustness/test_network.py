@@ -21,7 +21,12 @@ load_embedding_model(identify_embedding_model(settings.embedding))
 for quantization in ("none", "nf4"):
     changed = settings.language_model.model_copy(update={"quantization": quantization})
     load_language_model(identify_language_model(changed))
-for look_up in (lambda: identify_data(DataSettings()), lambda: identify_language_model(LanguageModelSettings())):
+packaged = LanguageModelSettings(language_model="packaged/smollm2-135m-instruct", dtype="float32", device="cpu")
+for look_up in (
+    lambda: identify_data(DataSettings()),
+    lambda: identify_language_model(LanguageModelSettings()),
+    lambda: load_language_model(identify_language_model(packaged)),
+):
     try:
         look_up()
     except SetupError as error:
