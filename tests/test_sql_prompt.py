@@ -6,6 +6,7 @@ import select
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -278,8 +279,7 @@ def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> N
         assert "read-only; runs: 1." in _wait_for(terminal, "sql> ")
         os.write(terminal, b"SELECT 1 AS\n")
         _wait_for(terminal, "...> ")
-        os.write(terminal, b"\x03")
-        _wait_for(terminal, "sql> ")
+        _wait_for(terminal, "sql> ", press=b"\x03")
         os.write(terminal, b"SELECT 6 * 7 AS answer;\n")
         assert "│     42 │" in _wait_for(terminal, "sql> ", after="┘")
         os.write(terminal, b"\x1b[A\n")  # the line before, once more
@@ -288,17 +288,26 @@ def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> N
         assert child.wait(timeout=PATIENCE) == 0
     finally:
         child.kill()
+        child.wait()
         os.close(terminal)
     assert "SELECT 6 * 7 AS answer;" in (folder / ".sql_history").read_text(encoding="utf-8")
 
 
-def _wait_for(terminal: int, text: str, after: str = "") -> str:
-    """Return what a terminal shows, up to a text behind another one."""
+def _wait_for(terminal: int, text: str, after: str = "", press: bytes = b"") -> str:
+    """Return what a terminal shows, up to a text behind another one; press keys until it does.
+
+    Python takes no notice of a Ctrl-C that comes between the prompt and the wait for a line: one presses it again.
+    """
     parts = [""]
+    next_press = time.monotonic()
 
     def look() -> str:
+        nonlocal next_press
         if select.select([terminal], [], [], 0)[0]:
             parts.append(os.read(terminal, 65536).decode(errors="replace"))
+        elif press and time.monotonic() >= next_press:
+            os.write(terminal, press)
+            next_press = time.monotonic() + 5
         return "".join(parts)
 
     what = f"{text!r} on the terminal"
