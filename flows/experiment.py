@@ -21,7 +21,7 @@ from tasks.report.publishing import report_results
 from tasks.results import publish_results
 from tasks.run import identify_inputs, name_flow_run, recorded_run
 from tasks.sampling import distractor_chunk, donor_chunk, draw_samples
-from tasks.scoring import check_scoring, score_contexts, scores_to_compute
+from tasks.scoring import check_scoring, score_contexts, scores_to_compute, sensible_check_count
 from tasks.standalone import standalone
 from tasks.statistics import compute_statistic, forget_rows, statistics_by_table
 from tasks.surrogates import lines_to_write, write_surrogates
@@ -124,7 +124,8 @@ def experiment(
         texts = {name: [reference for reference in surrogates[name] if reference] for name in entries}
         looked_at = [(family.contexts, texts[name], scores[name]) for name, family in entries.items()]
         run.progress.begin("check scoring")
-        checked = run.record("check", "scoring", check_scoring(looked_at, samples, model))
+        count = sensible_check_count(samples["rows"])
+        checked = run.record("check", "scoring", check_scoring(looked_at, samples, model, count))
 
         facts = checked["model"]
         tables = statistics_by_table()

@@ -6,6 +6,7 @@ flight.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,15 +16,14 @@ from prefect import get_run_logger, task
 from tasks.artifacts import Reference, open_rows, read_rows, read_rows_of, write_rows
 from tasks.caching import stage_options
 from tasks.priming.contexts import ContextRule
-from tasks.priming.evidence import ModelFacts
 from tasks.priming.language_model import LanguageModel
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.redaction import without_secrets
 from tasks.rows import Identity
-from tasks.workers import with_language_model
+from tasks.workers import with_language_model, worker_count
 
 if TYPE_CHECKING:  # torch is not loaded before a model is
-    from tasks.priming.checks import CheckedFamily
+    from tasks.priming.checks import CheckedFamily, SeenFamily
 
 _UNWRITTEN = "A surrogate of the usual length, for counting: some ten words."
 """Stands for a surrogate whose text is not looked at."""
@@ -89,16 +89,21 @@ def score_contexts(
     return write_rows(scores, Score, f"scoring/{contexts.family}") | {"seconds": seconds}
 
 
-def _check(
-    families: "Sequence[CheckedFamily]",
+def sensible_check_count(sample_count: int) -> int:
+    """Return how many samples suffice to see a broken cache or a batch effect; each costs a plain pass per arm."""
+    return 1 if sample_count < 50 else 2
+
+
+def _look_again(
+    family: "CheckedFamily",
     samples: Sequence[Sample],
     distractors: Sequence[Distractor],
     *,
     language_model: LanguageModel,
-) -> tuple[list[Check], ModelFacts]:
-    from tasks.priming.checks import check_scoring as check
+) -> "SeenFamily":
+    from tasks.priming.checks import look_again
 
-    return check(families, samples, distractors, language_model), language_model.facts
+    return look_again(family, samples, distractors, language_model)
 
 
 @task(
@@ -111,7 +116,7 @@ def check_scoring(
     families: Sequence[tuple[ContextRule, Sequence[Reference], Sequence[Reference]]],
     samples: Reference,
     language_model: Identity,
-    checked_count: int = 2,
+    checked_count: int,
 ) -> Reference:
     """Verify on the samples of the highest loss that a cache changes no number and scoring changes no cache.
 
@@ -119,13 +124,12 @@ def check_scoring(
         families: Per family its contexts, its surrogates and its scores, those of all chunks; the first is baseline.
         samples: The run's samples, with their distractors.
         language_model: The identity of the model that scored.
-        checked_count: How many samples: two are enough to see a broken cache or a batch effect, and each costs a plain
-            pass per arm.
+        checked_count: How many samples.
 
     Returns:
         The reference of the checks, with "seconds" and "model", the facts that costs follow from.
     """
-    from tasks.priming.checks import CheckedFamily, choose_checked
+    from tasks.priming.checks import CheckedFamily, choose_checked, judge
 
     (_, _, baseline), *_ = families
     chosen = choose_checked(open_rows(baseline, Score), checked_count)
@@ -135,7 +139,11 @@ def check_scoring(
     ]
     rows = sorted(read_rows_of(chosen, [samples], Sample), key=lambda sample: chosen.index(sample.sample_id))
     wrong = read_rows_of(chosen, [samples["distractors"]], Distractor)
-    (checks, facts), seconds = with_language_model(partial(_check, looked_at, rows, wrong), language_model)
+    calls = [partial(_look_again, family, rows, wrong) for family in looked_at]
+    with ThreadPoolExecutor(worker_count()) as threads:
+        found = [*threads.map(lambda call: with_language_model(call, language_model), calls)]
+    seen, seconds = [family for family, _ in found], sum(took for _, took in found)
+    checks, facts = judge(seen, len(rows)), seen[0].facts
     logger = get_run_logger()
     for failed in (c for c in checks if c.passed is False):
         logger.error("check failed: %s is %s, limit %s (%s)", failed.name, failed.value, failed.limit, failed.detail)

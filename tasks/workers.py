@@ -190,6 +190,11 @@ def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]], parts: Iterat
         prefect_wait(list(begun))
 
 
+def worker_count() -> int:
+    """Return how many calls of with_language_model are computed at the same time."""
+    return _pools[-1].count if _pools else 1
+
+
 def sensible_count(language_model: Identity) -> int:
     """Return how many processes suit a model on this machine.
 

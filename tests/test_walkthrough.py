@@ -312,9 +312,9 @@ def test_a_numbered_sample_is_that_of_the_experiments_draw() -> None:
     settings = resolve_settings("demo", seed=7)
     drawn = draw_samples(load_rows(identify_data(settings.data)), settings.sampling, 7).samples
     assert steps.choose_sample.fn(settings, 1) == drawn[0]
-    assert steps.choose_sample.fn(settings, 24) == drawn[23]
-    with pytest.raises(UsageError, match=r"There is no sample 25: these settings draw 24 from example\. Give --sample"):
-        steps.choose_sample.fn(settings, 25)
+    assert steps.choose_sample.fn(settings, 16) == drawn[15]
+    with pytest.raises(UsageError, match=r"There is no sample 17: these settings draw 16 from example\. Give --sample"):
+        steps.choose_sample.fn(settings, 17)
 
 
 def test_without_a_number_it_is_the_notebooks_example() -> None:
@@ -416,5 +416,5 @@ def test_a_number_that_is_too_large_is_one_line_without_a_traceback(server: str)
     )
     assert finished.returncode == 2
     assert finished.stdout == ""
-    assert finished.stderr.startswith("error: There is no sample 999: these settings draw 24 from example.")
+    assert finished.stderr.startswith("error: There is no sample 999: these settings draw 16 from example.")
     assert finished.stderr.count("\n") == 1

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from tasks.priming.contexts import ContextRule
+from tasks.priming.evidence import ModelFacts
 from tasks.priming.items import Item, context_segments, measure_caches
 from tasks.priming.kv_cache import SharedPrefixes, prefill
 from tasks.priming.language_model import LanguageModel
-from tasks.priming.numeric_path import is_batch_invariant, numeric_path
+from tasks.priming.numeric_path import numeric_path
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.priming.scoring import encode_arms, shared_prefixes
 from tasks.priming.segments import KVCache
@@ -42,7 +43,7 @@ class CheckedFamily:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """What was seen when one arm of one sample was computed again."""
 
     log_probability_difference: float
@@ -53,6 +54,20 @@ class _Seen:
     """Whether scoring changed the cache."""
     is_second_different: bool
     """Whether scoring the same cache again gave other bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFamily:
+    """What was seen of a family, and of the model that computed it."""
+
+    arms: list[Seen]
+    """Arm by arm and sample by sample; those without a score are left out."""
+    facts: ModelFacts
+    """The model's shape, and what its contexts begin with."""
+    numeric_path: str
+    """Which arithmetic computed it."""
+    rounding_limit: float
+    """How far two correct ways to compute a log-probability may lie apart, in nats."""
 
 
 def choose_checked(scores: Iterable[Score], count: int) -> list[str]:
@@ -79,46 +94,47 @@ def check_scoring(
         language_model: The model that scored.
     """
     assert [sample.sample_id for sample in samples] == choose_checked(families[0].scores, len(samples))
-    with torch.inference_mode(), numeric_path(language_model.numeric_path):
-        seen = [each for family in families for each in _look_again(family, samples, distractors, language_model)]
-    scope = f"{len(samples)} samples with the highest loss, {len(seen)} arms with {len(distractors)} distractors"
-    name = language_model.numeric_path
-    first = language_model.facts.first_token
+    return judge([look_again(family, samples, distractors, language_model) for family in families], len(samples))
+
+
+def judge(families: Sequence[SeenFamily], sample_count: int) -> list[Check]:
+    """Return the checks that follow from what was seen of all families of a run, on so many samples."""
+    seen = [arm for family in families for arm in family.arms]
+    facts, path, limit = families[0].facts, families[0].numeric_path, families[0].rounding_limit
+    scope = f"samples with the highest loss: {sample_count}, arms: {len(seen)}, with their distractors"
+    begins = (
+        "no first token: the attention sink differs between arms; set first_token"
+        if facts.first_token is None
+        else f"every context begins with {facts.first_token}"
+    )
     return [
         _check(
             "cache_equals_plain_pass",
-            max((each.log_probability_difference for each in seen), default=0.0),
-            rounding_limit(language_model),
+            max((arm.log_probability_difference for arm in seen), default=0.0),
+            limit,
             f"largest |difference| of a log-probability, nats, among the scored and the {_COMPARED_TOKENS} most "
             f"probable tokens at each position; {scope}",
         ),
         _check(
             "cache_unchanged_by_scoring",
-            float(sum(each.is_cache_changed for each in seen)),
+            float(sum(arm.is_cache_changed for arm in seen)),
             0.0,
             f"caches that changed; {scope}",
         ),
         _check(
             "scored_twice_same_bits",
-            float(sum(each.is_second_different for each in seen)),
+            float(sum(arm.is_second_different for arm in seen)),
             0.0,
             f"answers scored differently; {scope}",
         ),
         _check(
             "alone_equals_batched",
-            max((each.batch_difference for each in seen), default=0.0),
-            0.0 if is_batch_invariant(name) else None,
+            max((arm.batch_difference for arm in seen), default=0.0),
+            0.0 if facts.is_batch_invariant else None,
             f"largest |difference| between a token's stored NLL and that of its context computed alone, nats, on "
-            f"{name}; {scope}",
+            f"{path}; {scope}",
         ),
-        _check(
-            "contexts_begin_with_the_same_token",
-            0.0 if first is None else 1.0,
-            None,
-            "no first token: the attention sink differs between arms; set first_token"
-            if first is None
-            else f"every context begins with {first}",
-        ),
+        _check("contexts_begin_with_the_same_token", float(facts.first_token is not None), None, begins),
     ]
 
 
@@ -132,13 +148,32 @@ def rounding_limit(language_model: LanguageModel) -> float:
     return float(_ROUNDINGS_PER_LAYER * step * (1 + language_model.facts.layer_count))
 
 
-def _look_again(
+def look_again(
     family: CheckedFamily,
     samples: Sequence[Sample],
     distractors: Sequence[Distractor],
     language_model: LanguageModel,
-) -> Iterator[_Seen]:
-    """Compute every arm of a family again, alone from a cache and by a plain pass."""
+) -> SeenFamily:
+    """Compute every arm of a family again, alone from a cache and by a plain pass.
+
+    Args:
+        family: The family, with the scores and surrogates of at least these samples.
+        samples: A few samples.
+        distractors: Their distractors.
+        language_model: The model that scored.
+    """
+    with torch.inference_mode(), numeric_path(language_model.numeric_path):
+        arms = [*_look_at_arms(family, samples, distractors, language_model)]
+    path, limit = language_model.numeric_path, rounding_limit(language_model)
+    return SeenFamily(arms, language_model.facts, path, limit)
+
+
+def _look_at_arms(
+    family: CheckedFamily,
+    samples: Sequence[Sample],
+    distractors: Sequence[Distractor],
+    language_model: LanguageModel,
+) -> Iterator[Seen]:
     model = language_model.model
     shared = SharedPrefixes(model, shared_prefixes(family.contexts, language_model))
     stored = {(score.sample_id, score.key): score for score in family.scores}
@@ -152,7 +187,7 @@ def _look_again(
         before = _copy(cache)
         first, second = (_rows(measure_caches(language_model, [(cache, item)], log_softmax_rows)) for _ in range(2))
         plain = log_softmax_rows(plain_logits(item, language_model), *_targets(item))
-        yield _Seen(
+        yield Seen(
             _largest_difference(first, torch.stack(plain), item),
             _stored_difference(first, score, item),
             not _equal(before, cache),

@@ -92,7 +92,7 @@ def test_a_line_does_not_depend_on_the_size_of_batches(writer: LanguageModel, mo
 def test_writing_holds_the_keys_and_values_of_its_lines_once(
     mistral_tokenizer_folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Caches of prompts beside the buffers, and a second set of buffers whenever a line ended, came to more than twice as much."""
+    """Prompts' caches next to the buffers, and copies of these when lines ended, came to more than twice as much."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
     shape = {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64, "num_hidden_layers": 8}
     model = tiny_mistral(vocab_size=32_000, max_position_embeddings=512, **shape)

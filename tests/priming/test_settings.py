@@ -95,7 +95,7 @@ def test_values_replace_the_profiles_own_and_none_leaves_it() -> None:
     assert changed.generation.temperature == 1.5
     assert changed.families == ("baseline",)
     assert changed.seed == PROFILES["demo"].seed
-    assert PROFILES["demo"].sampling.sample_count == 24  # the profile itself is as before
+    assert PROFILES["demo"].sampling.sample_count == 16  # the profile itself is as before
     assert resolve_settings("demo") == PROFILES["demo"]
 
 
