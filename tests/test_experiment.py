@@ -154,7 +154,7 @@ def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_r
             ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
         ]
         checks = 'SELECT name, passed FROM "check" ORDER BY name'
-        assert len(connection.execute(checks).fetchall()) == 10  # 4 of scoring, 6 of the outcomes
+        assert len(connection.execute(checks).fetchall()) == 12  # 5 of scoring, 7 of the outcomes
         assert connection.execute('SELECT count(*) FROM "check" WHERE passed = FALSE').fetchone() == (0,)
 
 

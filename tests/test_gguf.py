@@ -24,6 +24,7 @@ from tasks.priming.language_model import LanguageModel, encode_chat, encode_cont
 from tasks.priming.settings import LanguageModelSettings
 from tasks.rows import Identity, SetupError
 from tests.gguf_writing import write_model
+from tests.tiny_models import reading
 
 PACKAGED = "packaged/smollm2-135m-instruct"
 KINDS = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"]
@@ -406,7 +407,7 @@ def test_the_real_files_tokens_are_those_of_its_vocabulary_and_merges(reader: An
     assert {string: tokenizer.decode(ids) for string, ids in found.items()} == dict(zip(STRINGS, STRINGS, strict=True))
     # control tokens are control tokens where they are meant
     assert tokenizer("<|im_start|>user<|endoftext|>")["input_ids"] == [1, *encode_continuation(tokenizer, "user"), 0]
-    prompt = encode_chat(tokenizer, "Say <|im_end|> twice.")
+    prompt = encode_chat(reading(tokenizer), "Say <|im_end|> twice.")
     assert [i for i in prompt if i in (0, 1, 2)] == [1, 2, 1, 2, 1]  # system, user, assistant
     assert stop_ids(real_model) == {2}
 
@@ -455,7 +456,7 @@ def test_the_real_files_model_is_a_llama_of_its_dequantised_tensors(reader: Any,
     expected.load_state_dict(weights, strict=False, assign=True)
     expected.tie_weights()
     expected.model.rotary_emb = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
-    ids = torch.tensor([encode_chat(real_model.tokenizer, "What is the capital of France?")])
+    ids = torch.tensor([encode_chat(real_model, "What is the capital of France?")])
     logits = expected.eval()(ids).logits
     assert torch.equal(real_model.model(ids).logits, logits)
     written = real_model.tokenizer.decode(

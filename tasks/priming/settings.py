@@ -51,8 +51,8 @@ LanguageModel: TypeAlias = Annotated[
 FirstToken: TypeAlias = Annotated[
     Name,
     Field(
-        description="Token that every context begins with: auto (BOS if the tokenizer adds it, else <|endoftext|>, "
-        "else EOS), none, or a token's own name."
+        description="Token that every context begins with: auto (BOS if the tokenizer adds it, else the token that "
+        "separates documents, else EOS), none, or a token's own name."
     ),
 ]
 EmbeddingModel: TypeAlias = Annotated[

@@ -202,12 +202,12 @@ def test_each_stage_has_its_progress_and_each_question_its_table(ui: Ui) -> None
     progress = {a["key"]: (a["data"], a["description"]) for a in artifacts if a["type"] == "progress"}
     # 2 chunks of 2 families that are written and of 3 that are scored; 8 statistics
     assert progress == {
-        "progress-draw-samples": (100.0, "Draw samples: 2 of 2 done"),
-        "progress-write-surrogates": (100.0, "Write surrogates: 4 of 4 done"),
-        "progress-route-queries": (100.0, "Route queries: 1 of 1 done"),
-        "progress-score-contexts": (100.0, "Score contexts: 6 of 6 done"),
-        "progress-check-scoring": (100.0, "Check scoring: 1 of 1 done"),
-        "progress-compute-statistics": (100.0, "Compute statistics: 8 of 8 done"),
+        "progress-draw-samples": (100.0, "Draw samples: 2 of 2"),
+        "progress-write-surrogates": (100.0, "Write surrogates: 30 of 30 lines"),
+        "progress-route-queries": (100.0, "Route queries: 1 of 1"),
+        "progress-score-contexts": (100.0, "Score contexts: 66 of 66 scores"),
+        "progress-check-scoring": (100.0, "Check scoring: 1 of 1"),
+        "progress-compute-statistics": (100.0, "Compute statistics: 8 of 8"),
     }
     tables = {a["key"]: json.loads(a["data"]) for a in artifacts if a["type"] == "table"}
     assert {"does-priming-help", "is-generated-better-than-static", "does-routing-help", "what-does-it-cost"} <= set(
@@ -225,7 +225,7 @@ def test_a_browser_shows_the_run_its_tasks_and_its_results(ui: Ui, page: Browser
     page.click("Task Runs")
     page.wait_for("publish results", "compute check rows", "compute cost rows")
     page.click("Artifacts")
-    page.wait_for("progress-score-contexts", "Score contexts: 6 of 6 done", "does-priming-help")
+    page.wait_for("progress-score-contexts", "Score contexts: 66 of 66 scores", "does-priming-help")
     assert len(page.screenshot(tmp_path / "run.png")) > 10_000
     artifacts = ask(ui, "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run["id"]]}}, limit=200)
     by_key = {artifact["key"]: artifact["id"] for artifact in artifacts}

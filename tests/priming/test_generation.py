@@ -21,7 +21,7 @@ from tasks.priming.settings import GenerationSettings
 from tasks.priming.surrogates import generated
 from tasks.priming.surrogates.generated import clean, write_generated
 from tasks.priming.surrogates.writing import Writing
-from tests.tiny_models import tiny_mistral
+from tests.tiny_models import reading, tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
 SETTINGS = GenerationSettings(max_new_tokens=12)
@@ -98,7 +98,7 @@ def test_writing_holds_the_keys_and_values_of_its_lines_once(
     model = tiny_mistral(vocab_size=32_000, max_position_embeddings=512, **shape)
     writer = LanguageModel(model, tokenizer, 512, PATH)
     asked = [dataclasses.replace(prompt, token_limit=4 + n % 9) for n, prompt in enumerate(prompts(60))]
-    lengths = [buffer_length(len(encode_chat(tokenizer, p.message)), p.token_limit or 0) for p in asked]
+    lengths = [buffer_length(len(encode_chat(reading(tokenizer), p.message)), p.token_limit or 0) for p in asked]
     held = sum(lengths) * 2 * 8 * 8 * 64 * 4  # keys and values, layers, heads, dimension, bytes
     assert held > 200_000_000  # beside which all else is little
     monkeypatch.setattr(generation, "_HELD_BYTES", 2 * held)

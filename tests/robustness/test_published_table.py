@@ -9,7 +9,7 @@ import pytest
 from tests.robustness.cases import ROOT
 
 TESTS = ROOT / "tests"
-FAULTS = 19
+FAULTS = 24
 INPUTS = 30
 
 

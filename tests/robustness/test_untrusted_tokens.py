@@ -52,7 +52,9 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
         found = normalising_tokenizer()
     else:
         marks = ["<|endoftext|>", "<s>", "</s>"]
-        found = byte_level_tokenizer("Document: a passage about tides.", special_tokens=marks, eos_token=marks[2])
+        found = byte_level_tokenizer(
+            "Document: a passage about tides.", special_tokens=marks, bos_token=marks[1], eos_token=marks[2]
+        )
         found.chat_template = "{{ '<s>' + messages[0]['content'] + '</s>' }}"
     if request.param == "no chat template":
         found.chat_template = None
