@@ -23,7 +23,7 @@ endif
 
 .PHONY: run bench ui prune doctor sql test test-slow test-long check install clean
 
-run: install ## run the embedded example and print what it found; FLAGS="--sample-count 50" changes settings
+run: install ## take a first look with a real small model and print what it found; FLAGS="--sample-count 50" changes settings
 	$(BIN)/python -m flows.experiment --profile demo $(FLAGS)
 
 DEVICE ?= cpu

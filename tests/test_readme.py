@@ -1,4 +1,4 @@
-"""The README is true: its tree names every file, its SQL runs, its answers are those of the embedded example."""
+"""The README is true: its tree names every file, its SQL runs, its answers are those of the first look."""
 
 import os
 import re
@@ -63,7 +63,7 @@ def test_every_question_is_one_that_the_database_understands(artifacts_folder: P
 
 
 @pytest.mark.long
-def test_the_answers_are_those_of_the_embedded_example(tmp_path: Path) -> None:
+def test_the_answers_are_those_of_the_first_look(tmp_path: Path) -> None:
     environment = os.environ | {"SURROGATE_ARTIFACTS": str(tmp_path), "PREFECT_API_URL": ""}
     subprocess.run(
         [sys.executable, "-m", "flows.experiment"], cwd=ROOT, env=environment, check=True, timeout=PATIENCE * 3
