@@ -74,7 +74,7 @@ def experiment(
     inputs = identify_inputs(settings)
     model = inputs.language_model
     with working(workers, model, ray_address), recorded_run(profile, settings, inputs) as run:
-        size = run.chunk_size(chunk_size)
+        size = run.chunk_size(chunk_size, settings.sampling.sample_count)
         run.progress.begin("draw samples", [1, 1])
         samples = draw_samples(run.inputs.data, settings.sampling, settings.seed, size)
         run.record("sample", "all", samples)

@@ -10,7 +10,7 @@ import time
 from tasks.manifests import Manifest, read_manifest, read_manifests
 from tasks.priming.language_model import LanguageModel
 from tasks.rows import Identity
-from tasks.workers import with_language_model
+from tasks.workers import with_language_model, worker_count
 
 _CHUNK_SECONDS = 120.0
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -25,12 +25,15 @@ _SHORTEST_SECONDS = 1e-3  # what a clock may be off by
 _MOST_CONTEXTS = 256
 
 
-def choose_chunk_size(run_id: str, language_model: Identity) -> int:
+def choose_chunk_size(run_id: str, language_model: Identity, sample_count: int) -> int:
     """Return the size of an earlier run's chunks, this run's before others', or one that fits the model's speed here.
+
+    Samples that would not fill a chunk for each worker are shared among the workers.
 
     Args:
         run_id: The run, which may have been begun before.
         language_model: The identity of the model that computes.
+        sample_count: Samples of the run.
     """
     own = read_manifest(run_id)
     if own and own.chunk_size:
@@ -41,7 +44,7 @@ def choose_chunk_size(run_id: str, language_model: Identity) -> int:
         assert newest.chunk_size
         return newest.chunk_size
     pace, _ = with_language_model(tokens_per_second, language_model)
-    return size_at(pace)
+    return min(size_at(pace), -(-sample_count // worker_count()))
 
 
 def size_at(tokens_per_second: float) -> int:

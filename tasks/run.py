@@ -81,9 +81,9 @@ class Run:
         self._facts: dict[str, Any] = {}
         self._next_flush = 0.0
 
-    def chunk_size(self, given: int | None) -> int:
+    def chunk_size(self, given: int | None, sample_count: int) -> int:
         """Return how many samples a chunk has: as many as are asked for, or as fit the model's speed."""
-        size = given or choose_chunk_size(self.run_id, self.inputs.language_model)
+        size = given or choose_chunk_size(self.run_id, self.inputs.language_model, sample_count)
         self._facts["chunk_size"] = size
         return size
 

@@ -44,10 +44,10 @@ def test_a_run_takes_the_size_of_an_earlier_one_with_the_same_model() -> None:
     """Its own before others'; nothing is measured, for which this model would have to exist."""
     manifests.record_facts(start("aaaa", {**MODEL, "parameter_count": 7}), chunk_size=20)
     manifests.record_facts(start("bbbb", {**MODEL, "sha256": "other"}), chunk_size=200)
-    assert choose_chunk_size("cccc", MODEL) == 20
+    assert choose_chunk_size("cccc", MODEL, 100) == 20
     manifests.record_facts(start("cccc", MODEL), chunk_size=5)
-    assert choose_chunk_size("cccc", MODEL) == 5
-    assert choose_chunk_size("aaaa", MODEL) == 20
+    assert choose_chunk_size("cccc", MODEL, 100) == 5
+    assert choose_chunk_size("aaaa", MODEL, 100) == 20
 
 
 @pytest.mark.usefixtures("artifacts_folder")
@@ -63,3 +63,12 @@ def test_chunks_of_another_size_take_the_place_of_the_earlier_ones() -> None:
     manifest = manifests.read_manifest("aaaa")
     assert manifest is not None
     assert manifest.stage_seconds == {}
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_few_samples_are_shared_among_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen samples in one chunk left the second worker idle while the first wrote for a minute."""
+    monkeypatch.setattr("tasks.chunking.with_language_model", lambda function, model: (3_000.0, 0.1))  # tokens a second
+    monkeypatch.setattr("tasks.chunking.worker_count", lambda: 2)
+    sizes = [choose_chunk_size("aaaa", MODEL, count) for count in (1, 15, 16, 10_000)]
+    assert sizes == [1, 8, 8, size_at(3_000.0)]
