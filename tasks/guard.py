@@ -107,7 +107,8 @@ def _forgiving(name: str, errors: str) -> _Forgiving | None:
         io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=errors,
-        line_buffering=stream.line_buffering,
+        # Unbuffered (python -u) means that each line is there at once, not that each byte is.
+        line_buffering=stream.line_buffering or stream.write_through,
         write_through=stream.write_through,
     )
     setattr(sys, name, text)

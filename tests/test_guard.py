@@ -12,6 +12,7 @@ from tasks.guard import guarded
 from tasks.priming.errors import UsageError
 from tests.robustness.canary import TOKEN, canary_environment
 from tests.robustness.isolation import ROOT
+from tests.waiting import PATIENCE
 
 
 def run_program(
@@ -231,3 +232,25 @@ def test_a_user_without_a_home_is_told_so_in_one_line() -> None:
     )
     assert said.endswith("export HOME=/some/folder")
     assert "Traceback" not in found.stderr
+
+
+def test_without_a_buffer_each_line_is_there_while_the_command_goes_on() -> None:
+    """Lines of `make ui`, which Python runs unbuffered, came only at its end."""
+    program = (
+        "import sys\n"
+        "from tasks.guard import guarded\n"
+        "@guarded()\n"
+        "def main(arguments):\n"
+        "    sys.stdout.write('a line\\n')\n"
+        "    sys.stdin.read()\n"
+        "    return 0\n"
+        "sys.exit(main([]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stdout.readline() == "a line\n"  # before its input ends
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
