@@ -52,7 +52,7 @@ def kill_service(ui: Ui, victim: str, moment: Moment) -> Kill:
     return kill
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("victim", "seed"), [("worker", 3), ("server", 4)])
 def test_killed_services_are_replaced_and_the_same_command_completes_the_run(
     victim: str, seed: int, ui: Ui, undisturbed: Undisturbed, tmp_path: Path
