@@ -116,7 +116,7 @@ def check_scoring(
     families: Sequence[tuple[ContextRule, Sequence[Reference], Sequence[Reference]]],
     samples: Reference,
     language_model: Identity,
-    checked_count: int,
+    checked_count: int = 2,
 ) -> Reference:
     """Verify on the samples of the highest loss that a cache changes no number and scoring changes no cache.
 
