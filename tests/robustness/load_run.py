@@ -114,13 +114,11 @@ def fake_engine(function: Callable[..., Any], _: object, /, **arguments: Any) ->
 
     if function is score_family:
         return fake_scores(**arguments), 0.0
-    if getattr(function, "func", function).__name__ == "_check":
-        return (
-            [],
-            ModelFacts(
-                1_000_000, 100_000, 4, 128, 2_048, is_batch_invariant=True, first_token="<s>", answer_delimiter=" "
-            ),
-        ), 0.0
+    if getattr(function, "func", function).__name__ == "_look_again":
+        from tasks.priming.checks import SeenFamily
+
+        facts = ModelFacts(1_000_000, 100_000, 4, 128, 2_048, is_batch_invariant=True, first_token="<s>")
+        return SeenFamily([], facts, "cpu-float32-default", 1e-4), 0.0
     model = SimpleNamespace(tokenizer=lambda text, **_: {"input_ids": text.split()})
     return function(language_model=model), 0.0
 
