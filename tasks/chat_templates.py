@@ -28,7 +28,7 @@ try:
     text = environment.from_string(template).render(messages=messages, add_generation_prompt=True)
 except MemoryError:
     sys.exit(3)
-except Exception:  # whoever fills it in earnest says what is wrong
+except Exception:  # filling it in earnest says what is wrong
     sys.exit(0)
 sys.exit(3 if len(text) > 1_000_000 else 0)
 """

@@ -121,7 +121,7 @@ def parameter_count(name: str) -> int | None:
         for path in (path for path in model_files(folder) if path.suffix == ".safetensors"):
             with safe_open(path, "numpy") as file:
                 count += sum(prod(file.get_slice(tensor).get_shape()) for tensor in file.keys())  # noqa: SIM118
-    except (SetupError, SafetensorError, OSError):  # whoever loads it says what is wrong
+    except (SetupError, SafetensorError, OSError):  # loading it says what is wrong
         return None
     return count
 
@@ -201,7 +201,7 @@ def _targets(file: Path, name: str) -> Iterator[tuple[str, str]]:
         return
     try:
         content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):  # whoever loads it says what is wrong
+    except (OSError, ValueError, RecursionError):  # loading it says what is wrong
         return
     if file.name == "modules.json":
         yield from _module_targets(content, name)
