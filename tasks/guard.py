@@ -37,6 +37,7 @@ def guarded(
     def decorate(main: Main[Parameters]) -> Main[Parameters]:
         @functools.wraps(main)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> int:
+            from tasks.processes import is_interrupted
             from tasks.redaction import redact_logs
 
             given = inspect.signature(main).bind(*args, **kwargs).arguments.get("arguments")
@@ -49,10 +50,10 @@ def guarded(
             try:
                 _refuse_secrets(words)
                 return _with_output(output, main(*args, **kwargs), kept)
-            except KeyboardInterrupt:
-                sys.stderr.write(f"Interrupted. {again}\n")
-                return 130
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(error, KeyboardInterrupt) or is_interrupted():
+                    sys.stderr.write(f"Interrupted. {again}\n")
+                    return 130
                 if subject is None or _advice(error):
                     return _say(error)
                 where = "The log above says where." if "--verbose" in words else "Add --verbose to see where."

@@ -83,13 +83,41 @@ def note_interruption() -> None:
     _ending.start_clock(signal.SIGTERM)  # whoever took over the signal did not
 
 
+@contextmanager
+def terminations_noted() -> Iterator[None]:
+    """Within the context, note SIGTERM before whoever took it over (Prefect, within a flow) handles it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _ending.start_clock(number)
+        handler(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def is_interrupted() -> bool:
+    """Return whether this command was asked to end.
+
+    An error that follows is none of its own: an interrupt that comes while a library is imported turns into an
+    ImportError, one that comes while Prefect awaits its server into an error of the connection.
+    """
+    return _ending.has_clock
+
+
 class _Ending:
     """How this process ends once it was asked to."""
 
     def __init__(self) -> None:
         self.seconds: float | None = None
         self.is_noticed = False
-        self._has_clock = False
+        self.has_clock = False
         self._has_raised = False
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -102,9 +130,9 @@ class _Ending:
 
     def start_clock(self, number: int) -> None:
         """End this process in so many seconds; the first call counts."""
-        if self.seconds is None or self._has_clock:
+        if self.seconds is None or self.has_clock:
             return
-        self._has_clock = True
+        self.has_clock = True
         threading.Thread(target=self._run_out, args=(number, self.seconds), name="deadline", daemon=True).start()
 
     def _run_out(self, number: int, seconds: float) -> None:

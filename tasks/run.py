@@ -33,7 +33,7 @@ from tasks.manifests import (
     start_run,
 )
 from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
-from tasks.processes import note_interruption
+from tasks.processes import is_interrupted, note_interruption, terminations_noted
 from tasks.progress import Progress
 from tasks.rows import Identity, identify_data
 from tasks.zombies import report_crashed
@@ -171,17 +171,17 @@ def recorded_run(profile: str, settings: ExperimentSettings, inputs: RunInputs) 
     report_crashed(attempt.died)
     run = Run(run_id, inputs, attempt)
     try:
-        with run.progress.shown(flow_run.get_id(), get_run_logger()):
+        with terminations_noted(), run.progress.shown(flow_run.get_id(), get_run_logger()):
             yield run
             run.flush()
-    except (KeyboardInterrupt, TerminationSignal) as error:
-        note_interruption()
-        run.flush()
-        interrupt_run(attempt, f"stopped by {type(error).__name__}")
-        raise
     except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | TerminationSignal) or is_interrupted():
+            note_interruption()
+            end, reason = interrupt_run, f"stopped by {type(error).__name__}"
+        else:
+            end, reason = fail_run, f"{type(error).__name__}: {error}"
         run.flush()
-        fail_run(attempt, f"{type(error).__name__}: {error}")
+        end(attempt, reason)
         raise
     finish_run(attempt)
 

@@ -148,3 +148,33 @@ def test_a_process_that_is_asked_to_end_does(
         said = errors.read()
     assert process.wait(timeout=PATIENCE) == status
     assert ("not waited any longer" in said) == is_at_its_deadline
+
+
+CONVERTING = """
+import signal, sys, time
+from tasks.guard import guarded
+from tasks.processes import ended_by_signals, terminations_noted
+
+def taken_over(number, frame):
+    raise ImportError("a module that failed to initialise")
+
+@guarded("The run")
+def main(arguments):
+    signal.signal(signal.SIGTERM, taken_over)
+    with terminations_noted():
+        print("ready", flush=True)
+        time.sleep(1000)
+
+with ended_by_signals(5.0):
+    status = main([])
+sys.exit(status)
+"""
+
+
+def test_an_interrupt_that_a_library_turned_into_an_error_is_one_all_the_same() -> None:
+    process = start(CONVERTING, stderr=subprocess.PIPE)
+    assert first_line(process) == ["ready"]
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert errors == "Interrupted. Start the same command again.\n"

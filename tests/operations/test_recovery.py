@@ -75,7 +75,7 @@ def test_a_run_that_is_stopped_ends_within_five_seconds_and_says_so(
     attempt.wait_for_finished(4)
     assert standalone._END_SECONDS < 5  # after which it ends whatever it waits for; test_processes.py shows that
     attempt.kill(number)
-    assert attempt.process.returncode in (130, 128 + number)
+    assert attempt.process.returncode in (130, 128 + number), attempt.log
     assert "Start the same command again" in attempt.log
     monkeypatch.setattr(artifacts, "ARTIFACTS", tmp_path / "artifacts")
     (manifest,) = read_manifests()
