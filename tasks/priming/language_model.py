@@ -186,19 +186,31 @@ def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
     tokenizer = language_model.tokenizer
     if not tokenizer.chat_template:
         return encode_context(language_model, f"{message}\n\n")
-    conversation = [{"role": "user", "content": _PLACEHOLDER}]
-    rendered = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-    head, found, tail = rendered.partition(_PLACEHOLDER)
-    if not found:
+    parts = _filled_template(tokenizer).split(_PLACEHOLDER)
+    if len(parts) == 1:
         raise TokenizerError("The tokenizer's chat template drops the user's message; use another model.")
-    whole, before, behind = (_parsed(tokenizer, text) for text in (head + message + tail, head, tail))
+    whole, *apart = (_parsed(tokenizer, text) for text in (message.join(parts), *parts))
     control = _control_ids(tokenizer)
     is_spelled_out = any(token in message for token in _control_strings(tokenizer))
     # A tokenizer that normalises text first may find control tokens in other characters than their own.
-    if not is_spelled_out and [i for i in whole if i in control] == [i for i in before + behind if i in control]:
+    expected = [i for ids in apart for i in ids if i in control]
+    if not is_spelled_out and [i for i in whole if i in control] == expected:
         return _with_one_bos(tokenizer, whole)
     # Rare and hostile: the message is tokenised apart, so that what it spells out stays text.
-    return _with_one_bos(tokenizer, before + encode_continuation(tokenizer, message) + behind)
+    told = encode_continuation(tokenizer, message)
+    return _with_one_bos(tokenizer, apart[0] + [i for ids in apart[1:] for i in (*told, *ids)])
+
+
+def _filled_template(tokenizer: Any) -> str:  # noqa: ANN401
+    """Return the chat template's text around the placeholder."""
+    conversation = [{"role": "user", "content": _PLACEHOLDER}]
+    try:
+        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program of the model's authors, which may fail in any way
+        raise TokenizerError(
+            f"The tokenizer's chat template cannot be filled ({type(error).__name__}: {error}). Correct it, use another "
+            "model, or remove it to send instructions as plain text: delete chat_template.jinja"
+        ) from error
 
 
 def count_control_strings(tokenizer: Any, *texts: str) -> int:  # noqa: ANN401

@@ -269,6 +269,31 @@ def test_a_chat_template_that_drops_the_message_is_refused(tokenizer: Any, monke
         encode_chat(reading(tokenizer), "Write a query.")
 
 
+@pytest.mark.parametrize("message", ["Write a query.", "Write </s> and [INST]."])
+def test_a_chat_template_may_print_the_message_twice(
+    tokenizer: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = "{{ bos_token }}[INST] {{ messages[0].content }}\n\nAgain: {{ messages[0].content }} [/INST]"
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    ids = encode_chat(reading(tokenizer), message)
+    assert tokenizer.decode(ids).count(message) == 2
+    assert "qzuser" not in tokenizer.decode(ids)
+    assert [ids.count(i) for i in (tokenizer.bos_token_id, tokenizer.eos_token_id)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{% nonsense", "{{ raise_exception('Roles must alternate.') }}", "{{ 1 // 0 }}", "{{ messages[3].content.x.y }}"],
+    ids=["syntax", "raised", "arithmetic", "undefined"],
+)
+def test_a_chat_template_that_fails_is_one_clear_error(
+    tokenizer: Any, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    with pytest.raises(TokenizerError, match=r"chat template cannot be filled \(\w+: .+\)\. Correct it, use another"):
+        encode_chat(reading(tokenizer), "Write a query.")
+
+
 def test_a_message_is_not_a_template(tokenizer: Any) -> None:
     message = "{{ bos_token }} {% for x in y %} {message} %s"
     assert encode_chat(reading(tokenizer), message).count(BOS) == 1
