@@ -175,13 +175,14 @@ def recorded_run(profile: str, settings: ExperimentSettings, inputs: RunInputs) 
             yield run
             run.flush()
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | TerminationSignal) or is_interrupted():
+        was_stopped = isinstance(error, KeyboardInterrupt | TerminationSignal) or is_interrupted()
+        if was_stopped:
             note_interruption()
-            end, reason = interrupt_run, f"stopped by {type(error).__name__}"
-        else:
-            end, reason = fail_run, f"{type(error).__name__}: {error}"
         run.flush()
-        end(attempt, reason)
+        if was_stopped:
+            interrupt_run(attempt, f"stopped by {type(error).__name__}")
+        else:
+            fail_run(attempt, f"{type(error).__name__}: {error}")
         raise
     finish_run(attempt)
 

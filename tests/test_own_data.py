@@ -34,13 +34,8 @@ def test_own_data_and_model_work_the_first_time_without_noise(tmp_path: Path) ->
     own = {"SURROGATE_ARTIFACTS": str(tmp_path / "artifacts"), "PREFECT_HOME": str(tmp_path / "prefect")}
     finished = subprocess.run(
         [
-            *(
-                sys.executable,
-                "-m",
-                "flows.experiment",
-                "--workers=2",
-                "--full",
-            ),  # several processes may each make noise
+            *(sys.executable, "-m", "flows.experiment", "--full"),
+            "--workers=2",  # several processes may each make noise
             *(f"--data={tmp_path / 'my.jsonl'}", f"--language-model={tmp_path / 'model'}"),
         ],
         cwd=ROOT,
@@ -52,14 +47,15 @@ def test_own_data_and_model_work_the_first_time_without_noise(tmp_path: Path) ->
     )
     sys.stdout.write(finished.stdout + finished.stderr)  # shown by pytest when the test fails
     assert finished.returncode == 0
-    # all that is said beside the results
-    said = [re.sub(r"[\d.]+ (ms|s|min)$", "SECONDS", line) for line in finished.stderr.splitlines()]
+    # All that is said beside the results; how often a stage says how far it is depends on the machine.
+    ends = [line for line in finished.stderr.splitlines() if not line.endswith((" so far", " left"))]
+    said = [re.sub(r"[\d.]+ (ms|s|min)$", "SECONDS", line) for line in ends]
     assert said == [
-        "warning: 200 samples were asked for, 8 qualify",
+        "warning: 16 samples were asked for, 8 qualify",
         "draw samples: 2 of 2, SECONDS",
-        "write surrogates: 9 of 9, SECONDS",
+        "write surrogates: 48 of 48 lines, SECONDS",
         "route queries: 1 of 1, SECONDS",
-        "score contexts: 12 of 12, SECONDS",
+        "score contexts: 160 of 160 scores, SECONDS",
         "check scoring: 1 of 1, SECONDS",
         "compute statistics: 8 of 8, SECONDS",
         "publish results: 1 of 1, SECONDS",

@@ -208,8 +208,8 @@ def _filled_template(tokenizer: Any) -> str:  # noqa: ANN401
         return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # a template is a program of the model's authors, which may fail in any way
         raise TokenizerError(
-            f"The tokenizer's chat template cannot be filled ({type(error).__name__}: {error}). Correct it, use another "
-            "model, or remove it to send instructions as plain text: delete chat_template.jinja"
+            f"The tokenizer's chat template cannot be filled ({type(error).__name__}: {error}). Correct it, use "
+            "another model, or remove it to send instructions as plain text: delete chat_template.jinja"
         ) from error
 
 
