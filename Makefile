@@ -31,16 +31,16 @@ bench: install ## this project's methods beside the notebook's and others, as ra
 	$(BIN)/python -m flows.bench --device $(DEVICE) $(FLAGS)
 
 ui: install ## a Prefect server, a worker and all deployments, to start and watch runs in a browser; Ctrl-C ends it
-	$(BIN)/python -m tasks.ui $(FLAGS)
+	$(BIN)/python -m tasks.server.ui $(FLAGS)
 
 prune: install ## list the files in artifacts/ that no run needs; APPLY=1 removes them
-	$(BIN)/python -m tasks.pruning $(if $(APPLY),--remove)
+	$(BIN)/python -m tasks.commands.prune $(if $(APPLY),--remove)
 
 doctor: install ## what this machine has, and what each profile needs and lacks here
 	$(BIN)/python -m flows.doctor
 
 sql: install ## ask the results in SQL
-	$(BIN)/python -m tasks.sql_prompt
+	$(BIN)/python -m tasks.commands.sql
 
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from tasks.compare import DEFAULT_RUNS, main, name_comparison, show_comparison
-from tasks.redaction import keeps_secrets
+from tasks.commands.compare import DEFAULT_RUNS, main, name_comparison, show_comparison
+from tasks.loading.redaction import keeps_secrets
 
 Runs = Annotated[
     tuple[str, ...],

@@ -8,10 +8,10 @@ import sys
 
 from prefect import flow
 
-from tasks.doctor import examine
-from tasks.doctor_report import print_findings, show_findings
-from tasks.guard import guarded
-from tasks.redaction import keeps_secrets
+from tasks.commands.doctor import examine
+from tasks.commands.doctor_report import print_findings, show_findings
+from tasks.commands.guard import guarded
+from tasks.loading.redaction import keeps_secrets
 
 
 @keeps_secrets

@@ -10,23 +10,23 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.command_line import run_command
-from tasks.embedding import route_queries
-from tasks.form import with_form
+from tasks.commands.run import run_command
+from tasks.loading.redaction import keeps_secrets
 from tasks.priming import settings as allowed
+from tasks.priming.arms.arms import entries_of
 from tasks.priming.settings import resolve_settings
-from tasks.priming.surrogates.families import entries_of
-from tasks.redaction import keeps_secrets
 from tasks.report.publishing import report_results
 from tasks.results import publish_results
+from tasks.routing import route_queries
 from tasks.run import identify_inputs, name_flow_run, recorded_run
 from tasks.sampling import distractor_chunk, donor_chunk, draw_samples
 from tasks.scoring import check_scoring, score_contexts, scores_to_compute, sensible_check_count
-from tasks.standalone import standalone
+from tasks.server.form import with_form
+from tasks.server.standalone import standalone
+from tasks.server.ui_artifacts import show_results
 from tasks.statistics import compute_statistic, forget_rows, statistics_by_table
 from tasks.surrogates import lines_to_write, write_surrogates
-from tasks.ui_artifacts import show_results
-from tasks.workers import in_order, working
+from tasks.workers.processes import in_order, working
 
 
 @with_form

@@ -15,12 +15,12 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from tasks.guard import guarded
+from tasks.commands.guard import guarded
+from tasks.loading.redaction import keeps_secrets
 from tasks.priming.errors import UsageError
-from tasks.redaction import keeps_secrets
+from tasks.reading.runs import LATEST, find_run
 from tasks.report.page import write_report
-from tasks.report.plots import write_plots
-from tasks.report.runs import LATEST, find_run
+from tasks.report.plots.all_plots import write_plots
 
 Run = Annotated[str, Field(min_length=1, description="A run id, the beginning of one, or latest.")]
 

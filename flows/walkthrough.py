@@ -9,20 +9,20 @@ import sys
 
 from prefect import flow
 
-from tasks.form import with_form
-from tasks.pages.blocks import Block
-from tasks.priming import settings as allowed
-from tasks.priming.settings import resolve_settings
-from tasks.redaction import keeps_secrets
-from tasks.standalone import standalone
-from tasks.walkthrough.before_the_query import routed_contexts
-from tasks.walkthrough.command import (
+from tasks.commands.walkthrough import (
     SampleNumber,
     identify_models,
     name_sample,
     name_walkthrough,
     run_walkthrough,
 )
+from tasks.loading.redaction import keeps_secrets
+from tasks.pages.blocks import Block
+from tasks.priming import settings as allowed
+from tasks.priming.settings import resolve_settings
+from tasks.server.form import with_form
+from tasks.server.standalone import standalone
+from tasks.walkthrough.before_the_query import routed_contexts
 from tasks.walkthrough.published import published_surrogates, read_published
 from tasks.walkthrough.steps import (
     choose_sample,

@@ -4,8 +4,8 @@ Both calls come before anything else is imported: sources are hashed as they are
 imported is shown by the same rules as any other.
 """
 
-from tasks.guard import prepare_process
-from tasks.sources import pin_sources
+from tasks.commands.guard import prepare_process
+from tasks.store.sources import pin_sources
 
 pin_sources()
 prepare_process()

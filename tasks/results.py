@@ -25,10 +25,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks import artifacts
 from tasks.bench.records import read_benches
-from tasks.manifests import LOCK_SECONDS, TABLES, Manifest, RecordedReference, read_manifests
-from tasks.redaction import without_secrets
+from tasks.loading.redaction import without_secrets
+from tasks.store import artifacts
+from tasks.store.manifests import LOCK_SECONDS, TABLES, Manifest, RecordedReference, read_manifests
 
 QUESTIONS = (
     "does_priming_help",

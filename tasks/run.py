@@ -17,12 +17,16 @@ from prefect import get_run_logger
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
-from tasks.artifacts import Reference, digest
-from tasks.caching import essence
-from tasks.chunking import choose_chunk_size
-from tasks.code import package_digest
-from tasks.loading import identify_embedding_model, identify_language_model
-from tasks.manifests import (
+from tasks.loading.data import Identity, identify_data
+from tasks.loading.models import identify_embedding_model, identify_language_model
+from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
+from tasks.server.crashed_runs import report_crashed
+from tasks.server.processes import is_interrupted, note_interruption, terminations_noted
+from tasks.server.progress import Progress
+from tasks.store.artifacts import Reference, digest
+from tasks.store.caching import essence
+from tasks.store.code import package_digest
+from tasks.store.manifests import (
     Attempt,
     RunDescription,
     extend_run,
@@ -32,11 +36,7 @@ from tasks.manifests import (
     read_manifest,
     start_run,
 )
-from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
-from tasks.processes import is_interrupted, note_interruption, terminations_noted
-from tasks.progress import Progress
-from tasks.rows import Identity, identify_data
-from tasks.zombies import report_crashed
+from tasks.workers.chunking import choose_chunk_size
 
 _RECORDED_VERSIONS = (
     "accelerate", "bitsandbytes", "datasets", "duckdb", "numpy", "prefect", "pyarrow", "scikit-learn", "scipy",

@@ -11,13 +11,13 @@ from dataclasses import asdict
 
 from prefect import get_run_logger, task
 
-from tasks.artifacts import Reference, chunks_of, digest, write_rows
-from tasks.caching import stage_options
+from tasks.loading.data import Identity, SetupError, load_rows
+from tasks.loading.redaction import without_secrets
 from tasks.priming.records import Distractor, Sample
 from tasks.priming.sampling import draw_samples as draw
 from tasks.priming.settings import SamplingSettings
-from tasks.redaction import without_secrets
-from tasks.rows import Identity, SetupError, load_rows
+from tasks.store.artifacts import Reference, chunks_of, digest, write_rows
+from tasks.store.caching import stage_options
 
 
 @task(

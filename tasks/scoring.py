@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.artifacts import Reference, open_rows, read_rows, read_rows_of, write_rows
-from tasks.caching import stage_options
-from tasks.priming.contexts import ContextRule
-from tasks.priming.language_model import LanguageModel
+from tasks.loading.data import Identity
+from tasks.loading.redaction import without_secrets
+from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
-from tasks.redaction import without_secrets
-from tasks.rows import Identity
-from tasks.workers import with_language_model, worker_count
+from tasks.store.artifacts import Reference, open_rows, read_rows, read_rows_of, write_rows
+from tasks.store.caching import stage_options
+from tasks.workers.processes import with_language_model, worker_count
 
 if TYPE_CHECKING:  # torch is not loaded before a model is
-    from tasks.priming.checks import CheckedFamily, SeenFamily
+    from tasks.priming.scoring_checks import CheckedFamily, SeenFamily
 
 _UNWRITTEN = "A surrogate of the usual length, for counting: some ten words."
 """Stands for a surrogate whose text is not looked at."""
@@ -101,7 +101,7 @@ def _look_again(
     *,
     language_model: LanguageModel,
 ) -> "SeenFamily":
-    from tasks.priming.checks import look_again
+    from tasks.priming.scoring_checks import look_again
 
     return look_again(family, samples, distractors, language_model)
 
@@ -109,7 +109,7 @@ def _look_again(
 @task(
     name="check scoring",
     task_run_name="check scoring",
-    **stage_options("checks", "tasks.priming.checks:check_scoring"),
+    **stage_options("checks", "tasks.priming.scoring_checks:check_scoring"),
 )
 @without_secrets()
 def check_scoring(
@@ -129,7 +129,7 @@ def check_scoring(
     Returns:
         The reference of the checks, with "seconds" and "model", the facts that costs follow from.
     """
-    from tasks.priming.checks import CheckedFamily, choose_checked, judge
+    from tasks.priming.scoring_checks import CheckedFamily, choose_checked, judge
 
     (_, _, baseline), *_ = families
     chosen = choose_checked(open_rows(baseline, Score), checked_count)

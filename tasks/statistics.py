@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from prefect import get_run_logger, task
 
-from tasks.artifacts import Reference, open_rows, write_rows
-from tasks.caching import Inputs, stage_options
-from tasks.memory import give_back_freed_memory
+from tasks.loading.memory import give_back_freed_memory
+from tasks.loading.redaction import without_secrets
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
-from tasks.redaction import without_secrets
+from tasks.store.artifacts import Reference, open_rows, write_rows
+from tasks.store.caching import Inputs, stage_options
 
 if TYPE_CHECKING:
-    from tasks.priming.evidence import Evidence
-    from tasks.priming.statistics import Statistic
+    from tasks.priming.statistics.all_statistics import Statistic
+    from tasks.priming.statistics.run_data import Evidence
 
 
 def statistics_by_table() -> "dict[str, Statistic]":
     """Return STATISTICS; importing their libraries takes seconds, which whoever only lists the flow need not wait."""
-    from tasks.priming.statistics import STATISTICS
+    from tasks.priming.statistics.all_statistics import STATISTICS
 
     return STATISTICS
 
@@ -93,7 +93,7 @@ def forget_rows() -> None:
 @lru_cache(maxsize=1)
 def _read_evidence(references: str) -> "Evidence":
     """Return the rows that references, as JSON, point to."""
-    from tasks.priming.evidence import Evidence, ModelFacts
+    from tasks.priming.statistics.run_data import Evidence, ModelFacts
 
     samples, surrogates, routes, scores, model = json.loads(references)
     return Evidence(

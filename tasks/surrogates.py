@@ -11,16 +11,16 @@ from functools import partial
 
 from prefect import get_run_logger, task
 
-from tasks.artifacts import Reference, read_rows, write_rows
-from tasks.caching import Inputs, stage_options
-from tasks.priming.language_model import LanguageModel
+from tasks.loading.data import Identity
+from tasks.loading.redaction import without_secrets
+from tasks.priming.arms.arms import FAMILIES, Family, Writer
+from tasks.priming.arms.writing import Writing
+from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.settings import GenerationSettings
-from tasks.priming.surrogates.families import FAMILIES, Family, Writer
-from tasks.priming.surrogates.writing import Writing
-from tasks.redaction import without_secrets
-from tasks.rows import Identity
-from tasks.workers import with_language_model
+from tasks.store.artifacts import Reference, read_rows, write_rows
+from tasks.store.caching import Inputs, stage_options
+from tasks.workers.processes import with_language_model
 
 
 def lines_to_write(families: Sequence[Family], chunks: Sequence[Reference]) -> tuple[list[float], int]:

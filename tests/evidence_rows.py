@@ -4,8 +4,8 @@ import dataclasses
 import random
 from typing import Any
 
-from tasks.priming.evidence import Evidence
 from tasks.priming.records import Sample, Score
+from tasks.priming.statistics.run_data import Evidence
 
 
 def sample(sample_id: str, passage_id: str | None = None, **changes: Any) -> Sample:

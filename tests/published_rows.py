@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tasks import artifacts, manifests
 from tasks.priming.records import Comparison, Score
+from tasks.store import artifacts, manifests
 
 
 def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:

@@ -3,7 +3,6 @@
 import inspect
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ from prefect.utilities.hashing import file_hash
 from pydantic import BaseModel
 
 from tasks.priming.settings import PROFILES, resolve_settings
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS: dict[str, dict[str, Any]] = {deployment["name"]: deployment for deployment in FILE["deployments"]}
 EXPERIMENTS = [name for name, entry in DEPLOYMENTS.items() if entry["entrypoint"] == "flows/experiment.py:experiment"]

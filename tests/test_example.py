@@ -2,16 +2,16 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.loading.data import identify_data, load_rows
 from tasks.priming.sampling import draw_samples
 from tasks.priming.settings import DataSettings, SamplingSettings
-from tasks.rows import identify_data, load_rows
+from tests.places import ROOT
 
-CORPUS = Path(__file__).resolve().parents[1] / "tasks" / "example" / "corpus.jsonl"
+CORPUS = ROOT / "tasks" / "example" / "corpus.jsonl"
 YES_OR_NO = ("yes", "no")
 
 

@@ -18,12 +18,12 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
+from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.statistics import statistics_by_table
 from tests.operations.runs import model_flag
+from tests.places import ROOT
 from tests.waiting import PATIENCE, wait_for
 
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLES, CHUNK = 12, 4
 WITH_CONTROLS = ("--full", "--families=baseline,static,generated,control")
 EXPORT = {  # what a run found, without clock values: must not depend on how the run went

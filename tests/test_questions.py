@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tasks import artifacts, manifests, results
-from tasks.priming.contrasts import CONTROL_CONTRASTS
+from tasks import results
 from tasks.priming.records import Comparison, Cost, RoutingAgreement, Stratum, Variant
+from tasks.priming.statistics.contrasts import CONTROL_CONTRASTS
+from tasks.store import artifacts, manifests
 from tests.published_rows import comparison, finish, record, score, start
 
 BASELINE, BARE, WORDS = "baseline/document", "control/bare_document", "control/random_words"

@@ -7,20 +7,20 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.loading import identify_language_model, load_language_model
-from tasks.priming import checks
-from tasks.priming.generation import Prompt, generate_lines
-from tasks.priming.language_model import LanguageModel, encode_answer, encode_context, encode_continuation
+from tasks.loading.data import identify_data, load_rows
+from tasks.loading.models import identify_language_model, load_language_model
+from tasks.priming import scoring_checks as checks
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.static import write_static
+from tasks.priming.arms.writing import Writing
+from tasks.priming.engine.generation import Prompt, generate_lines
+from tasks.priming.engine.model import LanguageModel, encode_answer, encode_context, encode_continuation
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import Check, Distractor, Sample
 from tasks.priming.sampling import draw_samples
 from tasks.priming.scoring import encode_arms, score_family
 from tasks.priming.settings import DataSettings, GenerationSettings, SamplingSettings, resolve_settings
-from tasks.priming.surrogates.families import FAMILIES
-from tasks.priming.surrogates.static import write_static
-from tasks.priming.surrogates.writing import Writing
-from tasks.rows import identify_data, load_rows
-from tests.priming.test_checks import foreign_document, off_by_one, without_bos
+from tests.priming.test_scoring_checks import foreign_document, off_by_one, without_bos
 from tests.tiny_models import plain_token_nlls, require_weights
 
 pytestmark = pytest.mark.weights

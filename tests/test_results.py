@@ -17,13 +17,14 @@ import pytest
 from filelock import FileLock, Timeout
 from prefect.logging import disable_run_logger
 
-from tasks import artifacts, manifests, results
+from tasks import results
 from tasks.priming.records import Check, Route, Sample, Surrogate
-from tasks.sealing import with_seal, without_seal
+from tasks.store import artifacts, manifests
+from tasks.store.sealing import with_seal, without_seal
+from tests.places import ROOT
 from tests.published_rows import comparison, finish, record, score, start
 from tests.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parent.parent
 NLLS = {
     ("first", "baseline", "document"): (2.0, 1.0, 3.0),
     ("first", "static", "factual"): (1.0, 1.0, 1.0),

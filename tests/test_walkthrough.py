@@ -19,25 +19,24 @@ from rich.cells import cell_len
 
 from flows import walkthrough as flow_module
 from flows.walkthrough import walkthrough
-from tasks.loading import identify_embedding_model, identify_language_model
+from tasks.commands.walkthrough import run_walkthrough
+from tasks.loading.data import identify_data, load_rows
+from tasks.loading.models import identify_embedding_model, identify_language_model
 from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Quoted, Table, Verbatim
 from tasks.pages.markdown import to_markdown
 from tasks.pages.terminal import WIDTH, print_blocks
 from tasks.priming.errors import UsageError
 from tasks.priming.sampling import draw_samples
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings, resolve_settings
-from tasks.rows import identify_data, load_rows
 from tasks.walkthrough import steps
 from tasks.walkthrough.before_the_query import routed_contexts
-from tasks.walkthrough.command import run_walkthrough
 from tasks.walkthrough.published import published_surrogates, read_published
 from tasks.walkthrough.story import tell
 from tasks.walkthrough.walk import Guesses, Notebook, Walk
+from tests.places import ROOT, WALKTHROUGH
 from tests.tiny_models import require_weights, tiny_folder
 from tests.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parent.parent
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
 HOSTILE = "<script>x</script> [bold]b[/] **b** `c` a|b \\| :smile: \x1b[31mred \u202etxet https://x.example\n# no\n- no"
 STEPS = (
     "choose_sample",
@@ -112,20 +111,20 @@ def table_of(blocks: list[Block], *columns: str) -> list[dict[str, str]]:
 def test_the_published_numbers_are_the_golden_ones() -> None:
     published = read_published()
     texts = (published.passage, published.query, published.answer, published.generated)
-    assert texts == (GOLDEN["passage"], GOLDEN["query"], GOLDEN["answer"], GOLDEN["generated"])
+    assert texts == (WALKTHROUGH["passage"], WALKTHROUGH["query"], WALKTHROUGH["answer"], WALKTHROUGH["generated"])
     families = ("static", "generated")
     assert published.similarities == {
-        f"{family}/{key}": value for family in families for key, value in GOLDEN[f"{family}_similarities"].items()
+        f"{family}/{key}": value for family in families for key, value in WALKTHROUGH[f"{family}_similarities"].items()
     }
-    assert published.context_tokens == {"baseline/document": GOLDEN["cache_tokens"]["baseline"]} | {
-        f"{family}/{key}": count for family in families for key, count in GOLDEN["cache_tokens"][family].items()
+    assert published.context_tokens == {"baseline/document": WALKTHROUGH["cache_tokens"]["baseline"]} | {
+        f"{family}/{key}": count for family in families for key, count in WALKTHROUGH["cache_tokens"][family].items()
     }
     assert published.nll == {
         name.replace(":", "/").replace("baseline", "baseline/document"): value
-        for name, value in GOLDEN["clean_nll"].items()
+        for name, value in WALKTHROUGH["clean_nll"].items()
     }
-    assert published.second_use_nll == GOLDEN["mean_nll_CONTAMINATED_baseline"]
-    assert len(published.answer_tokens) == GOLDEN["n_scored_tokens"] == GOLDEN["n_answer_tokens"] - 1
+    assert published.second_use_nll == WALKTHROUGH["mean_nll_CONTAMINATED_baseline"]
+    assert len(published.answer_tokens) == WALKTHROUGH["n_scored_tokens"] == WALKTHROUGH["n_answer_tokens"] - 1
 
 
 def test_similarities_and_token_counts_are_the_notebooks(mistral_walk: Walk) -> None:
@@ -133,7 +132,7 @@ def test_similarities_and_token_counts_are_the_notebooks(mistral_walk: Walk) -> 
     similarities = table_of(blocks, "similarity", "notebook")
     assert len(similarities) == 10
     assert all(row["similarity"] == row["notebook"] for row in similarities)
-    printed = [*GOLDEN["static_similarities"].values(), *GOLDEN["generated_similarities"].values()]
+    printed = [*WALKTHROUGH["static_similarities"].values(), *WALKTHROUGH["generated_similarities"].values()]
     assert [row["notebook"] for row in similarities] == [f"{value:.4f}" for value in printed]
     counts = [row for row in table_of(blocks, "tokens", "notebook's tokens") if row["written"] != "here"]
     assert len(counts) == 11
@@ -147,7 +146,7 @@ def test_similarities_and_token_counts_are_the_notebooks(mistral_walk: Walk) -> 
 
 def test_the_answers_tokens_are_those_that_the_notebook_printed(mistral_walk: Walk) -> None:
     rows = table_of(tell(mistral_walk), "token", "baseline")
-    printed = [row["token"] for row in GOLDEN["token_probs_CONTAMINATED_second_use"]]
+    printed = [row["token"] for row in WALKTHROUGH["token_probs_CONTAMINATED_second_use"]]
     assert [row["token"].strip() for row in rows] == ["Appro", *printed, "mean NLL"]
 
 
@@ -319,7 +318,11 @@ def test_a_numbered_sample_is_that_of_the_experiments_draw() -> None:
 
 def test_without_a_number_it_is_the_notebooks_example() -> None:
     sample = steps.choose_sample.fn(resolve_settings("demo", min_words=100), None)  # its 59 words qualify all the same
-    assert (sample.passage, sample.query, sample.answer) == (GOLDEN["passage"], GOLDEN["query"], GOLDEN["answer"])
+    assert (sample.passage, sample.query, sample.answer) == (
+        WALKTHROUGH["passage"],
+        WALKTHROUGH["query"],
+        WALKTHROUGH["answer"],
+    )
 
 
 # --- the flow and the command ---

@@ -15,12 +15,12 @@ import torch
 import transformers
 
 from tasks.bench.mistral_tokenizer import V1, save_mistral_tokenizer
-from tasks.priming.decoding import DecodingPack
-from tasks.priming.items import Item
-from tasks.priming.kv_cache import prefill
-from tasks.priming.language_model import LanguageModel
-from tasks.priming.numeric_path import numeric_path
-from tasks.priming.segments import Segment
+from tasks.priming.engine.decoding import DecodingPack
+from tasks.priming.engine.kv_cache import prefill
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.nll import Item
+from tasks.priming.engine.numeric_path import numeric_path
+from tasks.priming.engine.segments import Segment
 from tasks.priming.settings import LanguageModelSettings
 
 _SHAPE = {

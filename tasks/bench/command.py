@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tasks.guard import guarded
+from tasks.commands.guard import guarded
 from tasks.priming.errors import UsageError
 
 _DTYPES = ("float32", "bfloat16", "float16")

@@ -15,8 +15,8 @@ from tasks.bench.methods import NOTEBOOK, OURS, PRODUCTS
 from tasks.bench.sheet import Sheet
 from tasks.bench.timing import Arm, CpuMeter, speed_ratios, time_rounds, waiting
 from tasks.bench.workload import Workload, make_workload
-from tasks.loading import identify_embedding_model, load_embedding_model
-from tasks.priming.embedding import route_queries
+from tasks.loading.models import identify_embedding_model, load_embedding_model
+from tasks.priming.routing import route_queries
 from tasks.priming.settings import EmbeddingSettings
 
 MODEL = "all-MiniLM-L6-v2"

@@ -18,8 +18,8 @@ from tasks.bench.plans import Plan
 from tasks.bench.sheet import Sheet
 from tasks.bench.timing import Arm, Meter, speed_ratios, time_rounds, waiting
 from tasks.bench.workload import make_workload
-from tasks.priming.generation import Line, Prompt, generate_lines
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.generation import Line, Prompt, generate_lines
+from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import generation_prompt
 from tasks.priming.settings import GenerationSettings
 

@@ -14,8 +14,8 @@ from tasks.bench.methods import OURS
 from tasks.bench.plans import Plan
 from tasks.bench.sheet import Sheet
 from tasks.bench.workload import Workload, make_workload
-from tasks.priming.generation import generate_lines
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.generation import generate_lines
+from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample
 from tasks.priming.scoring import score_family
 from tasks.priming.settings import GenerationSettings

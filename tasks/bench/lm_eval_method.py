@@ -10,8 +10,8 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 
-from tasks.priming.items import Item
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.nll import Item
 
 BATCH_SIZES = (1, 16)
 """The faster of these is what others are compared with; larger ones were slower on CPUs."""

@@ -14,7 +14,7 @@ import torch
 
 from tasks.bench.matrix_products import Product, compute_products
 from tasks.bench.timing import CpuMeter
-from tasks.priming.numeric_path import choose_numeric_path
+from tasks.priming.engine.numeric_path import choose_numeric_path
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "sentence-transformers", "lm_eval", "numpy", "scipy")
 # What decides how fast number formats are; other flags say little.

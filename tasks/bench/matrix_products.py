@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tasks.priming.batches import split_by_tokens, token_budget
-from tasks.priming.items import Item
-from tasks.priming.language_model import LanguageModel
-from tasks.priming.numeric_path import numeric_path
+from tasks.priming.engine.batches import split_by_tokens, token_budget
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.nll import Item
+from tasks.priming.engine.numeric_path import numeric_path
 
 # How torch names what multiplies matrices: the same layer goes by several names, as its input lies in memory.
 _PRODUCTS = {"linear", "matmul", "mm", "addmm", "bmm"}

@@ -33,7 +33,7 @@ from tasks.bench.scoring_part import measure_scoring
 from tasks.bench.sheet import Sheet
 from tasks.bench.statistics_part import measure_statistics
 from tasks.bench.timing import CpuMeter, CudaMeter
-from tasks.rows import SetupError
+from tasks.loading.data import SetupError
 
 Report = Callable[[str], None]
 

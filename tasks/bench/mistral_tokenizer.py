@@ -8,7 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tasks.rows import SetupError
+from tasks.loading.data import SetupError
 
 V1 = "tokenizer.model.v1"
 """That of Mistral-7B-Instruct-v0.2, which the notebook uses."""

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from tasks.bench.mistral_tokenizer import save_mistral_tokenizer
-from tasks.loading import identify_language_model, load_language_model
-from tasks.priming.language_model import LanguageModel
-from tasks.priming.numeric_path import choose_numeric_path
+from tasks.loading.models import identify_language_model, load_language_model
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.settings import resolve_settings
 
 SHAPES: dict[str, dict[str, Any]] = {

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.arms.arms import Family
+from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, GENERATION_TEMPLATE, fill, query_prompt
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.surrogates.families import Family
 
 
 @dataclass(frozen=True, slots=True)

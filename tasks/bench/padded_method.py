@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from tasks.priming.batches import token_budget
-from tasks.priming.items import Item
-from tasks.priming.language_model import LanguageModel
-from tasks.priming.likelihood import token_nlls
-from tasks.priming.numeric_path import numeric_path
+from tasks.priming.engine.batches import token_budget
+from tasks.priming.engine.likelihood import token_nlls
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.nll import Item
+from tasks.priming.engine.numeric_path import numeric_path
 
 
 def padded_token_nlls(items: Sequence[Item], language_model: LanguageModel) -> list[tuple[float, ...]]:

@@ -14,7 +14,7 @@ from tasks.bench.plans import Plan
 from tasks.bench.sheet import Sheet
 from tasks.bench.timing import Arm, Meter, speed_ratios, time_rounds, waiting
 from tasks.bench.workload import long_document, make_workload
-from tasks.priming.language_model import LanguageModel, encode_context
+from tasks.priming.engine.model import LanguageModel, encode_context
 from tasks.priming.prompts import BASELINE_TEMPLATE, fill
 from tasks.priming.scoring import score_queries
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from tasks import artifacts
 from tasks.priming.errors import UsageError
+from tasks.store import artifacts
 
 _logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.guard import guarded
+from tasks.commands.guard import guarded
 
 # --- the model: targets, not measurements ---
 
@@ -123,8 +123,8 @@ def simulate(plan: Plan) -> Forecast:
     """Run a plan's chunks through the flow's process, the GPUs and the server.
 
     The flow's process begins one task run after the other, and holds at most one more than there are GPUs (as
-    `in_order` of tasks/workers.py does). Each takes the GPU that is free first. The server takes in what has ended, one
-    task run after the other; nobody waits for it.
+    `in_order` of tasks/workers/processes.py does). Each takes the GPU that is free first. The server takes in what has
+    ended, one task run after the other; nobody waits for it.
     """
     gpus = [0.0] * plan.gpu_count
     begun: deque[float] = deque()

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from tasks.bench import lm_eval_method, notebook_method
 from tasks.bench.padded_method import padded_token_nlls
 from tasks.bench.workload import Workload
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
 from tasks.priming.scoring import score_family
 
 

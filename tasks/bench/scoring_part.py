@@ -16,7 +16,7 @@ from tasks.bench.scorers import Found, difference, score_by_lm_eval, score_by_no
 from tasks.bench.sheet import Sheet
 from tasks.bench.timing import Arm, Meter, Timing, speed_ratios, time_rounds, waiting
 from tasks.bench.workload import Workload, make_workload
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
 
 Name = tuple[str, str]
 """A method and a number format."""

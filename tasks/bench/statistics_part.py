@@ -14,8 +14,8 @@ from tasks.bench.methods import LOOP, OURS
 from tasks.bench.plans import RESAMPLED_CONTRASTS, RESAMPLED_PAIRS
 from tasks.bench.sheet import Sheet
 from tasks.bench.timing import Arm, CpuMeter, speed_ratios, time_rounds, waiting
-from tasks.priming.intervals import BootstrapIntervals, Vector, bootstrap_intervals
 from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics.intervals import BootstrapIntervals, Vector, bootstrap_intervals
 
 TIMES_LOOP = "times as fast as a Python loop"
 

@@ -8,16 +8,16 @@ and in lengths like those of real ones, so that the benchmark scores the same te
 from dataclasses import dataclass, replace
 from itertools import chain, islice, permutations
 
-from tasks.priming.language_model import LanguageModel
+from tasks.loading.data import identify_data, load_rows
+from tasks.priming.arms.arms import FAMILIES, Family
+from tasks.priming.arms.static import write_static
+from tasks.priming.arms.writing import Writing, fixed_surrogate
+from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.sampling import content_hash, draw_nested, read_row
 from tasks.priming.scoring import Arm, encode_arms
 from tasks.priming.settings import DataSettings
-from tasks.priming.surrogates.families import FAMILIES, Family
-from tasks.priming.surrogates.static import write_static
-from tasks.priming.surrogates.writing import Writing, fixed_surrogate
-from tasks.rows import identify_data, load_rows
 
 FAMILY_NAMES = ("baseline", "static", "generated")
 """The families whose arms are the eleven contexts."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
 from tasks.pages.terminal import on_one_line
-from tasks.report.texts import visible
+from tasks.pages.texts import visible
 
 _LINE = 100
 """Characters of a line of verbatim text: the page would not break it."""

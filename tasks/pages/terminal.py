@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
-from tasks.report.texts import visible
+from tasks.pages.texts import visible
 
 WIDTH = 80
 """Columns, whatever the terminal has: it fits the narrowest, and a log of it looks the same."""

@@ -1,238 +1,138 @@
-"""Does the router choose well? Its choices beside the best ones, and whether similarity tells what helps.
+"""Routing: how similar each surrogate is to the user's query, and which one the router takes.
 
-In: a run's rows. Out: per routed family the confusion table of routed and best keys (RoutingChoice), their agreement
-beside chance (RoutingAgreement), and the correlation of similarity and improvement (Correlation). The best key is known
-only afterwards, from one noisy score a key: even a perfect router would not always agree with it.
+In: samples, surrogates and a sentence-embedding model. Out: one Route a surrogate. Every distinct text is embedded
+once (in a large run once in every five thousand samples); similarity is the cosine of two sentence embeddings, in
+float32 (bfloat16 changes routes).
 """
 
-import math
-import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.stats import norm, pearsonr, spearmanr
-from statsmodels.stats.inter_rater import cohens_kappa
+from sklearn.preprocessing import normalize
 
-from tasks.priming.conditions import Condition, conditions_of, keys_of, passages_of
-from tasks.priming.contrasts import BASELINE
-from tasks.priming.evidence import Evidence
-from tasks.priming.intervals import finite
-from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice
-from tasks.priming.robust_mean import constant_value
-from tasks.priming.settings import StatisticsSettings
+from tasks.priming.errors import UsageError
+from tasks.priming.records import Route, Sample, Surrogate
 
+Vectors: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What the router chose on one sample, and what the keys turned out to be worth."""
+_GROUPS_AT_ONCE = 10_000
+"""Samples, once for each family, whose vectors are held at a time: some 60,000 texts, 300 MB."""
 
-    routed_key: str
-    nlls: Mapping[str, float]
-    """Key, in alphabetical order -> NLL, for every key of the family."""
-    is_similarity_tie: bool
-
-    @property
-    def best_keys(self) -> list[str]:
-        """The keys with the lowest NLL, more than one only where they are equal to the last bit."""
-        return [key for key, nll in self.nlls.items() if nll == min(self.nlls.values())]
-
-    @property
-    def regret(self) -> float:
-        """NLL(routed) - NLL(best), nats per answer token."""
-        return self.nlls[self.routed_key] - min(self.nlls.values())
+_TEXTS_AT_ONCE = 32
+# Matrix products of fewer rows take other kernels, whose sums differ in the last bit.
+_LEAST_ROWS = 16
 
 
-def confuse_routes(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[RoutingChoice]:
-    """Count how often the router chose one key where another, or the same, had the lowest NLL.
+def route_queries(
+    samples: Sequence[Sample],
+    surrogates: Sequence[Surrogate],
+    model: Any,  # noqa: ANN401 - a sentence_transformers model
+) -> list[Route]:
+    """Return the similarity of every surrogate to its sample's query, and whether the router chooses it.
 
-    Over the samples in which every key of the family has a finite NLL and one key is routed. Of keys with equal lowest
-    NLLs the alphabetically first is the best one.
+    Within a sample and family the highest similarity wins; of equal ones the first, which is flagged. An empty
+    surrogate has no similarity and is never chosen (a sentence model embeds blanks too, and they might win). Nor has
+    one a similarity if its vector, or its query's, has no direction: their cosine would be noise that looks like one.
 
     Args:
-        evidence: The run's rows, in any order.
-        settings: Not read; every statistic takes them.
-        seed: Not read, likewise.
-
-    Returns:
-        One row per family, routed and best key that occurred together, all in alphabetical order.
+        samples: The samples.
+        surrogates: Their surrogates, of any families, keys in the families' order.
+        model: The sentence-embedding model.
 
     Raises:
-        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
+        UsageError: The model gave NaN, infinity or a zero vector for every text (in a large run, of some samples).
     """
-    choices = []
-    for family, outcomes in _outcomes_of(evidence, seed).items():
-        regrets: dict[tuple[str, str], list[float]] = {}
-        for outcome in outcomes:
-            regrets.setdefault((outcome.routed_key, outcome.best_keys[0]), []).append(outcome.regret)
-        choices += [
-            RoutingChoice(family, routed_key, best_key, len(values), float(np.mean(values)))
-            for (routed_key, best_key), values in sorted(regrets.items())
-        ]
-    return choices
+    queries = {sample.sample_id: sample.query for sample in samples}
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for surrogate in surrogates:  # of millions, what is needed alone is kept
+        groups.setdefault((surrogate.sample_id, surrogate.family), []).append((surrogate.key, surrogate.text))
+    routes: list[Route] = []
+    remaining = iter(groups.items())
+    while block := list(islice(remaining, _GROUPS_AT_ONCE)):
+        texts = {queries[sample_id] for (sample_id, _), _ in block}
+        texts |= {text for _, members in block for _, text in members if text}
+        vectors = _unit_vectors(model, sorted(texts))
+        for (sample_id, family), members in block:
+            routes += _route(sample_id, family, members, vectors.get(queries[sample_id]), vectors)
+    return routes
 
 
-def agree_with_oracle(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[RoutingAgreement]:
-    """Say how often the router chooses the best key, beside what the same frequencies would give by chance.
-
-    Over the samples of `confuse_routes`. agreement = share of samples whose routed key has the lowest NLL, be it with
-    others; chance = sum over keys of (share routed to it) x (share in which it has the lowest NLL). kappa is that of
-    the confusion table of `confuse_routes`, in which each sample has one best key: where no two keys tie for it,
-    kappa = (agreement - chance) / (1 - chance). Its interval is the asymptotic normal one, not cut at 1.
-
-    Args:
-        evidence: The run's rows, in any order.
-        settings: The nominal coverage; queries on one passage are taken as independent.
-        seed: Not read; every statistic takes it.
-
-    Returns:
-        One row per family in alphabetical order. Rates are None without samples; kappa is None where the table has a
-        single cell (0 / 0); its interval is None also where the asymptotic error is zero (perfect agreement, or a
-        router that always chooses the same key): an interval without width would claim certainty.
+def _unit_vectors(model: Any, texts: Sequence[str]) -> dict[str, Vectors]:  # noqa: ANN401
+    """Return text -> its embedding's direction, (1, dimensions), for the texts that have one.
 
     Raises:
-        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
-
-    Source: statsmodels.stats.inter_rater.cohens_kappa; its variance is that of Fleiss, Cohen and Everitt (1969),
-    doi:10.1037/h0028106.
+        UsageError: None has one.
     """
-    agreements = []
-    for family, outcomes in _outcomes_of(evidence, seed).items():
-        agreement = RoutingAgreement(
-            family=family,
-            n=len(outcomes),
-            agreement_rate=None,
-            chance_rate=None,
-            kappa=None,
-            kappa_low=None,
-            kappa_high=None,
-            similarity_tie_count=sum(outcome.is_similarity_tie for outcome in outcomes),
-            best_tie_count=sum(len(outcome.best_keys) > 1 for outcome in outcomes),
+    vectors = embed(model, texts)
+    has_direction = _has_direction(vectors)
+    if texts and not has_direction.any():
+        raise UsageError(
+            f"The embedding model gave no usable vector for {texts[0]!r} and {len(texts) - 1} other texts (NaN, "
+            "infinity or zero for all of them). Use another `embedding_model`."
         )
-        agreements.append(_add_rates(agreement, outcomes, settings.confidence_level) if outcomes else agreement)
-    return agreements
+    usable = [text for text, is_usable in zip(texts, has_direction, strict=True) if is_usable]
+    units = normalize(vectors[has_direction]) if usable else vectors
+    return {text: units[[row]] for row, text in enumerate(usable)}
 
 
-def correlate_similarity(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Correlation]:
-    """Correlate the similarity of each surrogate to the query with its improvement over the baseline.
-
-    improvement = NLL(baseline/document) - NLL(arm), over the samples that have both and a finite similarity. "routed"
-    takes on each sample the similarity and the NLL of the key that the router chose.
-
-    Args:
-        evidence: The run's rows, in any order: no order of rows changes a bit of the result.
-        settings: The nominal coverage; queries on one passage are taken as independent.
-        seed: Not read; every statistic takes it.
-
-    Returns:
-        Per family, in alphabetical order, one row for each key and one for "routed". Everything but n is None for fewer
-        than three samples, which any line would fit, and where similarities or improvements are constant but for
-        rounding. For three samples, where Fisher's transformation has no error, the interval is the whole range from
-        -1 to 1.
-
-    Raises:
-        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
-
-    Source: scipy.stats.pearsonr with its confidence_interval; scipy.stats.spearmanr.
-    """
-    passages = passages_of(evidence)
-    conditions = conditions_of(evidence, seed)
-    similarities = _similarities_of(evidence.routes)
+def _route(
+    sample_id: str,
+    family: str,
+    members: Sequence[tuple[str, str]],
+    query: Vectors | None,
+    vectors: Mapping[str, Vectors],
+) -> list[Route]:
+    """Return the routes of one sample and family, whose members are keys and texts."""
+    # A blank text may have a vector, and is never chosen.
+    similarities = [_cosine(vectors.get(text) if text else None, query) for _, text in members]
+    known = [s for s in similarities if s is not None]
+    best = max(known, default=None)
+    chosen = similarities.index(best) if known else None
     return [
-        _correlate(family, key, similarities.get(f"{family}/{key}", {}), conditions, passages, settings)
-        for family, keys in keys_of(evidence).items()
-        for key in (*keys, "routed")
+        Route(
+            sample_id,
+            family,
+            key,
+            similarity,
+            is_routed=place == chosen,
+            is_tie=similarity is not None and known.count(similarity) > 1,
+        )
+        for place, ((key, _), similarity) in enumerate(zip(members, similarities, strict=True))
     ]
 
 
-def _outcomes_of(evidence: Evidence, seed: int) -> dict[str, list[_Outcome]]:
-    """Return per family the samples in which every key has an NLL and one is routed, in the order of their ids."""
-    passages = passages_of(evidence)
-    conditions = conditions_of(evidence, seed)
-    routed = {(route.family, route.sample_id): route.key for route in evidence.routes if route.is_routed}
-    ties = {(route.family, route.sample_id) for route in evidence.routes if route.is_tie}
-    outcomes: dict[str, list[_Outcome]] = {}
-    for family, keys in keys_of(evidence).items():
-        nlls = {key: conditions.get(f"{family}/{key}", {}) for key in keys}
-        outcomes[family] = [
-            _Outcome(
-                routed_key=routed[family, sample_id],
-                nlls={key: nlls[key][sample_id] for key in keys},
-                is_similarity_tie=(family, sample_id) in ties,
-            )
-            for sample_id in passages
-            if (family, sample_id) in routed and all(sample_id in nlls[key] for key in keys)
-        ]
-    return outcomes
+def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
+    """Return the (texts, dimensions) float32 embeddings of texts.
+
+    Texts of equal token count go together, so that nothing is padded: faster than mixed batches, and the same bits
+    for a text whatever else is embedded.
+    """
+    lengths: dict[int, list[int]] = {}
+    for number, ids in enumerate(model.tokenizer(list(texts))["input_ids"] if texts else ()):
+        lengths.setdefault(len(ids), []).append(number)
+    vectors = np.zeros((len(texts), model.get_embedding_dimension()), dtype=np.float32)
+    for length, numbers in lengths.items():
+        for start in range(0, len(numbers), _TEXTS_AT_ONCE):
+            part = numbers[start : start + _TEXTS_AT_ONCE]
+            repeated = [*part, *[part[0]] * max(0, -(-_LEAST_ROWS // length) - len(part))]
+            batch = [texts[n] for n in repeated]
+            found = model.encode(batch, batch_size=len(batch), show_progress_bar=False, convert_to_numpy=True)
+            vectors[part] = found[: len(part)]
+    return vectors
 
 
-def _add_rates(agreement: RoutingAgreement, outcomes: list[_Outcome], confidence_level: float) -> RoutingAgreement:
-    """Add what needs at least one sample."""
-    keys = list(outcomes[0].nlls)
-    table = np.zeros((len(keys), len(keys)))  # (routed, best)
-    is_best = np.zeros(len(keys))
-    for outcome in outcomes:
-        table[keys.index(outcome.routed_key), keys.index(outcome.best_keys[0])] += 1
-        is_best += [key in outcome.best_keys for key in keys]
-    agreeing = sum(outcome.routed_key in outcome.best_keys for outcome in outcomes)
-    with np.errstate(all="ignore"):  # a table of one cell divides by 0
-        kappa = cohens_kappa(table)
-    # A variance of 0 comes out as the rounding of shares, some 1e-16.
-    has_error = kappa.var_kappa * len(outcomes) > 1e-12
-    low, high = norm.interval(confidence_level, kappa.kappa, kappa.std_kappa) if has_error else (math.nan, math.nan)
-    return replace(
-        agreement,
-        agreement_rate=agreeing / len(outcomes),
-        chance_rate=float(table.sum(axis=1) @ is_best) / len(outcomes) ** 2,
-        kappa=finite(kappa.kappa),
-        kappa_low=finite(low),
-        kappa_high=finite(high),
-    )
+def _cosine(first: Vectors | None, second: Vectors | None) -> float | None:
+    """Return the cosine of two vectors of length 1: the bits of scikit-learn's cosine_similarity; None without one."""
+    if first is None or second is None:
+        return None
+    return float((first @ second.T)[0, 0])
 
 
-def _similarities_of(routes: Iterable[Route]) -> dict[str, Condition]:
-    """Return condition -> sample_id -> similarity, for every arm and for what was routed."""
-    similarities: dict[str, Condition] = {}
-    for route in routes:
-        if route.similarity is not None and math.isfinite(route.similarity):
-            for key in (route.key, "routed") if route.is_routed else (route.key,):
-                similarities.setdefault(f"{route.family}/{key}", {})[route.sample_id] = route.similarity
-    return similarities
-
-
-def _correlate(
-    family: str,
-    key: str,
-    similarities: Condition,
-    conditions: Mapping[str, Condition],
-    passages: Mapping[str, str],
-    settings: StatisticsSettings,
-) -> Correlation:
-    """Correlate similarity and improvement of one condition."""
-    arm, baseline = conditions.get(f"{family}/{key}", {}), conditions.get(BASELINE, {})
-    chosen = [sample for sample in passages if sample in similarities and sample in arm and sample in baseline]
-    similarity, before, after = (
-        np.array([values[sample_id] for sample_id in chosen], dtype=np.float64)
-        for values in (similarities, baseline, arm)
-    )
-    nothing = Correlation(family, key, len(chosen), None, None, None, None, None, settings.confidence_level)
-    # A constant has no correlation; one that is constant but for rounding would have that of its last bits.
-    if (
-        len(chosen) < 3
-        or constant_value(similarity, np.zeros_like(similarity)) is not None
-        or constant_value(before, after) is not None
-    ):
-        return nothing
-    # Overflow and values that are all but constant need no warning.
-    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-        pearson = pearsonr(similarity, before - after)
-        interval = pearson.confidence_interval(settings.confidence_level)
-        spearman = spearmanr(similarity, before - after)
-    return replace(
-        nothing,
-        pearson_r=finite(pearson.statistic),
-        pearson_low=finite(interval.low),
-        pearson_high=finite(interval.high),
-        pearson_p_value=finite(pearson.pvalue),
-        spearman_r=finite(spearman.statistic),
-    )
+def _has_direction(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell of each vector whether it has a direction: NaN, infinity and zero have none."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, which is what is asked
+        norms = np.linalg.norm(vectors, axis=1)
+    has_direction: np.ndarray[Any, np.dtype[np.bool_]] = np.isfinite(norms) & (norms > 0)
+    return has_direction

@@ -11,12 +11,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.priming.batches import run_in_batches, token_budget
-from tasks.priming.contexts import ContextRule
-from tasks.priming.errors import UsageError
-from tasks.priming.items import Item, continue_caches, score_items
-from tasks.priming.kv_cache import common_prefix, prefill
-from tasks.priming.language_model import (
+from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.engine.batches import run_in_batches, token_budget
+from tasks.priming.engine.kv_cache import common_prefix, prefill
+from tasks.priming.engine.model import (
     LanguageModel,
     count_control_strings,
     encode_answer,
@@ -25,10 +23,12 @@ from tasks.priming.language_model import (
     token_texts,
     tokens_between,
 )
-from tasks.priming.numeric_path import numeric_path
+from tasks.priming.engine.nll import Item, continue_caches, score_items
+from tasks.priming.engine.numeric_path import numeric_path
+from tasks.priming.engine.segments import Segment
+from tasks.priming.errors import UsageError
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import Distractor, Sample, Score, Surrogate
-from tasks.priming.segments import Segment
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
 
 
 def _require_known_controls(controls: Sequence[str]) -> None:
-    from tasks.priming.surrogates.families import CONTROLS  # whose module looks for settings here
+    from tasks.priming.arms.arms import CONTROLS  # whose module looks for settings here
 
     if controls != ("all",) and not set(controls) <= set(CONTROLS):
         raise SettingsError(

@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from tasks.report.numbers import MISSING, count, duration, number, quantity
-from tasks.report.reading import Row, RunRows
+from tasks.pages.numbers import MISSING, count, duration, number, quantity
+from tasks.reading.database import Row, RunRows
 from tasks.report.tables import Cell, Column, Table, make_table, number_column, text_column
 
 Fact: TypeAlias = tuple[str, str]

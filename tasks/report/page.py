@@ -12,15 +12,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tasks import artifacts
+from tasks.pages.numbers import count, number
+from tasks.pages.texts import untrusted
+from tasks.reading.database import RunRows, read_run
 from tasks.report import facts, samples, sections, verdicts
-from tasks.report.arms import summarize_arms
-from tasks.report.colors import DARK, LIGHT, css_variables
-from tasks.report.drawing import to_svg
-from tasks.report.numbers import count, number
-from tasks.report.plots import Plots, plots_of
-from tasks.report.reading import RunRows, read_run
-from tasks.report.texts import untrusted
+from tasks.report.plots.all_plots import Plots, plots_of
+from tasks.report.plots.arms import summarize_arms
+from tasks.report.plots.colors import DARK, LIGHT, css_variables
+from tasks.report.plots.drawing import to_svg
+from tasks.store import artifacts
 
 _HERE = Path(__file__).parent
 

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.redaction import without_secrets
+from tasks.loading.redaction import without_secrets
 
 _SHOWN_PLOTS = 3
 """How many of the plots, in the report's order, the UI's page shows: it is stored with the run's other artifacts."""
@@ -24,9 +24,9 @@ def report_results(run_id: str) -> dict[str, Any]:
     """
     try:
         # matplotlib takes seconds to load, which a command that only prints its flags need not wait for.
+        from tasks.reading.database import read_run
         from tasks.report.page import render_report, write_page
-        from tasks.report.plots import plot_pngs, plots_of
-        from tasks.report.reading import read_run
+        from tasks.report.plots.all_plots import plot_pngs, plots_of
 
         rows = read_run(run_id)
         plots = plots_of(rows)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from tasks.report.numbers import count, number
-from tasks.report.reading import Row, RunRows
+from tasks.pages.numbers import count, number
+from tasks.reading.database import Row, RunRows
 from tasks.report.tables import Table, make_table, number_column, text_column
 
 _MOST_TOKENS = 150

@@ -5,10 +5,10 @@ In: a run's rows. Out: tables by name; one that has no rows is left out. Verdict
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tasks.report.arms import ArmSummary
-from tasks.report.forest import label_of
-from tasks.report.numbers import MINUS, count, duration, interval, number, percent, probability, quantity, ratio
-from tasks.report.reading import Row, RunRows
+from tasks.pages.numbers import MINUS, count, duration, interval, number, percent, probability, quantity, ratio
+from tasks.reading.database import Row, RunRows
+from tasks.report.plots.arms import ArmSummary
+from tasks.report.plots.forest import label_of
 from tasks.report.tables import Cell, Column, Table, interval_column, make_table, number_column, text_column
 
 ANSWER_TITLES = {

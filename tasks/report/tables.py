@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tasks.report.numbers import interval
-from tasks.report.reading import Row
+from tasks.pages.numbers import interval
+from tasks.reading.database import Row
 
 MOST_ROWS = 400
 

@@ -7,10 +7,10 @@ and the line on top only says what they come to for somebody who must decide. Ot
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.report.colors import role_of
-from tasks.report.forest import label_of
-from tasks.report.numbers import count, interval, number, ratio
-from tasks.report.reading import Row, RunRows
+from tasks.pages.numbers import count, interval, number, ratio
+from tasks.reading.database import Row, RunRows
+from tasks.report.plots.colors import role_of
+from tasks.report.plots.forest import label_of
 
 
 @dataclass(frozen=True, slots=True)

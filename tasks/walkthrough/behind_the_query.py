@@ -139,7 +139,7 @@ def _missing(scores: list[Score]) -> Iterator[Block]:
 
 def _rounding(walk: Walk) -> Iterator[Block]:
     """Tell what the sum of NLLs becomes in the notebook's number format."""
-    from tasks.priming.walkthrough import in_bfloat16
+    from tasks.priming.notebook import in_bfloat16
 
     nlls = walk.here.score(BASELINE).token_nlls
     if not nlls or len(nlls) < 2:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.surrogates.writing import fixed_surrogate
 
 _FILE = Path(__file__).with_name("published.json")
 

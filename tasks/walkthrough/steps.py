@@ -10,17 +10,17 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.loading import load_embedding_model, load_language_model
+from tasks.loading.data import Identity, identify_data, load_rows
+from tasks.loading.models import load_embedding_model, load_language_model
+from tasks.loading.redaction import without_secrets
 from tasks.pages.blocks import Block
 from tasks.pages.markdown import to_markdown
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.writing import Writing
 from tasks.priming.errors import UsageError
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.sampling import content_hash, draw_samples
 from tasks.priming.settings import ExperimentSettings
-from tasks.priming.surrogates.families import FAMILIES
-from tasks.priming.surrogates.writing import Writing
-from tasks.redaction import without_secrets
-from tasks.rows import Identity, identify_data, load_rows
 from tasks.walkthrough.published import read_published
 from tasks.walkthrough.walk import BASELINE, Inspection, Models
 
@@ -69,7 +69,7 @@ def write_surrogates(sample: Sample, settings: ExperimentSettings, language_mode
 @without_secrets()
 def compare_with_query(sample: Sample, surrogates: list[Surrogate], embedding_model: Identity) -> list[Route]:
     """Return how similar each surrogate is to the query, and which of each family is taken."""
-    from tasks.priming.embedding import route_queries
+    from tasks.priming.routing import route_queries
 
     return route_queries([sample], surrogates, load_embedding_model(embedding_model))
 
@@ -100,7 +100,7 @@ def inspect_caches(sample: Sample, contexts: dict[str, str], language_model: Ide
         contexts: Arm -> its context; the baseline's among them.
         language_model: The identity of the model that reads.
     """
-    from tasks.priming.walkthrough import describe_cache, score_as_the_notebook, score_twice
+    from tasks.priming.notebook import describe_cache, score_as_the_notebook, score_twice
 
     model = load_language_model(language_model)
     return Inspection(

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.loading.data import Identity
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import ExperimentSettings
-from tasks.rows import Identity
 from tasks.walkthrough.published import Published
 
 if TYPE_CHECKING:  # torch is loaded by whoever computes them
-    from tasks.priming.walkthrough import CacheShape, NotebookScore
+    from tasks.priming.notebook import CacheShape, NotebookScore
 
 BASELINE = "baseline/document"
 

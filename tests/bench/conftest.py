@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.bench.records import Bench, Figure
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
 
 RATIO = "times as fast as the notebook"
 LARGEST = "largest difference in mean NLL"

@@ -3,7 +3,7 @@
 import statistics
 
 from tasks.bench.generation_part import line_lengths, prompts_of, write_by_ours
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
 
 
 def test_lengths_are_those_of_the_table() -> None:

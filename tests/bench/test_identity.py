@@ -5,7 +5,7 @@ import torch
 from tasks.bench.identity import Answers, check_identity, count_identical, score, score_alone, threads
 from tasks.bench.plans import plan_of
 from tasks.bench.workload import make_workload
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
 
 
 def test_one_bit_makes_a_difference() -> None:

@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tasks.bench.matrix_products import Product, compute_products, record_products, token_count, unshared_products
-from tasks.priming.items import Item
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.nll import Item
 
 # The tiny model, by hand: 64 wide, two heads of 32, one key head; queries and output 64 x 64 each, keys and values
 # 64 x 32 each, three of 64 x 128 in the MLP; two layers. The output layer is 64 x 32,000.

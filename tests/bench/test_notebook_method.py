@@ -1,8 +1,6 @@
 """The notebook's functions give what one plain forward pass gives, and its printed numbers where those can be had."""
 
 import copy
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +16,11 @@ from tasks.bench.notebook_method import (
     score_with_rebuilt_caches,
 )
 from tasks.bench.workload import make_workload
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import BASELINE_TEMPLATE, fill, query_prompt
-from tasks.priming.surrogates.families import FAMILIES
+from tests.places import WALKTHROUGH
 
-WALKTHROUGH = json.loads((Path(__file__).parent.parent / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
 CONTEXT = fill(BASELINE_TEMPLATE, document=WALKTHROUGH["passage"])
 QUERY = query_prompt(WALKTHROUGH["query"])
 

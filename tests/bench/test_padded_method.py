@@ -8,8 +8,8 @@ from tasks.bench import lm_eval_method
 from tasks.bench.padded_method import batches_by_padded_size
 from tasks.bench.scorers import difference, score_by_lm_eval, score_by_notebook, score_by_ours, score_by_padding
 from tasks.bench.workload import make_workload
-from tasks.priming.items import Item
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.nll import Item
 
 
 def test_all_methods_find_the_same_numbers(tiny: LanguageModel) -> None:

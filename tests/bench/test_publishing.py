@@ -6,9 +6,10 @@ import logging
 import duckdb
 import pytest
 
-from tasks import artifacts, results
+from tasks import results
 from tasks.bench.records import Bench, read_benches, read_newest, write_bench
 from tasks.priming.errors import UsageError
+from tasks.store import artifacts
 
 pytestmark = pytest.mark.usefixtures("artifacts_folder")
 

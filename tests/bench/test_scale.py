@@ -1,13 +1,12 @@
 """The simulation of a run's scheduler gives what can be reckoned by hand, and the page shows what it gives."""
 
-from pathlib import Path
-
 import pytest
 
 from tasks.bench import scale
 from tasks.bench.scale import CLIENT_SECONDS, MODEL_SECONDS, SERVER_SECONDS, Plan, forecast_table, simulate
+from tests.places import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+PAGE = ROOT / "docs" / "scale.md"
 
 
 def test_one_gpu_waits_for_the_flow_once() -> None:

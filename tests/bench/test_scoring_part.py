@@ -8,7 +8,7 @@ from tasks.bench import lm_eval_method
 from tasks.bench.plans import plan_of
 from tasks.bench.scoring_part import measure_scoring
 from tasks.bench.timing import CpuMeter
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
 
 
 def test_scoring_compares_all_methods(tiny: LanguageModel, one_thread: None, monkeypatch: pytest.MonkeyPatch) -> None:

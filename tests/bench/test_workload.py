@@ -1,7 +1,7 @@
 """The workload is real text of the project, the same however much of it is taken."""
 
 from tasks.bench.workload import CONTEXTS_PER_SAMPLE, long_document, make_workload
-from tasks.priming.language_model import LanguageModel
+from tasks.priming.engine.model import LanguageModel
 
 
 def test_samples_are_about_different_passages_of_50_to_130_words() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.operations.runs import ROOT
+from tests.places import ROOT
 from tests.tiny_models import tiny_folder
 from tests.waiting import PATIENCE, wait_for, wait_for_ends
 
@@ -86,7 +86,7 @@ class Ui:
         self.port = free_port()
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [".venv/bin/python", "-u", "-m", "tasks.ui", f"--port={self.port}"],
+                [".venv/bin/python", "-u", "-m", "tasks.server.ui", f"--port={self.port}"],
                 cwd=checkout.folder,
                 env=checkout.environment(),
                 stdin=subprocess.DEVNULL,

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import duckdb
 
+from tests.places import ROOT
 from tests.tiny_models import tiny_folder
 from tests.waiting import PATIENCE, wait_for
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 SAMPLES, CHUNK = 6, 3
 FLAGS = (

@@ -12,8 +12,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
-from tasks import artifacts, standalone
-from tasks.manifests import as_observed, read_manifests
+from tasks.server import standalone
+from tasks.store import artifacts
+from tasks.store.manifests import as_observed, read_manifests
 from tests.operations.conftest import Undisturbed
 from tests.operations.kills import STAGES, Kill, Moment, draw_moments, kill_at, kill_table, remembered, settle
 from tests.operations.runs import FLAGS, Attempt, differences, export, finished
@@ -123,7 +124,7 @@ def test_the_temporary_server_of_a_killed_run_ends_with_it(tmp_path: Path, monke
         enough=lambda seen: any("prefect.server.api.server:create_app" in command for command in seen.values()),
         during=attempt.process,
     )
-    assert sum("tasks.processes" in command for command in children.values()) == 1  # the guardian
+    assert sum("tasks.server.processes" in command for command in children.values()) == 1  # the guardian
     attempt.kill()
     wait_for_ends(list(children))
 

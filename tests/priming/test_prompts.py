@@ -2,14 +2,14 @@
 
 import ast
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import transformers
 
-from tasks.priming.language_model import encode_continuation
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.engine.model import encode_continuation
 from tasks.priming.prompts import (
     BASELINE_TEMPLATE,
     GENERATION_INSTRUCTIONS,
@@ -20,9 +20,8 @@ from tasks.priming.prompts import (
     generation_prompt,
     query_prompt,
 )
-from tasks.priming.surrogates.families import FAMILIES
+from tests.places import WALKTHROUGH
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "walkthrough.json").read_text(encoding="utf-8"))
 TEXTS = {
     "BASELINE_TEMPLATE": BASELINE_TEMPLATE,
     "SURROGATE_TEMPLATE": SURROGATE_TEMPLATE,
@@ -89,8 +88,8 @@ def test_the_families_arms_are_the_walkthroughs_in_its_order() -> None:
     arms = {name: entry.contexts.arm_keys for name, entry in FAMILIES.items() if entry.contexts.family != "control"}
     assert arms == {
         "baseline": ("document",),
-        "static": tuple(GOLDEN["static_similarities"]),  # the walkthrough's output of cell 11
-        "generated": tuple(GOLDEN["generated_similarities"]),  # the same cell
+        "static": tuple(WALKTHROUGH["static_similarities"]),  # the walkthrough's output of cell 11
+        "generated": tuple(WALKTHROUGH["generated_similarities"]),  # the same cell
     }
 
 
@@ -119,7 +118,7 @@ def test_the_query_template_has_the_walkthroughs_token_count(
     mistral_tokenizer_folder: Path, template: str, token_count: int
 ) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
-    assert len(encode_continuation(tokenizer, fill(template, query=GOLDEN["query"]))) == token_count
+    assert len(encode_continuation(tokenizer, fill(template, query=WALKTHROUGH["query"]))) == token_count
 
 
 def test_untrusted_values_stay_verbatim() -> None:

@@ -1,336 +1,196 @@
-"""Does the router choose well, and does similarity tell what helps?"""
+"""Routing with the real MiniLM: the walkthrough's similarities, and the rules that choose an arm."""
 
-import dataclasses
-import math
+import copy
+import json
 import random
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
-from sklearn.metrics import cohen_kappa_score
-from statsmodels.stats.inter_rater import cohens_kappa
+import torch
 
-from tasks.priming.evidence import Evidence
-from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice
-from tasks.priming.routing import agree_with_oracle, confuse_routes, correlate_similarity
-from tasks.priming.settings import StatisticsSettings
-from tests.evidence_rows import sample, score, shuffled
+from tasks.priming.errors import UsageError
+from tasks.priming.prompts import STATIC_SURROGATES
+from tasks.priming.records import Route, Sample, Surrogate
+from tasks.priming.routing import embed, route_queries
+from tests.places import WALKTHROUGH
 
-Known = TypeVar("Known")
-SETTINGS = StatisticsSettings(confidence_level=0.9)
-KEYS = ("factual", "problem", "quantitative")
-
-
-def known(value: Known | None) -> Known:
-    assert value is not None
-    return value
-
-
-def choices(*rows: tuple[str | None, dict[str, float]], family: str = "static") -> Evidence:
-    """Return a run of one family: per sample the routed key and each key's NLL."""
-    samples = [sample(f"s{number:03d}") for number in range(len(rows))]
-    routes = [
-        Route(row.sample_id, family, key, 0.5, key == routed, False)
-        for row, (routed, nlls) in zip(samples, rows, strict=True)
-        for key in nlls
-    ]
-    scores = [
-        score(row.sample_id, f"{family}/{key}", nll)
-        for row, (_, nlls) in zip(samples, rows, strict=True)
-        for key, nll in nlls.items()
-    ]
-    return Evidence(samples, routes, scores, [])
+WORDS = (
+    "pay",
+    "cashier",
+    "hour",
+    "year",
+    "store",
+    "average",
+    "how much",
+    "what",
+    "pharmacy",
+    "salary range",
+    "of",
+    "a",
+)
 
 
-def similar(similarities: list[float | None], gains: list[float]) -> Evidence:
-    """Return a run of one static key, which is routed, with its similarities and its gains over the baseline."""
-    samples = [sample(f"s{number:03d}") for number in range(len(gains))]
-    routes = [
-        Route(row.sample_id, "static", "factual", similarity, similarity is not None, False)
-        for row, similarity in zip(samples, similarities, strict=True)
-    ]
-    scores = [
-        score(row.sample_id, *arm)
-        for row, gain in zip(samples, gains, strict=True)
-        for arm in (("baseline/document", 8.0), ("static/factual", 8.0 - gain))
-    ]
-    return Evidence(samples, routes, scores, [])
+def sample(sample_id: str, query: str) -> Sample:
+    return Sample(sample_id, 0, "A passage.", query, "An answer.", None, "p")
 
 
-def experiment(count: int = 120) -> Evidence:
-    """Return two families whose router is right more often than by chance, with similarities that tell a little."""
-    generator = random.Random(3)
-    ids = [f"sample-{number:03d}" for number in range(count)]
-    routes, scores = [], []
-    for sample_id in ids:
-        scores.append(score(sample_id, "baseline/document", generator.expovariate(0.5)))
-        for family in ("generated", "static"):
-            nlls = {key: generator.expovariate(0.5) for key in KEYS}
-            similarities = {key: -nll + generator.gauss(0, 2) for key, nll in nlls.items()}
-            routed = max(similarities, key=lambda key: similarities[key])
-            routes += [Route(sample_id, family, key, similarities[key], key == routed, False) for key in KEYS]
-            scores += [score(sample_id, f"{family}/{key}", nll) for key, nll in nlls.items()]
-    return Evidence([sample(sample_id) for sample_id in ids], routes, scores, [])
-
-
-def confuse(evidence: Evidence) -> list[RoutingChoice]:
-    return confuse_routes(evidence, SETTINGS, 42)
-
-
-def agree(evidence: Evidence) -> RoutingAgreement:
-    (found,) = agree_with_oracle(evidence, SETTINGS, 42)
-    return found
-
-
-def correlate(evidence: Evidence) -> dict[str, Correlation]:
-    return {f"{row.family}/{row.key}": row for row in correlate_similarity(evidence, SETTINGS, 42)}
-
-
-def pairs_of(evidence: Evidence, family: str) -> list[tuple[str, str]]:
-    """Return the routed and the best key of every sample, counted without the module."""
-    routed = {row.sample_id: row.key for row in evidence.routes if row.family == family and row.is_routed}
-    scores = [row for row in evidence.scores if row.family == family]
+def surrogates(sample_id: str, family: str, texts: dict[str, str]) -> list[Surrogate]:
     return [
-        (key, min((known(row.nll), row.key) for row in scores if row.sample_id == sample_id)[1])
-        for sample_id, key in routed.items()
+        Surrogate(sample_id, family, key, text, text, 0, 0, "fixed", False, False, False) for key, text in texts.items()
     ]
 
 
-def test_routed_and_best_keys_are_counted_together() -> None:
-    """Expected by hand: factual is right once; it loses 1 and 3 to problem; problem is right once."""
-    evidence = choices(
-        ("factual", {"factual": 1.0, "problem": 2.0}),
-        ("factual", {"factual": 2.0, "problem": 1.0}),
-        ("factual", {"factual": 4.0, "problem": 1.0}),
-        ("problem", {"factual": 4.0, "problem": 1.0}),
-    )
-    assert confuse(evidence) == [
-        RoutingChoice("static", "factual", "factual", 1, 0.0),
-        RoutingChoice("static", "factual", "problem", 2, 2.0),
-        RoutingChoice("static", "problem", "problem", 1, 0.0),
+def routed(model: Any, texts: dict[str, str], query: str = WALKTHROUGH["query"]) -> list[Route]:
+    return route_queries([sample("s", query)], surrogates("s", "generated", texts), model)
+
+
+def random_texts(count: int) -> list[str]:
+    draw = random.Random(3)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(1, 30))) + f" {number}" for number in range(count)]
+
+
+# --- the walkthrough's numbers ---
+
+
+def test_the_walkthroughs_ten_similarities_and_two_routes_come_out(minilm: Any) -> None:
+    """Expected: what the walkthrough's cell 11 printed, to its four decimals."""
+    both = surrogates("s", "static", STATIC_SURROGATES) + surrogates("s", "generated", WALKTHROUGH["generated"])
+    routes = route_queries([sample("s", WALKTHROUGH["query"])], both, minilm)
+    found = {(route.family, route.key): route.similarity for route in routes}
+    printed = {
+        (family, key): similarity
+        for family in ("static", "generated")
+        for key, similarity in WALKTHROUGH[f"{family}_similarities"].items()
+    }
+    assert len(printed) == 10
+    assert {arm: f"{similarity:.4f}" for arm, similarity in found.items()} == {
+        arm: f"{similarity:.4f}" for arm, similarity in printed.items()
+    }
+    best = [(route.family, route.key) for route in routes if route.is_routed]
+    assert best == [("static", "procedural"), ("generated", "keyword_query")]  # cell 11: "Best static match", ...
+    assert not any(route.is_tie for route in routes)
+
+
+def test_the_published_similarities_of_real_users_queries_come_out(minilm: Any, shared_data: Path) -> None:
+    pairs = json.loads((shared_data / "golden" / "minilm_cosine_pairs.json").read_text(encoding="utf-8"))
+    samples = [sample(str(number), pair["query"]) for number, pair in enumerate(pairs)]
+    written = [
+        part for number, pair in enumerate(pairs) for part in surrogates(str(number), "f", {"k": pair["surrogate"]})
     ]
-    found = agree(evidence)
-    assert (found.n, found.agreement_rate) == (4, 0.5)  # samples 0 and 3 of four
-    assert found.chance_rate == pytest.approx(0.375)  # routed 3/4, 1/4; best 1/4, 3/4: 3/16 + 3/16
-    assert found.kappa == pytest.approx(0.2)  # (0.5 - 0.375) / (1 - 0.375)
+    found = [route.similarity for route in route_queries(samples, written, minilm)]
+    assert len(found) == 30  # README.md of the shared data: 30 printed cosines
+    assert found == pytest.approx([pair["cosine_recomputed"] for pair in pairs], abs=5e-5)  # to 4 decimals
+    assert found == pytest.approx([pair["cosine_printed"] for pair in pairs], abs=6e-4)  # some have 3 decimals
 
 
-def test_every_family_is_counted_apart() -> None:
-    evidence = experiment(30)
-    assert {row.family for row in confuse(evidence)} == {"generated", "static"}
-    assert [row.family for row in agree_with_oracle(evidence, SETTINGS, 1)] == ["generated", "static"]
-    for family in ("generated", "static"):
-        counts = {(row.routed_key, row.best_key): row.count for row in confuse(evidence) if row.family == family}
-        pairs = pairs_of(evidence, family)
-        assert counts == {pair: pairs.count(pair) for pair in set(pairs)}  # counted a second way
+def test_similarities_equal_sentence_transformers_own(minilm: Any) -> None:
+    from sentence_transformers.util import cos_sim
+
+    texts = {str(number): text for number, text in enumerate(random_texts(40))}
+    expected = cos_sim(minilm.encode([WALKTHROUGH["query"]]), minilm.encode(list(texts.values())))[0].tolist()
+    assert [route.similarity for route in routed(minilm, texts)] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_regret_is_what_the_oracle_gains_on_the_router() -> None:
-    """Computed two ways: over the cells of the table, and over the samples."""
-    evidence = experiment(30)
-    cells = [row for row in confuse(evidence) if row.family == "static"]
-    nlls: dict[str, dict[str, float]] = {}
-    for row in evidence.scores:
-        if row.family == "static":
-            nlls.setdefault(row.sample_id, {})[row.key] = known(row.nll)
-    routed = {row.sample_id: row.key for row in evidence.routes if row.family == "static" and row.is_routed}
-    regrets = [nlls[sample_id][key] - min(nlls[sample_id].values()) for sample_id, key in routed.items()]
-    assert sum(row.count * row.regret_mean for row in cells) == pytest.approx(sum(regrets))
-    assert all((row.regret_mean == 0.0) is (row.routed_key == row.best_key) for row in cells)
+# --- the rule ---
 
 
-def test_kappa_and_its_interval_are_those_of_statsmodels_and_scikit_learn() -> None:
-    evidence = experiment()
-    found = agree_with_oracle(evidence, SETTINGS, 42)[1]
-    pairs = pairs_of(evidence, "static")
-    table = [[pairs.count((routed, best)) for best in KEYS] for routed in KEYS]
-    expected = cohens_kappa(table)
-    reach = scipy.stats.norm.ppf(0.95) * expected.std_kappa  # 90 %: 5 % in each tail
-    assert found.kappa == pytest.approx(cohen_kappa_score(*zip(*pairs, strict=True)))  # sklearn.metrics
-    assert found.kappa_low == pytest.approx(expected.kappa - reach)  # statsmodels cohens_kappa
-    assert found.kappa_high == pytest.approx(expected.kappa + reach)  # statsmodels cohens_kappa
-    assert found.kappa == pytest.approx(
-        (known(found.agreement_rate) - known(found.chance_rate)) / (1 - known(found.chance_rate))
-    )  # its definition
-    assert known(found.kappa_low) > 0  # the router of this experiment sees something of the NLL
+def test_of_equal_similarities_the_first_key_wins_and_all_are_flagged(minilm: Any) -> None:
+    texts = {"a": "store hours", "b": "store sales", "c": "store sales", "d": "store hours"}
+    routes = routed(minilm, texts, query="store sales")
+    assert [route.is_routed for route in routes] == [False, True, False, False]
+    assert [route.is_tie for route in routes] == [True, True, True, True]  # the two below the best as well
+    assert routes[1].similarity == pytest.approx(1.0)  # a text is as similar to itself as can be
+    assert routes[1].similarity == routes[2].similarity
 
 
-def test_a_router_that_chooses_at_random_agrees_by_chance() -> None:
-    generator = random.Random(5)
-    rows = [(generator.choice(KEYS), {key: generator.random() for key in KEYS}) for _ in range(600)]
-    found = agree(choices(*rows))
-    assert found.agreement_rate == pytest.approx(1 / 3, abs=0.06)  # one of three keys; 3 errors of sqrt(2/9/600)
-    assert found.chance_rate == pytest.approx(1 / 3, abs=0.01)  # likewise
-    assert known(found.kappa_low) < 0.0 < known(found.kappa_high)
-
-
-def test_a_perfect_router_has_a_kappa_of_one_without_an_interval() -> None:
-    rows = [(key, {other: float(other != key) for other in KEYS}) for key in [*KEYS, *KEYS]]
-    found = agree(choices(*rows))
-    assert (found.agreement_rate, found.kappa) == (1.0, 1.0)  # by construction
-    assert (found.kappa_low, found.kappa_high) == (None, None)  # an error of zero
-
-
-def test_a_router_that_always_chooses_the_same_key_has_a_kappa_of_zero_without_an_interval() -> None:
-    """Its variance is 0, which came out as 2.7e-15 for 5 and 2 samples and gave an interval of its rounding."""
-    bests = ["factual"] * 5 + ["problem"] * 2
-    found = agree(
-        choices(*[("factual", {key: float(key != best) for key in ("factual", "problem")}) for best in bests])
-    )
-    assert (found.agreement_rate, found.chance_rate) == (5 / 7, 5 / 7)  # by eye
-    assert found.kappa == pytest.approx(0.0, abs=1e-12)  # (5 / 7 - 5 / 7) / (2 / 7)
-    assert (found.kappa_low, found.kappa_high) == (None, None)
-
-
-def test_kappa_of_a_table_of_one_cell_is_undefined() -> None:
-    found = agree(choices(("factual", {"factual": 1.0, "problem": 2.0}), ("factual", {"factual": 0.0, "problem": 2.0})))
-    assert (found.agreement_rate, found.chance_rate) == (1.0, 1.0)  # by eye
-    assert (found.kappa, found.kappa_low, found.kappa_high) == (None, None, None)  # 0 / 0
-
-
-def test_a_family_of_one_key_always_agrees() -> None:
-    evidence = choices(("factual", {"factual": 1.0}), ("factual", {"factual": 2.0}))
-    assert confuse(evidence) == [RoutingChoice("static", "factual", "factual", 2, 0.0)]
-    found = agree(evidence)
-    assert (found.agreement_rate, found.chance_rate, found.kappa) == (1.0, 1.0, None)
-
-
-def test_equal_best_keys_all_count_as_agreement_and_the_first_stands_in_the_table() -> None:
-    """Expected by hand: on both samples two keys tie for the best, among them the routed one on the first alone."""
-    evidence = choices(
-        ("problem", {"factual": 1.0, "problem": 1.0, "quantitative": 3.0}),
-        ("quantitative", {"factual": 1.0, "problem": 1.0, "quantitative": 3.0}),
-    )
-    assert confuse(evidence) == [
-        RoutingChoice("static", "problem", "factual", 1, 0.0),
-        RoutingChoice("static", "quantitative", "factual", 1, 2.0),
+def test_an_empty_surrogate_is_never_chosen(minilm: Any) -> None:
+    """An empty text embeds to a unit vector too, and could win."""
+    query = "zzz"
+    against_empty = float(minilm.encode("") @ minilm.encode(query))
+    texts = {"a": "", "b": "How do I bake bread at home, step by step, in a small oven?"}
+    routes = routed(minilm, texts, query=query)
+    assert routes[1].similarity is not None
+    assert against_empty > routes[1].similarity  # so the empty one would win if it took part
+    assert [(route.similarity is None, route.is_routed, route.is_tie) for route in routes] == [
+        (True, False, False),
+        (False, True, False),
     ]
-    found = agree(evidence)
-    assert (found.agreement_rate, found.best_tie_count) == (0.5, 2)
-    assert found.chance_rate == 0.5  # problem: 1/2 x 2/2; quantitative: 1/2 x 0
 
 
-def test_ties_of_similarity_are_counted_per_sample() -> None:
-    """Expected by eye: the first sample's two keys tie; the last one's tie is not counted, since a key has no score."""
-    evidence = choices(*[("factual", {"factual": 1.0, "problem": 2.0})] * 3)
-    routes = [dataclasses.replace(row, is_tie=row.sample_id in ("s000", "s002")) for row in evidence.routes]
-    scores = [row for row in evidence.scores if (row.sample_id, row.key) != ("s002", "problem")]
-    found = agree(dataclasses.replace(evidence, routes=routes, scores=scores))
-    assert (found.n, found.similarity_tie_count) == (2, 1)
+def test_if_all_surrogates_are_empty_nobody_is_chosen(minilm: Any) -> None:
+    routes = routed(minilm, {"a": "", "b": ""})
+    assert [(route.similarity, route.is_routed, route.is_tie) for route in routes] == [(None, False, False)] * 2
 
 
-@pytest.mark.parametrize(
-    "spoilt", [{"nll": None}, {"nll": math.nan}, {"nll": math.inf}, {"status": "too_long"}, {"sample_id": "unknown"}]
-)
-def test_samples_in_which_a_key_has_no_score_are_left_out(spoilt: dict[str, Any]) -> None:
-    evidence = choices(*[("factual", {"factual": 1.0, "problem": 2.0})] * 3)
-    scores = [
-        dataclasses.replace(row, **spoilt) if (row.sample_id, row.key) == ("s001", "problem") else row
-        for row in evidence.scores
+def test_every_sample_and_family_is_routed_on_its_own(minilm: Any) -> None:
+    samples = [sample("s", "bread recipe"), sample("t", "cashier pay")]
+    texts = {"x": "how to bake bread", "y": "what a cashier earns"}
+    reverse = dict(reversed(texts.items()))
+    written = [*surrogates("s", "f", texts), *surrogates("t", "f", texts), *surrogates("t", "g", reverse)]
+    routes = route_queries(samples, written, minilm)
+    assert [(route.sample_id, route.family, route.key) for route in routes if route.is_routed] == [
+        ("s", "f", "x"),
+        ("t", "f", "y"),
+        ("t", "g", "y"),
     ]
-    evidence = dataclasses.replace(evidence, scores=scores)
-    assert [row.count for row in confuse(evidence)] == [2]  # s000 and s002
-    assert agree(evidence).n == 2
+    assert len(routes) == 6
 
 
-def test_samples_of_which_none_is_routed_are_left_out() -> None:
-    evidence = choices(("factual", {"factual": 1.0, "problem": 2.0}), (None, {"factual": 1.0, "problem": 2.0}))
-    assert [row.count for row in confuse(evidence)] == [1]  # the first sample
-    assert agree(evidence).n == 1
+def test_without_surrogates_there_are_no_routes(minilm: Any) -> None:
+    assert route_queries([], [], minilm) == []
+    assert route_queries([sample("s", "a query")], [], minilm) == []
 
 
-def test_a_family_without_complete_samples_has_no_rates() -> None:
-    evidence = choices((None, {"factual": 1.0, "problem": 2.0}))
-    assert confuse(evidence) == []
-    assert agree(evidence) == RoutingAgreement("static", 0, None, None, None, None, None, 0, 0)  # the definition
+# --- bits ---
 
 
-def test_no_rows_give_nothing() -> None:
-    nothing = Evidence([], [], [], [])
-    assert confuse(nothing) == []
-    assert agree_with_oracle(nothing, SETTINGS, 42) == []
-    assert correlate(nothing) == {}
+@pytest.mark.parametrize("thread_count", [1, 2])
+def test_an_embedding_has_the_same_bits_in_any_order_and_subset(minilm: Any, thread_count: int) -> None:
+    """Texts of a few words are the hard ones: alone, they take other kernels than in a batch."""
+    short = [*WORDS, *(f"{word} {number}" for word in WORDS[:4] for number in range(5))]
+    texts = [*short, *random_texts(60)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(thread_count)
+    try:
+        whole = embed(minilm, texts)
+        order = random.Random(1).sample(range(len(texts)), len(texts))
+        assert np.array_equal(embed(minilm, [texts[n] for n in order]), whole[order])
+        parts = [*([n] for n in range(len(short))), [1, 40], list(range(20, 50)), list(range(0, len(texts), 7))]
+        for part in parts:
+            assert np.array_equal(embed(minilm, [texts[n] for n in part]), whole[part])
+    finally:
+        torch.set_num_threads(before)
 
 
-def test_similarity_and_improvement_are_correlated_as_scipy_does() -> None:
-    generator = np.random.default_rng(8)
-    similarities, noise = generator.uniform(0, 1, 50), generator.normal(0, 0.5, 50)
-    gains = similarities + noise
-    found = correlate(similar(similarities.tolist(), gains.tolist()))["static/factual"]
-    pearson = scipy.stats.pearsonr(similarities, gains)
-    interval = pearson.confidence_interval(0.9)
-    assert (found.n, found.confidence_level) == (50, 0.9)
-    assert found.pearson_r == pytest.approx(pearson.statistic)  # scipy.stats.pearsonr
-    assert found.pearson_p_value == pytest.approx(pearson.pvalue)  # scipy.stats.pearsonr
-    assert found.pearson_low == pytest.approx(interval.low)  # scipy.stats.pearsonr
-    assert found.pearson_high == pytest.approx(interval.high)  # scipy.stats.pearsonr
-    assert found.spearman_r == pytest.approx(scipy.stats.spearmanr(similarities, gains).statistic)  # scipy.stats
+def test_embeddings_equal_the_models_own(minilm: Any) -> None:
+    texts = random_texts(60)
+    assert np.allclose(embed(minilm, texts), minilm.encode(texts), atol=1e-6)  # measured: 2.5e-7 by batch
+    assert embed(minilm, texts).dtype == np.float32
+    assert embed(minilm, []).shape == (0, 384)
 
 
-def test_a_gain_that_grows_with_similarity_correlates_fully() -> None:
-    """Expected by hand: a straight line has r = 1; its third power keeps the ranks alone."""
-    line = [0.125, 0.25, 0.5, 0.75, 1.0]
-    found = correlate(similar(list(line), [2 * x for x in line]))["static/factual"]
-    assert found.pearson_r == pytest.approx(1.0)
-    assert found.spearman_r == pytest.approx(1.0)
-    bent = correlate(similar(list(line), [-(x**3) for x in line]))["static/factual"]
-    assert bent.spearman_r == pytest.approx(-1.0)
-    assert -1.0 < known(bent.pearson_r) < -0.9
+def test_a_route_does_not_depend_on_the_other_samples(minilm: Any) -> None:
+    texts = random_texts(60)
+    samples = [sample(str(n), texts[n]) for n in range(12)]
+    written = [
+        part for n in range(12) for part in surrogates(str(n), "f", {str(k): texts[12 + 4 * n + k] for k in range(4)})
+    ]
+    together = route_queries(samples, written, minilm)
+    alone = [route for n in range(12) for route in route_queries([samples[n]], written[4 * n : 4 * n + 4], minilm)]
+    assert together == alone  # floats compared to the last bit
 
 
-def test_what_was_routed_takes_each_samples_own_key() -> None:
-    """Expected by hand: the routed keys' similarities 0.1, 0.2, 0.3, 0.4 with gains 1, 2, 3, 4; the others fall."""
-    rows = [("factual", 0.1, 1.0), ("problem", 0.2, 2.0), ("factual", 0.3, 3.0), ("problem", 0.4, 4.0)]
-    samples = [sample(f"s{number}") for number in range(4)]
-    routes, scores = [], []
-    for row, (routed, similarity, gain) in zip(samples, rows, strict=True):
-        scores.append(score(row.sample_id, "baseline/document", 8.0))
-        for key in ("factual", "problem"):
-            value = similarity if key == routed else similarity - 0.5
-            routes.append(Route(row.sample_id, "static", key, value, key == routed, False))
-            scores.append(score(row.sample_id, f"static/{key}", 8.0 - gain if key == routed else 8.0 + gain))
-    found = correlate(Evidence(samples, routes, scores, []))
-    assert list(found) == ["static/factual", "static/problem", "static/routed"]
-    assert found["static/routed"].pearson_r == pytest.approx(1.0)
-    assert (found["static/factual"].n, found["static/routed"].n) == (4, 4)
+# --- models that give no direction ---
 
 
-@pytest.mark.parametrize(
-    ("similarities", "gains"),
-    [
-        pytest.param([0.5] * 4, [1.0, 2.0, 4.0, 3.0], id="similarity"),
-        pytest.param([0.1, 0.2, 0.3, 0.4], [0.25] * 4, id="improvement"),
-        pytest.param([0.1, 0.2, 0.3, 0.4], [0.3, 0.3, 0.3 + 2e-15, 0.3], id="improvement but for rounding"),  # of 8.0
-    ],
-)
-def test_a_constant_has_no_correlation(similarities: list[float | None], gains: list[float]) -> None:
-    found = correlate(similar(similarities, gains))["static/factual"]
-    assert found == Correlation("static", "factual", 4, None, None, None, None, None, 0.9)  # SciPy: undefined
-
-
-def test_fewer_than_three_samples_have_no_correlation_and_three_no_interval() -> None:
-    """Any two points are on a line: SciPy gives r = 1 for them."""
-    two = correlate(similar([0.1, 0.2], [1.0, 2.0]))["static/factual"]
-    assert two == Correlation("static", "factual", 2, None, None, None, None, None, 0.9)
-    three = correlate(similar([0.1, 0.2, 0.3], [1.0, 3.0, 2.0]))["static/factual"]
-    assert three.pearson_r == pytest.approx(0.5)  # by hand: (1 x 1) / sqrt(2 x 2), centred values -1, 0, 1 and -1, 1, 0
-    assert (three.pearson_low, three.pearson_high) == (-1.0, 1.0)  # scipy.stats.pearsonr
-
-
-def test_similarities_and_scores_that_are_missing_or_not_finite_are_left_out() -> None:
-    gains = [1.0, 2.0, 4.0, 3.0, 9.0, math.nan, math.inf]
-    found = correlate(similar([0.1, 0.2, 0.3, None, math.nan, 0.6, 0.7], gains))
-    expected = scipy.stats.pearsonr([0.1, 0.2, 0.3], [1.0, 2.0, 4.0]).statistic  # the first three samples
-    for name in ("static/factual", "static/routed"):
-        assert found[name].n == 3
-        assert found[name].pearson_r == pytest.approx(expected)  # scipy.stats.pearsonr
-
-
-def test_shuffled_rows_give_identical_records() -> None:
-    evidence = experiment(40)
-    statistics = (confuse_routes, agree_with_oracle, correlate_similarity)
-    expected = [compute(evidence, SETTINGS, 42) for compute in statistics]
-    for attempt in range(3):
-        again = shuffled(evidence, attempt)
-        assert [compute(again, SETTINGS, 42) for compute in statistics] == expected
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_vectors_without_a_direction_are_refused(minilm: Any, value: float) -> None:
+    """The real model with its last normalisation spoiled, so that every sentence vector is `value`."""
+    broken = copy.deepcopy(minilm)
+    last = broken[0].auto_model.encoder.layer[-1].output.LayerNorm
+    last.weight.data.zero_()
+    last.bias.data.fill_(value)
+    with pytest.raises(UsageError, match=r"no usable vector for 'a query' and 1 other texts .*Use another `embedding"):
+        routed(broken, {"a": "some text"}, query="a query")

@@ -24,8 +24,8 @@ from tasks.priming.sampling import (
     read_row,
 )
 from tasks.priming.settings import DataSettings, SamplingSettings
+from tests.places import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 DRAW = json.loads((GOLDEN / "sampling.json").read_text(encoding="utf-8"))
 WALKTHROUGH = json.loads((GOLDEN / "walkthrough.json").read_text(encoding="utf-8"))
 PASSAGE = "A cashier earns 15,000 dollars a year."  # 7 words
@@ -515,9 +515,9 @@ def test_a_chunk_of_samples_finds_its_own_distractors_the_same_in_a_longer_run(
     """Some samples have one distractor, some two: the only "no" are about the passage of some "yes"."""
     from prefect.logging import disable_run_logger
 
-    from tasks.artifacts import read_rows
-    from tasks.rows import identify_data
+    from tasks.loading.data import identify_data
     from tasks.sampling import distractor_chunk, draw_samples
+    from tasks.store.artifacts import read_rows
 
     lines = [plain(number, answer=("yes", "maybe")[number % 2]) for number in range(60)]
     lines += [plain(number, answer=("yes", "no")[number % 2], passage="the same") for number in range(60, 90)]
@@ -546,9 +546,9 @@ def test_a_chunk_of_samples_finds_its_own_distractors_the_same_in_a_longer_run(
 def test_no_distractors_are_an_empty_file_and_empty_chunks(artifacts_folder: Path, tmp_path: Path) -> None:
     from prefect.logging import disable_run_logger
 
-    from tasks.artifacts import read_rows
-    from tasks.rows import identify_data
+    from tasks.loading.data import identify_data
     from tasks.sampling import distractor_chunk, draw_samples
+    from tasks.store.artifacts import read_rows
 
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(plain(n)) for n in range(5)), encoding="utf-8")
     data = DataSettings(data=str(tmp_path / "rows.jsonl"))

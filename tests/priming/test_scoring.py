@@ -10,17 +10,17 @@ import pytest
 import torch
 import transformers
 
-from tasks.priming import batches
-from tasks.priming.contexts import ContextRule, Sight
+from tasks.priming.arms.contexts import ContextRule, Sight
+from tasks.priming.arms.static import write_static
+from tasks.priming.arms.writing import Writing
+from tasks.priming.engine import batches
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.nll import Item, score_items
+from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.errors import UsageError
-from tasks.priming.items import Item, score_items
-from tasks.priming.language_model import LanguageModel
-from tasks.priming.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
 from tasks.priming.records import Distractor, Sample, Score
 from tasks.priming.scoring import score_family, score_queries
-from tasks.priming.surrogates.static import write_static
-from tasks.priming.surrogates.writing import Writing
 from tests.tiny_models import plain_token_nlls, tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
@@ -285,7 +285,9 @@ def test_a_distractor_sees_what_the_answer_sees(reader: LanguageModel, sight: Si
 @pytest.fixture
 def packs(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The token counts of the segments of every pass that scoring makes."""
-    from tasks.priming import items, kv_cache, packing
+    from tasks.priming.engine import forward as packing
+    from tasks.priming.engine import kv_cache
+    from tasks.priming.engine import nll as items
 
     found: list[list[int]] = []
 
@@ -329,7 +331,7 @@ def test_batches_count_the_tokens_of_distractors(
     reader: LanguageModel, packs: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Expected, by hand: 20 + 4 + 4 tokens and 9 more with the distractor, so that two no longer fit into 60."""
-    monkeypatch.setattr("tasks.priming.items.token_budget", lambda device: 60)
+    monkeypatch.setattr("tasks.priming.engine.nll.token_budget", lambda device: 60)
     ids = tuple(range(10, 60))
     items = [Item(ids[start : start + 20], ids[20:24], ids[24:29]) for start in (0, 1)]
     score_items(items, reader)
@@ -340,7 +342,7 @@ def test_batches_count_the_tokens_of_distractors(
 def test_more_queries_than_a_batch_holds_share_a_context_batch_by_batch(
     reader: LanguageModel, packs: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.priming.items.token_budget", lambda device: 60)
+    monkeypatch.setattr("tasks.priming.engine.nll.token_budget", lambda device: 60)
     ids = tuple(range(10, 60))
     items = [Item(ids[:20], ids[20 + n : 28 + n], ids[28 + n : 37 + n]) for n in range(5)]  # 16 tokens each behind 20
     together = score_items(items, reader)

@@ -10,11 +10,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from tasks import artifacts, manifests, results
-from tasks.priming.evidence import Evidence, ModelFacts
+from tasks import results
 from tasks.priming.records import Route, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics import STATISTICS
+from tasks.priming.statistics.all_statistics import STATISTICS
+from tasks.priming.statistics.run_data import Evidence, ModelFacts
+from tasks.store import artifacts, manifests
 from tests import evidence_rows
 from tests.published_rows import record
 

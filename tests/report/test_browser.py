@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tasks import artifacts, results
-from tasks.report.colors import DARK, LIGHT
+from tasks import results
 from tasks.report.page import write_report
+from tasks.report.plots.colors import DARK, LIGHT
+from tasks.store import artifacts
 from tests.operations.browser import CHROMIUM, Browser, opened_browser
 from tests.report.conftest import Words, publish_run
 from tests.report.test_page import HOSTILE

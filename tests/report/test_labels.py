@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks import artifacts, manifests, results
-from tasks.answers import answers_of, read_questions
+from tasks import results
+from tasks.commands.summary import print_summary
 from tasks.priming.records import (
     Comparison,
     Correlation,
@@ -29,11 +29,12 @@ from tasks.priming.records import (
     Surrogate,
     Variant,
 )
-from tasks.report.confusion import confusion_plots
+from tasks.reading.answers import answers_of, read_questions
+from tasks.reading.database import RunRows, read_run
 from tasks.report.page import render_report
-from tasks.report.reading import RunRows, read_run
-from tasks.report.similarity import similarity_plots
-from tasks.summary import print_summary
+from tasks.report.plots.confusion import confusion_plots
+from tasks.report.plots.similarity import similarity_plots
+from tasks.store import artifacts, manifests
 from tests import evidence_rows
 from tests.published_rows import comparison, record
 

@@ -9,15 +9,16 @@ from typing import Any
 import duckdb
 import pytest
 
-from tasks import artifacts, manifests, results
+from tasks import results
 from tasks.priming.errors import UsageError
+from tasks.reading.database import read_run
 from tasks.report.page import render_report, write_report
-from tasks.report.plots import plot_pngs, plots_of
-from tasks.report.reading import read_run
+from tasks.report.plots.all_plots import plot_pngs, plots_of
 from tasks.report.sections import check_table
 from tasks.report.verdicts import make_headline
+from tasks.store import artifacts, manifests
+from tests.pages.test_texts import Page
 from tests.report.conftest import Published, Words, publish_run
-from tests.report.test_texts import Page
 
 BYTES = 2_000_000
 """The most that a report may have."""

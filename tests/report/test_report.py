@@ -11,9 +11,8 @@ import pytest
 from prefect.flows import Flow, load_flow_from_entrypoint
 
 from flows.report import main, report
+from tests.places import ROOT
 from tests.report.conftest import Published
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_command_writes_a_report_and_says_where(published: Published, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +47,7 @@ def test_plots_are_written_where_asked(
 
 def test_a_notebooks_backend_is_no_obstacle(tmp_path: Path) -> None:
     """Jupyter sets the variable for every process that it starts, whether or not the backend is installed there."""
-    program = "from tasks.report.drawing import Figure; import sys; Figure().savefig(sys.argv[1])"
+    program = "from tasks.report.plots.drawing import Figure; import sys; Figure().savefig(sys.argv[1])"
     environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     command = [sys.executable, "-c", program, str(tmp_path / "plot.svg")]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)

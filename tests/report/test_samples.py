@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.report.reading import RunRows, read_run
+from tasks.reading.database import RunRows, read_run
 from tasks.report.samples import extreme_examples, flag_table, flagged_examples, surrogate_examples
 from tests.report.conftest import Published
 

@@ -1,6 +1,6 @@
 """Tables show what the rows say, sort by value, and never grow without end."""
 
-from tasks.report.numbers import number
+from tasks.pages.numbers import number
 from tasks.report.tables import MOST_ROWS, interval_column, make_table, number_column, text_column
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tasks.reading.database import RunRows, read_run
 from tasks.report import verdicts
-from tasks.report.reading import RunRows, read_run
 from tests.published_rows import comparison
 from tests.report.conftest import Published
 

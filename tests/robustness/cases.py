@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
+from tasks.loading.data import identify_data, load_rows
 from tasks.priming.records import Sample
 from tasks.priming.sampling import draw_samples, read_row
 from tasks.priming.settings import DataSettings, SamplingSettings
-from tasks.rows import identify_data, load_rows
 
-ROOT = Path(__file__).resolve().parents[2]
 PASSAGE = "The mill at Sample was built in 1675 and ground rye until the river was moved."  # 15 words
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.loading import identify_language_model, load_language_model
-from tasks.priming.language_model import LanguageModel
+from tasks.loading.models import identify_language_model, load_language_model
+from tasks.priming.engine.model import LanguageModel
 from tests.robustness.canary import canary_environment
 from tests.robustness.cases import PASSAGE, plain, write_lines
 from tests.robustness.invented import MARKS

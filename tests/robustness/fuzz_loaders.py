@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.loading.data import identify_data, load_rows
 from tasks.priming.errors import UsageError
 from tasks.priming.sampling import draw_samples
 from tasks.priming.settings import DataSettings, SamplingSettings
-from tasks.rows import identify_data, load_rows
 
 MEMORY_BYTES = 6 * 10**9
 """Of address space: a file that claims to hold more than there is must fail, not take the machine with it."""

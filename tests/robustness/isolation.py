@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.places import ROOT
 from tests.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parents[2]
 HOOK = Path(__file__).parent / "no_network"
 
 # Starts the loopback, runs what follows, and writes down what the kernel counted.

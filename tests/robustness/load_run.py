@@ -83,7 +83,7 @@ def fake_scores(contexts: Any, samples: Sequence[Any], distractors: Sequence[Any
 
 def fake_lines(prompts: Sequence[Any], *_: object) -> list[Any]:
     """Return a written line for each prompt, seeded by the prompt's identity."""
-    from tasks.priming.generation import Line
+    from tasks.priming.engine.generation import Line
 
     lines = []
     for prompt in prompts:
@@ -109,13 +109,13 @@ class FakeEmbedding:
 
 def fake_engine(function: Callable[..., Any], _: object, /, **arguments: Any) -> tuple[Any, float]:
     """Stand where work is handed to a loaded model."""
-    from tasks.priming.evidence import ModelFacts
     from tasks.priming.scoring import score_family
+    from tasks.priming.statistics.run_data import ModelFacts
 
     if function is score_family:
         return fake_scores(**arguments), 0.0
     if getattr(function, "func", function).__name__ == "_look_again":
-        from tasks.priming.checks import SeenFamily
+        from tasks.priming.scoring_checks import SeenFamily
 
         facts = ModelFacts(1_000_000, 100_000, 4, 128, 2_048, is_batch_invariant=True, first_token="<s>")
         return SeenFamily([], facts, "cpu-float32-default", 1e-4), 0.0
@@ -161,10 +161,11 @@ def faked(watch: Stopwatch) -> Iterator[Any]:
     import pytest
     from prefect.logging.loggers import disable_run_logger
 
-    import tasks.priming.generation
+    import tasks.priming.engine.generation
     from flows import experiment
-    from tasks import embedding, run, scoring, surrogates
-    from tasks.progress import Progress
+    from tasks import routing as embedding
+    from tasks import run, scoring, surrogates
+    from tasks.server.progress import Progress
 
     begin = Progress.begin
 
@@ -175,7 +176,7 @@ def faked(watch: Stopwatch) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
         for module in (scoring, surrogates):
             patch.setattr(module, "with_language_model", fake_engine)
-        patch.setattr(tasks.priming.generation, "generate_lines", fake_lines)
+        patch.setattr(tasks.priming.engine.generation, "generate_lines", fake_lines)
         patch.setattr(embedding, "load_embedding_model", lambda identity: FakeEmbedding())
         patch.setattr(run, "report_crashed", lambda died: None)
         patch.setattr(Progress, "begin", watched)

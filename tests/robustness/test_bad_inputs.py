@@ -11,26 +11,26 @@ import pytest
 from huggingface_hub import constants
 from prefect.logging import disable_run_logger
 
-from tasks import artifacts
-from tasks.artifacts import write_rows
-from tasks.caching import StageCache
-from tasks.priming.errors import SetupError
-from tasks.priming.language_model import (
+from tasks.loading.data import identify_data, load_rows
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.generated import write_generated
+from tasks.priming.arms.writing import Writing, has_stray_marks
+from tasks.priming.engine.model import (
     LanguageModel,
     count_control_strings,
     encode_chat,
     encode_context,
 )
+from tasks.priming.errors import SetupError
 from tasks.priming.prompts import generation_prompt, query_prompt
 from tasks.priming.records import Sample
 from tasks.priming.sampling import RowFormatError, content_hash
 from tasks.priming.scoring import score_family
 from tasks.priming.settings import DataSettings, SamplingSettings, resolve_settings
-from tasks.priming.surrogates.families import FAMILIES
-from tasks.priming.surrogates.generated import write_generated
-from tasks.priming.surrogates.writing import Writing, has_stray_marks
-from tasks.rows import identify_data, load_rows
 from tasks.sampling import draw_samples as draw_stage
+from tasks.store import artifacts
+from tasks.store.artifacts import write_rows
+from tasks.store.caching import StageCache
 from tests.robustness.cases import (
     PASSAGE,
     case,

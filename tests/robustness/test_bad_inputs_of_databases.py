@@ -9,18 +9,19 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tasks import artifacts, results
-from tasks.artifacts import UnwrittenError, write_rows
+from tasks import results
 from tasks.priming.records import Check
-from tasks.sealing import with_seal, without_seal
+from tasks.store import artifacts
+from tasks.store.artifacts import UnwrittenError, write_rows
+from tasks.store.sealing import with_seal, without_seal
 from tests.published_rows import finish, record, start
 from tests.robustness.cases import case, row, sample
 
 
 @case(29, "markup in a passage")
 def test_markup_in_a_passage_is_text_in_the_report(artifacts_folder: Path) -> None:
+    from tasks.reading.database import read_run
     from tasks.report.page import render_report
-    from tasks.report.reading import read_run
     from tests.report.conftest import Words, publish_run
 
     markup = "<script>alert(1)</script><img src=x onerror=alert(2)>"

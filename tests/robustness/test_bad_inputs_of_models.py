@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.priming.batches import run_in_batches
-from tasks.priming.embedding import route_queries
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.generated import write_generated, written_surrogate
+from tasks.priming.arms.writing import Writing
+from tasks.priming.engine.batches import run_in_batches
+from tasks.priming.engine.generation import Line
+from tasks.priming.engine.model import LanguageModel, encode_context, encode_continuation
 from tasks.priming.errors import UsageError
-from tasks.priming.generation import Line
-from tasks.priming.language_model import LanguageModel, encode_context, encode_continuation
 from tasks.priming.records import Sample, Surrogate
+from tasks.priming.routing import route_queries
 from tasks.priming.scoring import score_family
 from tasks.priming.settings import resolve_settings
-from tasks.priming.surrogates.families import FAMILIES
-from tasks.priming.surrogates.generated import write_generated, written_surrogate
-from tasks.priming.surrogates.writing import Writing
 from tests.robustness.cases import PASSAGE, case, row, sample
 
 # --- models and numbers: 6, 13, 14, 16, 17, 27 ---

@@ -15,18 +15,19 @@ from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from prefect.serializers import PickleSerializer
 
 from flows.experiment import experiment
-from tasks import caching
-from tasks.caching import StageCache
-from tasks.command_line import run_command
-from tasks.hub import ALLOW_DOWNLOAD
-from tasks.loading import identify_language_model, load_language_model
-from tasks.priming.contexts import ContextRule
+from tasks.commands.run import run_command
+from tasks.loading.hub import ALLOW_DOWNLOAD
+from tasks.loading.models import identify_language_model, load_language_model
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.prompts import SURROGATE_TEMPLATE, fill
 from tasks.priming.settings import resolve_settings
-from tasks.priming.surrogates.families import FAMILIES
+from tasks.store import caching
+from tasks.store.caching import StageCache
+from tests.places import ROOT
 from tests.published_rows import start
-from tests.robustness.cases import ROOT, case, edit_json, row
+from tests.robustness.cases import case, edit_json, row
 from tests.tiny_models import tiny_settings
 
 # --- settings and names: 18, 19, 20, 21 ---
@@ -204,7 +205,7 @@ class _Touch:
 @case(23, "a pickled result")
 def test_a_pickled_result_is_dropped_unread(artifacts_folder: Path, tmp_path: Path) -> None:
     metadata = ResultRecordMetadata(storage_key="key", serializer=PickleSerializer())
-    policy = StageCache(stage="statistics", computation="tasks.priming.comparisons:compare_conditions")
+    policy = StageCache(stage="statistics", computation="tasks.priming.statistics.comparisons:compare_conditions")
     key = policy.compute_key(None, {"seed": 1}, {})  # type: ignore[arg-type]  # the inputs alone are read
     path = caching.STAGE_RESULTS / key
     path.parent.mkdir(parents=True)

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 
-from tasks import artifacts, caching, manifests
-from tasks.artifacts import Reference, is_intact, read_rows, write_rows
-from tasks.manifests import RunDescription, finish_run, read_manifest, start_run
 from tasks.priming.records import Check
-from tasks.sealing import SealedJSONSerializer
+from tasks.store import artifacts, caching, manifests
+from tasks.store.artifacts import Reference, is_intact, read_rows, write_rows
+from tasks.store.manifests import RunDescription, finish_run, read_manifest, start_run
+from tasks.store.sealing import SealedJSONSerializer
 from tests.operations.runs import Attempt, differences, export
-from tests.robustness.cases import ROOT
+from tests.places import ROOT
 
 POSITIONS = 20
 KILLS = 40
@@ -107,7 +107,7 @@ def test_every_altered_manifest_is_found(reference: Reference, change: object) -
 
 _WRITER = """
 import sys
-from tasks.artifacts import write_rows
+from tasks.store.artifacts import write_rows
 from tasks.priming.records import Check
 for number in range(100_000):
     rows = [Check(f"{sys.argv[1]} {number} {row}", 0.5, None, True, "x" * 500) for row in range(200)]

@@ -14,16 +14,16 @@ import pytest
 from prefect.logging.loggers import disable_run_logger
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it ships no type information
 
-from tasks.artifacts import write_rows
-from tasks.priming.evidence import ModelFacts
 from tasks.priming.records import Route, Sample, Score
 from tasks.priming.sampling import choose_donors, content_hash
 from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics.run_data import ModelFacts
 from tasks.statistics import compute_statistic
+from tasks.store.artifacts import write_rows
 from tests import evidence_rows
+from tests.places import ROOT
 from tests.robustness.load_run import CHUNK_SIZE
 
-ROOT = Path(__file__).parents[2]
 FEW, MANY = 25_000, 100_000
 """Both above the number of passages up to which intervals are bootstrapped, at a constant cost a comparison."""
 

@@ -13,10 +13,11 @@ from tests.tiny_models import tiny_folder
 # Whatever a run loads or looks up, without a server: libraries, both models, four-bit weights, the hub.
 LOADS_EVERYTHING = """
 import sys, datasets, duckdb, matplotlib, prefect, statsmodels.api
-from tasks.loading import identify_embedding_model, identify_language_model, load_embedding_model, load_language_model
+from tasks.loading.models import identify_embedding_model, identify_language_model
+from tasks.loading.models import load_embedding_model, load_language_model
 from tasks.priming.errors import SetupError
 from tasks.priming.settings import DataSettings, LanguageModelSettings, resolve_settings
-from tasks.rows import identify_data
+from tasks.loading.data import identify_data
 settings = resolve_settings("demo")
 load_embedding_model(identify_embedding_model(settings.embedding))
 for changes in ({}, {"language_model": sys.argv[1], "quantization": "nf4"}):

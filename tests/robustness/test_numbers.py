@@ -16,20 +16,20 @@ import pytest
 import torch
 
 from tasks import results
-from tasks.artifacts import digest
-from tasks.priming.embedding import route_queries
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.generated import write_generated
+from tasks.priming.arms.static import write_static
+from tasks.priming.arms.writing import Writing
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.errors import UsageError
-from tasks.priming.evidence import Evidence
-from tasks.priming.language_model import LanguageModel
-from tasks.priming.numeric_path import choose_numeric_path
 from tasks.priming.records import Route, Sample, Score, Surrogate
+from tasks.priming.routing import route_queries
 from tasks.priming.scoring import score_family
 from tasks.priming.settings import StatisticsSettings, resolve_settings
-from tasks.priming.statistics import STATISTICS
-from tasks.priming.surrogates.families import FAMILIES
-from tasks.priming.surrogates.generated import write_generated
-from tasks.priming.surrogates.static import write_static
-from tasks.priming.surrogates.writing import Writing
+from tasks.priming.statistics.all_statistics import STATISTICS
+from tasks.priming.statistics.run_data import Evidence
+from tasks.store.artifacts import digest
 from tests.evidence_rows import score
 from tests.published_rows import finish
 from tests.report.conftest import Words, make_evidence

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.cases import ROOT
+from tests.places import ROOT
 
 TESTS = ROOT / "tests"
 FAULTS = 24

@@ -22,17 +22,18 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.experiment import experiment
-from tasks import rows
-from tasks.command_line import run_command
-from tasks.hub import hub_commit
-from tasks.manifests import RunDescription, fail_run, start_run
+from tasks.commands.run import run_command
+from tasks.loading import data as rows
+from tasks.loading.hub import hub_commit
+from tasks.loading.redaction import HIDDEN, without_secrets
 from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.settings import resolve_settings
-from tasks.redaction import HIDDEN, without_secrets
 from tasks.sampling import draw_samples
+from tasks.store.manifests import RunDescription, fail_run, start_run
+from tests.places import ROOT
 from tests.robustness.canary import PASSWORD, TOKEN, canary_environment, holders
 from tests.robustness.conftest import CanaryRun
-from tests.robustness.isolation import ROOT, run_alone
+from tests.robustness.isolation import run_alone
 from tests.waiting import PATIENCE
 
 
@@ -315,7 +316,7 @@ def fail(*arguments, **options):
     raise ValueError("Illegal header value b'Bearer " + __import__("os").environ["HF_TOKEN"] + "'")
 {module}.{function} = fail
 from flows.experiment import experiment
-from tasks.command_line import run_command
+from tasks.commands.run import run_command
 sys.exit(run_command(experiment, ["--sample-count=2", "--families=baseline,static", "--workers=1"]))
 """
 

@@ -16,9 +16,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks import artifacts, results
-from tasks.artifacts import read_rows, read_table, write_rows
-from tasks.loading import identify_embedding_model, identify_language_model
+from tasks import results
+from tasks.loading.data import identify_data, load_rows
+from tasks.loading.models import identify_embedding_model, identify_language_model
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.generated import clean
 from tasks.priming.errors import UsageError
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, fill, generation_prompt, query_prompt
 from tasks.priming.records import Sample
@@ -31,9 +33,8 @@ from tasks.priming.settings import (
     SamplingSettings,
     resolve_settings,
 )
-from tasks.priming.surrogates.families import FAMILIES
-from tasks.priming.surrogates.generated import clean
-from tasks.rows import identify_data, load_rows
+from tasks.store import artifacts
+from tasks.store.artifacts import read_rows, read_table, write_rows
 from tests.published_rows import finish
 from tests.robustness.cases import plain, sample
 from tests.robustness.invented import filled, often, rarely, texts

@@ -10,14 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from tasks.priming.errors import UsageError
-from tasks.priming.language_model import (
+from tasks.priming.engine.model import (
     count_control_strings,
     encode_chat,
     encode_context,
     encode_continuation,
     make_text_stay_text,
 )
+from tasks.priming.errors import UsageError
 from tests.robustness.invented import often, texts
 from tests.tiny_models import byte_level_tokenizer, reading
 

@@ -1,0 +1,220 @@
+"""The command that removes what no run needs any more: `make prune [APPLY=1]`.
+
+In: the manifests of all runs, finished or not, and the files of the stages. Out: a list of the files that no manifest
+names, and of what killed processes left half-written; with --remove they are gone. To forget a run, delete its manifest
+artifacts/runs/<run_id>.json first. Reports and the database are left alone: they are rebuilt, or removed by hand. So is
+whatever this project did not write, wherever it lies: its own files are known by their names, and the parquet files by
+their content too.
+
+While it removes no run can start, and while a run is in progress it removes nothing: what a run has found remembered is
+not in its manifest yet.
+
+Status 0: listed, or removed. 2: it is not safe to tell what is needed.
+"""
+
+import argparse
+import json
+import re
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from tasks.commands.guard import guarded
+from tasks.loading.redaction import printable
+from tasks.priming.errors import UsageError
+from tasks.store import artifacts, liveness
+from tasks.store.artifacts import file_sha256, is_reference
+from tasks.store.manifests import locked_manifests, read_manifest, read_manifests
+from tasks.store.sealing import sealed_text
+
+STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "checks", "statistics")
+"""Folders of artifacts/ whose files are named by their content."""
+
+_RECORDS = "stages"
+_SHOWN_FILES = 20
+
+_WRITTEN = ("", "bench", "reports", "runs", *STAGE_FOLDERS)
+"""Folders in which files are written under a temporary name first; of a stage also those within."""
+
+# As tasks/store/artifacts.py, tasks/store/caching.py and tasks/store/manifests.py name files.
+_ARTIFACT = re.compile(r"[0-9a-f]{32}\.parquet")
+_RECORD = re.compile(r"[0-9a-f]{32}")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+_ATTEMPT = re.compile(r"[0-9a-f]{12}")
+
+_WRITING_SECONDS = 3600.0
+"""A file that was touched within the last hour may still be being written, e.g. by a command that is no run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Litter:
+    """A file that no run needs."""
+
+    path: Path
+    """Where it is."""
+    size: int
+    """Its length (bytes)."""
+    reason: str
+    """Why it is not needed."""
+
+
+@guarded()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List what no run needs, remove it if asked to, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.commands.prune", description="Remove what no run needs any more."
+    )
+    parser.add_argument("--remove", action="store_true", help="Remove the files; without it they are only listed.")
+    values = parser.parse_args(arguments)
+    litter = remove_litter() if values.remove else find_litter()
+    _print(litter, is_removed=values.remove)
+    return 0
+
+
+def find_litter() -> list[Litter]:
+    """Return the files that no run needs, largest first.
+
+    Raises:
+        UsageError: A manifest is damaged, so that it cannot be told what its run needs.
+    """
+    needed = _needed_paths()
+    found = [*_unnamed_artifacts(needed), *_useless_records(needed), *_half_written()]
+    return sorted(found, key=lambda litter: (-litter.size, litter.path))
+
+
+def remove_litter() -> list[Litter]:
+    """Remove the files that no run needs, and return them.
+
+    Raises:
+        UsageError: A run is in progress, or a manifest is damaged.
+    """
+    with locked_manifests():  # a run that starts now waits
+        alive = {
+            attempt.attempt_id: manifest.run_id
+            for manifest in read_manifests()
+            for attempt in manifest.attempts
+            if attempt.status == "running" and liveness.is_alive(attempt.attempt_id)
+        }
+        if alive:
+            raise UsageError(
+                f"Run {', '.join(sorted(set(alive.values())))} is in progress and may be about to use what no manifest "
+                "names yet. Nothing was removed. Wait until it has ended, or stop it; then: make prune APPLY=1"
+            )
+        litter = find_litter()
+        for part in litter:
+            _remove(part.path)
+    return litter
+
+
+def _needed_paths() -> set[str]:
+    """Return the paths, relative to artifacts/, of all files that a manifest names."""
+    needed: set[str] = set()
+    for path in sorted((artifacts.ARTIFACTS / "runs").glob("*.json")):
+        manifest = read_manifest(path.stem)
+        if manifest:
+            needed.update(_paths_in(manifest.model_dump()))
+        elif path.exists():
+            raise UsageError(
+                f"The manifest {path} is damaged, so what its run needs cannot be told. Nothing was removed. Start the "
+                "run again, which writes it anew, or delete the file to forget the run; then prune again."
+            )
+    return needed
+
+
+def _paths_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - what JSON can say
+    """Yield the paths of all references within a value, however deep."""
+    if is_reference(value):
+        yield value["path"]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        yield from _paths_in(part)
+
+
+def _unnamed_artifacts(needed: set[str]) -> Iterator[Litter]:
+    for path, size in _files(STAGE_FOLDERS, _ARTIFACT):
+        if path.relative_to(artifacts.ARTIFACTS).as_posix() in needed:
+            continue
+        with suppress(FileNotFoundError):
+            if file_sha256(path).startswith(path.stem):
+                yield Litter(path, size, "no run names it")
+
+
+def _useless_records(needed: set[str]) -> Iterator[Litter]:
+    """Yield the records of stages that lead to a file which no run needs, or to none: failed tasks leave such."""
+    for path, size in _files([_RECORDS], _RECORD):
+        try:
+            paths = set(_paths_in(json.loads(sealed_text(json.loads(path.read_text(encoding="utf-8"))["result"]))))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            paths = set()
+        if not paths:
+            yield Litter(path, size, "it remembers nothing")
+        elif not paths <= needed:
+            yield Litter(path, size, "it remembers what no run names")
+
+
+def _half_written() -> Iterator[Litter]:
+    """Yield what processes that were killed while they wrote have left behind."""
+    for path, size in _files(_WRITTEN, _TEMPORARY):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
+                yield Litter(path, size, "it was being written when its process was killed")
+    for path, size in _files(["runs/.attempts"], _ATTEMPT):
+        if not liveness.is_alive(path.name):
+            yield Litter(path, size, "its process has ended")
+
+
+def _files(folders: Iterable[str], name: re.Pattern[str]) -> Iterator[tuple[Path, int]]:
+    """Yield the files of such a name and their sizes (bytes); of the folders of stages also those further within."""
+    for folder in folders:
+        top = artifacts.ARTIFACTS / folder
+        for path in sorted(top.rglob("*") if folder in (*STAGE_FOLDERS, _RECORDS) else top.glob("*")):
+            if name.fullmatch(path.name) and not path.is_symlink():
+                with suppress(FileNotFoundError):  # a run that ends meanwhile removes its own
+                    status = path.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield path, status.st_size
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, and the folders that it leaves empty."""
+    path.unlink(missing_ok=True)
+    for folder in path.parents:
+        if folder.parent == artifacts.ARTIFACTS or artifacts.ARTIFACTS not in folder.parents:
+            return
+        try:
+            folder.rmdir()
+        except OSError:  # it is not empty
+            return
+
+
+def _print(litter: Sequence[Litter], *, is_removed: bool) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=150)
+    total = decimal(sum(part.size for part in litter))
+    if not litter:
+        console.print("Every file is needed by a run: there is nothing to remove.")
+        return
+    table = Table("file", "size", "why", box=None, pad_edge=False)
+    for part in litter[:_SHOWN_FILES]:
+        shown = printable(str(part.path.relative_to(artifacts.ARTIFACTS)))
+        table.add_row(Text(shown), decimal(part.size), part.reason)
+    console.print(table)
+    if len(litter) > _SHOWN_FILES:
+        console.print(f"... and {len(litter) - _SHOWN_FILES:,} more")
+    done = "were removed." if is_removed else "are needed by no run. To remove them: make prune APPLY=1"
+    console.print(f"{len(litter):,} files, {total}, {done}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""`make sql`: asks the results in SQL at a small prompt.
+
+In: artifacts/results.duckdb, opened to be read only; statements from a terminal or a pipe. Out: aligned tables. Nothing
+but the database can be reached: no files, no network, no variables of the environment, and no setting that would allow
+them. DuckDB's own client has none of these walls: there a view of a database that somebody sent may read files.
+
+Status 0: ended as asked. 1: a statement from a pipe failed. 2: there is no database that can be read.
+"""
+
+import contextlib
+import io
+import re
+import shutil
+import sqlite3
+import sys
+import textwrap
+from collections.abc import Iterator
+
+import duckdb
+from rich.cells import cell_len, set_cell_size
+
+from tasks.commands.guard import guarded
+from tasks.pages.texts import visible
+from tasks.results import QUESTIONS, open_results
+from tasks.store import artifacts
+
+_PROMPT, _CONTINUED = "sql> ", "...> "
+_PIPE_WIDTH, _PIPE_ROWS = 100_000, 1_000_000
+_SHOWN_ROWS, _SHOWN_CHARACTERS = 200, 24
+_LIST_WIDTH = 100
+_HISTORY_LINES = 1_000
+_HELP = """\
+A statement ends with ';' and may have many lines. Ctrl-C clears what was typed, Ctrl-D ends.
+  .questions   the views that answer questions, and what each says
+  .tables      the tables, and what each holds
+  .help        this
+  .quit        end
+DESCRIBE does_priming_help; lists the columns of a view or table. Nothing can be changed here.
+"""
+_LISTS = {
+    ".tables": "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = 'results' ORDER BY table_name",
+    ".questions": "SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'results' AND NOT internal",
+}
+
+
+@guarded()
+def main() -> int:
+    """Ask the results until the user or the pipe ends, and return the exit status."""
+    path = artifacts.ARTIFACTS / "results.duckdb"
+    try:
+        with open_results() as connection:
+            return _ask_at_terminal(connection) if sys.stdin.isatty() else _ask_from_pipe(connection)
+    except FileNotFoundError as error:
+        sys.stderr.write(f"error: {error} For example: make run\n")
+    except duckdb.Error as error:
+        sys.stderr.write(f"error: {path} cannot be read: {one_line(error)} Any run publishes it anew: make run\n")
+    return 2
+
+
+class Prompt:
+    """Takes lines until they are statements, and writes what these give."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Take statements for a connection."""
+        self._connection = connection
+        self.width: int | None = None
+        """Columns of the terminal, to which results are cut and for which numbers are rounded; None: they are not."""
+        self.pending = ""
+        """What was typed of a statement that has not ended."""
+        self.has_failed = False
+        """Whether any statement has."""
+
+    def take(self, line: str) -> bool:
+        """Take one line, and tell whether to go on."""
+        command = line.strip()
+        if not self.pending and command.startswith("."):
+            return self._obey(command)
+        self.pending = f"{self.pending}{line}\n" if self.pending or command else ""
+        if sqlite3.complete_statement(self.pending):
+            self.finish()
+        return True
+
+    def finish(self) -> None:
+        """Ask what was typed so far, whether it ended or not."""
+        text, self.pending = self.pending, ""
+        if not text.strip():
+            return
+        try:
+            for statement in self._connection.extract_statements(text):
+                self._ask(statement)
+        except (duckdb.Error, RuntimeError) as error:
+            self.has_failed = True
+            sys.stdout.flush()
+            sys.stderr.write(f"{one_line(error)}\n")
+            sys.stderr.flush()
+
+    def _ask(self, statement: duckdb.Statement) -> None:
+        relation = self._connection.sql(statement)
+        if relation is None:
+            return
+        if statement.type == duckdb.StatementType.EXPLAIN:  # a drawing of several lines, not a cell
+            sys.stdout.write("\n".join(visible(row[-1].rstrip()) for row in relation.fetchall()) + "\n")
+            return
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            if self.width is None:
+                relation.show(max_width=_PIPE_WIDTH, max_rows=_PIPE_ROWS, max_col_width=_PIPE_WIDTH)
+            else:
+                _rounded(relation).show(max_width=self.width, max_rows=_SHOWN_ROWS, max_col_width=_SHOWN_CHARACTERS)
+        lines = visible(shown.getvalue().strip("\n")).split("\n")
+        sys.stdout.write("\n".join(self._cut(line) for line in lines) + "\n")
+
+    def _cut(self, line: str) -> str:
+        """Return a line cut to the width: DuckDB draws no table narrower than 80 columns."""
+        if self.width is None or cell_len(line) <= self.width:
+            return line
+        return f"{set_cell_size(line, self.width - 1)}…"
+
+    def _obey(self, command: str) -> bool:
+        if command in (".quit", ".exit"):
+            return False
+        if command in _LISTS:
+            found = dict(self._connection.execute(_LISTS[command]).fetchall())
+            known = [name for name in QUESTIONS if name in found]
+            for name in dict.fromkeys([*known, *found]):
+                comment = found[name]
+                lines = textwrap.wrap(comment or "", min(self.width or _LIST_WIDTH, _LIST_WIDTH) - 4)
+                sys.stdout.write("\n".join([name, *(f"    {line}" for line in lines)]) + "\n")
+        elif command == ".help":
+            sys.stdout.write(_HELP)
+        else:
+            self.has_failed = True
+            sys.stderr.write(f"There is no {command}; .help lists what there is.\n")
+        return True
+
+
+def _rounded(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """Return a result with 6 significant digits of each number that has more than a terminal has room for."""
+    if len(set(relation.columns)) < len(relation.columns):
+        return relation  # a name that stands for two columns
+    shown = []
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        column = '"' + name.replace('"', '""') + '"'
+        if str(kind) in ("DOUBLE", "FLOAT"):
+            digits = f"round({column}, 5 - floor(log10(abs({column})))::INTEGER)"
+            shown.append(
+                f"CASE WHEN {column} = 0 OR NOT isfinite({column}) THEN {column} ELSE {digits} END AS {column}"
+            )
+        else:
+            shown.append(column)
+    return relation.project(", ".join(shown))
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says on one line, without the excerpt of the statement."""
+    said = re.split(r"\n\s*LINE \d+:", str(error))[0]
+    return visible(" ".join(said.split()))
+
+
+def _ask_at_terminal(connection: duckdb.DuckDBPyConnection) -> int:
+    runs = connection.execute("SELECT count(*) FROM run").fetchall()[0][0]
+    sys.stdout.write(
+        f"{artifacts.ARTIFACTS / 'results.duckdb'}, read-only; runs: {runs}. Statements end with ';'. "
+        ".questions, .tables, .help, .quit\n"
+    )
+    prompt = Prompt(connection)
+    with _history():
+        while True:
+            prompt.width = shutil.get_terminal_size().columns  # it may have changed
+            try:
+                if not prompt.take(input(_CONTINUED if prompt.pending else _PROMPT)):
+                    return 0
+            except KeyboardInterrupt:
+                prompt.pending = ""
+                sys.stdout.write("\n")
+            except EOFError:
+                sys.stdout.write("\n")
+                return 0
+
+
+def _ask_from_pipe(connection: duckdb.DuckDBPyConnection) -> int:
+    prompt = Prompt(connection)
+    for line in sys.stdin:
+        if not prompt.take(line.rstrip("\n")):
+            break
+    prompt.finish()
+    return int(prompt.has_failed)
+
+
+@contextlib.contextmanager
+def _history() -> Iterator[None]:
+    """Let lines be edited and recalled, also those of earlier times; where Python has no readline, do without."""
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    path = artifacts.ARTIFACTS / ".sql_history"
+    readline.set_history_length(_HISTORY_LINES)
+    with contextlib.suppress(OSError):
+        readline.read_history_file(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            readline.write_history_file(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""What the terminal shows while a run computes: a bar a stage where somebody watches, a line a stage in a log.
+
+In: the stages of tasks/server/progress.py as they change, and what is logged. Out: on standard error, so that standard
+output holds results alone. What Prefect and the libraries say of themselves is kept out of sight; warnings of this
+project are not.
+"""
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from tasks.loading.redaction import printable
+from tasks.pages.numbers import duration
+from tasks.server.progress import Stage, watched_by
+
+_PREPARATION = "prepare"
+"""What is shown before the first stage: a temporary server takes longer to start than the models to load."""
+
+_SILENCE_SECONDS = 10.0
+"""In a log, how long a stage goes on without a line about how far it is, or little longer."""
+
+_QUIET_ENVIRONMENT = {
+    "DATASETS_VERBOSITY": "error",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",
+    "PYTHONWARNINGS": "ignore",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""Read by libraries when they are first imported, here and in the processes that are started; none is a setting."""
+
+_TALKERS = ("", "fastapi", "prefect._internal", "uvicorn")
+"""Loggers to which Prefect gives handlers that write to the terminal, under the names in its logging.yml."""
+
+_TERMINAL_HANDLERS = ("console", "debug")
+
+
+@contextmanager
+def stages_shown(*, is_verbose: bool) -> Iterator[None]:
+    """Within the context, show the stages of a run in the terminal, or everything that is logged.
+
+    Args:
+        is_verbose: Show what Prefect and the libraries log, and no stages: those are in that log.
+    """
+    if is_verbose:
+        yield
+        return
+    console = Console(stderr=True, highlight=False)
+    with quietly(console), _bars(console) if console.is_terminal else _lines(console):
+        yield
+
+
+# --- bars ---
+
+
+class _TimeColumn(ProgressColumn):
+    """How long a stage took, or how long it will go on."""
+
+    def render(self, task: Task) -> Text:
+        """Say it in words, so that the two are not mistaken for each other."""
+        if task.finished:
+            return Text(duration(task.finished_time))
+        return Text(task.fields.get("time_left") or f"{task.elapsed or 0.0:.0f} s so far", style="cyan")
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[None]:
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[amount]}"),
+        _TimeColumn(),
+    )
+    with Bars(*columns, console=console) as bars:
+        console.show_cursor()  # who ends this process at once has no time to bring it back
+        preparation = bars.add_task(_PREPARATION, total=None, amount="")
+        shown: dict[str, TaskID] = {}
+
+        def show(stage: Stage) -> None:
+            bars.update(preparation, total=1, completed=1)
+            if stage.name not in shown:
+                shown[stage.name] = bars.add_task(stage.name, total=1.0, amount=stage.amount)
+            # A share of 1.0 only where all parts are: rounding must not end the clock.
+            share = 1.0 if stage.is_done else min(stage.share, 0.9999)
+            bars.update(shown[stage.name], completed=share, amount=stage.amount, time_left=stage.time_left)
+
+        with watched_by(show):
+            yield
+
+
+# --- lines ---
+
+
+@contextmanager
+def _lines(console: Console) -> Iterator[None]:
+    last_line = time.monotonic()
+    begun: dict[str, float] = {}
+    ended: set[str] = set()
+
+    def show(stage: Stage) -> None:
+        nonlocal last_line
+        now = time.monotonic()
+        passed = now - begun.setdefault(stage.name, now)
+        if stage.is_done and stage.name not in ended:
+            ended.add(stage.name)
+            said = f"{stage.name}: {stage.amount}, {duration(passed)}"
+        elif not stage.is_done and now - last_line >= _SILENCE_SECONDS:
+            said = ", ".join((f"{stage.name}: {stage.amount}", stage.time_left or f"{passed:.0f} s so far"))
+        else:
+            return
+        last_line = now
+        console.print(said, soft_wrap=True, markup=False)
+
+    with watched_by(show):
+        yield
+
+
+# --- what others say ---
+
+
+class _Warnings(logging.Handler):
+    """Shows the warnings of this project's stages; errors are said once, by the command itself."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a warning above the bars."""
+        if record.levelno == logging.WARNING:
+            self._console.print(f"warning: {printable(record.getMessage())}", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def quietly(console: Console | None = None) -> Iterator[None]:
+    """Keep Prefect's log and the libraries' notices out of sight; what goes to a server's log still goes there.
+
+    Args:
+        console: Where warnings of this project are shown; None: on standard error.
+    """
+    handler = _Warnings(console or Console(stderr=True, highlight=False))
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        for name, value in _QUIET_ENVIRONMENT.items():
+            if name not in os.environ:
+                os.environ[name] = value
+                stack.callback(os.environ.pop, name, None)
+        for talker in _TALKERS:
+            for other in logging.getLogger(talker).handlers:
+                if other.name in _TERMINAL_HANDLERS:
+                    # For good: Prefect's last word comes when this process ends.
+                    other.setLevel(logging.CRITICAL + 1)
+        for name in ("prefect.flow_runs", "prefect.task_runs", "tasks"):
+            logging.getLogger(name).addHandler(handler)
+            stack.callback(logging.getLogger(name).removeHandler, handler)
+        yield

@@ -1,0 +1,174 @@
+"""Rows of data sets, from the hub or from disk; with loading.py the only place that reads either.
+
+In: settings. Out: rows as the data set gives them, and an identity: the hash of a local file or the commit of a data
+set on the hub, which enters the key of the sampling stage.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.loading.hub import hub_commit
+from tasks.loading.redaction import brief, presentable, printable
+from tasks.priming.errors import SetupError as SetupError  # what loading data raises is looked for here
+from tasks.priming.sampling import COLUMNS, DATASETS
+from tasks.priming.settings import DataSettings
+from tasks.store.artifacts import ROOT, file_sha256
+
+Identity: TypeAlias = dict[str, Any]
+"""What was loaded, as JSON can say it."""
+
+_BATCH_ROWS = 1000
+"""Rows of a parquet file that are unpacked at a time: a text that all rows share takes its size once per row."""
+
+
+def identify_data(settings: DataSettings) -> Identity:
+    """Return what rows the settings mean: the hash of a local file, or the commit of a data set on the hub.
+
+    Raises:
+        SetupError: The file does not exist, or the hub does not know the data set or cannot be reached.
+    """
+    source = DATASETS.get(settings.data)
+    location = source.location if source else settings.data
+    path = _local_file(location)
+    if path is not None:
+        try:
+            return {"data": settings.data, "file": path.name, "sha256": file_sha256(path)}
+        except OSError as error:
+            raise unreadable(path, error) from None
+    return {
+        "data": location,
+        "config": settings.data_config or (source.config if source else None),
+        "split": settings.data_split or (source.split if source else None) or "validation",
+        "revision": hub_commit(location, settings.data_revision, "dataset"),
+    }
+
+
+def load_rows(identity: Identity) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an identified data set in its order.
+
+    Raises:
+        SetupError: A file is damaged or, by the last row, no longer the one that was identified; or the hub's data set
+            lacks the configuration or split.
+    """
+    source = DATASETS.get(identity["data"])
+    path = _local_file(source.location if source else identity["data"]) if "sha256" in identity else None
+    if path is None:
+        yield from _hub_rows(identity)
+        return
+    try:
+        with path.open("rb") as file:
+            yield from _parquet_rows(file, path) if path.suffix == ".parquet" else _json_rows(file, path)
+            # The file that was read, whatever has its name by now.
+            file.seek(0)
+            is_same = hashlib.file_digest(file, "sha256").hexdigest() == identity["sha256"]
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not is_same:
+        raise SetupError(
+            f"{path} has changed since the run identified it. Nothing of it was used. Leave the file alone while a run "
+            "starts, and start the same command again."
+        )
+
+
+def local_path(location: str) -> Path:
+    """Return a location as a path, ~ expanded, whether there is something or not.
+
+    Raises:
+        SetupError: It cannot even be looked up: an unknown user's ~, a name that is too long, no permission.
+    """
+    try:
+        path = Path(location).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: NUL, or what no file name can hold
+        raise SetupError(
+            f"{printable(location)} cannot be looked up on this machine: {printable(str(error))}. Give a path that "
+            "you may read, or a hub id."
+        ) from None
+    return path
+
+
+def _local_file(location: str) -> Path | None:
+    """Return the file that a location names, or None if it is an id on the hub.
+
+    Raises:
+        SetupError: It looks like a file, and there is none.
+    """
+    path = local_path(location)
+    path = path if path.is_absolute() or path.is_file() else ROOT / path
+    shown = printable(location)
+    if path.suffix in (".parquet", ".jsonl"):
+        if path.is_file():
+            return path.resolve()
+        raise SetupError(f"There is no file {shown}. Give the path of a .parquet or .jsonl file, or a hub id.")
+    if path.exists() or location.startswith((".", "/", "~")):
+        raise SetupError(
+            f"{shown} is no data file that can be read. Allowed are .parquet and .jsonl files, the known data sets "
+            f"{', '.join(DATASETS)}, and data set ids on the hub."
+        )
+    return None
+
+
+def _parquet_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            names = parquet.schema_arrow.names
+            # Others may hold anything, of any size; their names are kept for messages.
+            others = dict.fromkeys(name for name in names if name not in COLUMNS)
+            known = [name for name in names if name in COLUMNS]
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=known):
+                for row in batch.to_pylist():
+                    yield others | row
+                    number += 1
+    # Beside Arrow's own errors, values that Python cannot hold: a text that is no text, a date before the year 1.
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise SetupError(
+            f"{path} cannot be read as parquet from row {number} on ({brief(error)}). Write the file again."
+        ) from None
+
+
+def _json_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, start=1):
+        yield _json_row(path, number, line)
+
+
+def _json_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SetupError(f"{path}, line {number} is not JSON ({brief(error)}). Mend or remove the line.") from None
+    if not isinstance(row, dict):
+        raise SetupError(f"{path}, line {number} is not a JSON object. Each line must hold one row.")
+    return row
+
+
+def unreadable(path: Path, error: OSError) -> SetupError:
+    """Return what to say of a file that the system does not let us read."""
+    return SetupError(
+        f"{path} cannot be read ({error.strerror or error}). Give a file that you may read, or change its permissions: "
+        f"chmod u+r {path}"
+    )
+
+
+def _hub_rows(identity: Identity) -> Iterator[dict[str, Any]]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(
+            identity["data"], identity["config"], split=identity["split"], revision=identity["revision"]
+        )
+    except Exception as error:  # the library raises many kinds for a wrong name, split or connection
+        raise SetupError(
+            f"The data set {identity['data']} (configuration {identity['config']}, split {identity['split']}) cannot "
+            f"be loaded: {brief(error)}. Check the names on the hub, or give a local .parquet or .jsonl "
+            "file with --data."
+        ) from presentable(error)
+    yield from rows

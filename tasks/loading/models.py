@@ -1,0 +1,269 @@
+"""Language and embedding models, from the hub or from disk; with rows.py the only place that reads either.
+
+In: settings. Out: loaded models, and identities: small dicts that say exactly what was loaded (a commit, or the hash
+of the files) and on what it runs, which enter the keys of the stages that use it. Heavy libraries are imported inside
+the functions. Weights are read from safetensors or GGUF only, and no code that comes with a model is run.
+"""
+
+import importlib.metadata
+import json
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+from tasks.loading.chat_templates import require_end
+from tasks.loading.data import Identity
+from tasks.loading.libraries import shut_out_fetched_kernels, without_progress_bars
+from tasks.loading.memory import keep_freed_memory
+from tasks.loading.model_files import GGUF, find_model, identified_model, identify_files
+from tasks.loading.redaction import brief, presentable, printable
+from tasks.priming.engine.gguf import gguf_tokenizer, load_gguf, read_gguf
+from tasks.priming.engine.model import LanguageModel, first_token_id, make_text_stay_text
+from tasks.priming.errors import SetupError, UsageError
+from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
+from tasks.store.code import code_digest
+
+_LOADING = Lock()
+"""Held while a model is loaded, so that two threads that want the same one load it once."""
+
+_NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True, "bnb_4bit_quant_type": "nf4"}
+"""The notebook's quantisation: 4-bit weights, doubly quantised."""
+
+
+def identify_language_model(settings: LanguageModelSettings) -> Identity:
+    """Return everything that fixes the numbers of a language model on this machine.
+
+    Raises:
+        SetupError: The model cannot be found, or the machine cannot run it as the settings say.
+    """
+    import torch
+
+    from tasks.priming.engine.numeric_path import choose_numeric_path, instruction_set
+
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SetupError(
+            "These settings need a CUDA GPU; none was found. Take device=cpu, or run the small profile instead: "
+            "python -m flows.experiment --profile demo"
+        )
+    is_nf4 = settings.quantization == "nf4"
+    path = find_model(settings.language_model)
+    gguf = _identify_gguf(path, settings) if path and path.suffix == GGUF else {}
+    return {
+        "language_model": settings.language_model,
+        **identify_files(settings.language_model, settings.language_model_revision),
+        "dtype": settings.dtype,
+        "quantization": settings.quantization,
+        "first_token": settings.first_token,
+        **({"quantization_settings": _NF4 | {"bnb_4bit_compute_dtype": settings.dtype}} if is_nf4 else {}),
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "numeric_path": choose_numeric_path(device, settings.dtype, settings.quantization),
+        **({"instruction_set": instruction_set()} if device == "cpu" else {}),
+        "versions": _versions(
+            "torch", "transformers", *(["bitsandbytes"] if is_nf4 else []), *(["gguf", "tokenizers"] if gguf else [])
+        ),
+        **gguf,
+    }
+
+
+def _identify_gguf(path: Path, settings: LanguageModelSettings) -> Identity:
+    """Return how a GGUF file's weights are stored, and what dequantises them beside the libraries.
+
+    Raises:
+        SetupError: The file cannot be read, or is to be quantised once more, or its package is not installed.
+    """
+    if settings.quantization != "none":
+        raise SetupError(
+            f"{printable(settings.language_model)} holds quantised weights already, which {settings.quantization} "
+            "cannot quantise again. Leave the quantisation out: --quantization none"
+        )
+    file = read_gguf(path)
+    return {"quantization": file.quantization, "gguf_code": code_digest("tasks.priming.engine.gguf:load_gguf")}
+
+
+def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
+    """Return everything that fixes the numbers of the sentence-embedding model.
+
+    Raises:
+        SetupError: The model cannot be found.
+    """
+    from tasks.priming.engine.numeric_path import instruction_set
+
+    return {
+        "embedding_model": settings.embedding_model,
+        **identify_files(settings.embedding_model, settings.embedding_model_revision),
+        "dtype": "float32",  # whatever the weights are stored in: bfloat16 changes routes
+        "instruction_set": instruction_set(),
+        "versions": _versions("torch", "transformers", "sentence-transformers", "scikit-learn"),
+    }
+
+
+def load_language_model(identity: Identity) -> LanguageModel:
+    """Return the language model of an identity; the newest one is kept in this process.
+
+    Raises:
+        SetupError: It cannot be loaded.
+    """
+    with _LOADING:
+        return _language_model(json.dumps(identity, sort_keys=True))
+
+
+@lru_cache(maxsize=1)  # a second 7B model would not fit beside the first
+def _language_model(identity_json: str) -> LanguageModel:
+    import torch
+
+    shut_out_fetched_kernels()
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    identity: Identity = json.loads(identity_json)
+    if identity["device"] == "cpu":
+        keep_freed_memory()
+    name = identity["language_model"]
+    settings = identity.get("quantization_settings")
+    quantization = BitsAndBytesConfig(**settings) if settings else None
+    with without_progress_bars(), identified_model(name, identity) as path:
+        try:
+            tokenizer = load_tokenizer(path)
+            if path.suffix == GGUF:
+                model, report = load_gguf(read_gguf(path), getattr(torch, identity["dtype"]), identity["device"])
+            else:
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    path,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    dtype=getattr(torch, identity["dtype"]),
+                    device_map=identity["device"],
+                    quantization_config=quantization,
+                    output_loading_info=True,
+                )
+        except UsageError:
+            raise
+        except Exception as error:  # the libraries raise many kinds for a damaged or unfit folder
+            raise SetupError(
+                f"The language model {name} cannot be loaded: {brief(error)} A causal language model with safetensors "
+                "weights and a tokenizer is needed, on the hub or in a local folder, or a GGUF file."
+            ) from presentable(error)
+    if missing := sorted(report["missing_keys"]):
+        raise SetupError(
+            f"The language model {identity['language_model']} lacks {len(missing)} weights, {missing[0]} the first, "
+            "which would be filled with random numbers. Give a whole causal language model, output layer included."
+        )
+    require_fit(model, tokenizer, name)
+    window = window_of(model, name)
+    first_token_id(tokenizer, identity["first_token"])  # one that does not exist is refused before anything is computed
+    return LanguageModel(
+        model.eval().requires_grad_(False), tokenizer, window, identity["numeric_path"], identity["first_token"]
+    )
+
+
+def load_tokenizer(path: Path) -> Any:  # noqa: ANN401 - the library has no types
+    """Return the tokenizer of a language model's folder or GGUF file, told to leave control tokens in a text alone.
+
+    Raises:
+        TokenizerError: It cannot be told.
+        SetupError: Its chat template does not come to an end, or the file's tokenizer is unknown.
+    """
+    shut_out_fetched_kernels()
+    from transformers import AutoTokenizer
+
+    if path.suffix == GGUF:
+        tokenizer = gguf_tokenizer(read_gguf(path))
+    else:
+        # Whether mistral-common is installed would else decide which tokenizer a Mistral has.
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False, mistral_format=False
+        )
+    require_end(tokenizer.chat_template)
+    make_text_stay_text(tokenizer)
+    return tokenizer
+
+
+def window_of(model: Any, name: str) -> int:  # noqa: ANN401 - as above
+    """Return how many tokens a model can read.
+
+    Raises:
+        SetupError: It does not say.
+    """
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(window, int):
+        raise SetupError(f"{name} does not say how long a text it can read; use another model.")
+    return window
+
+
+def require_fit(model: Any, tokenizer: Any, name: str) -> None:  # noqa: ANN401
+    """Make sure that a model has an embedding for every token that a text or its chat template can have.
+
+    Raises:
+        SetupError: It has not: the tokenizer is another model's.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    template = str(tokenizer.chat_template or "")
+    # Padding and the like may lie beyond: no text becomes such a token.
+    usable = {token: i for token, i in tokenizer.get_vocab().items() if token not in special or token in template}
+    ids = tokenizer("a")["input_ids"]  # with the tokens that begin every text
+    usable |= dict(zip(tokenizer.convert_ids_to_tokens(ids), ids, strict=True))
+    last = max(usable, key=lambda token: usable[token])
+    if usable[last] >= size:
+        raise SetupError(
+            f"The tokenizer of {name} has the token {printable(last)!r} as number {usable[last]}, and its model has "
+            f"embeddings for {size} tokens, 0 to {size - 1}. Give the model the tokenizer that it was trained with, or "
+            "enlarge its embedding: model.resize_token_embeddings(len(tokenizer))"
+        )
+
+
+@lru_cache(maxsize=1)
+def _embedding_model(identity_json: str) -> Any:  # noqa: ANN401 - the library has no types
+    shut_out_fetched_kernels()
+    from sentence_transformers import SentenceTransformer
+
+    identity: Identity = json.loads(identity_json)
+    name = identity["embedding_model"]
+    with without_progress_bars(), identified_model(name, identity) as folder:
+        try:
+            return SentenceTransformer(
+                str(folder),
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True, "dtype": identity["dtype"]},
+            )
+        except Exception as error:  # as above
+            raise SetupError(
+                f"The embedding model {name} cannot be loaded: {brief(error)} Give a sentence-transformers model with "
+                "safetensors weights, on the hub or in a local folder."
+            ) from presentable(error)
+
+
+def load_embedding_model(identity: Identity) -> Any:  # noqa: ANN401
+    """Return the sentence-embedding model of an identity; the newest one is kept in this process.
+
+    Raises:
+        SetupError: It cannot be loaded.
+    """
+    with _LOADING:
+        return _embedding_model(json.dumps(identity, sort_keys=True))
+
+
+def load_in_background(language_model: Identity | None, embedding_model: Identity) -> Thread:
+    """Start to load what this process uses, while something else is waited for; errors are left to who needs it."""
+
+    def load() -> None:
+        with suppress(UsageError):
+            if language_model:
+                load_language_model(language_model)
+            load_embedding_model(embedding_model)
+
+    thread = Thread(target=load, name="load models", daemon=True)
+    thread.start()
+    return thread
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in packages}

@@ -1,0 +1,96 @@
+"""What each profile needs of a machine, and what this one lacks for it.
+
+In: the profiles, this machine. Out: for each profile its need in words, and what is missing, nothing if it can run.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import psutil
+from rich.filesize import decimal
+
+from tasks.loading.data import Identity, identify_data
+from tasks.loading.model_files import parameter_count
+from tasks.loading.models import identify_embedding_model, identify_language_model
+from tasks.priming.errors import UsageError
+from tasks.priming.settings import PROFILES, ExperimentSettings, LanguageModelSettings
+
+# From the models' cards on the hub.
+_PARAMETERS = {
+    "packaged/smollm2-135m-instruct": 134.5e6,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": 362e6,
+    "mistralai/Mistral-7B-Instruct-v0.2": 7.24e9,
+}
+_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+# 4 bits a weight and a scale for every 64 of them, 16-bit embeddings and norms beside them.
+_NF4_BYTES = 0.6
+WORKING_BYTES = 2e9
+"""Caches and activations of a batch, torch itself and the libraries around it."""
+
+
+class ProfileFinding(NamedTuple):
+    """What a profile needs, and what this machine lacks."""
+
+    profile: str
+    """Its name."""
+    need: str
+    """In words."""
+    lacks: list[str]
+    """In words; empty if it can run."""
+
+
+def profile_findings() -> Iterator[ProfileFinding]:
+    """Yield what each profile needs and lacks."""
+    for profile, settings in PROFILES.items():
+        yield ProfileFinding(profile, _need(settings), [*_lacking_device(settings), *_lacking_inputs(settings)])
+
+
+def needed_bytes(settings: LanguageModelSettings) -> float:
+    """Return about how much memory a model needs where it runs (bytes)."""
+    name = settings.language_model
+    parameters = _PARAMETERS.get(name) or parameter_count(name) or 0
+    return weight_bytes(parameters, settings.dtype, settings.quantization) + WORKING_BYTES
+
+
+def weight_bytes(parameter_count: float, dtype: str, quantization: str) -> float:
+    """Return about how much memory a model's weights take (bytes); those of a GGUF file are dequantised."""
+    return parameter_count * (_NF4_BYTES if quantization == "nf4" else _BYTES[dtype])
+
+
+def _need(settings: ExperimentSettings) -> str:
+    place = "of a CUDA GPU" if settings.language_model.device == "cuda" else "of a GPU or of the machine"
+    place = "of the machine" if settings.language_model.device == "cpu" else place
+    return f"about {decimal(int(needed_bytes(settings.language_model)))} of memory {place}"
+
+
+def _lacking_device(settings: ExperimentSettings) -> Iterator[str]:
+    import torch
+
+    needed = needed_bytes(settings.language_model)
+    has_gpu = torch.cuda.is_available()
+    if settings.language_model.device == "cuda" and not has_gpu:
+        yield "a CUDA GPU"
+    elif settings.language_model.device != "cpu" and has_gpu:
+        largest = max(torch.cuda.mem_get_info(number)[1] for number in range(torch.cuda.device_count()))
+        if largest < needed:
+            yield f"GPU memory (the largest has {decimal(largest)})"
+    elif psutil.virtual_memory().available < needed:
+        yield f"memory ({decimal(psutil.virtual_memory().available)} are available)"
+
+
+def _lacking_inputs(settings: ExperimentSettings) -> Iterator[str]:
+    """Yield which data or models are neither on this machine nor to be had from the hub."""
+    # On the processor, where every model can be identified: whether there is a GPU is another question.
+    anywhere = settings.language_model.model_copy(update={"device": "cpu", "quantization": "none"})
+    lookups: list[Callable[[], Identity]] = [
+        partial(identify_data, settings.data),
+        partial(identify_language_model, anywhere),
+        partial(identify_embedding_model, settings.embedding),
+    ]
+    for look_up in lookups:
+        try:
+            look_up()
+        except UsageError as error:
+            # What happened; what to do instead is the same for all of them.
+            yield str(error).partition(" (")[0].partition(". ")[0]

@@ -1,0 +1,67 @@
+"""A document's KV cache: prefill a context once, continue it as often as wanted, never change it.
+
+In: contexts as segments of token ids. Out: a KVCache each, behind which any number of segments may stand, in this pass
+or a later one; see segments.py.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tasks.priming.engine.forward import PackedOutput, forward_packed
+from tasks.priming.engine.segments import KVCache, Parent, Segment
+
+# Shorter prefixes cost more to bring together with each row's keys than to compute again.
+_LEAST_SHARED = 8
+
+
+def prefill(model: Any, contexts: Sequence[Segment]) -> list[KVCache]:  # noqa: ANN401 - any transformers decoder
+    """Compute the caches of several contexts in one packed pass.
+
+    Args:
+        model: A transformers causal language model.
+        contexts: Token ids, each optionally behind a cache, or an earlier segment, that it shares with others.
+    """
+    return caches_of(forward_packed(model, contexts, keeps_keys=True), contexts)
+
+
+def caches_of(output: PackedOutput, segments: Sequence[Segment]) -> list[KVCache]:
+    """Return one cache a segment from a packed pass that kept the keys and values, without its branches."""
+    caches: dict[Parent, KVCache] = {}
+    start = 0
+    for segment in segments:
+        stop = start + segment.own_count
+        # Views of the pass's tensors: nothing is copied.
+        own = tuple((keys[:, :, start:stop], values[:, :, start:stop]) for keys, values in output.layers)
+        parent = segment.parent
+        caches[segment] = KVCache(own, caches[parent] if isinstance(parent, Segment) else parent)
+        start += len(segment.all_ids)
+    return list(caches.values())
+
+
+class SharedPrefixes:
+    """Caches of token prefixes that many sequences begin with, each computed once."""
+
+    def __init__(self, model: Any, prefixes: Iterable[tuple[int, ...]]) -> None:  # noqa: ANN401
+        """Compute the caches of the given prefixes; those that are not worth it are left out."""
+        # The longest first: a sequence takes the longest prefix it begins with.
+        self._prefixes = sorted({p for p in prefixes if len(p) >= _LEAST_SHARED}, key=lambda p: (-len(p), p))
+        self._caches = prefill(model, [Segment(p) for p in self._prefixes]) if self._prefixes else []
+
+    def segment(self, ids: Sequence[int]) -> Segment:
+        """Return the sequence as a segment behind the longest shared prefix that it begins with.
+
+        The rule looks at the sequence alone, never at others of the batch, so that its numbers do not depend on them.
+        """
+        for prefix, cache in zip(self._prefixes, self._caches, strict=True):
+            if len(ids) > len(prefix) and tuple(ids[: len(prefix)]) == prefix:
+                return Segment(ids[len(prefix) :], cache)
+        return Segment(ids)
+
+
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    """Return the token ids with which both sequences begin.
+
+    Found on ids, never by cutting strings: a tokenizer may join the end of one piece of text with the next.
+    """
+    count = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return tuple(left[:count])

@@ -1,0 +1,124 @@
+"""Attention of a whole pack in one call of torch's varlen kernel, on GPUs in 16 bits.
+
+In: a pack's layouts. Out: its rows as sequences, each with the numbers of the keys that it sees. The kernel knows
+causal attention of the last rows of a sequence to all of it, and no other mask, so that each branch becomes a sequence
+of its own behind copies of what it sees; grouped heads keep those small. Tested on the CPU against a stand-in that does
+what the kernel's documentation says; not yet run on a GPU.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.attention.varlen import varlen_attn
+
+from tasks.priming.engine.layouts import Layout
+from tasks.priming.engine.segments import KVCache, Parent
+
+
+@dataclass(frozen=True, slots=True)
+class VarlenPlan:
+    """A pack's sequences, ready for the kernel in every layer."""
+
+    caches: tuple[KVCache, ...]
+    """Whose keys stand behind the pack's own, in this order, when keys are chosen."""
+    key_numbers: torch.Tensor
+    """(keys,) which of those each sequence sees, sequence by sequence."""
+    row_ends: torch.Tensor
+    """(sequences + 1,) int32: 0, and how many rows there are up to the end of each."""
+    key_ends: torch.Tensor
+    """(sequences + 1,) int32: the same of keys."""
+    most_rows: int
+    """Rows of the longest sequence."""
+    most_keys: int
+    """Keys of the longest."""
+
+
+_OLDEST_CAPABILITY = (8, 0)
+"""Compute capability of the first GPUs that the kernel runs on (Ampere); on others, such as T4 and V100, it raises."""
+
+
+def is_usable(query: torch.Tensor, softcap: float | None) -> bool:
+    """Tell whether the kernel computes such attention: on a GPU that is no older, in 16 bits, without a soft cap."""
+    if not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    is_new_enough = torch.cuda.get_device_capability(query.device) >= _OLDEST_CAPABILITY
+    return is_new_enough and softcap is None and query.shape[-1] <= 256
+
+
+def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.device) -> VarlenPlan:
+    """Return the sequences of a pack of `row_count` rows, its filling included."""
+    first_numbers: dict[Parent, int] = {layout.segment: layout.first_row for layout in layouts}
+    caches: list[KVCache] = []
+    next_number = row_count
+    keys: list[int] = []
+    row_lengths, key_lengths = [], []
+    for layout in layouts:
+        seen: list[int] = []
+        for stretch in layout.stretches:
+            if stretch.owner not in first_numbers:
+                assert isinstance(stretch.owner, KVCache), "a parent stands before its children"
+                first_numbers[stretch.owner] = next_number
+                caches.append(stretch.owner)
+                next_number += stretch.owner.own_count
+            first = first_numbers[stretch.owner]
+            seen += range(first + stretch.start, first + stretch.stop)
+        start = layout.first_row
+        seen += range(start, start + len(layout.segment.ids))
+        chains = [(len(layout.segment.ids), seen)]
+        start += len(layout.segment.ids)
+        for branch in layout.segment.branches:
+            if branch:
+                chains.append((len(branch), [*seen, *range(start, start + len(branch))]))
+                start += len(branch)
+        for rows, numbers in chains:
+            row_lengths.append(rows)
+            key_lengths.append(len(numbers))
+            keys += numbers
+    return VarlenPlan(
+        tuple(caches),
+        torch.tensor(keys, device=device),
+        _ends(row_lengths, device),
+        _ends(key_lengths, device),
+        max(row_lengths),
+        max(key_lengths),
+    )
+
+
+def _ends(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
+    return torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
+
+
+def attend_varlen(
+    plan: VarlenPlan,
+    layer: int,
+    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    scale: float,
+    window: int | None,
+) -> torch.Tensor:
+    """Return the attention's output of a whole pack, (1, tokens, query heads, dimension); see Pack.attend."""
+    query, keys, values = tensors
+    seen_keys, seen_values = (
+        torch.cat([tensor, *(cache.layers[layer][place] for cache in plan.caches)], dim=2)[0]
+        .index_select(1, plan.key_numbers)
+        .transpose(0, 1)
+        for place, tensor in enumerate((keys, values))
+    )
+    count = int(plan.row_ends[-1])
+    found = varlen_attn(
+        query[0, :, :count].transpose(0, 1),
+        seen_keys,
+        seen_values,
+        plan.row_ends,
+        plan.key_ends,
+        plan.most_rows,
+        plan.most_keys,
+        scale=scale,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=query.shape[1] != keys.shape[1],
+        num_splits=1,  # bits that do not depend on the other sequences
+    )
+    assert isinstance(found, torch.Tensor), "nothing but the output was asked for"
+    output = query.new_zeros(query.shape[2], query.shape[1], query.shape[3])  # the pack's filling attends to nothing
+    output[:count] = found
+    return output[None]

@@ -1,0 +1,56 @@
+"""Stage 5, computed: every statistic of a run, as data.
+
+In: all rows of the stages before. Out: rows of one table a statistic. A new statistic is one function from Evidence to
+rows and one entry here; its table stands in tasks/results.sql. What each computes is told in its own module.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from tasks.priming.records import (
+    Check,
+    Comparison,
+    Correlation,
+    Cost,
+    RoutingAgreement,
+    RoutingChoice,
+    Stratum,
+    Variant,
+)
+from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics.run_data import Evidence
+
+Compute = Callable[[Evidence, StatisticsSettings, int], list[Any]]
+"""Takes the rows, how to compare, and the run's seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """One way to look at a run's rows."""
+
+    record: type
+    """The class of its rows; its table has the same name in lower case with underscores."""
+    computation: str
+    """The computing function as "module:function": its libraries take seconds to load, often for nothing."""
+
+    @property
+    def compute(self) -> Compute:
+        """The computing function."""
+        module, _, name = self.computation.partition(":")
+        found: Compute = getattr(import_module(module), name)
+        return found
+
+
+STATISTICS: dict[str, Statistic] = {
+    "comparison": Statistic(Comparison, "tasks.priming.statistics.comparisons:compare_conditions"),
+    "variant": Statistic(Variant, "tasks.priming.statistics.measures:vary_comparisons"),
+    "stratum": Statistic(Stratum, "tasks.priming.statistics.strata:describe_strata"),
+    "correlation": Statistic(Correlation, "tasks.priming.statistics.router:correlate_similarity"),
+    "routing_choice": Statistic(RoutingChoice, "tasks.priming.statistics.router:confuse_routes"),
+    "routing_agreement": Statistic(RoutingAgreement, "tasks.priming.statistics.router:agree_with_oracle"),
+    "cost": Statistic(Cost, "tasks.priming.statistics.cost:cost_of_conditions"),
+    "check": Statistic(Check, "tasks.priming.statistics.checks:check_outcomes"),
+}
+"""Table -> what fills it."""

@@ -1,0 +1,171 @@
+"""Which conditions are compared in pairs, and what each comparison says.
+
+In: a run's rows. Out: one Comparison per declared contrast of two conditions, adjusted for the number of contrasts that
+were declared with it. Which contrasts those are stands in tasks/priming/statistics/contrasts.py, what a condition is in
+tasks/priming/statistics/conditions.py, the statistics of one of them in tasks/priming/statistics/paired.py; no family
+or key is named here.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import numpy as np
+from statsmodels.stats.multitest import multipletests
+
+from tasks.priming.records import Comparison
+from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of
+from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
+from tasks.priming.statistics.paired import describe_pairs
+from tasks.priming.statistics.run_data import Evidence
+
+_METHODS = {"holm": "holm", "benjamini_hochberg": "fdr_bh"}
+"""Our name of an adjustment -> statsmodels'."""
+
+
+def compare_conditions(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Comparison]:
+    """Compare every pair of conditions that was declared, on the samples that both sides have.
+
+    A sample is left out of a comparison, and counted in excluded_count, where one side has no score: the family has no
+    routed key, the arm was not scored, its status is not ok, or its NLL is not finite. An oracle takes the minimum over
+    those keys that have a score. Routes and scores of samples that are not given take no part.
+
+    Args:
+        evidence: The run's rows, in any order: no order of rows changes a bit of the result.
+        settings: Resamples, nominal coverage and what is negligible.
+        seed: The run's seed; each comparison's own is a hash of it and the comparison's name.
+
+    Returns:
+        One Comparison per contrast of `declare_contrasts`, in its order. See `judge` for the verdicts.
+
+    Raises:
+        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
+    """
+    passages = passages_of(evidence)
+    conditions = conditions_of(evidence, seed)
+    comparisons = [
+        _compare(contrast, conditions, passages, settings, seed)
+        for contrast in declare_contrasts(evidence.routes, evidence.scores)
+    ]
+    return [_judged(comparison) for comparison in _adjusted(comparisons)]
+
+
+def adjust(p_values: Mapping[str, float | None], adjustment: str) -> dict[str, float | None]:
+    """Adjust the p-values of one declared set for their number.
+
+    - holm bounds the chance of any false finding in the set: the k-th smallest of m p-values becomes the maximum over
+      j <= k of min(1, (m - j + 1) * p_j). Holm (1979), https://www.jstor.org/stable/4615733
+    - benjamini_hochberg bounds the expected share of false ones among the findings: the minimum over j >= k of
+      min(1, m / j * p_j). Benjamini and Hochberg (1995), doi:10.1111/j.2517-6161.1995.tb02031.x
+
+    A p-value that could not be computed stays None but counts in m, as 1: the set was declared before the scores were
+    seen. Computed by statsmodels' multipletests.
+    """
+    if not p_values:
+        return {}
+    filled = [1.0 if p_value is None else p_value for p_value in p_values.values()]
+    adjusted = multipletests(filled, method=_METHODS[adjustment])[1]
+    return {
+        name: None if p_value is None else float(value)
+        for (name, p_value), value in zip(p_values.items(), adjusted, strict=True)
+    }
+
+
+def judge(comparison: Comparison) -> str:
+    """Say what one comparison alone shows, at its own confidence level.
+
+    - "better" or "worse": the interval of the mean excludes 0 and p_adjusted, where there is one, is below
+      1 - confidence level. Constant improvements have no p-value: their interval is their value.
+    - "better, but negligibly" or "worse, but negligibly": likewise, and the mean is shown to be within the equivalence
+      margin.
+    - "equivalent": no such difference, and the mean is shown to be within the margin.
+    - "no difference shown": neither a difference nor equivalence.
+    - "undecided: fewer than two pairs", "undecided: fewer than two passages" (pairs of one passage are one
+      observation) or "undecided: no interval could be computed" (e.g. the sums of all passages are equal).
+    - "optimistic by construction, not a verdict": an oracle's.
+    """
+    if comparison.is_optimistic:
+        return "optimistic by construction, not a verdict"
+    if comparison.n < 2:
+        return "undecided: fewer than two pairs"
+    if comparison.passage_count < 2:
+        return "undecided: fewer than two passages"
+    if comparison.improvement_low is None or comparison.improvement_high is None:
+        return "undecided: no interval could be computed"
+    is_significant = comparison.p_adjusted is None or comparison.p_adjusted < 1 - comparison.confidence_level
+    negligibly = ", but negligibly" if _is_equivalent(comparison) else ""
+    if is_significant and comparison.improvement_low > 0:
+        return f"better{negligibly}"
+    if is_significant and comparison.improvement_high < 0:
+        return f"worse{negligibly}"
+    return "equivalent" if negligibly else "no difference shown"
+
+
+def _is_equivalent(comparison: Comparison) -> bool:
+    """Tell whether the mean is shown to be within the margin; improvements that are all equal show their value."""
+    if comparison.interval_method == "constant" and comparison.improvement_mean is not None:
+        return abs(comparison.improvement_mean) < comparison.equivalence_margin
+    p_value = comparison.equivalence_p_value
+    return p_value is not None and p_value < 1 - comparison.confidence_level
+
+
+def _compare(
+    contrast: Contrast,
+    conditions: Mapping[str, Condition],
+    passages: Mapping[str, str],
+    settings: StatisticsSettings,
+    seed: int,
+) -> Comparison:
+    """Compare two conditions on the samples that have both; adjustment and verdict come after all are compared."""
+    arm, reference = conditions.get(contrast.arm, {}), conditions.get(contrast.reference, {})
+    pairs = [sample_id for sample_id in passages if sample_id in arm and sample_id in reference]
+    statistics = describe_pairs(
+        np.array([reference[sample_id] for sample_id in pairs], dtype=np.float64),
+        np.array([arm[sample_id] for sample_id in pairs], dtype=np.float64),
+        [passages[sample_id] for sample_id in pairs],
+        settings=settings,
+        seed=_derive_seed(seed, contrast.comparison),
+    )
+    return Comparison(
+        comparison=contrast.comparison,
+        kind=contrast.kind,
+        arm=contrast.arm,
+        reference=contrast.reference,
+        **asdict(statistics),
+        is_optimistic=contrast.kind == "oracle",
+        excluded_count=len(passages) - len(pairs),
+        confidence_level=settings.confidence_level,
+        p_adjusted=None,
+        adjustment=contrast.adjustment,
+        equivalence_margin=settings.equivalence_margin,
+        verdict="",
+    )
+
+
+def _adjusted(comparisons: list[Comparison]) -> list[Comparison]:
+    """Fill p_adjusted within each declared set."""
+    adjusted: dict[str, float | None] = {}
+    for adjustment in _METHODS:
+        declared = {row.comparison: row.p_value for row in comparisons if row.adjustment == adjustment}
+        adjusted |= adjust(declared, adjustment)
+    return [replace(row, p_adjusted=adjusted.get(row.comparison)) for row in comparisons]
+
+
+def _judged(comparison: Comparison) -> Comparison:
+    """Fill the verdict, and keep the numbers of pairs that would decide only where something is left to decide."""
+    verdict = judge(comparison)
+    low, high, margin = comparison.improvement_low, comparison.improvement_high, comparison.equivalence_margin
+    is_open = verdict == "no difference shown"
+    holds_margin = low is not None and high is not None and low <= margin <= high
+    return replace(
+        comparison,
+        verdict=verdict,
+        n_to_decide=comparison.n_to_decide if is_open else None,
+        n_to_decide_margin=comparison.n_to_decide_margin if holds_margin else None,
+    )
+
+
+def _derive_seed(seed: int, comparison: str) -> int:
+    """Return a seed of its own for a comparison, whichever others are run."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{comparison}".encode()).digest()[:8])

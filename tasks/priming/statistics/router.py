@@ -1,0 +1,238 @@
+"""Does the router choose well? Its choices beside the best ones, and whether similarity tells what helps.
+
+In: a run's rows. Out: per routed family the confusion table of routed and best keys (RoutingChoice), their agreement
+beside chance (RoutingAgreement), and the correlation of similarity and improvement (Correlation). The best key is known
+only afterwards, from one noisy score a key: even a perfect router would not always agree with it.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import norm, pearsonr, spearmanr
+from statsmodels.stats.inter_rater import cohens_kappa
+
+from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice
+from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics.conditions import Condition, conditions_of, keys_of, passages_of
+from tasks.priming.statistics.contrasts import BASELINE
+from tasks.priming.statistics.intervals import finite
+from tasks.priming.statistics.robust_mean import constant_value
+from tasks.priming.statistics.run_data import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the router chose on one sample, and what the keys turned out to be worth."""
+
+    routed_key: str
+    nlls: Mapping[str, float]
+    """Key, in alphabetical order -> NLL, for every key of the family."""
+    is_similarity_tie: bool
+
+    @property
+    def best_keys(self) -> list[str]:
+        """The keys with the lowest NLL, more than one only where they are equal to the last bit."""
+        return [key for key, nll in self.nlls.items() if nll == min(self.nlls.values())]
+
+    @property
+    def regret(self) -> float:
+        """NLL(routed) - NLL(best), nats per answer token."""
+        return self.nlls[self.routed_key] - min(self.nlls.values())
+
+
+def confuse_routes(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[RoutingChoice]:
+    """Count how often the router chose one key where another, or the same, had the lowest NLL.
+
+    Over the samples in which every key of the family has a finite NLL and one key is routed. Of keys with equal lowest
+    NLLs the alphabetically first is the best one.
+
+    Args:
+        evidence: The run's rows, in any order.
+        settings: Not read; every statistic takes them.
+        seed: Not read, likewise.
+
+    Returns:
+        One row per family, routed and best key that occurred together, all in alphabetical order.
+
+    Raises:
+        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
+    """
+    choices = []
+    for family, outcomes in _outcomes_of(evidence, seed).items():
+        regrets: dict[tuple[str, str], list[float]] = {}
+        for outcome in outcomes:
+            regrets.setdefault((outcome.routed_key, outcome.best_keys[0]), []).append(outcome.regret)
+        choices += [
+            RoutingChoice(family, routed_key, best_key, len(values), float(np.mean(values)))
+            for (routed_key, best_key), values in sorted(regrets.items())
+        ]
+    return choices
+
+
+def agree_with_oracle(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[RoutingAgreement]:
+    """Say how often the router chooses the best key, beside what the same frequencies would give by chance.
+
+    Over the samples of `confuse_routes`. agreement = share of samples whose routed key has the lowest NLL, be it with
+    others; chance = sum over keys of (share routed to it) x (share in which it has the lowest NLL). kappa is that of
+    the confusion table of `confuse_routes`, in which each sample has one best key: where no two keys tie for it,
+    kappa = (agreement - chance) / (1 - chance). Its interval is the asymptotic normal one, not cut at 1.
+
+    Args:
+        evidence: The run's rows, in any order.
+        settings: The nominal coverage; queries on one passage are taken as independent.
+        seed: Not read; every statistic takes it.
+
+    Returns:
+        One row per family in alphabetical order. Rates are None without samples; kappa is None where the table has a
+        single cell (0 / 0); its interval is None also where the asymptotic error is zero (perfect agreement, or a
+        router that always chooses the same key): an interval without width would claim certainty.
+
+    Raises:
+        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
+
+    Source: statsmodels.stats.inter_rater.cohens_kappa; its variance is that of Fleiss, Cohen and Everitt (1969),
+    doi:10.1037/h0028106.
+    """
+    agreements = []
+    for family, outcomes in _outcomes_of(evidence, seed).items():
+        agreement = RoutingAgreement(
+            family=family,
+            n=len(outcomes),
+            agreement_rate=None,
+            chance_rate=None,
+            kappa=None,
+            kappa_low=None,
+            kappa_high=None,
+            similarity_tie_count=sum(outcome.is_similarity_tie for outcome in outcomes),
+            best_tie_count=sum(len(outcome.best_keys) > 1 for outcome in outcomes),
+        )
+        agreements.append(_add_rates(agreement, outcomes, settings.confidence_level) if outcomes else agreement)
+    return agreements
+
+
+def correlate_similarity(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Correlation]:
+    """Correlate the similarity of each surrogate to the query with its improvement over the baseline.
+
+    improvement = NLL(baseline/document) - NLL(arm), over the samples that have both and a finite similarity. "routed"
+    takes on each sample the similarity and the NLL of the key that the router chose.
+
+    Args:
+        evidence: The run's rows, in any order: no order of rows changes a bit of the result.
+        settings: The nominal coverage; queries on one passage are taken as independent.
+        seed: Not read; every statistic takes it.
+
+    Returns:
+        Per family, in alphabetical order, one row for each key and one for "routed". Everything but n is None for fewer
+        than three samples, which any line would fit, and where similarities or improvements are constant but for
+        rounding. For three samples, where Fisher's transformation has no error, the interval is the whole range from
+        -1 to 1.
+
+    Raises:
+        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
+
+    Source: scipy.stats.pearsonr with its confidence_interval; scipy.stats.spearmanr.
+    """
+    passages = passages_of(evidence)
+    conditions = conditions_of(evidence, seed)
+    similarities = _similarities_of(evidence.routes)
+    return [
+        _correlate(family, key, similarities.get(f"{family}/{key}", {}), conditions, passages, settings)
+        for family, keys in keys_of(evidence).items()
+        for key in (*keys, "routed")
+    ]
+
+
+def _outcomes_of(evidence: Evidence, seed: int) -> dict[str, list[_Outcome]]:
+    """Return per family the samples in which every key has an NLL and one is routed, in the order of their ids."""
+    passages = passages_of(evidence)
+    conditions = conditions_of(evidence, seed)
+    routed = {(route.family, route.sample_id): route.key for route in evidence.routes if route.is_routed}
+    ties = {(route.family, route.sample_id) for route in evidence.routes if route.is_tie}
+    outcomes: dict[str, list[_Outcome]] = {}
+    for family, keys in keys_of(evidence).items():
+        nlls = {key: conditions.get(f"{family}/{key}", {}) for key in keys}
+        outcomes[family] = [
+            _Outcome(
+                routed_key=routed[family, sample_id],
+                nlls={key: nlls[key][sample_id] for key in keys},
+                is_similarity_tie=(family, sample_id) in ties,
+            )
+            for sample_id in passages
+            if (family, sample_id) in routed and all(sample_id in nlls[key] for key in keys)
+        ]
+    return outcomes
+
+
+def _add_rates(agreement: RoutingAgreement, outcomes: list[_Outcome], confidence_level: float) -> RoutingAgreement:
+    """Add what needs at least one sample."""
+    keys = list(outcomes[0].nlls)
+    table = np.zeros((len(keys), len(keys)))  # (routed, best)
+    is_best = np.zeros(len(keys))
+    for outcome in outcomes:
+        table[keys.index(outcome.routed_key), keys.index(outcome.best_keys[0])] += 1
+        is_best += [key in outcome.best_keys for key in keys]
+    agreeing = sum(outcome.routed_key in outcome.best_keys for outcome in outcomes)
+    with np.errstate(all="ignore"):  # a table of one cell divides by 0
+        kappa = cohens_kappa(table)
+    # A variance of 0 comes out as the rounding of shares, some 1e-16.
+    has_error = kappa.var_kappa * len(outcomes) > 1e-12
+    low, high = norm.interval(confidence_level, kappa.kappa, kappa.std_kappa) if has_error else (math.nan, math.nan)
+    return replace(
+        agreement,
+        agreement_rate=agreeing / len(outcomes),
+        chance_rate=float(table.sum(axis=1) @ is_best) / len(outcomes) ** 2,
+        kappa=finite(kappa.kappa),
+        kappa_low=finite(low),
+        kappa_high=finite(high),
+    )
+
+
+def _similarities_of(routes: Iterable[Route]) -> dict[str, Condition]:
+    """Return condition -> sample_id -> similarity, for every arm and for what was routed."""
+    similarities: dict[str, Condition] = {}
+    for route in routes:
+        if route.similarity is not None and math.isfinite(route.similarity):
+            for key in (route.key, "routed") if route.is_routed else (route.key,):
+                similarities.setdefault(f"{route.family}/{key}", {})[route.sample_id] = route.similarity
+    return similarities
+
+
+def _correlate(
+    family: str,
+    key: str,
+    similarities: Condition,
+    conditions: Mapping[str, Condition],
+    passages: Mapping[str, str],
+    settings: StatisticsSettings,
+) -> Correlation:
+    """Correlate similarity and improvement of one condition."""
+    arm, baseline = conditions.get(f"{family}/{key}", {}), conditions.get(BASELINE, {})
+    chosen = [sample for sample in passages if sample in similarities and sample in arm and sample in baseline]
+    similarity, before, after = (
+        np.array([values[sample_id] for sample_id in chosen], dtype=np.float64)
+        for values in (similarities, baseline, arm)
+    )
+    nothing = Correlation(family, key, len(chosen), None, None, None, None, None, settings.confidence_level)
+    # A constant has no correlation; one that is constant but for rounding would have that of its last bits.
+    if (
+        len(chosen) < 3
+        or constant_value(similarity, np.zeros_like(similarity)) is not None
+        or constant_value(before, after) is not None
+    ):
+        return nothing
+    # Overflow and values that are all but constant need no warning.
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+        pearson = pearsonr(similarity, before - after)
+        interval = pearson.confidence_interval(settings.confidence_level)
+        spearman = spearmanr(similarity, before - after)
+    return replace(
+        nothing,
+        pearson_r=finite(pearson.statistic),
+        pearson_low=finite(interval.low),
+        pearson_high=finite(interval.high),
+        pearson_p_value=finite(pearson.pvalue),
+        spearman_r=finite(spearman.statistic),
+    )

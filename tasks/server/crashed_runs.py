@@ -1,0 +1,65 @@
+"""Runs that Prefect shows as running for ever, because the process that would have said otherwise was killed.
+
+In: Prefect's ids of executions whose process is known to have died (tasks/store/liveness.py). Out: these are Crashed in
+the UI, and so are their tasks. A server that does not know them, or does not answer, is left alone.
+"""
+
+import logging
+from collections.abc import Iterable
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Crashed
+
+from tasks.store.manifests import as_observed, read_manifests
+
+_TIMEOUT_SECONDS = 5.0
+_NEWEST = 100
+"""Executions that are asked about in one go."""
+
+_logger = logging.getLogger(__name__)
+
+
+def report_crashed(flow_run_ids: Iterable[str]) -> int:
+    """Tell the server that executions have died; return how many it had not known of."""
+    identifiers = [UUID(identifier) for identifier in flow_run_ids]
+    if not identifiers:
+        return 0
+    settings = {PREFECT_CLIENT_MAX_RETRIES: 0}
+    state: State[None] = Crashed(message="Its process was killed. Start the run again: what is finished is remembered.")
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=identifiers))
+    running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
+    try:
+        with temporary_settings(settings), get_client({"timeout": _TIMEOUT_SECONDS}, sync_client=True) as client:
+            zombies = [
+                found
+                for found in client.read_flow_runs(flow_run_filter=wanted)
+                if found.state and not found.state.is_final()
+            ]
+            for task_run in client.read_task_runs(flow_run_filter=wanted, task_run_filter=running):
+                client.set_task_run_state(task_run.id, state, force=True)
+            for zombie in zombies:
+                client.set_flow_run_state(zombie.id, state, force=True)
+    except Exception as error:  # of the network, the server or Prefect: a run needs none of them
+        _logger.debug("crashed runs are not reported: %s", error)
+        return 0
+    return len(zombies)
+
+
+def report_all_crashed() -> int:
+    """Tell the server of every execution that the manifests know to have ended; return how many it had not known of."""
+    attempts = [attempt for manifest in read_manifests() for attempt in as_observed(manifest).attempts]
+    ended = sorted(
+        (attempt for attempt in attempts if attempt.status != "running" and attempt.flow_run_id),
+        key=lambda attempt: attempt.started_at,
+    )
+    return report_crashed(str(attempt.flow_run_id) for attempt in ended[-_NEWEST:])

@@ -1,0 +1,249 @@
+"""How far a run is while it runs: a progress artifact per stage in the UI, a line of the log, and who else watches.
+
+In: which stage has begun, of which parts and how much work each is; how far each part is, told while it is computed.
+Out: artifacts of the flow run, lines of its log, and calls of watchers in this process, e.g. a terminal; all brought up
+to date by a thread of its own, so that a server that is slow, or gone, holds up no computation.
+"""
+
+import contextvars
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias, Union
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from tasks.pages.numbers import duration
+
+_Logger: TypeAlias = Union[logging.Logger, "logging.LoggerAdapter[logging.Logger]"]
+
+_PAUSE_SECONDS = 1.0
+"""Between two updates: the server takes in about fifty task runs a second, beside which this is nothing."""
+
+_LOG_SECONDS = 10.0
+"""Between two lines of the log."""
+
+_TIMEOUT_SECONDS = 5.0
+_LAST_WORD_SECONDS = 3.0
+"""How long the end of a run waits for its last update."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Part:
+    """A part of a stage: what one task computes, e.g. a chunk."""
+
+    size: float
+    """Its share of the stage's work, in any unit."""
+    share: float = 0.0
+    """Which share of it is done."""
+    is_finished: bool = False
+    """Whether its result is there."""
+    computed_since: float | None = None
+    """When its computation began (time.monotonic); None if it has not, or what it gives was remembered."""
+
+    def tell(self, share: float) -> None:
+        """Note how far its computation is, from 0 to 1."""
+        if self.computed_since is None:
+            self.computed_since = time.monotonic()
+        self.share = max(self.share, min(share, 1.0))
+
+
+@dataclass
+class Stage:
+    """A stage and how far it is."""
+
+    name: str
+    """E.g. "score contexts"."""
+    parts: list[Part]
+    """What it is made of, at least one."""
+    count: int
+    """What is counted, e.g. scores."""
+    unit: str
+    """What that is called, e.g. "scores"; "" where parts are counted."""
+    shown: str | None = None
+    """What of it the UI shows."""
+    artifact_id: UUID | None = None
+    """Where it shows it."""
+
+    @property
+    def share(self) -> float:
+        """Its share that is done, by work."""
+        return sum(part.size * part.share for part in self.parts) / sum(part.size for part in self.parts)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of its parts are."""
+        return all(part.share == 1.0 for part in self.parts)
+
+    @property
+    def done(self) -> int:
+        """How much of `count` that is."""
+        return self.count if self.is_done else min(int(self.share * self.count), self.count - 1)
+
+    @property
+    def percent(self) -> float:
+        """Its share as the UI shows it."""
+        return round(100.0 * self.share, 1)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will go on at the pace of what it has computed so far; None while there is none to go by.
+
+        What was remembered is done at once and tells nothing about the rest.
+        """
+        begun = [part.computed_since for part in self.parts if part.computed_since is not None]
+        computed = sum(part.size * part.share for part in self.parts if part.computed_since is not None)
+        if not computed:
+            return None
+        left = sum(part.size * (1.0 - part.share) for part in self.parts)
+        return left * (time.monotonic() - min(begun)) / computed
+
+    @property
+    def amount(self) -> str:
+        """How far it is, e.g. "120 of 3,680 scores"."""
+        return f"{self.done:,} of {self.count:,} {self.unit}".rstrip()
+
+    @property
+    def time_left(self) -> str:
+        """How long it will go on, in words; "" if that is not known."""
+        left = self.seconds_left
+        return "" if self.is_done or left is None else f"about {duration(left)} left"
+
+    @property
+    def description(self) -> str:
+        """All of it in words."""
+        return ", ".join(filter(None, (f"{self.name[0].upper()}{self.name[1:]}: {self.amount}", self.time_left)))
+
+
+_watchers: list[Callable[[Stage], None]] = []
+"""Who is told of each change, while there is anybody."""
+
+
+@contextmanager
+def watched_by(watcher: Callable[[Stage], None]) -> Iterator[None]:
+    """Within the context, have each stage of a run in this process told as it begins and advances."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
+class Progress:
+    """How far the stages of a run are; nothing is shown until `shown` runs."""
+
+    def __init__(self) -> None:
+        """Start without stages."""
+        self._stages: list[Stage] = []
+        self._ended = threading.Event()
+
+    def begin(
+        self, name: str, sizes: Sequence[float] = (1.0,), count: int | None = None, unit: str = ""
+    ) -> Iterator[Part]:
+        """Begin a stage; the one before counts as done.
+
+        Args:
+            name: E.g. "score contexts".
+            sizes: How much work each of its parts is, in any unit; where all are nothing, all are alike.
+            count: What is counted of all of them, e.g. scores; None: the parts.
+            unit: What that is called.
+
+        Returns:
+            The parts, to be computed in this order.
+        """
+        for stage in self._stages[-1:]:
+            for part in stage.parts:
+                part.share = 1.0
+            self._tell(stage)
+        parts = [Part(size) for size in (sizes if any(sizes) else [1.0] * len(sizes))]
+        self._stages.append(Stage(name, parts, count or len(parts), unit if count else ""))
+        self._tell(self._stages[-1])
+        return iter(parts)
+
+    def advance(self) -> None:
+        """Note that the next part of the stage is finished, be it computed or remembered."""
+        if self._stages:
+            unfinished = (part for part in self._stages[-1].parts if not part.is_finished)
+            for part in itertools.islice(unfinished, 1):
+                part.share, part.is_finished = 1.0, True
+            self._tell(self._stages[-1])
+
+    def _tell(self, stage: Stage) -> None:
+        for watcher in tuple(_watchers):
+            watcher(stage)
+
+    @contextmanager
+    def shown(self, flow_run_id: str | None, logger: _Logger | None = None) -> Iterator[None]:
+        """Within the context, show the stages to watchers as they advance, in the UI and in a log.
+
+        Args:
+            flow_run_id: The flow run whose progress they are; None: nothing is shown in the UI.
+            logger: Where a line is written every ten seconds; None: nowhere.
+        """
+        # With the context of this thread, which knows the server's address.
+        arguments = (self._keep_showing, flow_run_id, logger)
+        thread = threading.Thread(target=contextvars.copy_context().run, args=arguments, name="progress", daemon=True)
+        thread.start()
+        waits_for_last_word = False  # whoever stops a run waits for nothing
+        try:
+            yield
+            waits_for_last_word = True
+        except Exception:
+            waits_for_last_word = True  # a thread that outlived a failed run would break off with a traceback
+            raise
+        finally:
+            self._ended.set()
+            if waits_for_last_word:
+                thread.join(_LAST_WORD_SECONDS)
+
+    def _keep_showing(self, flow_run_id: str | None, logger: _Logger | None) -> None:
+        with ExitStack() as stack:
+            show: Callable[[], None] = lambda: None  # noqa: E731
+            if flow_run_id is not None:
+                stack.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+                client = stack.enter_context(get_client({"timeout": _TIMEOUT_SECONDS}, sync_client=True))
+                show = partial(self._show, client, UUID(flow_run_id))
+            next_line = time.monotonic() + _LOG_SECONDS
+            while not self._ended.wait(_PAUSE_SECONDS):
+                show()
+                for stage in self._stages[-1:]:
+                    self._tell(stage)
+                    if logger and time.monotonic() >= next_line and not stage.is_done:
+                        next_line = time.monotonic() + _LOG_SECONDS
+                        logger.info("%s", stage.description)
+            show()
+
+    def _show(self, client: SyncPrefectClient, flow_run_id: UUID) -> None:
+        """Bring up to date what has changed; what the server does not take is shown the next time."""
+        for stage in tuple(self._stages):
+            description = stage.description
+            if description == stage.shown:
+                continue
+            try:
+                if stage.artifact_id is None:
+                    artifact = ArtifactCreate(
+                        key=f"progress-{stage.name.replace(' ', '-')}",
+                        type="progress",
+                        description=description,
+                        data=stage.percent,
+                        flow_run_id=flow_run_id,
+                    )
+                    stage.artifact_id = client.create_artifact(artifact).id
+                else:
+                    client.update_artifact(
+                        stage.artifact_id, ArtifactUpdate(data=stage.percent, description=description)
+                    )
+            except Exception as error:  # of the network, the server or Prefect: a run needs none of them
+                _logger.debug("progress is not shown: %s", error)
+                return
+            stage.shown = description

@@ -1,0 +1,310 @@
+"""Several processes that compute side by side on one machine, each with the language model loaded once.
+
+In: how many, and on what device. Within `working(...)`, `with_language_model` hands its work to one of them; without,
+it computes in this process. Numbers are the same either way. Each process is bound before torch is imported: to a GPU
+of its own, or to its share of the cores, with as many threads. Two processes of one thread are faster than one of two,
+whose threads wait for each other at every operation.
+"""
+
+import ctypes
+import itertools
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext
+from threading import Thread
+from typing import Any, TypeVar
+
+import psutil
+from prefect import Task
+from prefect.futures import PrefectFuture
+from prefect.futures import wait as prefect_wait
+
+from tasks.loading.data import Identity, SetupError
+from tasks.server.progress import Part
+from tasks.store.code import package_digest
+
+Result = TypeVar("Result")
+
+
+_LOOK_SECONDS = 0.5
+"""Between two looks at how far a worker is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The workers of this process."""
+
+    executor: Executor
+    count: int
+    states: "Sequence[float]" = ()
+    """Of each worker, the number of its newest call, plus the share of it that is done: one number, written whole."""
+    call_numbers: Iterator[int] = field(default_factory=partial(itertools.count, 1))
+
+
+_MOST_PROCESSES = 64
+"""On a CPU, unless more are asked for: one process hands out all work, and more could not be kept busy."""
+
+_pools: list[_Pool] = []
+"""The workers of this process, while there are any."""
+
+_part: ContextVar[Part | None] = ContextVar("part", default=None)
+"""What is told how far the call is that this thread makes."""
+
+_own_state: "list[tuple[ctypes.Array[ctypes.c_double], int]]" = []
+"""In a worker, where it says how far it is."""
+
+_NEARLY_DONE = 0.999999
+"""Told of a call that is done: the whole number after its own is the next one's."""
+
+
+@contextmanager
+def working(count: int | None, language_model: Identity, ray_address: str | None = None) -> Iterator[bool]:
+    """Have `with_language_model` compute in other processes within the context; in this one if one will do.
+
+    Within another such context its processes are used. They start one by one as work comes; see start_workers. Yields
+    whether this process computes.
+
+    Args:
+        count: Processes; more than there are GPUs share them. None: as many as suit.
+        language_model: The model that each loads when it starts.
+        ray_address: The cluster that they run on; None: this machine.
+
+    Raises:
+        SetupError: There is no such cluster.
+    """
+    if _pools:
+        yield False
+    elif ray_address is not None:
+        from tasks.workers.ray import RayExecutor
+
+        executor = RayExecutor(ray_address, count, language_model)
+        with _pooled(_Pool(executor, executor.count)):
+            yield False
+    elif (number := count or sensible_count(language_model)) == 1:
+        yield True
+    else:
+        context = multiprocessing.get_context("spawn")  # a fork would share this process's threads and GPU context
+        states = context.Array("d", number, lock=False)
+        with _pooled(_Pool(_processes(context, states, language_model), number, states)):
+            yield False
+
+
+@contextmanager
+def _pooled(pool: _Pool) -> Iterator[None]:
+    _pools.append(pool)
+    try:
+        yield
+    finally:
+        _pools.pop()
+        pool.executor.shutdown(wait=False, cancel_futures=True)
+        # Whatever is still being computed is of no use to anybody.
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
+def _processes(context: SpawnContext, states: "ctypes.Array[ctypes.c_double]", language_model: Identity) -> Executor:
+    """Return processes of this machine, one for each of the states that they keep."""
+    count = len(states)
+    numbers = context.Queue()
+    for number in range(count):
+        numbers.put(number)
+    start = (numbers, states, _gpu_count(language_model), language_model)
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=start)
+
+
+def start_workers() -> None:
+    """Have all workers start and load the model now, e.g. while a server starts."""
+    for pool in _pools:
+        for _ in range(pool.count):
+            pool.executor.submit(_nothing)
+
+
+def with_language_model(
+    function: Callable[..., Result],
+    language_model: Identity,
+    /,
+    **arguments: Any,  # noqa: ANN401 - the function's own
+) -> tuple[Result, float]:
+    """Return function(language_model=<the loaded model>, **arguments) and the seconds that it took, loading left out.
+
+    Args:
+        function: A function of a module, so that another process finds it.
+        language_model: The model's identity.
+        **arguments: What else the function takes.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: A worker was killed.
+    """
+    code = package_digest()
+    part = _part.get()
+    if not _pools:
+        return _compute(function, language_model, arguments, code, part.tell if part else None)
+    pool = _pools[-1]
+    number = next(pool.call_numbers)
+    call = pool.executor.submit(_compute_there, number, function, language_model, arguments, code)
+    while part and not wait_for([call], _LOOK_SECONDS).done:
+        for state in pool.states:
+            if int(state) == number:
+                part.tell(state - number)
+    return call.result()
+
+
+def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]], parts: Iterator[Part]) -> Iterator[Any]:
+    """Yield a task's results call by call; while workers are there, a few calls ahead of the one that is yielded.
+
+    A call that fails ends it with that error, after those that were begun have ended, so that their results are kept.
+
+    Args:
+        task: A Prefect task, within a flow.
+        calls: Its arguments, call by call.
+        parts: Told how far each call is, as many as there are calls at least.
+    """
+    if not _pools:
+        for arguments, part in zip(calls, parts, strict=False):
+            with _telling(part):
+                result = task(*arguments)
+            yield result
+        return
+    begun: deque[PrefectFuture[Any]] = deque()
+    try:
+        for arguments, part in zip(calls, parts, strict=False):
+            with _telling(part):  # the thread that runs the task begins with this context
+                begun.append(task.submit(*arguments))
+            # One more than there are workers, so that none waits for what stands between two calls.
+            if len(begun) > _pools[-1].count:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        prefect_wait(list(begun))
+
+
+def worker_count() -> int:
+    """Return how many calls of with_language_model are computed at the same time."""
+    return _pools[-1].count if _pools else 1
+
+
+def sensible_count(language_model: Identity) -> int:
+    """Return how many processes suit a model on this machine.
+
+    One per GPU; on a CPU one per core, as far as the memory that is available now holds them.
+    """
+    from tasks.loading.model_files import parameter_count
+    from tasks.loading.needs import WORKING_BYTES, weight_bytes
+
+    if language_model["device"] == "cuda":
+        return max(1, _gpu_count(language_model))
+    parameters = parameter_count(language_model["language_model"])
+    if parameters is None:  # of unknown size, it might not fit into memory twice
+        return 1
+    weights = weight_bytes(parameters, language_model["dtype"], language_model["quantization"])
+    fitting = psutil.virtual_memory().available / (WORKING_BYTES + weights)
+    return max(1, min(len(os.sched_getaffinity(0)), int(fitting), _MOST_PROCESSES))
+
+
+def _gpu_count(language_model: Identity) -> int:
+    """Return how many GPUs this machine offers to a model; none to one that is computed on the CPU."""
+    import torch
+
+    return torch.cuda.device_count() if language_model["device"] == "cuda" else 0
+
+
+@contextmanager
+def _telling(part: Part) -> Iterator[None]:
+    token = _part.set(part)
+    try:
+        yield
+    finally:
+        _part.reset(token)
+
+
+def _compute(
+    function: Callable[..., Result],
+    language_model: Identity,
+    arguments: dict[str, Any],
+    code: str,
+    tell: Callable[[float], None] | None = None,
+) -> tuple[Result, float]:
+    from tasks.loading.models import load_language_model
+    from tasks.priming.watching import watched
+
+    if package_digest() != code:
+        raise SetupError(
+            "The code in tasks/priming/ was edited while this run started, so that its processes would compute "
+            "different things. Nothing was computed with the other version. Start the same command again."
+        )
+
+    model = load_language_model(language_model)
+    start = time.perf_counter()
+    with watched(tell or (lambda share: None)):
+        result = function(language_model=model, **arguments)
+    return result, time.perf_counter() - start
+
+
+def _compute_there(
+    call: int, function: Callable[..., Result], language_model: Identity, arguments: dict[str, Any], code: str
+) -> tuple[Result, float]:
+    """Do it in a worker, whose parent looks at its state; those of a Ray cluster have none."""
+
+    def tell(share: float) -> None:
+        for states, number in _own_state:
+            states[number] = call + min(share, _NEARLY_DONE)
+
+    return _compute(function, language_model, arguments, code, tell)
+
+
+def _start(
+    numbers: "multiprocessing.Queue[int]",
+    states: "ctypes.Array[ctypes.c_double]",
+    gpu_count: int,
+    language_model: Identity,
+) -> None:
+    """Bind this worker to its GPU or cores, before torch is imported, and load the model."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's, which ends its workers
+    number = numbers.get()
+    _own_state.append((states, number))
+    Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    if gpu_count:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of(number, gpu_count)
+    prepare(1 if gpu_count else max(1, len(os.sched_getaffinity(0)) // len(states)), language_model)
+
+
+def gpu_of(number: int, gpu_count: int) -> str:
+    """Return the name of a worker's GPU; where there are more workers than GPUs, they share."""
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    visible = named or [str(place) for place in range(gpu_count)]
+    return visible[number % min(gpu_count, len(visible))]
+
+
+def prepare(threads: int, language_model: Identity) -> None:
+    """Set the threads of a process that was bound to its GPU or cores, and load the model."""
+    import torch
+
+    from tasks.loading.models import load_language_model
+
+    torch.set_num_threads(threads)
+    with suppress(SetupError):  # left to who needs the model
+        load_language_model(language_model)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, however that was: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only workers wait for their parent"
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,122 @@
+"""The processes of a Ray cluster as workers: on many machines, each with the language model loaded once.
+
+In: a cluster's address and how many workers. Out: an executor as tasks/workers/processes.py has one for its own
+processes. A worker is a Ray actor, which holds its model for as long as it lives (tasks on GPUs would end their process
+after each call unless told otherwise); Prefect's tasks and the artifacts stay with the process that runs the flow, so
+that the machines of the cluster need neither Prefect's server nor a shared folder. They need Python and packages of the
+same versions, and the model: on the hub, or in a folder of the same path.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from queue import SimpleQueue
+from typing import Any
+
+from tasks.loading.data import Identity, SetupError
+from tasks.store.artifacts import ROOT
+
+LOCAL = "local"
+"""In place of an address: a cluster of this machine, for as long as it is needed."""
+
+_LEFT_OUT = [".git", ".venv", ".prefect", "artifacts/", "docs/", "tests/"]
+"""Of the project's folder, which is sent to the cluster."""
+
+_CONNECTION_SECONDS = 20.0
+"""How long a host may take to answer; Ray itself would try for minutes."""
+
+
+class RayExecutor(Executor):
+    """Hands each call to a worker that has nothing to do, and waits for one if there is none."""
+
+    def __init__(self, address: str, count: int | None, language_model: Identity) -> None:
+        """Connect, and have the workers load the model.
+
+        Args:
+            address: HOST:PORT of a cluster's head; "auto": the one that this machine belongs to; or LOCAL.
+            count: Workers; None: one a GPU of the cluster, one a core where it has none.
+            language_model: What they load as soon as they start.
+
+        Raises:
+            SetupError: Ray is not installed, or there is no such cluster.
+        """
+        ray = _connected(address)
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        self.count = count or gpus or int(resources.get("CPU", 1))
+        """Workers."""
+        remote = ray.remote(_Worker).options(num_gpus=1 if gpus else 0, num_cpus=1)
+        self._ray = ray
+        self._workers = [remote.remote(language_model) for _ in range(self.count)]
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401
+        """Return what function(*args, **kwargs) will give, computed by a worker."""
+        worker = self._idle.get()
+        future: Future[Any] = worker.call.remote(function, args, kwargs).future()
+        future.add_done_callback(lambda _: self._idle.put(worker))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers and leave the cluster; what is still being computed is lost."""
+        self._ray.shutdown()
+
+
+def _connected(address: str) -> Any:  # noqa: ANN401 - the module
+    """Return ray, connected to a cluster; one that this process is connected to already stays."""
+    _require_answer(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise SetupError(
+            "Ray is not installed, which `ray_address` asks for. Install it: pip install -c constraints.txt .[ray]"
+        ) from None
+    if ray.is_initialized():
+        return ray
+    environment = {"working_dir": str(ROOT), "excludes": _LEFT_OUT}
+    options: dict[str, Any] = {"runtime_env": environment, "log_to_driver": False, "logging_level": logging.ERROR}
+    if address == LOCAL:
+        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    else:
+        options["address"] = address
+    try:
+        ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _missing(address, error) from None
+    return ray
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address at which nothing answers."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and port.isdecimal()):  # one of Ray's words, or an address that it will refuse itself
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTION_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:  # no such host, nobody there, no such port
+        raise _missing(address, error) from None
+
+
+def _missing(address: str, error: Exception) -> SetupError:
+    return SetupError(
+        f"There is no Ray cluster at {address!r}: {error}. Start one: ray start --head --port 6379. Or compute on this "
+        "machine: leave `ray_address` out."
+    )
+
+
+class _Worker:
+    """A process of the cluster, bound by Ray to its GPU or core."""
+
+    def __init__(self, language_model: Identity) -> None:
+        from tasks.workers.processes import prepare
+
+        prepare(1, language_model)
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
+        return function(*args, **kwargs)

@@ -1,0 +1,309 @@
+"""Runs side by side: what differs is said, what is shared is paired, and what cannot be compared is refused clearly."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from scipy.stats import sem
+
+from flows.compare import compare
+from tasks import results
+from tasks.commands import compare as command
+from tasks.commands.compare import main
+from tasks.priming.arms.writing import fixed_surrogate
+from tasks.priming.records import Route, Sample, Score, Surrogate
+from tasks.priming.settings import resolve_settings
+from tasks.store import manifests
+from tests.published_rows import comparison, record, score
+
+pytestmark = pytest.mark.usefixtures("artifacts_folder")
+
+BASELINE, STATIC = ("baseline", "document"), ("static", "factual")
+# The example of tasks/priming/statistics/robust_mean.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
+FIRST_NLLS = {"a": 2.0, "b": 1.5, "c": 3.0, "d": 1.0}
+SECOND_NLLS = {"a": 1.5, "b": 1.5, "c": 2.0, "d": 1.25}
+
+
+def make_run(
+    run_id: str,
+    nlls: dict[str, float],
+    *,
+    gain: float = 0.25,
+    model: dict[str, Any] | None = None,
+    answer_tokens: int = 2,
+    status: str = "complete",
+    text: str = "a guess",
+    **settings: Any,
+) -> None:
+    """Make a run with a baseline of these NLLs, and a static arm that is better by a constant."""
+    description = manifests.RunDescription(
+        run_id=run_id,
+        profile="demo",
+        settings=resolve_settings("demo", **settings).model_dump(mode="json"),
+        versions={"torch": "2.13.0"},
+        data={"data": "demo", "file": "evaluation.jsonl", "sha256": "a" * 64},
+        language_model=model or {"language_model": "owner/model", "sha256": "b" * 64, "numeric_path": "cpu-x"},
+        embedding_model={"embedding_model": "packaged/all-MiniLM-L6-v2", "sha256": "c" * 64},
+    )
+    attempt = manifests.start_run(description)
+    samples = [Sample(name, i, "a passage", "why?", "because", None, f"p{name}") for i, name in enumerate(nlls)]
+    scores: list[Score] = []
+    for name, nll in nlls.items():
+        for arm, value in ((BASELINE, nll), (STATIC, nll - gain)):
+            scores.append(score((name, *arm), (value,) * answer_tokens))
+    tables: dict[str, Sequence[object]] = {
+        "sample": samples,
+        "score": scores,
+        "route": [Route(name, "static", "factual", 0.5, True, False) for name in nlls],
+        "surrogate": [surrogate for sample in samples for surrogate in surrogates(sample, text)],
+        "comparison": [comparison("static/routed", "baseline/document", improvement_mean=gain)],
+    }
+    for table, rows in tables.items():
+        record(attempt, table, rows)
+    if status == "complete":
+        manifests.finish_run(attempt)
+    else:
+        manifests.fail_run(attempt, "no luck")
+
+
+def surrogates(sample: Sample, text: str) -> list[Surrogate]:
+    return [
+        fixed_surrogate(sample, "static", "factual", "facts?"),
+        fixed_surrogate(sample, "generated", "keyword_query", text),
+    ]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
+    """Publish, and return what the command prints, in lines of one blank a gap."""
+    results.rebuild_database()
+    assert main(runs) == 0
+    out = capsys.readouterr().out
+    assert max(map(cell_len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+    return "\n".join(" ".join(line.split()) for line in out.splitlines())
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
+    """Return the one line that the command refuses with."""
+    assert main(runs) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+# --- what is paired ---
+
+
+def test_differences_are_paired_with_their_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS, gain=0.25)
+    make_run("bbbb", SECOND_NLLS, gain=0.75, seed=7)
+    out = printed(capsys, "aaaa", "bbbb")
+    # by hand: 7.5 / 4 and 6.25 / 4; -0.5696 to 1.1946 is scipy.stats.ttest_rel's interval
+    assert "baseline/document 4 1 1.8750 1.5625 +0.3125 -0.5696 to +1.1946" in out
+    # by hand: 0.25 less in A, 0.75 less in B: 1.625 and 0.8125
+    assert re.search(r"static/factual 4 0 1\.6250 0\.8125 \+0\.8125 ", out)
+    assert "static/factual 4 +0.2500 +0.7500 +0.5000 +0.5000 to +0.5000" in out  # the same gain for every sample
+    assert "static/routed 4 +0.2500 +0.7500 +0.5000 +0.5000 to +0.5000" in out
+    assert "A has 4 samples, B 4; 4 are in both, on 4 passages." in out
+
+
+def test_only_shared_samples_are_paired(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", {"c": 2.0, "d": 1.25, "e": 9.0, "f": 9.0, "g": 9.0})
+    out = printed(capsys, "aaaa", "bbbb")
+    assert "A has 4 samples, B 5; 2 are in both, on 2 passages." in out
+    assert "baseline/document 2 0 2.0000 1.6250 +0.3750 " in out  # by hand: (3 + 1) / 2, (2 + 1.25) / 2
+
+
+def test_equal_numbers_are_told_from_a_difference_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", FIRST_NLLS, seed=7)
+    out = printed(capsys, "aaaa", "bbbb")
+    assert "baseline/document 4 4 1.8750 1.8750 0 all equal" in out
+    assert "static/routed 4 +0.2500 +0.2500 0 all equal" in out
+
+
+def test_every_run_is_compared_with_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    for run_id in ("aaaa", "bbbb", "cccc"):
+        make_run(run_id, FIRST_NLLS, seed=ord(run_id[0]))
+    out = printed(capsys, "cccc", "aaaa", "bbbb")
+    assert "A and B on the samples that they share" in out
+    assert "A and C on the samples that they share" in out
+    assert "B and C" not in out
+    assert "seed 99 97 98" in out
+
+
+# --- what is said of them ---
+
+
+def test_what_differs_in_how_they_were_made_is_listed_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", FIRST_NLLS, temperature=1.0, families=("baseline", "static"))
+    lines = printed(capsys, "aaaa", "bbbb").splitlines()
+    assert "temperature 0.3 1.0" in lines
+    assert "families baseline, static, generated, control baseline, static" in lines
+    assert not any(line.startswith(("seed ", "sample_count ", "version")) for line in lines)
+    assert "Data, models, device and versions are the same." in lines
+
+
+def test_other_inputs_are_told_and_hashes_are_short(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "d" * 64, "numeric_path": "cuda"})
+    lines = printed(capsys, "aaaa", "bbbb").splitlines()
+    assert "All settings are the same." in lines
+    assert f"language model: sha256 {'b' * 12}… {'d' * 12}…" in lines
+    assert "language model: numeric path cpu-x cuda" in lines
+
+
+def test_verdicts_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS, gain=0.25)
+    make_run("bbbb", FIRST_NLLS, gain=0.5)
+    out = printed(capsys, "aaaa", "bbbb")
+    lines = out[out.index("Does priming help?") :].splitlines()
+    (one,) = (line for line in lines if line.startswith("static/routed vs baseline/document A undecided:"))
+    assert one.endswith(" +0.2500 (+0.3000 to +0.7000)")
+    (other,) = (line for line in lines if line.startswith("B undecided:"))
+    assert other.endswith(" +0.5000 (+0.3000 to +0.7000)")
+
+
+def test_nlls_of_two_tokenizers_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", FIRST_NLLS, model={"language_model": "other", "sha256": "e" * 64}, answer_tokens=3)
+    flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
+    assert "different numbers of tokens of 4 of 4 answers: NLLs are per token and not comparable between" in flat
+    assert "Improvements over each run's own baseline can be compared with care" in flat
+
+
+def test_another_model_with_the_same_tokens_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "e" * 64})
+    flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
+    assert "A and B have different language models. Their tokenizers make as many tokens of every answer" in flat
+
+
+def test_one_model_is_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", FIRST_NLLS, seed=7)
+    assert "different language models" not in printed(capsys, "aaaa", "bbbb")
+
+
+@pytest.mark.parametrize(("text", "same"), [("a guess", 4), ("another", 0)])
+def test_generated_texts_that_are_the_same_are_counted(
+    text: str, same: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", FIRST_NLLS, seed=7, text=text)
+    flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
+    assert f"Of their 4 generated surrogates {same} have the same text in both." in flat
+
+
+# --- which runs ---
+
+
+def test_without_a_name_the_latest_run_is_compared_with_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS, seed=1)
+    make_run("bbbb", FIRST_NLLS, seed=2)
+    make_run("cccc", FIRST_NLLS, seed=3)
+    make_run("dddd", FIRST_NLLS, seed=4, status="failed")  # no conclusion from it
+    lines = printed(capsys).splitlines()
+    assert lines == printed(capsys, "previous", "latest").splitlines()
+    assert [line.split()[1] for line in lines if line.startswith(("A ", "B ")) and " demo " in line] == ["bbbb", "cccc"]
+
+
+def test_the_beginning_of_an_id_names_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aab1", FIRST_NLLS)
+    make_run("abb2", FIRST_NLLS, seed=7)
+    assert "A aab1 demo" in printed(capsys, "aa", "ab")
+    assert "'a' is the beginning of 2 runs" in refusal(capsys, "a", "ab")
+
+
+def test_what_cannot_be_compared_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refusal(capsys, "a", "b").startswith("error: No run is published yet, so there is nothing to compare.")
+    make_run("aaaa", FIRST_NLLS)
+    results.rebuild_database()
+    assert "There is no run 'nope'. Runs, newest first: aaaa" in refusal(capsys, "aaaa", "nope")
+    assert "1 run was named; 2 to 26 can be compared." in refusal(capsys, "aaaa")
+    assert "There is no previous complete run: 1 of 1 runs is complete." in refusal(capsys)
+    assert "'aaaa' and 'latest' are the same run, aaaa." in refusal(capsys, "aaaa", "latest")
+    make_run("bbbb", FIRST_NLLS, status="failed", seed=7)
+    results.rebuild_database()
+    assert "Run bbbb is failed; only complete runs can be compared: aaaa." in refusal(capsys, "aaaa", "bbbb")
+
+
+def test_runs_without_a_shared_sample_are_described_and_then_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", {"x": 1.0}, seed=7)
+    results.rebuild_database()
+    assert main(["aaaa", "bbbb"]) == 2
+    shown = capsys.readouterr()
+    assert "Does priming help?" in shown.out
+    assert "on the samples that they share" not in shown.out
+    assert shown.err.startswith("error: Run aaaa shares no sample with bbbb, so there is nothing to pair.")
+
+
+def test_a_file_that_is_no_database_is_refused(artifacts_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (artifacts_folder / "results.duckdb").write_bytes(b"no database" * 1000)
+    assert "artifacts/results.duckdb cannot be read" in refusal(capsys, "a", "b")
+
+
+# --- in the UI ---
+
+
+def test_the_page_for_the_ui_has_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[str] = []
+
+    def keep(markdown: str, key: str, description: str) -> None:
+        assert (key, description) == ("comparison", "Runs aaaa, bbbb.")
+        pages.append(markdown)
+
+    monkeypatch.setattr(command, "create_markdown_artifact", keep)
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", SECOND_NLLS, seed=7)
+    results.rebuild_database()
+    compare.fn()
+    assert "| baseline/document | 4 | 1 | 1.8750 | 1.5625 | +0.3125 | -0.5696 to +1.1946 |" in pages[0]
+    assert "| seed | ` 42 ` | ` 7 ` |" in pages[0]
+
+
+def test_the_view_pairs_what_both_runs_have() -> None:
+    """Expected: sums over the shared samples b, c and d; improvements over b and c, since d has one in one run only."""
+    make_run("aaaa", FIRST_NLLS, gain=0.25)
+    make_run("bbbb", {"b": 1.5, "c": 2.0, "d": 1.25, "e": 40.0}, gain=0.75, seed=7)
+    attempt = manifests.start_run(manifests.RunDescription(run_id="cccc", profile="demo", settings={"seed": 9}))
+    rows = {("b", *BASELINE): 4.0, ("c", *BASELINE): 8.0, ("b", *STATIC): 3.0, ("c", *STATIC): 5.0, ("d", *STATIC): 9.0}
+    record(attempt, "sample", [Sample(n, i, "a passage", "why?", "because", None, "p") for i, n in enumerate("bcd")])
+    record(attempt, "score", [score(arm, (nll,)) for arm, nll in rows.items()])
+    manifests.finish_run(attempt)
+    results.rebuild_database()
+    columns = "n, nll_a_mean, nll_b_mean, difference_mean, improvement_a_mean, improvement_b_mean"
+    where = "run_a = ? AND run_b = ? AND condition = ?"
+    with results.open_results() as connection:
+
+        def found(*values: str) -> list[float]:
+            (row,) = connection.execute(f"SELECT {columns} FROM compare_runs WHERE {where}", list(values)).fetchall()
+            return list(row)
+
+        baseline = found("aaaa", "bbbb", "baseline/document")
+        assert baseline == pytest.approx([3, 5.5 / 3, 4.75 / 3, 0.75 / 3, 0, 0])
+        static = found("aaaa", "cccc", "static/factual")
+    assert static == pytest.approx([3, 4.75 / 3, 17 / 3, -12.25 / 3, 0.25, 2.0])
+
+
+def test_the_view_has_the_same_differences(capsys: pytest.CaptureFixture[str]) -> None:
+    make_run("aaaa", FIRST_NLLS, gain=0.25)
+    make_run("bbbb", SECOND_NLLS, gain=0.75, seed=7)
+    printed(capsys, "aaaa", "bbbb")  # publishes
+    with results.open_results() as connection:
+        answer = connection.execute("SELECT * EXCLUDE (run_a, run_b) FROM compare_runs WHERE run_a = 'aaaa'")
+        names = [column[0] for column in answer.description]
+        baseline, routed, factual = (dict(zip(names, row, strict=True)) for row in answer.fetchall())
+    # by hand, as above; the error is the standard error of 0.5, 0, 1, -0.25, since every passage has one sample
+    assert (baseline["condition"], baseline["n"], baseline["equal_count"]) == ("baseline/document", 4, 1)
+    assert (baseline["nll_a_mean"], baseline["nll_b_mean"], baseline["difference_mean"]) == (1.875, 1.5625, 0.3125)
+    assert baseline["difference_error"] == pytest.approx(sem([0.5, 0, 1, -0.25]))
+    assert (routed["condition"], factual["condition"]) == ("static/routed", "static/factual")
+    assert factual["improvement_a_mean"] == pytest.approx(0.25)
+    assert factual["improvement_difference_mean"] == pytest.approx(0.5)

@@ -1,0 +1,68 @@
+"""A newcomer's first run: a file of passage, query, answer and a folder with a model, as docs/own_data.md tells."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.places import ROOT
+from tests.tiny_models import tiny_folder
+from tests.waiting import PATIENCE
+
+SENTENCE = (
+    "The ferry to island number {0} leaves at {1} o'clock from pier {2} and takes about {3} minutes on calm days. "
+)
+
+
+@pytest.mark.long
+def test_own_data_and_model_work_the_first_time_without_noise(tmp_path: Path) -> None:
+    passages = ["".join(SENTENCE.format(i, 6 + i + j, j, 20 + i) for j in range(4)) for i in range(8)]
+    rows = [
+        {"passage": passage, "query": f"ferry to island {i} when", "answer": f"At {6 + i} o'clock.", "my_note": i}
+        for i, passage in enumerate(passages)
+    ]
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    shutil.copytree(tiny_folder(), tmp_path / "model")
+    names = ("PREFECT_API_URL", "DO_NOT_TRACK", "PREFECT_SERVER_ANALYTICS_ENABLED")
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    own = {"SURROGATE_ARTIFACTS": str(tmp_path / "artifacts"), "PREFECT_HOME": str(tmp_path / "prefect")}
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "flows.experiment", "--full"),
+            "--workers=2",  # several processes may each make noise
+            *(f"--data={tmp_path / 'my.jsonl'}", f"--language-model={tmp_path / 'model'}"),
+        ],
+        cwd=ROOT,
+        env=kept | own,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    sys.stdout.write(finished.stdout + finished.stderr)  # shown by pytest when the test fails
+    assert finished.returncode == 0
+    # All that is said beside the results; how often a stage says how far it is depends on the machine.
+    ends = [line for line in finished.stderr.splitlines() if not line.endswith((" so far", " left"))]
+    said = [re.sub(r"[\d.]+ (ms|s|min)$", "SECONDS", line) for line in ends]
+    assert said == [
+        "warning: 16 samples were asked for, 8 qualify",
+        "draw samples: 2 of 2, SECONDS",
+        "write surrogates: 48 of 48 lines, SECONDS",
+        "route queries: 1 of 1, SECONDS",
+        "score contexts: 160 of 160 scores, SECONDS",
+        "check scoring: 1 of 1, SECONDS",
+        "compute statistics: 8 of 8, SECONDS",
+        "publish results: 1 of 1, SECONDS",
+    ]
+    lines = finished.stdout.splitlines()
+    (report,) = (line.partition(":")[2].strip() for line in lines if line.startswith("Report: "))
+    assert Path(report).is_relative_to(tmp_path)
+    assert Path(report).stat().st_size > 100_000
+    assert all(cell_len(line) <= 80 or line.startswith(("Report: ", "Results: ")) for line in lines)
+    assert any(line.startswith("Does priming help?") for line in lines)

@@ -1,0 +1,187 @@
+"""The command line: flags are the flow's parameters, and what cannot be used ends with status 2 and one clear line."""
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.experiment import experiment
+from tasks.commands.run import make_parser, run_command
+from tasks.priming.settings import PROFILES
+from tests.places import ROOT
+from tests.waiting import PATIENCE
+
+
+def run_child(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user does, from the checkout, with an artifacts folder of its own."""
+    environment = os.environ | {"SURROGATE_ARTIFACTS": str(folder)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+
+
+# --- flags ---
+
+
+def test_the_flags_are_the_flows_parameters_in_its_order() -> None:
+    flags = [action.option_strings[0] for action in make_parser(experiment)._actions if action.dest != "help"]
+    assert flags.pop() == "--allow-download"  # no parameter: it changes no result
+    assert flags == ["--" + name.replace("_", "-") for name in inspect.signature(experiment.fn).parameters]
+    assert {"--profile", "--sample-count", "--seed", "--families", "--data", "--language-model"} <= set(flags)
+
+
+def test_every_flag_is_described_in_the_help() -> None:
+    text = make_parser(experiment).format_help()
+    assert text.startswith("usage: python -m flows.experiment ")
+    undescribed = [action.dest for action in make_parser(experiment)._actions if not (action.help or "").strip()]
+    assert undescribed == []
+    flat = " ".join(text.split())
+    assert all(profile in flat for profile in PROFILES)
+    assert "(float32, bfloat16, float16)" in flat  # the allowed values of --dtype
+    assert "Samples to draw (count)." in flat  # the description of sample_count in the settings
+
+
+def test_flags_that_are_not_given_are_left_to_the_profile() -> None:
+    values = vars(make_parser(experiment).parse_args(["--seed", "7"]))
+    assert values.pop("profile") == "demo"
+    assert values.pop("seed") == "7"
+    assert set(values.values()) == {None}
+
+
+@pytest.mark.parametrize("text", ["baseline,static", "baseline, static ", "baseline ,static"])
+def test_families_are_separated_by_commas(text: str) -> None:
+    assert make_parser(experiment).parse_args(["--families", text]).families == ("baseline", "static")
+
+
+# --- what cannot be used ---
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--profile=nope"], r"Unknown profile 'nope'\. Known profiles: demo, smollm2-msmarco, laptop, .*"),
+        (
+            ["--sample-count=0"],
+            r"`sample_count`: Input should be greater than or equal to 1, got '0'\. Leave it out to take the profile's "
+            r"value\.",
+        ),
+        (["--sample-count=many"], r"`sample_count`: Input should be a valid integer, .*, got 'many'\. Leave it out .*"),
+        (["--seed=abc"], r"`seed`: Input should be a valid integer, .*, got 'abc'\. Leave it out .*"),
+        (
+            ["--families=baseline,nope"],
+            r"`families`: Input should be 'baseline', 'static', 'generated' or 'control', got 'nope'\. Leave it out .*",
+        ),
+        (["--families="], r"`families`: Input should be 'baseline', .* or 'control', got ''\. Leave it out .*"),
+        (["--families=static"], r"`families` must name each family once and include baseline, got static\. Use .*"),
+        (["--min-words=9", "--max-words=8"], r"`min_words` must not exceed `max_words`, got 9 and 8\. .*"),
+        (["--confidence-level=95"], r"`confidence_level`: Input should be less than 1, got '95'\. Leave it out .*"),
+        (["--data=nope.parquet"], r"There is no file nope\.parquet\. Give the path of a \.parquet or \.jsonl file.*"),
+        (["--data=README.md"], r"README\.md is no data file that can be read\. Allowed are \.parquet and \.jsonl .*"),
+        (["--data=nobody/nothing"], r"The dataset nobody/nothing is not on this machine and the hub cannot .*"),
+        (["--data=~no-such-user/x.jsonl"], r"~no-such-user/x\.jsonl cannot be looked up on this machine: .*"),
+        (["--language-model=./nope"], r"There is no model folder \./nope\. Give a local folder or the id of a model.*"),
+        (["--language-model=tests"], r"The folder tests holds no safetensors weights; pickled weights are never .*"),
+        (["--embedding-model=packaged/nope"], r"Unknown packaged model 'packaged/nope'\. Known: packaged/all-Mini.*"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_usage_error_is_one_line_and_status_2(
+    flags: list[str],
+    message: str,
+    artifacts_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert run_command(experiment, flags) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.fullmatch(f"error: {message}\n", output.err), output.err
+    assert list(artifacts_folder.iterdir()) == []  # nothing was begun
+
+
+def test_two_bad_values_are_both_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(experiment, ["--sample-count=0", "--top-k=0"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": Input")[0] for line in lines] == ["error: `sample_count`", "`top_k`"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sampel-count=5"], "unrecognized arguments: --sampel-count=5"),
+        (["--sample=5"], "unrecognized arguments: --sample=5"),  # no abbreviations: a later flag could make it another
+        (["5"], "unrecognized arguments: 5"),
+        (["--seed"], "argument --seed: expected one argument"),
+    ],
+)
+def test_a_wrong_flag_is_named_and_status_2(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command(experiment, flags)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"python -m flows.experiment: error: {message}"
+
+
+# --- how a run is shown ---
+
+
+@pytest.mark.parametrize("flag", ["--verbose", "--dry-run"])
+def test_what_changes_no_result_is_no_setting(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(experiment, [flag, "--sample-count=0"]) == 2
+    assert capsys.readouterr().err.startswith("error: `sample_count`: ")
+    with pytest.raises(SystemExit):
+        run_command(experiment, ["--help"])
+    assert flag in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "advice"),
+    [([], "Add --verbose to see where."), (["--verbose"], "The log above says where.")],
+)
+def test_a_failure_is_one_line_that_says_where_to_look(
+    flags: list[str], advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left\x1b[2J")
+
+    monkeypatch.setattr("tasks.workers.processes.working", fail)
+    assert run_command(experiment, flags) == 1
+    again = "Start the same command again: finished chunks are not computed again."
+    said = f"The run failed: OSError: no space left\\x1b[2J\n{advice} {again}\n"
+    assert capsys.readouterr().err == said
+
+
+# --- as a user runs it ---
+
+
+def test_a_bad_value_ends_the_process_with_status_2_and_no_traceback(tmp_path: Path) -> None:
+    finished = run_child("-m", "flows.experiment", "--profile=demo", "--sample-count=0", folder=tmp_path / "artifacts")
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    said = "error: `sample_count`: Input should be greater than or equal to 1, got '0'. "
+    assert finished.stderr == said + "Leave it out to take the profile's value.\n"
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_the_help_is_shown_without_importing_a_heavy_library(tmp_path: Path) -> None:
+    """Torch, transformers, sentence-transformers and datasets take 6 s to import."""
+    program = (
+        "import json, runpy, sys\n"
+        "sys.argv = ['flows/experiment.py', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('flows.experiment', run_name='__main__')\n"
+        "except SystemExit as ended:\n"
+        "    heavy = {'torch', 'transformers', 'sentence_transformers', 'datasets', 'sklearn', 'scipy'}\n"
+        "    print('\\n' + json.dumps([ended.code, sorted(heavy & sys.modules.keys())]))\n"
+    )
+    finished = run_child("-c", program, folder=tmp_path / "artifacts")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("usage: python -m flows.experiment ")
+    assert json.loads(finished.stdout.splitlines()[-1]) == [0, []]
+    assert not (tmp_path / "artifacts").exists()

@@ -1,0 +1,99 @@
+"""What a command prints at the end: the run's answers and where the rest is, in 80 columns."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from tasks import results
+from tasks.commands.summary import print_summary
+from tasks.priming.settings import resolve_settings
+from tasks.store import manifests
+from tests.published_rows import comparison, record
+
+FUNNEL = {"rows": 9, "eligible": 8, "drawn": 8, "rejected": {}}
+
+
+def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL) -> str:
+    """Publish a run with the comparisons that its headline rests on."""
+    settings = resolve_settings("demo", data=data, language_model="owner/model").model_dump(mode="json")
+    model = {"language_model": "owner/model", "dtype": "float32", "quantization": "none"}
+    description = manifests.RunDescription(
+        run_id="aaaa", profile="demo", settings=settings, device="cpu", data={"data": data}, language_model=model
+    )
+    attempt = manifests.start_run(description)
+    rows = [
+        comparison("generated/routed", "baseline/document"),
+        comparison(
+            "static/routed", "baseline/document", verdict="equivalent", improvement_mean=-0.01, n=9, win_count=6
+        ),
+    ]
+    record(attempt, "comparison", rows)
+    manifests.record_facts(attempt, funnel=funnel)
+    manifests.finish_run(attempt)
+    results.rebuild_database()
+    return attempt.run_id
+
+
+def summary_of(capsys: pytest.CaptureFixture[str], run_id: str, report: str | None = "/a/report.html") -> list[str]:
+    print_summary(run_id, report=report, path="/a/" + "long/" * 30 + "results.duckdb")
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert "\x1b" not in output.out
+    return [" ".join(line.split()) for line in output.out.splitlines()]
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_answers_stand_with_their_numbers_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = make_run()
+    lines = summary_of(capsys, run_id)
+    wide = [line for line in lines if cell_len(line) > 80]
+    assert [line.split()[0] for line in wide] == ["More:", "Results:"]  # a command and a path are not broken
+    flat = " ".join(lines)
+    assert 'Run aaaa: 8 samples of "my.jsonl", language model "owner/model" on cpu' in flat
+    assert "each is the mean of 8 to 9 pairs, with its 95% interval" in flat
+    # the numbers of tests/published_rows.py
+    assert any(line.startswith("static/routed vs undecided: ") for line in lines)
+    assert "-0.0100 (+0.3000 to +0.7000)" in flat
+    assert lines[-3] == "Report: /a/report.html"
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_what_the_run_comes_to_is_said_first(capsys: pytest.CaptureFixture[str]) -> None:
+    # better than the baseline, which framing alone may do
+    assert summary_of(capsys, make_run())[1] == "Undecided: the controls were not run"
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_data_with_markup_in_their_name_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = summary_of(capsys, make_run(data="[red]my\x07[/].jsonl"))
+    assert any('"[red]my' in line for line in lines)
+    assert not any("\x07" in line for line in lines)
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_a_report_that_was_not_written_is_told_how_to_make(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = summary_of(capsys, make_run(), report=None)
+    assert "Report: not written; make it by python -m flows.report aaaa" in lines
+
+
+def test_nothing_published_is_an_error_of_the_programmers(artifacts_folder: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        print_summary("aaaa", report=None, path="")
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_what_is_undecided_is_continued_by_a_larger_draw(capsys: pytest.CaptureFixture[str]) -> None:
+    """The flags are those by which the run differs from its profile."""
+    run_id = make_run(data="my rows.jsonl", funnel={"rows": 300, "eligible": 281, "drawn": 24, "rejected": {}})
+    flat = " ".join(summary_of(capsys, run_id))
+    continued = "--profile demo --data 'my rows.jsonl' --language-model owner/model --sample-count 240"
+    assert f"More: python -m flows.experiment {continued} Report:" in flat
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_where_the_data_are_exhausted_other_data_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    flat = " ".join(summary_of(capsys, make_run()))
+    assert "More: All 8 rows that qualify were drawn: what is undecided needs other data, best your own" in flat
+    assert "--sample-count" not in flat

@@ -1,0 +1,313 @@
+"""Rows come from files as they are; a file that cannot be read is refused by name, line and what to do."""
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from huggingface_hub import constants
+
+from tasks.loading.data import SetupError, identify_data, load_rows, local_path
+from tasks.priming.sampling import Funnel, draw_samples
+from tasks.priming.settings import DataSettings, SamplingSettings
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "query": "cashier pay",
+        "query_id": 7,
+        "query_type": "numeric",
+        "answers": ["15,000 dollars."],
+        "wellFormedAnswers": [],
+        "passages": {"passage_text": ["Not this.", "שלום 😀"], "is_selected": [0, 1], "url": ["a", "b"]},
+    },
+    {
+        "query": "{braces} </s>",
+        "query_id": 8,
+        "query_type": "description",
+        "answers": [],
+        "wellFormedAnswers": ["Well formed."],
+        "passages": {"passage_text": ["Only one."], "is_selected": [1], "url": [None]},
+    },
+]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    settings = DataSettings(data=str(path))
+    return list(load_rows(identify_data(settings)))
+
+
+READ = [row | {"query_id": None} for row in ROWS]  # of parquet files, columns that nothing uses are not read
+
+
+def parquet(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path, write_page_checksum=True)
+    return path
+
+
+def json_lines(path: Path, *lines: str) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines or map(json.dumps, ROWS)), encoding="utf-8")
+    return path
+
+
+def test_rows_of_a_parquet_file_come_in_order(tmp_path: Path) -> None:
+    many = [READ[n % 2] | {"query_type": str(n)} for n in range(5000)]
+    assert rows_of(parquet(tmp_path / "rows.parquet")) == READ
+    assert rows_of(parquet(tmp_path / "many.parquet", many)) == many
+
+
+def test_rows_of_a_jsonl_file_come_in_order(tmp_path: Path) -> None:
+    assert rows_of(json_lines(tmp_path / "rows.jsonl")) == ROWS
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"query": "a"}\r\n{"query": "b"}\r\n')
+    assert rows_of(tmp_path / "rows.jsonl") == [{"query": "a"}, {"query": "b"}]
+
+
+def test_both_formats_give_the_same_samples(tmp_path: Path) -> None:
+    settings = SamplingSettings(sample_count=2, min_words=1, max_words=9)
+    drawn = [
+        draw_samples(rows_of(path), settings, 42)
+        for path in (parquet(tmp_path / "rows.parquet"), json_lines(tmp_path / "rows.jsonl"))
+    ]
+    assert drawn[0] == drawn[1]
+    assert drawn[0].funnel == Funnel(rows=2, eligible=2, drawn=2, rejected={})
+
+
+def test_columns_that_are_not_used_are_not_read(tmp_path: Path) -> None:
+    """48 kB once took 4 GB: a text that all rows share is stored once. And a date of no year ended the run."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 200_000]))
+    plain = {name: pa.array([f"{name} {n}" for n in range(20_000)]) for name in ("passage", "query", "answer")}
+    odd = {"note": text, "crawled": pa.array([-(2**62)] * 20_000, pa.timestamp("us"))}
+    pq.write_table(pa.table(plain | odd), tmp_path / "rows.parquet", compression="zstd")
+    assert (tmp_path / "rows.parquet").stat().st_size < 1e6
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rows = rows_of(tmp_path / "rows.parquet")
+    assert rows[19_999]["query"] == "query 19999"
+    assert rows[0].keys() == plain.keys() | odd.keys()  # their names are there for messages
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_the_real_rows_are_read_whole(shared_data: Path) -> None:
+    rows = rows_of(shared_data / "data" / "msmarco_v1.1_sample.parquet")
+    assert len(rows) == 251  # README.md of the shared data: 251 real MS MARCO v1.1 rows
+    assert rows[0]["query"] == "walgreens store sales average"  # walkthrough, output of cell 6
+
+
+def test_a_known_data_set_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = DataSettings(data="example")
+    assert {"query", "answers", "passages"} <= next(iter(load_rows(identify_data(settings)))).keys()
+
+
+def test_a_relative_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    json_lines(tmp_path / "rows.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert rows_of(Path("rows.jsonl")) == ROWS
+
+
+# --- identity ---
+
+
+def test_the_identity_of_a_file_is_its_content(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "rows.jsonl")
+    identity = identify_data(DataSettings(data=str(path)))
+    assert identity == {
+        "data": str(path),
+        "file": "rows.jsonl",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+
+
+def test_a_file_is_the_same_however_its_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifacts_folder: Path
+) -> None:
+    """Absolute and relative paths once gave different keys and run ids."""
+    from tasks.store.caching import StageCache
+
+    json_lines(tmp_path / "rows.jsonl")
+    shutil.copytree(tmp_path, tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    written = ["rows.jsonl", "./rows.jsonl", str(tmp_path / "rows.jsonl"), "elsewhere/../rows.jsonl"]
+    identities = [identify_data(DataSettings(data=name)) for name in [*written, "elsewhere/rows.jsonl"]]
+    policy = StageCache(stage="sampling", computation="tasks.priming.sampling:draw_samples")
+    keys = {policy.compute_key(None, {"identity": identity}, {}) for identity in identities}  # type: ignore[arg-type]
+    assert len(keys) == 1
+    json_lines(tmp_path / "rows.jsonl", '{"query": "another"}')
+    other = policy.compute_key(None, {"identity": identify_data(DataSettings(data="rows.jsonl"))}, {})  # type: ignore[arg-type]
+    assert other not in keys
+
+
+def test_a_file_that_changes_under_its_name_is_other_data(tmp_path: Path) -> None:
+    """Datasets did not notice a change that left size and time as they were."""
+    path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}')
+    before, time = identify_data(DataSettings(data=str(path))), path.stat().st_mtime_ns
+    json_lines(path, '{"query": "b"}')
+    os.utime(path, ns=(time, time))
+    assert identify_data(DataSettings(data=str(path))) != before
+    assert rows_of(path) == [{"query": "b"}]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+@pytest.mark.parametrize("is_renamed", [True, False])
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_a_file_that_is_replaced_before_it_is_read_is_refused(
+    tmp_path: Path, suffix: str, is_renamed: bool, is_begun: bool
+) -> None:
+    """The database once named the hash of the old file beside samples of the new one."""
+    old, new = (tmp_path / f"{name}.{suffix}" for name in ("old", "new"))
+    for path, rows in ((old, ROWS), (new, ROWS[::-1])):
+        parquet(path, rows) if suffix == "parquet" else json_lines(path, *map(json.dumps, rows))
+    identity = identify_data(DataSettings(data=str(old)))
+    assert len(list(load_rows(identity))) == 2
+    rows_left = load_rows(identity)
+    if is_begun:
+        next(rows_left)
+    if is_renamed:
+        os.replace(new, old)
+    else:
+        shutil.copyfile(new, old)
+    if is_renamed and is_begun:  # the file that was opened is read to its end
+        assert len(list(rows_left)) == 1
+    else:
+        with pytest.raises(SetupError, match=r"old\.\w+ has changed since .* start the same command again"):
+            list(rows_left)
+
+
+# --- files that cannot be read ---
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{'query': 'a'}", "Expecting property name"),
+        ('{"query": "a"', "Expecting ',' delimiter"),
+        ("", "Expecting value"),
+        ("[" * 100_000, "recursion"),
+        ('{"a": ' + "1" * 5000 + "}", "4300 digits"),
+    ],
+    ids=["quotes", "cut", "blank", "deep", "long number"],
+)
+def test_a_broken_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
+    path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}', line, '{"query": "b"}')
+    with pytest.raises(SetupError, match=rf"{path}, line 2 is not JSON \(.*{problem}.*\)\. Mend or remove the line\."):
+        rows_of(path)
+
+
+def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"query": "a"}\n{"query": "\xff"}\n')
+    with pytest.raises(SetupError, match=r"line 2 is not JSON \('utf-8' codec can't decode"):
+        rows_of(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("line", ["[1]", '"text"', "5", "null"])
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str) -> None:
+    path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}', line)
+    with pytest.raises(SetupError, match=r"line 2 is not a JSON object\. Each line must hold one row\."):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "magic only"])
+def test_a_damaged_parquet_file_is_named(tmp_path: Path, damage: str) -> None:
+    path = parquet(tmp_path / "rows.parquet")
+    content = path.read_bytes()
+    path.write_bytes(
+        {"empty": b"", "cut": content[: len(content) // 2], "text": b"query,answer\n", "magic only": b"PAR1PAR1"}[
+            damage
+        ]
+    )
+    with pytest.raises(SetupError, match=f"{path} cannot be read as parquet .*Write the file again"):
+        rows_of(path)
+
+
+def test_a_flipped_bit_anywhere_in_a_parquet_files_pages_is_found(tmp_path: Path) -> None:
+    """Read with page checksums, none of 20 flipped bytes passed; plain, 18 did."""
+    texts = [{"query": f"a query that fills pages {n * n}"} for n in range(2000)]
+    whole = parquet(tmp_path / "rows.parquet", texts).read_bytes()
+    metadata = pq.ParquetFile(tmp_path / "rows.parquet").metadata.row_group(0).column(0)
+    first, size = metadata.dictionary_page_offset, metadata.total_compressed_size
+    for position in range(first + 40, first + size, size // 20):
+        (tmp_path / "flipped.parquet").write_bytes(
+            whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :]
+        )
+        with pytest.raises(SetupError, match=r"flipped.parquet cannot be read as parquet"):
+            rows_of(tmp_path / "flipped.parquet")
+
+
+def test_parquet_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """It once ended the run with a UnicodeDecodeError."""
+    offsets = pa.array([0, 2], pa.int32()).buffers()[1]
+    column = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(b"\xff\xfe")])
+    pq.write_table(pa.table({"query": column}), tmp_path / "rows.parquet")
+    with pytest.raises(SetupError, match=r"rows.parquet cannot be read as parquet .*can't decode byte 0xff"):
+        rows_of(tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize("name", ["missing.parquet", "missing.jsonl", "/nope/missing.parquet"])
+def test_a_missing_file_is_refused_with_what_is_allowed(name: str) -> None:
+    with pytest.raises(SetupError, match=rf"There is no file {name}\. Give the path of a \.parquet or \.jsonl file"):
+        identify_data(DataSettings(data=name))
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "folder.parquet", "./nope", "/nope", "~/nope"])
+def test_what_is_no_data_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("query,answer\n")
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(SetupError, match=r"There is no file folder\.parquet|is no data file .* \.parquet and \.jsonl"):
+        identify_data(DataSettings(data=str(tmp_path / name) if name == "rows.csv" else name))
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/rows.parquet", "a" * 300 + ".parquet", "x" * 300, "a\0b"])
+def test_a_name_that_cannot_be_looked_up_is_a_usage_error(name: str) -> None:
+    """These once ended in a RuntimeError and an OSError."""
+    with pytest.raises(SetupError, match=r"cannot be looked up on this machine: .*Give a path that you may read"):
+        identify_data(DataSettings(data=name))
+
+
+def test_a_local_path_expands_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("~/rows.parquet") == tmp_path / "rows.parquet"
+
+
+# --- the hub, which cannot be reached ---
+
+
+@pytest.mark.parametrize("name", ["ms_marco", "nobody/nothing"])
+def test_an_unknown_data_set_without_network_is_refused_with_what_to_do(name: str) -> None:
+    with pytest.raises(SetupError, match=f"dataset {name} is not on this machine and the hub cannot .*--profile demo"):
+        identify_data(DataSettings(data=name))
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "a b", "-x", "a..b", "a\x1b[2Jb"])
+def test_a_name_that_no_data_set_can_have_is_refused(name: str) -> None:
+    with pytest.raises(SetupError, match=r"The hub knows no dataset .* at main: .*Check the name and the revision"):
+        identify_data(DataSettings(data=name))
+
+
+def test_rows_of_a_data_set_that_is_not_there_are_refused_with_its_configuration_and_split() -> None:
+    identity = {"data": "nobody/nothing", "config": "v1", "split": "test", "revision": COMMIT}
+    with pytest.raises(SetupError, match=r"nobody/nothing \(configuration v1, split test\) cannot be loaded: .*--data"):
+        next(iter(load_rows(identity)))
+
+
+def test_the_hubs_coordinates_of_ms_marco_are_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    references = tmp_path / "datasets--microsoft--ms_marco" / "refs"
+    references.mkdir(parents=True)
+    (references / "main").write_text(COMMIT)
+    assert identify_data(DataSettings()) == {
+        "data": "microsoft/ms_marco",
+        "config": "v1.1",
+        "split": "validation",
+        "revision": COMMIT,
+    }

@@ -1,0 +1,253 @@
+"""The controls: what each puts before a passage, and who sees it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from tasks.priming.arms import controls
+from tasks.priming.arms.arms import FAMILIES, entries_of
+from tasks.priming.arms.contexts import ContextRule, Sight
+from tasks.priming.arms.generated import write_generated
+from tasks.priming.arms.writing import Writing
+from tasks.priming.engine import forward as packing
+from tasks.priming.engine.model import LanguageModel, TokenizerError, encode_continuation, tokens_between
+from tasks.priming.engine.nll import Item, score_items
+from tasks.priming.engine.numeric_path import choose_numeric_path
+from tasks.priming.prompts import SURROGATE_TEMPLATE
+from tasks.priming.records import Sample, Surrogate
+from tasks.priming.scoring import encode_arms, score_family
+from tasks.priming.settings import GenerationSettings, resolve_settings
+from tests.tiny_models import reading, tiny_mistral
+
+QUESTION = "How much does a cashier earn at a large store?"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(mistral_tokenizer_folder: Any) -> Any:
+    return transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
+
+
+def reader(tokenizer: Any, sliding_window: int | None = None) -> LanguageModel:
+    model = tiny_mistral(
+        vocab_size=32_000,
+        hidden_size=64,
+        intermediate_size=128,
+        max_position_embeddings=512,
+        sliding_window=sliding_window,
+    )
+    return LanguageModel(model, tokenizer, 512, choose_numeric_path("cpu", "float32"))
+
+
+def sample(number: int) -> Sample:
+    passage = (
+        f"Store {number} pays its cashiers {10 + number} dollars an hour, and managers a good deal more than that."
+    )
+    return Sample(f"sample{number}", number, passage, f"cashier pay store {number}", "ten dollars", None, f"p{number}")
+
+
+SAMPLES = [sample(number) for number in range(6)]
+DONORS = [*SAMPLES[1:], SAMPLES[0]]
+
+
+def question(of: Sample, text: str = QUESTION) -> Surrogate:
+    return Surrogate(of.sample_id, "generated", "target_question", text, text, 40, 9, "stop", False, False, False)
+
+
+def writing(language_model: LanguageModel | None = None) -> Writing:
+    return Writing(42, language_model, GenerationSettings(max_new_tokens=6), DONORS, [question(s) for s in SAMPLES])
+
+
+def texts(write: Callable[..., list[Surrogate]], language_model: LanguageModel | None = None) -> list[str]:
+    written = write(SAMPLES, writing(language_model))
+    assert [surrogate.sample_id for surrogate in written] == [one.sample_id for one in SAMPLES]
+    assert {surrogate.family for surrogate in written} == {"control"}
+    return [surrogate.text for surrogate in written]
+
+
+def test_there_are_nine_controls_each_with_an_entry_of_its_own() -> None:
+    """Expected: the list of the design."""
+    names = [name for name in entries_of(resolve_settings("laptop")) if name.startswith("control/")]
+    assert [name.removeprefix("control/") for name in names] == [
+        *("bare_document", "blank_surrogate", "random_words", "shuffled_surrogate", "other_document", "actual_query"),
+        *("repeated_baseline", "hidden_surrogate", "blind_passage"),
+    ]
+    assert list(entries_of(resolve_settings("demo")))[:3] == ["baseline", "static", "generated"]
+
+
+def test_the_bare_document_is_the_passage_alone_and_blank_the_template_alone() -> None:
+    """Expected: written out by hand."""
+    bare = FAMILIES["control/bare_document"].contexts
+    assert bare.context("A passage {with} braces.", None) == "A passage {with} braces."
+    assert texts(controls.write_blank) == [""] * 6
+    blank = FAMILIES["control/blank_surrogate"].contexts
+    assert blank.context("P.", "") == "This document may be relevant to queries like: \n\nDocument:\nP."
+
+
+def test_random_words_are_another_passages_and_as_many_tokens_as_the_question(tokenizer: Any) -> None:
+    """Expected: each word counted in the donor's passage; token counts by the tokenizer's own call."""
+    language_model = reader(tokenizer)
+    wanted = len(encode_continuation(tokenizer, QUESTION))
+    found = texts(controls.write_random_words, language_model)
+    for text, donor in zip(found, DONORS, strict=True):
+        left = donor.passage.split()
+        for word in text.split():
+            left.remove(word)
+        assert wanted - 4 <= len(encode_continuation(tokenizer, text)) <= wanted
+    assert found == texts(controls.write_random_words, language_model)
+    assert len(set(found)) == 6
+
+
+def test_random_words_of_one_token_each_are_as_many_as_the_questions_tokens(tokenizer: Any) -> None:
+    passage = "the of and to in is was for on that by this with from at his an were are which be it as or"
+    assert len(encode_continuation(tokenizer, passage)) == len(passage.split())
+    donors = [dataclasses.replace(donor, passage=passage) for donor in DONORS]
+    wanted = len(encode_continuation(tokenizer, QUESTION))
+    assert wanted < len(passage.split())
+    written = controls.write_random_words(SAMPLES, dataclasses.replace(writing(reader(tokenizer)), donors=donors))
+    assert [len(surrogate.text.split()) for surrogate in written] == [wanted] * len(SAMPLES)
+
+
+def test_shuffled_words_are_the_questions_own_in_another_order() -> None:
+    """Expected: the same words, sorted; and an order that is rarely the question's."""
+    found = texts(controls.write_shuffled)
+    assert {" ".join(sorted(text.split())) for text in found} == {" ".join(sorted(QUESTION.split()))}
+    assert sum(text != QUESTION for text in found) >= 5
+
+
+def test_the_actual_query_is_the_users_and_flagged() -> None:
+    written = controls.write_actual_query(SAMPLES, writing())
+    assert [surrogate.text for surrogate in written] == [one.query for one in SAMPLES]
+    assert all(surrogate.is_query for surrogate in written)
+
+
+def test_the_other_documents_question_is_what_the_model_writes_for_it(tokenizer: Any) -> None:
+    """Expected: the generated family's target_question of the donors, written as their own."""
+    language_model = reader(tokenizer)
+    generated = write_generated(SAMPLES, writing(language_model))
+    own = {s.sample_id: s for s in generated if s.key == "target_question"}
+    donated = [own[donor.sample_id] for donor in DONORS]
+    assert texts(controls.write_other_document, language_model) == [one.text for one in donated]
+    written = controls.write_other_document(SAMPLES, writing(language_model))
+    assert [(s.raw_text, s.prompt_token_count, s.token_count, s.finish) for s in written] == [
+        (one.raw_text, one.prompt_token_count, one.token_count, one.finish) for one in donated
+    ]
+    assert min(s.prompt_token_count for s in written) > 60  # the instruction alone has more
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        *(controls.write_blank, controls.write_random_words, controls.write_shuffled),
+        *(controls.write_actual_query, controls.write_hidden, controls.write_blind),
+    ],
+)
+def test_a_control_that_nothing_is_written_for_has_no_tokens(
+    write: Callable[..., list[Surrogate]], tokenizer: Any
+) -> None:
+    """The question that some start from is counted once, where the generated family has it: 40 read, 9 written."""
+    written = write(SAMPLES, writing(reader(tokenizer)))
+    assert {(s.prompt_token_count, s.token_count, s.finish) for s in written} == {(0, 0, "fixed")}
+
+
+def test_hidden_and_blind_put_the_question_there() -> None:
+    assert texts(controls.write_hidden) == texts(controls.write_blind) == [QUESTION] * 6
+
+
+# --- who sees the surrogate ---
+
+
+def items_of(sight: Sight, tokenizer: Any, text: str = QUESTION) -> list[Item]:
+    rule = ContextRule(family="control", arm_keys=("target_question",), template=SURROGATE_TEMPLATE, sight=sight)
+    arms = encode_arms(rule, SAMPLES, [question(one, text) for one in SAMPLES], reading(tokenizer))
+    return [arm.item for arm in arms]
+
+
+def masked_nlls(item: Item, language_model: LanguageModel) -> list[float]:
+    """Score by one plain pass over all tokens, with a mask that says who sees whom: the second way to compute."""
+    ids = item.context + item.continuation
+    count, (start, stop) = len(ids), item.surrogate
+    is_seen = torch.ones(count, count, dtype=torch.bool).tril()
+    if (window := language_model.model.config.sliding_window) is not None:
+        is_seen = is_seen.triu(1 - window)
+    blind = slice(stop, len(item.context)) if item.sight == "passage_blind" else slice(len(item.context), count)
+    is_seen[blind, start:stop] = False
+    mask = torch.zeros(1, 1, count, count).masked_fill(~is_seen, float("-inf"))
+    model = language_model.model
+    model.config._attn_implementation = "eager"
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([ids]), attention_mask=mask, use_cache=False).logits[0]
+    rows = logits[-len(item.answer) :].log_softmax(-1)
+    return [-row[token].item() for row, token in zip(rows, item.answer, strict=True)]
+
+
+@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+def test_who_does_not_see_the_surrogate_equals_a_masked_pass(sight: Sight, window: int | None, tokenizer: Any) -> None:
+    """A window counts positions, so that with some tokens hidden a layer sees no further back than it may."""
+    language_model = reader(tokenizer, sliding_window=window)
+    items = items_of(sight, tokenizer)
+    seen = score_items(items_of("all", tokenizer), language_model)
+    for item, nlls, plain in zip(items, score_items(items, language_model), seen, strict=True):
+        assert nlls is not None
+        assert nlls == pytest.approx(masked_nlls(item, language_model), abs=2e-5)
+        assert window is not None or nlls != pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+def test_sight_of_no_surrogate_is_sight_of_all(sight: Sight, tokenizer: Any) -> None:
+    language_model = reader(tokenizer)
+    blank = score_items(items_of("all", tokenizer, text=""), language_model)
+    assert score_items(items_of(sight, tokenizer, text=""), language_model) == blank
+
+
+@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+def test_an_item_is_the_same_alone_and_among_others(sight: Sight, tokenizer: Any) -> None:
+    language_model = reader(tokenizer)
+    items = [*items_of(sight, tokenizer), *items_of("all", tokenizer)]
+    assert [score_items([item], language_model)[0] for item in items] == score_items(items, language_model)
+
+
+def test_the_surrogates_tokens_are_those_that_hold_its_characters(tokenizer: Any) -> None:
+    """Expected: decoded, the tokens hold the whole question, and those around them none of its words."""
+    text = SURROGATE_TEMPLATE.format(surrogate=QUESTION, document="A passage.")
+    start, stop = tokens_between(reading(tokenizer), text, text.index(QUESTION), text.index(QUESTION) + len(QUESTION))
+    ids = tokenizer(text)["input_ids"]
+    assert QUESTION in tokenizer.decode(ids[start:stop])
+    assert tokenizer.decode(ids[:start]).endswith("queries like:")
+    assert tokenizer.decode(ids[stop:]).startswith("\n\nDocument:")
+    assert tokens_between(reading(tokenizer), text, 5, 5) == (0, 0)
+
+
+def test_a_tokenizer_without_places_is_refused() -> None:
+    slow = type("Slow", (), {"is_fast": False})()
+    with pytest.raises(TokenizerError, match="leave out the family control"):
+        tokens_between(reading(slow), "text", 0, 4)
+
+
+def test_a_batch_variant_engine_is_found_by_the_repeated_baseline(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expected: exactly equal scores; and a difference once the engine adds what depends on the batch's size."""
+    language_model = reader(tokenizer)
+    baseline, repeated = (FAMILIES[name].contexts for name in ("baseline", "control/repeated_baseline"))
+    monkeypatch.setattr("tasks.priming.engine.nll.token_budget", lambda device: 120)
+    many = [sample(number) for number in range(12)]
+
+    def differences() -> list[float]:
+        pairs = zip(*(score_family(rule, many, [], language_model) for rule in (baseline, repeated)), strict=True)
+        return [abs((first.nll or 0.0) - (second.nll or 0.0)) for first, second in pairs]
+
+    assert differences() == [0.0] * 12
+    plain = packing.forward_packed
+
+    def variant(model: Any, segments: Any, **options: Any) -> Any:
+        output = plain(model, segments, **options)
+        assert output.logits is not None
+        return dataclasses.replace(output, logits=output.logits * (1 + 1e-3 * len(segments)))
+
+    monkeypatch.setattr("tasks.priming.engine.nll.forward_packed", variant)
+    assert max(differences()) > 1e-5

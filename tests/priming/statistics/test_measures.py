@@ -1,0 +1,274 @@
+"""The comparisons that decide, made again by other measures."""
+
+import dataclasses
+import math
+import random
+from typing import Any
+
+import pytest
+import scipy.stats
+
+from tasks.priming.records import Route, Score, Variant
+from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics.comparisons import compare_conditions
+from tasks.priming.statistics.contrasts import declare_contrasts
+from tasks.priming.statistics.measures import MEASURES, VARIED_KINDS, vary_comparisons
+from tasks.priming.statistics.run_data import Evidence
+from tests import evidence_rows
+from tests.evidence_rows import sample, shuffled
+
+SETTINGS = StatisticsSettings(bootstrap_resamples=100)
+ARMS = ("static/factual", "static/problem", "generated/keyword_query", "generated/target_question")
+CONTROLS = ("bare_document", "blank_surrogate", "random_words", "hidden_surrogate", "blind_passage")
+
+
+def score(sample_id: str, arm: str, nll: float | None, distractors: tuple[float, ...] = (), **others: Any) -> Score:
+    """Return a score of a two-token answer, the second token being worth 0.5 more than the mean."""
+    measured: dict[str, Any] = {"distractor_nlls": distractors or None}
+    if nll is not None:
+        measured["nll_notebook"] = nll + 0.5
+        measured["margin"] = sum(distractors) / len(distractors) - nll if distractors else None
+    return evidence_rows.score(sample_id, arm, nll, **measured | others)
+
+
+def routed(sample_id: str, *arms: str) -> list[Route]:
+    """Return the routes of a sample, in which the given arms are chosen."""
+    named = {arm: arm.split("/") for arm in ARMS}
+    return [Route(sample_id, family, key, 0.5, arm in arms, False) for arm, (family, key) in named.items()]
+
+
+def static_run(*rows: tuple[Score, Score]) -> Evidence:
+    """Return a run of one static key, which is always routed: per sample its score and the baseline's."""
+    samples = [sample(arm.sample_id) for arm, _ in rows]
+    routes = [Route(row.sample_id, "static", "factual", 0.5, True, False) for row in samples]
+    return Evidence(samples, routes, [row for pair in rows for row in pair], [])
+
+
+def experiment(count: int = 24) -> Evidence:
+    """Return samples, two on a passage, with every arm and the controls of the 2x2."""
+    generator = random.Random(1)
+    ids = [f"sample-{number:03d}" for number in range(count)]
+    samples = [sample(sample_id, f"passage-{number // 2:03d}") for number, sample_id in enumerate(ids)]
+    routes = [row for s in ids for row in routed(s, generator.choice(ARMS[:2]), generator.choice(ARMS[2:]))]
+    arms = ["baseline/document", *ARMS, *(f"control/{key}" for key in CONTROLS)]
+    scores = [
+        score(
+            sample_id,
+            arm,
+            generator.expovariate(0.5),
+            (generator.expovariate(0.4), generator.expovariate(0.4)),
+            nll_notebook=generator.expovariate(0.5),
+            answer_token_count=1 + number % 3,
+        )
+        for number, sample_id in enumerate(ids)
+        for arm in arms
+    ]
+    return Evidence(samples, routes, scores, [])
+
+
+def vary(evidence: Evidence, seed: int = 42) -> dict[tuple[str, str], Variant]:
+    return {(row.comparison, row.variant): row for row in vary_comparisons(evidence, SETTINGS, seed)}
+
+
+def test_every_deciding_comparison_is_made_by_every_measure() -> None:
+    evidence = experiment(6)
+    rows = vary_comparisons(evidence, SETTINGS, 42)
+    declared = [
+        contrast.comparison
+        for contrast in declare_contrasts(evidence.routes, evidence.scores)
+        if contrast.kind in VARIED_KINDS
+    ]
+    assert [(row.variant, row.comparison) for row in rows] == [(name, each) for name in MEASURES for each in declared]
+    assert "generated/target_question vs control/hidden_and_blind_added_up" in declared
+    assert "generated routed vs best free arm" in declared
+    assert "static/factual vs baseline" not in declared  # what no verdict rests on
+
+
+def test_a_margin_is_reported_as_such_and_a_larger_one_is_better() -> None:
+    """Expected by hand: margins 2 and 4 of the arm against 1 and 1 of the baseline."""
+    evidence = static_run(
+        (score("a", "static/factual", 1.0, (2.0, 4.0)), score("a", "baseline/document", 2.0, (3.0,))),
+        (score("b", "static/factual", 1.0, (5.0,)), score("b", "baseline/document", 1.0, (1.0, 3.0))),
+    )
+    found = vary(evidence)["static routed vs baseline", "margin"]
+    assert (found.arm_mean, found.reference_mean, found.improvement_mean) == (3.0, 1.0, 2.0)
+    assert (found.n, found.passage_count, found.unit) == (2, 2, "nats per answer token")
+
+
+def test_an_answer_is_first_only_where_it_beats_every_distractor() -> None:
+    """Expected by hand: the arm is first on a and b; the baseline on a alone, since on b it equals one."""
+    evidence = static_run(
+        (score("a", "static/factual", 1.0, (2.0, 4.0)), score("a", "baseline/document", 2.0, (3.0, 2.5))),
+        (score("b", "static/factual", 1.0, (5.0, 2.0)), score("b", "baseline/document", 1.0, (1.0, 3.0))),
+        (score("c", "static/factual", 3.0, (5.0, 2.0)), score("c", "baseline/document", 4.0, (1.0, 3.0))),
+    )
+    found = vary(evidence)["static routed vs baseline", "answer_first"]
+    assert found.arm_mean == pytest.approx(2 / 3)  # a and b of three
+    assert found.reference_mean == pytest.approx(1 / 3)  # a of three
+    assert found.improvement_mean == pytest.approx(1 / 3)
+    assert found.unit == "share of samples"
+
+
+def test_a_share_of_nothing_is_zero_without_a_sign() -> None:
+    pairs = [(score(s, "static/factual", 3.0, (1.0,)), score(s, "baseline/document", 2.0, (1.0,))) for s in "ab"]
+    found = vary(static_run(*pairs))["static routed vs baseline", "answer_first"]
+    assert (str(found.arm_mean), str(found.reference_mean)) == ("0.0", "0.0")  # by eye: never first
+    assert (found.improvement_low, found.improvement_high, found.p_value) == (0.0, 0.0, None)  # all equal
+
+
+def test_the_first_token_is_left_out_as_in_the_notebook() -> None:
+    """Expected by hand: 5 - 2 and 1 - 2; an answer of one token has no such NLL."""
+    evidence = static_run(
+        (
+            score("a", "static/factual", 1.0, nll_notebook=2.0),
+            score("a", "baseline/document", 2.0, nll_notebook=5.0),
+        ),
+        (
+            score("b", "static/factual", 1.0, nll_notebook=2.0),
+            score("b", "baseline/document", 2.0, nll_notebook=1.0),
+        ),
+        (
+            score("c", "static/factual", 1.0, nll_notebook=None),
+            score("c", "baseline/document", 9.0, nll_notebook=None),
+        ),
+    )
+    found = vary(evidence)["static routed vs baseline", "first_token_unscored"]
+    assert (found.n, found.arm_mean, found.reference_mean, found.improvement_mean) == (2, 2.0, 3.0, 1.0)
+
+
+def test_longer_answers_leave_out_those_of_one_token() -> None:
+    """Expected by hand: 2 - 1 and 4 - 1; the one-token answer would have brought 8."""
+    evidence = static_run(
+        (score("a", "static/factual", 1.0), score("a", "baseline/document", 2.0)),
+        (score("b", "static/factual", 1.0), score("b", "baseline/document", 4.0)),
+        (
+            score("c", "static/factual", 1.0, answer_token_count=1),
+            score("c", "baseline/document", 9.0, answer_token_count=1),
+        ),
+    )
+    found = vary(evidence)["static routed vs baseline", "longer_answers"]
+    assert (found.n, found.improvement_mean) == (2, 2.0)
+
+
+def test_intervals_and_p_values_are_those_of_the_paired_t_test_where_passages_are_single() -> None:
+    generator = random.Random(2)
+    arm, baseline = ([generator.gauss(0, 1) for _ in range(20)] for _ in range(2))
+    pairs = [
+        (
+            score(f"s{n:02d}", "static/factual", 5.0 - a, (5.0,)),
+            score(f"s{n:02d}", "baseline/document", 5.0 - b, (5.0,)),
+        )
+        for n, (a, b) in enumerate(zip(arm, baseline, strict=True))
+    ]
+    found = vary(static_run(*pairs))["static routed vs baseline", "margin"]
+    expected = scipy.stats.ttest_rel(arm, baseline)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6)  # scipy.stats.ttest_rel of the margins
+    assert found.improvement_low == pytest.approx(expected.confidence_interval().low, rel=1e-6)  # likewise
+    assert found.improvement_high == pytest.approx(expected.confidence_interval().high, rel=1e-6)  # likewise
+    assert found.cohens_d == pytest.approx(expected.statistic / math.sqrt(20))  # t = d x sqrt(n)
+
+
+def test_the_best_key_is_chosen_by_the_measure() -> None:
+    """Expected by hand: factual has the lower NLL everywhere, problem the larger margin, 4 against 1."""
+    ids = [f"s{number}" for number in range(6)]
+    routes = [
+        Route(s, family, key, 0.5, is_routed, False)
+        for s in ids
+        for family, key, is_routed in (
+            ("static", "factual", True),
+            ("static", "problem", False),
+            ("generated", "target_question", True),
+        )
+    ]
+    scores = [
+        row
+        for s in ids
+        for row in (
+            score(s, "static/factual", 1.0, (2.0,)),
+            score(s, "static/problem", 2.0, (6.0,)),
+            score(s, "generated/target_question", 1.0, (3.0,)),
+        )
+    ]
+    found = vary(Evidence([sample(s) for s in ids], routes, scores, []))
+    margin = found["generated routed vs static best_key", "margin"]
+    assert (margin.arm_mean, margin.reference_mean, margin.improvement_mean) == (2.0, 4.0, -2.0)
+    longer = found["generated routed vs static best_key", "longer_answers"]
+    assert (longer.reference_mean, longer.improvement_mean) == (1.0, 0.0)
+    free = found["generated routed vs best free arm", "margin"]
+    assert (free.reference_mean, free.improvement_mean) == (4.0, -2.0)
+
+
+def test_two_effects_are_added_up_in_the_measure() -> None:
+    """Expected by hand: margins 3 (hidden) + 2 (blind) - 1 (neither) = 4, against 5 of target_question."""
+    margins = {
+        "generated/target_question": 5.0,
+        "control/hidden_surrogate": 3.0,
+        "control/blind_passage": 2.0,
+        "control/blank_surrogate": 1.0,
+    }
+    scores = [score(s, arm, 1.0, (1.0 + margin,)) for s in "ab" for arm, margin in margins.items()]
+    routes = [Route(s, "generated", "target_question", 0.5, True, False) for s in "ab"]
+    found = vary(Evidence([sample("a"), sample("b")], routes, scores, []))
+    interaction = found["generated/target_question vs control/hidden_and_blind_added_up", "margin"]
+    assert (interaction.arm_mean, interaction.reference_mean, interaction.improvement_mean) == (5.0, 4.0, 1.0)
+
+
+def test_a_measure_that_equals_the_nll_gives_the_comparison_itself() -> None:
+    """Computed two ways: a run without one-token answers, by longer answers and as compared."""
+    evidence = experiment()
+    scores = [dataclasses.replace(row, answer_token_count=2) for row in evidence.scores]
+    evidence = dataclasses.replace(evidence, scores=scores)
+    found = vary(evidence)
+    compared = [row for row in compare_conditions(evidence, SETTINGS, 42) if row.kind in VARIED_KINDS]
+    assert len(compared) > 10
+    for row in compared:
+        variant = found[row.comparison, "longer_answers"]
+        assert (variant.n, variant.passage_count) == (row.n, row.passage_count)
+        assert (variant.arm_mean, variant.reference_mean) == (row.nll_arm_mean, row.nll_reference_mean)
+        assert (variant.improvement_mean, variant.p_value) == (row.improvement_mean, row.p_value)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"status": "too_long"},
+        {"nll": None, "margin": None, "nll_notebook": None},
+        {"nll": math.nan, "margin": math.nan, "nll_notebook": math.nan},
+        {"nll": math.inf, "margin": -math.inf, "nll_notebook": math.inf},
+    ],
+)
+def test_scores_that_are_missing_or_not_finite_are_left_out(spoilt: dict[str, Any]) -> None:
+    pairs = [(score(s, "static/factual", 1.0, (2.0,)), score(s, "baseline/document", 2.0, (2.5,))) for s in "abc"]
+    pairs[1] = (dataclasses.replace(pairs[1][0], **spoilt), pairs[1][1])
+    found = vary(static_run(*pairs))
+    assert [found["static routed vs baseline", name].n for name in MEASURES] == [2, 2, 2, 2]  # a and c
+
+
+@pytest.mark.parametrize("distractors", [(1.5, math.nan), (math.nan, 1.5), (math.inf, 1.5)])
+def test_a_distractor_that_is_not_finite_leaves_no_order_of_answers(distractors: tuple[float, ...]) -> None:
+    """min() of a NaN depends on where it stands."""
+    pairs = [
+        (score("a", "static/factual", 1.0, distractors), score("a", "baseline/document", 2.0, (2.5,))),
+        (score("b", "static/factual", 1.0, (2.0,)), score("b", "baseline/document", 2.0, (2.5,))),
+    ]
+    assert vary(static_run(*pairs))["static routed vs baseline", "answer_first"].n == 1  # b alone
+
+
+def test_a_run_without_distractors_has_variants_that_say_nothing() -> None:
+    pairs = [(score(s, "static/factual", 1.0), score(s, "baseline/document", 2.0)) for s in "ab"]
+    for name in ("margin", "answer_first"):
+        found = vary(static_run(*pairs))["static routed vs baseline", name]
+        assert (found.n, found.passage_count) == (0, 0)
+        assert dataclasses.astuple(found)[5:] == (None,) * 7  # means, improvement, interval, d, p
+
+
+def test_no_rows_give_no_variants() -> None:
+    assert vary_comparisons(Evidence([], [], [], []), SETTINGS, 1) == []
+
+
+def test_shuffled_rows_give_identical_records() -> None:
+    evidence = experiment()
+    expected = vary_comparisons(evidence, SETTINGS, 42)
+    for attempt in range(3):
+        again = shuffled(evidence, attempt)
+        assert vary_comparisons(again, SETTINGS, 42) == expected

@@ -1,0 +1,367 @@
+"""The published table: its numbers fit together, and a run's are computed by its conventions."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.priming.errors import UsageError
+from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
+from tasks.priming.records import Route, Sample, Score
+from tasks.priming.statistics.reference import Reproduction, _effect_error, published_nll, reproduce
+from tasks.priming.statistics.reference_numbers import NUMBERS, PublishedNumbers, other_inputs, parse_numbers
+from tasks.priming.statistics.run_data import Evidence
+from tests.places import GOLDEN
+
+GOLDEN = GOLDEN / "published_numbers.json"
+PRINTED: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8"))
+PUBLISHED = parse_numbers(NUMBERS.read_text(encoding="utf-8"))
+FAMILIES = {"gen": PRINTED["per_template_generated"], "static": PRINTED["per_template_static"]}
+
+# What was printed to four places is off by half a unit of the last at most, and a percentage by 0.05.
+PLACE, TENTH = 0.00005, 0.05
+
+# By hand: the second answer token onwards, as the published code scores it; sample d has an answer of one token.
+NLLS: dict[str, dict[str, float | None]] = {
+    "baseline/document": {"a": 2.0, "b": 3.0, "c": 1.0, "d": None},
+    "static/definitional": {"a": 1.0, "b": 2.5, "c": 1.0, "d": None},
+    "static/quantitative": {"a": 1.5, "b": 2.0, "c": 1.5, "d": None},
+    "generated/target_question": {"a": 1.5, "b": 1.0, "c": 1.0, "d": None},
+}
+ROUTED = {"static": {"a": "definitional", "b": "definitional", "c": "quantitative", "d": "quantitative"}}
+
+
+def score(arm: str, sample_id: str, nll: float | None) -> Score:
+    family, key = arm.split("/")
+    tokens = (7.0,) if nll is None else (7.0, nll)  # a first token that would be seen if it were scored
+    return Score(
+        sample_id=sample_id,
+        family=family,
+        key=key,
+        status="ok",
+        token_nlls=tokens,
+        nll=sum(tokens) / len(tokens),
+        nll_notebook=nll,
+        answer_tokens=(),
+        distractor_nlls=None,
+        margin=None,
+        context_token_count=9,
+        query_token_count=5,
+        answer_token_count=len(tokens),
+        control_string_count=0,
+    )
+
+
+def evidence(nlls: dict[str, dict[str, float | None]] = NLLS, passages: str = "pqrs") -> Evidence:
+    samples = [Sample(s, i, "passage", "query", "answer", None, passages[i]) for i, s in enumerate("abcd")]
+    arms = [arm.split("/") for arm in nlls if arm != "baseline/document"]
+    return Evidence(
+        samples=samples,
+        routes=[
+            Route(s, family, key, 0.5, ROUTED.get(family, {}).get(s, key) == key, False)
+            for family, key in arms
+            for s in "abcd"
+        ],
+        scores=[score(arm, s, nll) for arm, values in nlls.items() for s, nll in values.items()],
+        surrogates=[],
+    )
+
+
+def row(quantity: str, rows: list[Reproduction] | None = None) -> Reproduction:
+    (found,) = [each for each in rows or reproduce(PUBLISHED, evidence()) if each.quantity == quantity]
+    return found
+
+
+# --- the published numbers among themselves ---
+
+
+def test_the_numbers_are_those_that_were_printed() -> None:
+    recorded = json.loads(GOLDEN.read_text(encoding="utf-8"))["v1_exp02_production_simulation"]
+    assert {name: value for name, value in PRINTED.items() if name != "inputs"} == recorded
+
+
+@pytest.mark.parametrize("name", ["gen_routed", "static_routed"])
+def test_t_is_d_times_the_root_of_n(name: str) -> None:
+    assert PRINTED["t"][f"{name}_vs_baseline"] == pytest.approx(
+        PRINTED["cohens_d"][name] * math.sqrt(2500), abs=PLACE * 50 + PLACE
+    )
+
+
+@pytest.mark.parametrize("name", ["gen_routed", "gen_oracle", "static_routed", "static_oracle"])
+def test_mean_improvements_are_differences_of_mean_nlls(name: str) -> None:
+    nlls = PRINTED["mean_nll"]
+    assert PRINTED["mean_delta"][name] == pytest.approx(nlls["baseline"] - nlls[name], abs=3 * PLACE)
+
+
+def test_the_additional_improvement_is_the_difference_of_the_two() -> None:
+    deltas = PRINTED["mean_delta"]
+    assert PRINTED["additional_improvement_gen_over_static"] == pytest.approx(
+        deltas["gen_routed"] - deltas["static_routed"], abs=3 * PLACE
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_counts_of_routed_and_best_keys_sum_to_n(family: str) -> None:
+    assert sum(key["times_routed"] for key in FAMILIES[family].values()) == 2500
+    assert sum(key["times_oracle"] for key in FAMILIES[family].values()) == 2500
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_routing_efficiency_is_a_ratio_of_improvements(family: str) -> None:
+    deltas = PRINTED["mean_delta"]
+    ratio = 100 * deltas[f"{family}_routed"] / deltas[f"{family}_oracle"]
+    assert PRINTED["routing_efficiency_pct"][family] == pytest.approx(ratio, abs=2 * TENTH)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_two_halves_by_similarity_average_to_the_whole(family: str) -> None:
+    halves = [PRINTED["head_tail"][half] for half in ("head", "tail")]
+    assert sum(half["n"] for half in halves) == 2500
+    delta, wins = (sum(half[f"{family}_{what}"] for half in halves) / 2 for what in ("delta", "win"))
+    assert delta == pytest.approx(PRINTED["mean_delta"][f"{family}_routed"], abs=2 * PLACE)
+    assert wins == pytest.approx(PRINTED["win_pct_vs_baseline"][f"{family}_routed"], abs=2 * TENTH)
+    better = sum(half["gen_gt_static"] for half in halves) / 2
+    assert better == pytest.approx(PRINTED["gen_beats_static_pct"], abs=2 * TENTH)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_two_parts_by_coverage_average_to_the_whole(family: str) -> None:
+    parts = [PRINTED["coverage_split_0.5"][f"{family}_{part}"] for part in ("hi", "lo")]
+    assert sum(part["n"] for part in parts) == 2500
+    for name, published, rounding in (("delta", "mean_delta", PLACE), ("win", "win_pct_vs_baseline", TENTH)):
+        mean = sum(part["n"] * part[name] for part in parts) / 2500
+        assert mean == pytest.approx(PRINTED[published][f"{family}_routed"], abs=2 * rounding)
+
+
+def test_winners_and_exact_ties_sum_to_n() -> None:
+    winners = PRINTED["winner_counts"]
+    assert winners["gen"] + winners["static"] + winners["exact_ties_implied"] == 2500
+    assert PRINTED["gen_beats_static_pct"] == pytest.approx(winners["gen"] / 25, abs=TENTH)
+    assert sum(PRINTED["routed_template_when_gen_wins"].values()) == winners["gen"]
+    assert sum(PRINTED["routed_template_when_static_wins"].values()) == winners["static"]
+    for name, keys in (("gen", "routed_template_when_gen_wins"), ("static", "routed_template_when_static_wins")):
+        assert all(count <= FAMILIES[name][key]["times_routed"] for key, count in PRINTED[keys].items())
+
+
+def test_what_the_printed_numbers_already_say() -> None:
+    """Generated surrogates, routed, do worse than one of them at random and than the best fixed phrase."""
+    derived, deltas = PRINTED["DERIVED_not_published"], PRINTED["mean_delta"]
+    for family, keys in FAMILIES.items():
+        improvements = [key["mean_delta"] for key in keys.values()]
+        assert derived[f"{family}_uniform_random_delta"] == pytest.approx(sum(improvements) / 5, abs=PLACE)
+        assert derived[f"best_fixed_{family}"] == max(improvements)
+        spread = deltas[f"{family}_routed"] / PRINTED["cohens_d"][f"{family}_routed"]
+        assert derived[f"sd_delta_{family}"] == pytest.approx(spread, abs=3 * PLACE)
+    assert derived["gen_uniform_random_delta"] > deltas["gen_routed"]
+    assert derived["best_fixed_static"] > deltas["gen_routed"]
+    t, extra = PRINTED["t"]["gen_vs_static(gen-static)"], PRINTED["additional_improvement_gen_over_static"]
+    assert derived["dz_gen_vs_static"] == pytest.approx(t / 50, abs=PLACE)
+    reach = 1.96 * extra / abs(t)
+    assert derived["ci95_gen_minus_static_improvement"] == pytest.approx([extra - reach, extra + reach], abs=2 * PLACE)
+
+
+def test_the_keys_are_the_projects_own() -> None:
+    assert set(PUBLISHED.per_template_generated) == set(GENERATION_INSTRUCTIONS)
+    assert set(PUBLISHED.per_template_static) == set(STATIC_SURROGATES)
+
+
+# --- a run's numbers, by hand ---
+
+
+@pytest.mark.parametrize(
+    ("quantity", "ours"),
+    [
+        ("samples", 4),
+        ("mean NLL, baseline", 1.5),  # (2 + 3 + 1 + 0) / 4
+        ("mean NLL, static routed", 1.25),  # (1 + 2.5 + 1.5 + 0) / 4
+        ("mean NLL, static oracle", 1.0),  # (1 + 2 + 1 + 0) / 4
+        ("mean NLL, generated routed", 0.875),  # (1.5 + 1 + 1 + 0) / 4
+        ("sd of NLL, baseline", math.sqrt(1.25)),  # (0.25 + 2.25 + 0.25 + 2.25) / 4
+        ("sd of NLL, static routed", math.sqrt(0.8125)),  # 2 * (0.0625 + 1.5625) / 4
+        ("wins %, static routed", 50.0),  # a and b; c loses, d ties
+        ("wins %, generated routed", 50.0),  # a and b; c and d tie
+        ("improvement, static routed", 0.25),  # (1 + 0.5 - 0.5 + 0) / 4
+        ("improvement, static oracle", 0.5),  # (1 + 1 + 0 + 0) / 4
+        ("median improvement, static routed", 0.25),  # (0 + 0.5) / 2
+        ("Cohen's d, static routed", 0.25 / math.sqrt(1.25 / 3)),  # squares: 0.5625 + 0.0625 + 0.5625 + 0.0625
+        ("t, static routed", 0.25 / math.sqrt(1.25 / 3) * 2),  # d * sqrt(4)
+        ("generated beats static %", 50.0),  # b and c; d ties
+        ("generated - static improvement", 0.375),  # 1.25 - 0.875
+        ("t, generated - static", -0.375 / math.sqrt(2.1875 / 3 / 4)),  # 0.5, -1.5, -0.5, 0 about their mean
+        ("routed / oracle gain %, static", 50.0),  # 0.25 / 0.5
+        ("wins %, quantitative", 50.0),  # a and b
+        ("improvement, quantitative", 0.25),  # (0.5 + 1 - 0.5 + 0) / 4
+        ("routed %, definitional", 50.0),  # a and b
+        ("best %, definitional", 75.0),  # a, c, and d, where both are 0: the first of equals
+        ("best %, quantitative", 25.0),  # b
+        ("routed %, target_question", 100.0),  # the only one of its family
+    ],
+)
+def test_quantities_follow_the_published_conventions(quantity: str, ours: float) -> None:
+    assert row(quantity).ours == pytest.approx(ours)  # by hand, from NLLS
+
+
+def test_a_one_token_answer_counts_as_zero_and_is_counted() -> None:
+    assert published_nll(score("baseline/document", "d", None)) == 0.0
+    assert published_nll(score("baseline/document", "a", 2.0)) == 2.0  # and not 4.5, the mean of both tokens
+    assert row("samples").note == "1 of one token: 0.0"
+
+
+def test_what_was_not_scored_does_not_count_as_zero() -> None:
+    failed = replace(score("baseline/document", "d", None), status="out_of_memory", token_nlls=None, nll=None)
+    assert published_nll(failed) is None
+
+
+def test_a_sample_without_a_score_behind_every_context_takes_no_part() -> None:
+    whole = evidence()
+    partly = replace(whole, scores=[s for s in whole.scores if (s.sample_id, s.key) != ("b", "quantitative")])
+    rows = reproduce(PUBLISHED, partly)
+    assert row("samples", rows).ours == 3
+    assert row("mean NLL, baseline", rows).ours == pytest.approx(1.0)  # (2 + 1 + 0) / 3
+
+
+def test_the_joint_interval_adds_both_squared_errors() -> None:
+    found = row("mean NLL, baseline")
+    theirs = 2.016 / math.sqrt(2499)  # the printed sd divides by n
+    own = math.sqrt(5 / 3 / 4)  # squares about the mean of 1.5: 0.25 + 2.25 + 0.25 + 2.25
+    reach = 1.959964 * math.sqrt(theirs**2 + own**2)
+    assert (found.low, found.high) == pytest.approx((1.4031 - reach, 1.4031 + reach), rel=1e-6)
+    assert found.agrees is True
+
+
+def test_errors_of_improvements_follow_from_d_and_t_and_those_of_shares_from_n() -> None:
+    def reach(quantity: str) -> float:
+        found = row(quantity)
+        assert found.low is not None
+        assert found.high is not None
+        return (found.high - found.low) / 2 / 1.959964
+
+    own = math.sqrt(1.25 / 3 / 4)  # sd / sqrt(4) of 1, 0.5, -0.5, 0
+    assert reach("improvement, static routed") == pytest.approx(math.hypot(0.1972 / 0.3661 / 50, own), rel=1e-6)
+    own = math.sqrt(2.1875 / 3 / 4)
+    assert reach("generated - static improvement") == pytest.approx(math.hypot(0.0377 / 4.673, own), rel=1e-6)
+    own = math.sqrt(4 * 0.25 / 3 / 4) * 100  # shares of 1, 1, 0, 0: 50 % each
+    theirs = math.sqrt(0.667 * 0.333 / 2500) * 100
+    assert reach("wins %, static routed") == pytest.approx(math.hypot(theirs, own), rel=1e-6)
+
+
+def test_our_errors_are_clustered_by_passage() -> None:
+    apart, together = (row("mean NLL, baseline", reproduce(PUBLISHED, evidence(passages=p))) for p in ("pqrs", "ppqq"))
+    assert (apart.ours, apart.published) == (together.ours, together.published)
+    assert apart.high is not None
+    assert together.high is not None
+    assert together.high > apart.high  # a and b are both above the mean, c and d both below
+
+
+def test_the_error_of_d_is_that_of_resampled_improvements() -> None:
+    """Measured improvements are skewed and long-tailed; the formula for normal ones is not theirs."""
+    generator = np.random.default_rng(3)
+    improvement = generator.exponential(1.0, 10_000) ** 2 - 1.0
+    resampled = [generator.choice(improvement, 10_000) for _ in range(2000)]
+    spread = float(np.std([values.mean() / values.std(ddof=1) for values in resampled]))
+    effect = float(improvement.mean() / improvement.std(ddof=1))
+    assert _effect_error(effect, 10_000, improvement) == pytest.approx(spread, rel=0.05)  # a bootstrap
+    normal = np.random.default_rng(4).normal(0.5, 1.0, 100_000)
+    assert _effect_error(0.5, 100, normal) == pytest.approx(math.sqrt((1 + 0.5**2 / 2) / 100), rel=0.02)  # Hedges
+
+
+@pytest.mark.parametrize(
+    ("quantity", "note"),
+    [
+        ("sd of NLL, baseline", "no spread published"),
+        ("median improvement, static routed", "no spread published"),
+        ("improvement, static oracle", "no spread published"),
+        ("improvement, quantitative", "no spread published"),
+        ("t, static routed", "grows with samples"),
+    ],
+)
+def test_there_is_no_verdict_without_a_published_error(quantity: str, note: str) -> None:
+    found = row(quantity)
+    assert (found.low, found.high, found.agrees, found.note) == (None, None, None, note)
+    assert found.ours is not None
+
+
+def test_a_family_that_was_not_run_is_said_so() -> None:
+    rows = reproduce(PUBLISHED, evidence({arm: nlls for arm, nlls in NLLS.items() if "generated" not in arm}))
+    for quantity in ("mean NLL, generated routed", "generated beats static %", "best %, target_question"):
+        found = row(quantity, rows)
+        assert (found.ours, found.agrees, found.note) == (None, None, "not run or undefined")
+    assert row("mean NLL, static routed", rows).ours == pytest.approx(1.25)  # as above
+
+
+def test_scores_that_are_all_equal_agree_with_none_but_their_own_value() -> None:
+    rows = reproduce(PUBLISHED, evidence({arm: dict.fromkeys("abcd", 0.5) for arm in NLLS}))
+    found = row("mean NLL, baseline", rows)
+    assert (found.ours, found.agrees) == (0.5, False)
+    assert row("Cohen's d, static routed", rows).ours is None
+    assert row("routed / oracle gain %, static", rows).ours is None
+
+
+def test_samples_of_one_passage_have_no_verdict() -> None:
+    found = row("mean NLL, baseline", reproduce(PUBLISHED, evidence(passages="pppp")))
+    assert (found.agrees, found.note) == (None, "one passage")
+    assert found.ours == pytest.approx(1.5)  # as above
+
+
+def test_a_run_without_a_complete_sample_is_refused() -> None:
+    with pytest.raises(UsageError, match="No sample of this run has a score behind every context"):
+        reproduce(PUBLISHED, replace(evidence(), scores=[]))
+
+
+def test_an_order_of_rows_changes_nothing() -> None:
+    whole = evidence()
+    turned = Evidence(whole.samples[::-1], whole.routes[::-1], whole.scores[::-1], [])
+    assert reproduce(PUBLISHED, turned) == reproduce(PUBLISHED, whole)
+
+
+# --- files of numbers, and what they come from ---
+
+
+def test_other_numbers_are_compared_by_the_same_rules() -> None:
+    numbers = PublishedNumbers.model_validate(PRINTED | {"n": 2501, "mean_nll": {"baseline": 5.0}})
+    rows = reproduce(numbers, evidence())
+    assert (row("samples", rows).published, row("mean NLL, baseline", rows).agrees) == (2501, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n": 1}, "n: Input should be greater than or equal to 2"),
+        ({"mean_nll": None}, "mean_nll: Input should be an object"),
+        ({"gen_beats_static_pct": 140}, "gen_beats_static_pct: Input should be less than or equal to 100"),
+        ({"n": 1274}, "Value error, target_question is routed or best in more samples than n = 1274"),
+        ({"win_pct_vs_baseline": {"gen_routed": -1}}, "win_pct_vs_baseline: gen_routed: Input should be greater than"),
+    ],
+)
+def test_impossible_numbers_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=f"These are no published numbers: {message}"):
+        parse_numbers(json.dumps(PRINTED | change))
+
+
+@pytest.mark.parametrize("text", ["", "nope", "[]"])
+def test_what_is_no_such_json_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"no published numbers: .*published_numbers\.json shows what such a file"):
+        parse_numbers(text)
+
+
+def test_another_model_or_other_data_are_named() -> None:
+    same = {
+        "language_model": "mistralai/Mistral-7B-Instruct-v0.2",
+        "data": "microsoft/ms_marco",
+        "data_config": "v1.1",
+        "min_words": 50,
+        "max_words": 300,
+    }
+    assert other_inputs(PUBLISHED, same) == []
+    assert other_inputs(PUBLISHED, same | {"language_model": "owner/model"}) == [
+        "language_model is owner/model, published mistralai/Mistral-7B-Instruct-v0.2"
+    ]
+    assert other_inputs(PUBLISHED, same | {"max_words": 200}) == ["max_words is 200, published 300"]
+    assert len(other_inputs(PUBLISHED, {})) == 5
+    unknown = PUBLISHED.model_copy(update={"inputs": {}})
+    assert other_inputs(unknown, same) == [
+        "the file of published numbers does not say which model and data they come from"
+    ]

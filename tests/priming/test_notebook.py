@@ -1,0 +1,175 @@
+"""What the walkthrough alone looks at: shapes of caches, tokens as text, the notebook's function with its mistakes."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tasks.loading.models import identify_language_model, load_language_model
+from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.engine.model import LanguageModel, encode_chat, encode_context, encode_continuation
+from tasks.priming.notebook import describe_cache, in_bfloat16, score_as_the_notebook, score_twice
+from tasks.priming.prompts import BASELINE_TEMPLATE, fill, query_prompt
+from tasks.priming.records import Sample, Score
+from tasks.priming.scoring import score_family
+from tasks.priming.settings import LanguageModelSettings
+from tests.places import WALKTHROUGH
+from tests.tiny_models import reading
+
+SAMPLE = Sample("s", 0, WALKTHROUGH["passage"], WALKTHROUGH["query"], WALKTHROUGH["answer"], None, "p")
+CONTEXT = fill(BASELINE_TEMPLATE, document=SAMPLE.passage)
+TEXTS = CONTEXT, SAMPLE.query, SAMPLE.answer
+
+
+@pytest.fixture(scope="module")
+def tiny_mistral(tiny_mistral_folder: Path) -> LanguageModel:
+    settings = LanguageModelSettings(language_model=str(tiny_mistral_folder), dtype="float32", device="cpu")
+    return load_language_model(identify_language_model(settings))
+
+
+def baseline_score(model: LanguageModel, sample: Sample = SAMPLE) -> Score:
+    (score,) = score_family(FAMILIES["baseline"].contexts, [sample], [], model)
+    return score
+
+
+# --- caches and tokens ---
+
+
+def test_a_cache_is_described_layer_by_layer(tiny_mistral: LanguageModel) -> None:
+    shape = describe_cache(CONTEXT, tiny_mistral)
+    assert shape.token_count == 107  # printed by the notebook
+    assert [layer.layer for layer in shape.layers] == [0, 1]
+    assert {(layer.keys, layer.values) for layer in shape.layers} == {((1, 2, 107, 16), (1, 2, 107, 16))}
+    assert {layer.number_format for layer in shape.layers} == {"float32"}
+    # by hand: (keys and values) x heads x tokens x dimension x 4 bytes
+    assert [layer.byte_count for layer in shape.layers] == [2 * 2 * 107 * 16 * 4] * 2
+    assert shape.byte_count == 2 * 2 * 2 * 107 * 16 * 4
+    assert shape.byte_count == 107 * tiny_mistral.facts.cache_bytes_per_token
+
+
+def test_the_notebook_writes_bos_twice_before_an_instruction_and_we_once(tiny_mistral: LanguageModel) -> None:
+    """Its chat template writes BOS into the text, and the tokenizer adds another to the text."""
+    tokenizer = tiny_mistral.tokenizer
+    conversation = [{"role": "user", "content": "hello"}]
+    text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    bos = tokenizer.bos_token_id
+    assert tokenizer(text)["input_ids"][:2] == [bos, bos]  # the notebook's call, its cell 9
+    assert encode_chat(reading(tokenizer), "hello")[:2].count(bos) == 1
+
+
+# --- the notebook's function ---
+
+
+def test_its_first_use_gives_our_nll_without_the_first_token(tiny_mistral: LanguageModel) -> None:
+    first = score_as_the_notebook(*TEXTS, tiny_mistral, times=1)[0]
+    assert first.nll == pytest.approx(baseline_score(tiny_mistral).nll_notebook, abs=1e-4)  # the packed pass
+
+
+def test_it_lengthens_the_cache_that_it_scores(tiny_mistral: LanguageModel) -> None:
+    """The notebook's 4.4645 beside 2.9583 is that: the second query stands behind the first and the gold answer."""
+    scores = score_as_the_notebook(*TEXTS, tiny_mistral, times=3)
+    # 107 tokens of context, 16 of query and 13 of answer (printed by the notebook), though it says use_cache=False
+    assert [(score.tokens_before, score.tokens_after) for score in scores] == [(107, 136), (136, 165), (165, 194)]
+
+
+def test_its_second_use_equals_one_plain_pass_in_which_the_query_sees_what_the_short_mask_leaves(
+    tiny_mistral: LanguageModel,
+) -> None:
+    """Computed without any cache, from the mask alone, which is as long as if nothing had been appended."""
+    context, query, answer = (
+        encode_context(tiny_mistral, CONTEXT),
+        encode_continuation(tiny_mistral.tokenizer, query_prompt(SAMPLE.query)),
+        encode_continuation(tiny_mistral.tokenizer, SAMPLE.answer),
+    )
+    ids = [*context, *query, *answer, *query, *answer]
+    first_end = len(context) + len(query) + len(answer)
+    sees = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+    sees[first_end : first_end + len(query), len(context) + len(query) :] = False
+    sees[first_end + len(query) :, first_end:] = False
+    with torch.inference_mode():
+        logits = tiny_mistral.model(
+            input_ids=torch.tensor([ids]),
+            attention_mask=sees[None, None],
+            position_ids=torch.arange(len(ids))[None],
+            use_cache=False,
+        ).logits[0]
+    nlls = -torch.log_softmax(logits[-len(answer) : -1].double(), dim=-1)[range(len(answer) - 1), answer[1:]]
+    first, second = score_as_the_notebook(*TEXTS, tiny_mistral, times=2)
+    assert second.nll == pytest.approx(float(nlls.mean()), abs=1e-4)
+    assert abs(second.nll - first.nll) > 1e-3  # on this model, too, the second number is another one
+
+
+def test_it_is_called_only_as_often_as_the_window_allows(tiny_mistral: LanguageModel) -> None:
+    for window, count in ((135, 0), (136, 1), (164, 1), (165, 2)):  # 107 + 29 tokens the first time, 29 the second
+        narrow = dataclasses.replace(tiny_mistral, window=window)
+        assert len(score_as_the_notebook(*TEXTS, narrow, times=2)) == count
+
+
+def test_it_calls_an_answer_of_one_token_perfect(tiny_mistral: LanguageModel) -> None:
+    (score,) = score_as_the_notebook(CONTEXT, SAMPLE.query, "Yes", tiny_mistral, times=1)
+    assert score.nll == 0.0
+    ours = baseline_score(tiny_mistral, dataclasses.replace(SAMPLE, answer="Yes"))
+    assert ours.answer_token_count == 1
+    assert ours.nll is not None
+    assert ours.nll > 5  # an untrained model: about ln(32,000) = 10.4
+    assert ours.nll_notebook is None
+
+
+def test_it_stops_where_a_model_refuses_the_mask_of_a_second_use(
+    tiny_mistral: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPT and Bloom raise when the mask is shorter than the cache; Mistral's family fills it up."""
+    forward = tiny_mistral.model.forward
+
+    def strict(*arguments: Any, **options: Any) -> Any:
+        cache = options.get("past_key_values")
+        held = cache.get_seq_length() if cache is not None else 0
+        if options["attention_mask"].shape[1] < held + options["input_ids"].shape[1]:
+            raise RuntimeError("The size of tensor a must match the size of tensor b")
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(tiny_mistral.model, "forward", strict)
+    assert len(score_as_the_notebook(*TEXTS, tiny_mistral, times=2)) == 1
+
+
+def test_an_error_of_the_first_use_is_not_swallowed(
+    tiny_mistral: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.priming.notebook._notebook_nll", _fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        score_as_the_notebook(*TEXTS, tiny_mistral, times=2)
+
+
+def _fail(*arguments: Any) -> float:
+    raise RuntimeError("broken")
+
+
+# --- ours, and rounding ---
+
+
+def test_ours_is_the_same_behind_one_cache_however_often(tiny_mistral: LanguageModel) -> None:
+    first, second = score_twice(SAMPLE, tiny_mistral)
+    assert first == second  # to the bit
+    assert first == pytest.approx(baseline_score(tiny_mistral).token_nlls, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("exact", "rounded"),
+    [
+        (35.5, 35.5),  # the notebook's own sum: 2.9583 x 12
+        (35.6, 35.5),  # by hand: 32 to 64 in steps of 0.25
+        (35.63, 35.75),
+        (30.6785, 30.625),  # 16 to 32 in steps of 0.125
+        (100.3, 100.5),  # 64 to 128 in steps of 0.5
+    ],
+)
+def test_bfloat16_keeps_eight_binary_digits(exact: float, rounded: float) -> None:
+    assert in_bfloat16(exact) == rounded
+
+
+def test_the_notebooks_printed_means_are_bfloat16_sums() -> None:
+    for mean in WALKTHROUGH["clean_nll"].values():
+        total = mean * WALKTHROUGH["n_scored_tokens"]
+        assert round(total * 4) / 4 == pytest.approx(total, abs=1e-3)  # a multiple of 0.25, but for 4 printed decimals

@@ -1,0 +1,89 @@
+"""The page and the tables of a finished run: what JSON can say, what the page can show, and nobody else's markup."""
+
+import base64
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tasks.priming.records import Check
+from tasks.reading.answers import answers_of, read_questions
+from tasks.results import rebuild_database
+from tasks.server.ui_artifacts import question_table, results_page
+from tests.published_rows import comparison, finish, score
+
+# A picture of one pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture
+def run_id(artifacts_folder: Path) -> str:
+    """A published run with two comparisons and one failed check."""
+    finish(
+        "abc",
+        score=[score(("a", "static", "factual"), (1.0, 2.0))],
+        comparison=[
+            comparison("static routed", "baseline/document"),
+            comparison("generated routed", "baseline/document", improvement_low=None),
+        ],
+        check=[Check(name="cache|unchanged", value=0.5, limit=1e-05, passed=False, detail="see <b>here</b>")],
+    )
+    rebuild_database()
+    return "abc"
+
+
+def page_of(run_id: str, plots: dict[str, bytes]) -> str:
+    return results_page(run_id, read_questions(run_id), plots)
+
+
+def test_the_page_has_the_verdict_and_the_table_of_each_question(run_id: str) -> None:
+    page = page_of(run_id, {})
+    assert page.startswith("# demo, ")
+    assert "## Does priming help?\n\n**undecided: controls not run**" in page
+    # 0.5 (0.3 to 0.7), five of eight pairs won, as published_rows has them
+    assert "| static routed vs<br>baseline/document | 8 | +0.5000<br>(+0.3000 to +0.7000) | 62.5% | undecided:" in page
+    assert "(- to +0.7000)" in page  # an end that there is not
+    assert "data:image" not in page
+
+
+def test_a_failed_check_stands_before_the_answers(run_id: str) -> None:
+    page = page_of(run_id, {})
+    assert page.index("Do not believe the answers") < page.index("## Does priming help?")
+    assert r"cache\|unchanged" in page  # or it would end the cell
+    assert r"see \<b\>here\</b\>" in page
+
+
+def test_plots_stand_in_the_page_itself(run_id: str) -> None:
+    page = page_of(run_id, {"Who gains [by length]": PNG})
+    assert rf"![Who gains \[by length\]](data:image/png;base64,{base64.b64encode(PNG).decode()})" in page
+
+
+def test_a_table_says_only_what_json_can_say() -> None:
+    moment = datetime(2026, 11, 25, 3, 7, 4)
+    rows = [{"run_id": "abc", "n": 3, "answer": "yes", "low": math.nan, "high": math.inf, "mean": 1 / 3, "at": moment}]
+    (row,) = question_table(rows)
+    json.dumps(row, allow_nan=False)
+    assert row == {
+        "answer": "yes",
+        "n": 3,
+        "low": None,
+        "high": None,
+        "mean": 0.333333,
+        "at": "2026-11-25 03:07:04 UTC",
+    }
+    assert list(row)[:2] == ["answer", "n"]  # what is read first stands first
+
+
+def test_every_question_can_be_a_table(run_id: str) -> None:
+    questions = read_questions(run_id)
+    assert len(questions["does_priming_help"]) == 2
+    for rows in questions.values():
+        json.dumps(question_table(rows), allow_nan=False)
+
+
+def test_answers_leave_out_questions_that_nothing_answers(run_id: str) -> None:
+    assert list(answers_of(read_questions(run_id))) == ["does_priming_help"]
