@@ -23,7 +23,7 @@ from tasks.store.caching import Inputs, stage_options
 
 if TYPE_CHECKING:
     from tasks.priming.statistics.all_statistics import Statistic
-    from tasks.priming.statistics.run_data import Evidence
+    from tasks.priming.statistics.run_data import RunData
 
 
 def statistics_by_table() -> "dict[str, Statistic]":
@@ -91,12 +91,12 @@ def forget_rows() -> None:
 
 # All statistics of a run read the same files, one after the other.
 @lru_cache(maxsize=1)
-def _read_evidence(references: str) -> "Evidence":
+def _read_evidence(references: str) -> "RunData":
     """Return the rows that references, as JSON, point to."""
-    from tasks.priming.statistics.run_data import Evidence, ModelFacts
+    from tasks.priming.statistics.run_data import ModelFacts, RunData
 
     samples, surrogates, routes, scores, model = json.loads(references)
-    return Evidence(
+    return RunData(
         open_rows([samples], Sample),
         open_rows([routes], Route),
         open_rows(scores, Score),

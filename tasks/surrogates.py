@@ -13,7 +13,7 @@ from prefect import get_run_logger, task
 
 from tasks.loading.data import Identity
 from tasks.loading.redaction import without_secrets
-from tasks.priming.arms.arms import FAMILIES, Family, Writer
+from tasks.priming.arms.arms import ARM_GROUPS, ArmGroup, Writer
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample, Surrogate
@@ -23,7 +23,7 @@ from tasks.store.caching import Inputs, stage_options
 from tasks.workers.processes import with_language_model
 
 
-def lines_to_write(families: Sequence[Family], chunks: Sequence[Reference]) -> tuple[list[float], int]:
+def lines_to_write(families: Sequence[ArmGroup], chunks: Sequence[Reference]) -> tuple[list[float], int]:
     """Return how many lines the language model writes for each family and chunk, family by family, and for all."""
     lines = [
         # Those that need generated surrogates start from them, and count tokens only.
@@ -37,7 +37,7 @@ def lines_to_write(families: Sequence[Family], chunks: Sequence[Reference]) -> t
 
 
 def _writer(inputs: Inputs) -> str:
-    return FAMILIES[str(inputs["family"])].writer
+    return ARM_GROUPS[str(inputs["family"])].writer
 
 
 def _write(
@@ -65,7 +65,7 @@ def write_surrogates(
     """Write the surrogates of one family for a chunk of samples.
 
     Args:
-        family: A name in FAMILIES.
+        family: A name in ARM_GROUPS.
         samples: The chunk.
         seed: The experiment's seed.
         language_model: The model's identity; None for families that no model writes.
@@ -76,7 +76,7 @@ def write_surrogates(
     Returns:
         The reference of the surrogates, with "seconds".
     """
-    write = FAMILIES[family].write
+    write = ARM_GROUPS[family].write
     assert write is not None
     writing = Writing(
         seed,

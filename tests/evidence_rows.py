@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 from tasks.priming.records import Sample, Score
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
 
 def sample(sample_id: str, passage_id: str | None = None, **changes: Any) -> Sample:
@@ -36,7 +36,7 @@ def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
     return dataclasses.replace(row, **changes)
 
 
-def shuffled(evidence: Evidence, seed: int) -> Evidence:
+def shuffled(evidence: RunData, seed: int) -> RunData:
     """Return the same rows in another order."""
     generator = random.Random(seed)
     return dataclasses.replace(

@@ -10,7 +10,7 @@ import pytest
 from tasks.loading.data import identify_data, load_rows
 from tasks.loading.models import identify_language_model, load_language_model
 from tasks.priming import scoring_checks as checks
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.static import write_static
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.generation import Prompt, generate_lines
@@ -48,7 +48,7 @@ def test_it_reads_the_passage_that_answers(smollm2: LanguageModel, samples: list
     """A number is likelier after the passage that holds it than after another passage: the corpus can show a gain."""
     numbers = [sample for sample in samples if sample.query_type == "NUMERIC"][:6]
     others = [dataclasses.replace(sample, passage=numbers[n - 1].passage) for n, sample in enumerate(numbers)]
-    own, foreign = (score_family(FAMILIES["baseline"].contexts, rows, [], smollm2) for rows in (numbers, others))
+    own, foreign = (score_family(ARM_GROUPS["baseline"].contexts, rows, [], smollm2) for rows in (numbers, others))
     gains = [b.nll - a.nll for a, b in zip(own, foreign, strict=True) if a.nll is not None and b.nll is not None]
     assert len(gains) == 6
     assert sum(gains) / 6 > 0.5
@@ -90,7 +90,7 @@ def test_real_answers_alone_would_have_other_ids(smollm2: LanguageModel, shared_
 
 def test_nlls_are_those_of_plain_transformers(smollm2: LanguageModel, samples: list[Sample]) -> None:
     (shortest,) = sorted(samples, key=lambda sample: len(sample.passage))[:1]
-    contexts = FAMILIES["static"].contexts
+    contexts = ARM_GROUPS["static"].contexts
     written = write_static([shortest], Writing(seed=42))
     found = score_family(contexts, [shortest], written, smollm2)
     for arm, score in zip(encode_arms(contexts, [shortest], written, smollm2), found, strict=True):
@@ -106,7 +106,7 @@ def test_a_wrong_cache_is_seen_on_a_deep_model(
 ) -> None:
     """The check of mean NLLs failed for this model although all was right: 1.34e-5 of 1e-5."""
     some = sorted(samples, key=lambda sample: len(sample.passage))[:2]
-    rule = FAMILIES["baseline"].contexts
+    rule = ARM_GROUPS["baseline"].contexts
     wrong = [Distractor(sample.sample_id, 0, "nothing at all", "x") for sample in some]
     family = checks.CheckedFamily(rule, [], score_family(rule, some, [], smollm2, wrong))
     hardest = checks.choose_checked(family.scores, 2)

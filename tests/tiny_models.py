@@ -18,7 +18,7 @@ from tasks.bench.mistral_tokenizer import V1, save_mistral_tokenizer
 from tasks.priming.engine.decoding import DecodingPack
 from tasks.priming.engine.kv_cache import prefill
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item
+from tasks.priming.engine.nll import Request
 from tasks.priming.engine.numeric_path import numeric_path
 from tasks.priming.engine.segments import Segment
 from tasks.priming.settings import LanguageModelSettings
@@ -83,7 +83,7 @@ def filled_pack(model: Any, prompts: Sequence[Sequence[int]], room: int) -> Deco
     return pack
 
 
-def plain_token_nlls(item: Item, language_model: LanguageModel) -> tuple[float, ...]:
+def plain_token_nlls(item: Request, language_model: LanguageModel) -> tuple[float, ...]:
     """Return the NLLs of the answer's tokens from one ordinary forward pass over all ids: the second way to compute.
 
     Uses the attention that transformers chose for the model, and nothing of the packed pass.

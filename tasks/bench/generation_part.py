@@ -18,7 +18,7 @@ from tasks.bench.plans import Plan
 from tasks.bench.sheet import Sheet
 from tasks.bench.timing import Arm, Meter, speed_ratios, time_rounds, waiting
 from tasks.bench.workload import make_workload
-from tasks.priming.engine.generation import Line, Prompt, generate_lines
+from tasks.priming.engine.generation import Completion, Prompt, generate_lines
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import generation_prompt
 from tasks.priming.settings import GenerationSettings
@@ -91,14 +91,14 @@ def prompts_of(passages: Sequence[str]) -> list[Prompt]:
         Prompt(
             generation_prompt(key, passage),
             identity=f"{_SEED}|{key}|{passage}",
-            probes=(generation_prompt(key, "One"), generation_prompt(key, "2")),
+            prefix_probes=(generation_prompt(key, "One"), generation_prompt(key, "2")),
             token_limit=length,
         )
         for (key, passage), length in zip(asked, line_lengths(len(passages)), strict=True)
     ]
 
 
-def write_by_ours(passages: Sequence[str], language_model: LanguageModel) -> list[Line]:
+def write_by_ours(passages: Sequence[str], language_model: LanguageModel) -> list[Completion]:
     """Write the lines of passages as a run does."""
     return generate_lines(prompts_of(passages), language_model, GenerationSettings())
 

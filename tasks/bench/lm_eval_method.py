@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item
+from tasks.priming.engine.nll import Request
 
 BATCH_SIZES = (1, 16)
 """The faster of these is what others are compared with; larger ones were slower on CPUs."""
@@ -22,7 +22,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("lm_eval") is not None
 
 
-def sum_log_likelihoods(items: Sequence[Item], language_model: LanguageModel, batch_size: int) -> list[float]:
+def sum_log_likelihoods(items: Sequence[Request], language_model: LanguageModel, batch_size: int) -> list[float]:
     """Return the log-likelihood in nats of each item's answer, as lm_eval's HFLM computes it by default.
 
     Args:

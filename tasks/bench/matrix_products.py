@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.priming.engine.batches import split_by_tokens, token_budget
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item
+from tasks.priming.engine.nll import Request
 from tasks.priming.engine.numeric_path import numeric_path
 
 # How torch names what multiplies matrices: the same layer goes by several names, as its input lies in memory.
@@ -48,7 +48,7 @@ def record_products(model: Any, compute: Callable[[], object]) -> list[Product]:
     return recorder.products
 
 
-def unshared_products(items: Sequence[Item], language_model: LanguageModel) -> list[Product]:
+def unshared_products(items: Sequence[Request], language_model: LanguageModel) -> list[Product]:
     """Return the products that score each item on its own, its tokens laid in batches as the project lays them.
 
     All tokens but an item's last pass through the layers, the output layer sees those that predict the answer.

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from tasks.priming.arms.arms import Family
+from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, GENERATION_TEMPLATE, fill, query_prompt
 from tasks.priming.records import Sample, Surrogate
@@ -128,7 +128,7 @@ def compute_similarity(left: str, right: str, embedding_model: Any) -> float:  #
 
 
 def score_family(
-    family: Family, samples: Sequence[Sample], surrogates: Sequence[Surrogate], language_model: LanguageModel
+    family: ArmGroup, samples: Sequence[Sample], surrogates: Sequence[Surrogate], language_model: LanguageModel
 ) -> list[NotebookScore]:
     """Score every arm of a family on every sample, arm by arm as the project's scoring does."""
     texts = {(surrogate.sample_id, surrogate.key): surrogate.text for surrogate in surrogates}

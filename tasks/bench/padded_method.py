@@ -14,11 +14,11 @@ import torch
 from tasks.priming.engine.batches import token_budget
 from tasks.priming.engine.likelihood import token_nlls
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item
+from tasks.priming.engine.nll import Request
 from tasks.priming.engine.numeric_path import numeric_path
 
 
-def padded_token_nlls(items: Sequence[Item], language_model: LanguageModel) -> list[tuple[float, ...]]:
+def padded_token_nlls(items: Sequence[Request], language_model: LanguageModel) -> list[tuple[float, ...]]:
     """Return the NLL in nats of each answer token of each item."""
     model = language_model.model
     nlls: dict[int, tuple[float, ...]] = {}
@@ -29,7 +29,7 @@ def padded_token_nlls(items: Sequence[Item], language_model: LanguageModel) -> l
     return [nlls[number] for number in range(len(items))]
 
 
-def batches_by_padded_size(items: Sequence[Item], budget: int) -> list[list[int]]:
+def batches_by_padded_size(items: Sequence[Request], budget: int) -> list[list[int]]:
     """Return batches of item numbers, longest first; rows times the longest row do not exceed the budget."""
     lengths = [len(item.context) + len(item.continuation) for item in items]
     batches: list[list[int]] = []
@@ -40,7 +40,7 @@ def batches_by_padded_size(items: Sequence[Item], budget: int) -> list[list[int]
     return batches
 
 
-def _batch_nlls(model: Any, items: Sequence[Item]) -> list[float]:  # noqa: ANN401 - any transformers decoder
+def _batch_nlls(model: Any, items: Sequence[Request]) -> list[float]:  # noqa: ANN401 - any transformers decoder
     """Return the NLLs of all answer tokens of a batch, item by item."""
     sequences = [[*item.context, *item.continuation] for item in items]
     longest = max(map(len, sequences))

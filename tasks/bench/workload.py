@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice, permutations
 
 from tasks.loading.data import identify_data, load_rows
-from tasks.priming.arms.arms import FAMILIES, Family
+from tasks.priming.arms.arms import ARM_GROUPS, ArmGroup
 from tasks.priming.arms.static import write_static
 from tasks.priming.arms.writing import Writing, fixed_surrogate
 from tasks.priming.engine.model import LanguageModel
@@ -38,9 +38,9 @@ class Workload:
     """By family; empty for the baseline."""
 
     @property
-    def families(self) -> list[tuple[Family, list[Surrogate]]]:
+    def families(self) -> list[tuple[ArmGroup, list[Surrogate]]]:
         """The families that are scored, each with its surrogates."""
-        return [(FAMILIES[name], self.surrogates[name]) for name in FAMILY_NAMES]
+        return [(ARM_GROUPS[name], self.surrogates[name]) for name in FAMILY_NAMES]
 
     def first(self, count: int) -> "Workload":
         """Return the workload of the first samples."""

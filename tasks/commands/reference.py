@@ -30,7 +30,7 @@ from tasks.priming.statistics.reference_numbers import (
     other_inputs,
     parse_numbers,
 )
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 from tasks.results import open_results
 
 Record = TypeVar("Record")
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_run(run_id: str) -> tuple[dict[str, Any], Evidence]:
+def read_run(run_id: str) -> tuple[dict[str, Any], RunData]:
     """Return what a complete run was computed from, and the rows that its table is computed from.
 
     Raises:
@@ -75,7 +75,7 @@ def read_run(run_id: str) -> tuple[dict[str, Any], Evidence]:
             f"artifacts/results.duckdb cannot be read: {str(error).partition(chr(10))[0]} It must be a database that "
             "this version published; any run publishes it anew: python -m flows.experiment --profile demo"
         ) from None
-    return inputs, Evidence(samples=samples, routes=routes, scores=scores, surrogates=[])
+    return inputs, RunData(samples=samples, routes=routes, scores=scores, surrogates=[])
 
 
 def _read_text(path: Path) -> str:

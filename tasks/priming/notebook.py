@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.engine.kv_cache import prefill
 from tasks.priming.engine.model import LanguageModel, encode_answer, encode_context, encode_continuation
-from tasks.priming.engine.nll import score_items
+from tasks.priming.engine.nll import score_requests
 from tasks.priming.engine.numeric_path import numeric_path
 from tasks.priming.engine.segments import Segment
 from tasks.priming.prompts import query_prompt
@@ -84,8 +84,8 @@ def score_twice(sample: Sample, language_model: LanguageModel) -> tuple[tuple[fl
 
     A context's cache is computed once and serves both; None where memory does not hold it.
     """
-    (arm,) = encode_arms(FAMILIES["baseline"].contexts, [sample], [], language_model)
-    return tuple(score_items([arm.item, arm.item], language_model))
+    (arm,) = encode_arms(ARM_GROUPS["baseline"].contexts, [sample], [], language_model)
+    return tuple(score_requests([arm.item, arm.item], language_model))
 
 
 def score_as_the_notebook(

@@ -23,7 +23,7 @@ from tasks.priming.engine.model import (
     token_texts,
     tokens_between,
 )
-from tasks.priming.engine.nll import Item, continue_caches, score_items
+from tasks.priming.engine.nll import Request, continue_caches, score_requests
 from tasks.priming.engine.numeric_path import numeric_path
 from tasks.priming.engine.segments import Segment
 from tasks.priming.errors import UsageError
@@ -41,7 +41,7 @@ class Arm:
     """The family."""
     key: str
     """The key within the family."""
-    item: Item
+    item: Request
     """What is computed."""
     answer_tokens: tuple[str, ...]
     """The text of each answer token."""
@@ -75,7 +75,7 @@ def score_family(
     statuses = [arm.item.status(language_model.window) for arm in arms]
     feasible = [arm.item for arm, status in zip(arms, statuses, strict=True) if status == "ok"]
     prefixes = shared_prefixes(contexts, language_model)
-    results = iter(score_items(feasible, language_model, prefixes=prefixes, budget_share=contexts.budget_share))
+    results = iter(score_requests(feasible, language_model, prefixes=prefixes, budget_share=contexts.budget_share))
     return [
         _score(arm, status, next(results) if status == "ok" else None)
         for arm, status in zip(arms, statuses, strict=True)
@@ -115,11 +115,11 @@ def encode_arms(
             text = contexts.context(sample.passage, surrogate)
             context = tuple(encode_context(language_model, text))
             span = (0, 0)
-            if contexts.sight != "all":
+            if contexts.visibility != "all":
                 start = contexts.surrogate_start
                 span = tokens_between(language_model, text, start, start + len(surrogate or ""))
             own = sample.sample_id
-            item = Item(context, queries[own], answers[own], span, contexts.sight, tuple(wrong[own]))
+            item = Request(context, queries[own], answers[own], span, contexts.visibility, tuple(wrong[own]))
             item = item.without_unfit_distractors(language_model.window)
             count = spelled_out[own] + count_control_strings(tokenizer, surrogate or "")
             arms.append(Arm(own, contexts.family, key, item, answer_tokens[own], count))
@@ -128,7 +128,7 @@ def encode_arms(
 
 def shared_prefixes(contexts: ContextRule, language_model: LanguageModel) -> list[tuple[int, ...]]:
     """Return token ids with which all contexts of an arm of a family begin; each is computed once for all."""
-    return [common_prefix(*(encode_context(language_model, text) for text in pair)) for pair in contexts.probes]
+    return [common_prefix(*(encode_context(language_model, text) for text in pair)) for pair in contexts.prefix_probes]
 
 
 def score_queries(
@@ -152,7 +152,7 @@ def score_queries(
     tokenizer = language_model.tokenizer
     ids = tuple(encode_context(language_model, context))
     items = [
-        Item(
+        Request(
             ids,
             tuple(encode_continuation(tokenizer, query_prompt(query))),
             tuple(encode_answer(tokenizer, query_prompt(query), answer)),
@@ -205,7 +205,7 @@ def _score(arm: Arm, status: str, nlls: tuple[float, ...] | None) -> Score:
     )
 
 
-def _distractor_means(item: Item, nlls: tuple[float, ...]) -> tuple[float, ...] | None:
+def _distractor_means(item: Request, nlls: tuple[float, ...]) -> tuple[float, ...] | None:
     """Return the mean NLL of each distractor; None without distractors or if one of the values is not finite."""
     left = iter(nlls)
     means = tuple(sum(next(left) for _ in ids) / len(ids) for ids in item.distractors)

@@ -16,7 +16,7 @@ import torch
 from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.engine.kv_cache import SharedPrefixes, prefill
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item, context_segments, measure_caches
+from tasks.priming.engine.nll import Request, context_segments, measure_caches
 from tasks.priming.engine.numeric_path import numeric_path
 from tasks.priming.engine.segments import KVCache
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
@@ -201,7 +201,7 @@ def log_softmax_rows(logits: torch.Tensor, targets: Sequence[int], rows: Sequenc
     return list(torch.log_softmax(logits.float(), dim=-1)[chosen])
 
 
-def plain_logits(item: Item, language_model: LanguageModel) -> torch.Tensor:
+def plain_logits(item: Request, language_model: LanguageModel) -> torch.Tensor:
     """Return the logits from one ordinary forward pass over all ids, without a cache: the second way to compute.
 
     Uses the attention that transformers chose for the model and nothing of the packed pass. Who sees whom is said by
@@ -221,9 +221,9 @@ def plain_logits(item: Item, language_model: LanguageModel) -> torch.Tensor:
         (line[None, :] == 0) | (line[None, :] == line[:, None])
     )
     start, stop = item.surrogate
-    if item.sight == "surrogate_hidden":
+    if item.visibility == "surrogate_hidden":
         sees[len(item.context) :, start:stop] = False
-    elif item.sight == "passage_blind":
+    elif item.visibility == "passage_blind":
         sees[stop : len(item.context), start:stop] = False
     where = torch.tensor([positions], device=model.device)
     mask = _dense_mask(model, sees.to(model.device), where[0])
@@ -249,7 +249,7 @@ def _dense_mask(model: Any, sees: torch.Tensor, positions: torch.Tensor) -> Any:
     return {"full_attention": additive(sees), "sliding_attention": near} if "full_attention" in kinds else near
 
 
-def _targets(item: Item) -> tuple[list[int], list[int]]:
+def _targets(item: Request) -> tuple[list[int], list[int]]:
     """Return the tokens of all alternatives, and which row of plain_logits predicts each."""
     targets: list[int] = []
     rows: list[int] = []
@@ -267,7 +267,7 @@ def _rows(found: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def _largest_difference(left: torch.Tensor, right: torch.Tensor, item: Item) -> float:
+def _largest_difference(left: torch.Tensor, right: torch.Tensor, item: Request) -> float:
     """Return the largest difference among the scored and the most probable tokens; infinity where one is no number."""
     targets = torch.tensor(_targets(item)[0], device=right.device)[:, None]
     likely = right.topk(min(_COMPARED_TOKENS, right.shape[-1]), dim=-1).indices
@@ -276,7 +276,7 @@ def _largest_difference(left: torch.Tensor, right: torch.Tensor, item: Item) -> 
     return difference if math.isfinite(difference) else math.inf
 
 
-def _stored_difference(rows: torch.Tensor, score: Score, item: Item) -> float:
+def _stored_difference(rows: torch.Tensor, score: Score, item: Request) -> float:
     """Return the largest difference of the answer's token NLLs, and of the distractors' means, from the stored ones."""
     targets = torch.tensor(_targets(item)[0], device=rows.device)[:, None]
     nlls: list[float] = (-rows.gather(1, targets)[:, 0]).tolist()

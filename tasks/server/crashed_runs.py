@@ -40,19 +40,19 @@ def report_crashed(flow_run_ids: Iterable[str]) -> int:
     running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
     try:
         with temporary_settings(settings), get_client({"timeout": _TIMEOUT_SECONDS}, sync_client=True) as client:
-            zombies = [
+            crashed_runs = [
                 found
                 for found in client.read_flow_runs(flow_run_filter=wanted)
                 if found.state and not found.state.is_final()
             ]
             for task_run in client.read_task_runs(flow_run_filter=wanted, task_run_filter=running):
                 client.set_task_run_state(task_run.id, state, force=True)
-            for zombie in zombies:
-                client.set_flow_run_state(zombie.id, state, force=True)
+            for crashed in crashed_runs:
+                client.set_flow_run_state(crashed.id, state, force=True)
     except Exception as error:  # of the network, the server or Prefect: a run needs none of them
         _logger.debug("crashed runs are not reported: %s", error)
         return 0
-    return len(zombies)
+    return len(crashed_runs)
 
 
 def report_all_crashed() -> int:

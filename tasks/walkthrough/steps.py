@@ -15,7 +15,7 @@ from tasks.loading.models import load_embedding_model, load_language_model
 from tasks.loading.redaction import without_secrets
 from tasks.pages.blocks import Block
 from tasks.pages.markdown import to_markdown
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.writing import Writing
 from tasks.priming.errors import UsageError
 from tasks.priming.records import Route, Sample, Score, Surrogate
@@ -61,7 +61,7 @@ def choose_sample(settings: ExperimentSettings, number: int | None) -> Sample:
 def write_surrogates(sample: Sample, settings: ExperimentSettings, language_model: Identity) -> list[Surrogate]:
     """Return the static and the generated surrogates of the sample."""
     writing = Writing(settings.seed, load_language_model(language_model), settings.generation)
-    writers = [FAMILIES[family].write for family in ("static", "generated")]
+    writers = [ARM_GROUPS[family].write for family in ("static", "generated")]
     return [surrogate for write in writers if write for surrogate in write([sample], writing)]
 
 
@@ -86,7 +86,7 @@ def score_answer(
     scores: list[Score] = []
     for family in families:
         members = [surrogate for surrogate in surrogates if surrogate.family == family]
-        scores += score_family(FAMILIES[family].contexts, [sample], members, model)
+        scores += score_family(ARM_GROUPS[family].contexts, [sample], members, model)
     return scores
 
 

@@ -60,7 +60,7 @@ def tokens_per_second(*, language_model: LanguageModel) -> float:
     """
     import torch
 
-    from tasks.priming.engine.nll import Item, score_items
+    from tasks.priming.engine.nll import Request, score_requests
 
     is_cpu = language_model.model.device.type == "cpu"
     clock, threads = (time.process_time, torch.get_num_threads()) if is_cpu else (time.perf_counter, 1)
@@ -71,7 +71,7 @@ def tokens_per_second(*, language_model: LanguageModel) -> float:
     def seconds(count: int) -> float:
         contexts = [tuple((7 * n + place) % vocabulary for place in range(length)) for n in range(count)]
         start = clock()
-        score_items([Item(context, (1,), (1,)) for context in contexts], language_model)
+        score_requests([Request(context, (1,), (1,)) for context in contexts], language_model)
         return max((clock() - start) / threads, _SHORTEST_SECONDS)
 
     seconds(1)  # the first pass reads the weights

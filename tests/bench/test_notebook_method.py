@@ -16,7 +16,7 @@ from tasks.bench.notebook_method import (
     score_with_rebuilt_caches,
 )
 from tasks.bench.workload import make_workload
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import BASELINE_TEMPLATE, fill, query_prompt
 from tests.places import WALKTHROUGH
@@ -68,9 +68,9 @@ def test_a_cache_that_is_scored_twice_without_a_copy_gives_other_numbers(tiny: L
 
 def test_a_family_is_scored_arm_by_arm_with_copies(tiny: LanguageModel) -> None:
     load = make_workload(2)
-    scores = score_family(FAMILIES["static"], load.samples, load.surrogates["static"], tiny)
+    scores = score_family(ARM_GROUPS["static"], load.samples, load.surrogates["static"], tiny)
     assert len(scores) == 10
-    again = score_family(FAMILIES["static"], load.samples[:1], load.surrogates["static"], tiny)
+    again = score_family(ARM_GROUPS["static"], load.samples[:1], load.surrogates["static"], tiny)
     assert scores[::2] == again
 
 

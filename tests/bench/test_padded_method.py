@@ -9,7 +9,7 @@ from tasks.bench.padded_method import batches_by_padded_size
 from tasks.bench.scorers import difference, score_by_lm_eval, score_by_notebook, score_by_ours, score_by_padding
 from tasks.bench.workload import make_workload
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item
+from tasks.priming.engine.nll import Request
 
 
 def test_all_methods_find_the_same_numbers(tiny: LanguageModel) -> None:
@@ -32,7 +32,7 @@ def test_lm_eval_finds_the_same_numbers(tiny: LanguageModel, batch_size: int) ->
 
 
 def test_a_batch_is_counted_with_its_padding() -> None:
-    items = [Item((1,) * n, (2,), (3, 4)) for n in (5, 17, 8, 3)]  # 7, 19, 10 and 5 tokens are computed
+    items = [Request((1,) * n, (2,), (3, 4)) for n in (5, 17, 8, 3)]  # 7, 19, 10 and 5 tokens are computed
     assert batches_by_padded_size(items, 20) == [[1], [2, 0], [3]]  # by hand: 19; 2 x 10; 3 x 10 would exceed 20
     assert batches_by_padded_size(items, 10) == [[1], [2], [0], [3]]
 

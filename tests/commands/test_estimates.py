@@ -57,14 +57,14 @@ def test_a_model_with_large_caches_holds_fewer_lines_at_once() -> None:
 
 def peak_of_work(samples: list[Sample], distractors: list[Distractor], *, language_model: LanguageModel) -> float:
     """Write and score as a run does, and return the most memory that this process has ever held (bytes)."""
-    from tasks.priming.arms.arms import FAMILIES
+    from tasks.priming.arms.arms import ARM_GROUPS
     from tasks.priming.arms.generated import write_generated
     from tasks.priming.arms.writing import Writing
     from tasks.priming.scoring import score_family
     from tasks.priming.settings import GenerationSettings
 
     written = write_generated(samples, Writing(42, language_model, GenerationSettings()))
-    score_family(FAMILIES["generated"].contexts, samples, written, language_model, distractors)
+    score_family(ARM_GROUPS["generated"].contexts, samples, written, language_model, distractors)
     line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 

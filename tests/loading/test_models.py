@@ -23,7 +23,7 @@ from tasks.loading.models import (
     load_in_background,
     load_language_model,
 )
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample, Score
 from tasks.priming.scoring import score_family
@@ -48,7 +48,7 @@ def load_embedding(folder: Path | str) -> Any:
 
 
 def score(model: LanguageModel) -> Score:
-    (found,) = score_family(FAMILIES["baseline"].contexts, [SAMPLE], [], model)
+    (found,) = score_family(ARM_GROUPS["baseline"].contexts, [SAMPLE], [], model)
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tasks.loading.models import identify_language_model, load_language_model
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.engine.model import LanguageModel, encode_chat, encode_context, encode_continuation
 from tasks.priming.notebook import describe_cache, in_bfloat16, score_as_the_notebook, score_twice
 from tasks.priming.prompts import BASELINE_TEMPLATE, fill, query_prompt
@@ -30,7 +30,7 @@ def tiny_mistral(tiny_mistral_folder: Path) -> LanguageModel:
 
 
 def baseline_score(model: LanguageModel, sample: Sample = SAMPLE) -> Score:
-    (score,) = score_family(FAMILIES["baseline"].contexts, [sample], [], model)
+    (score,) = score_family(ARM_GROUPS["baseline"].contexts, [sample], [], model)
     return score
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import transformers
 
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.engine.model import encode_continuation
 from tasks.priming.prompts import (
     BASELINE_TEMPLATE,
@@ -76,8 +76,8 @@ def test_every_text_equals_the_literal_in_the_walkthroughs_source(shared_data: P
 
 
 def test_contexts_are_printed_as_in_the_walkthrough() -> None:
-    baseline = FAMILIES["baseline"].contexts.context("[passage text]", None)
-    primed = FAMILIES["generated"].contexts.context("[passage text]", "[surrogate query]")
+    baseline = ARM_GROUPS["baseline"].contexts.context("[passage text]", None)
+    primed = ARM_GROUPS["generated"].contexts.context("[passage text]", "[surrogate query]")
     # the walkthrough's output of cell 12
     assert baseline == "Document:\n[passage text]"
     assert primed == ("This document may be relevant to queries like: [surrogate query]\n\nDocument:\n[passage text]")
@@ -85,7 +85,7 @@ def test_contexts_are_printed_as_in_the_walkthrough() -> None:
 
 
 def test_the_families_arms_are_the_walkthroughs_in_its_order() -> None:
-    arms = {name: entry.contexts.arm_keys for name, entry in FAMILIES.items() if entry.contexts.family != "control"}
+    arms = {name: entry.contexts.arm_keys for name, entry in ARM_GROUPS.items() if entry.contexts.family != "control"}
     assert arms == {
         "baseline": ("document",),
         "static": tuple(WALKTHROUGH["static_similarities"]),  # the walkthrough's output of cell 11
@@ -167,4 +167,4 @@ def test_a_template_with_a_single_brace_is_refused(template: str) -> None:
 
 def test_a_surrogate_for_a_family_without_one_is_refused() -> None:
     with pytest.raises(ValueError, match=r"lacks the field\(s\) \['surrogate'\]"):
-        FAMILIES["baseline"].contexts.context("D", "a surrogate")
+        ARM_GROUPS["baseline"].contexts.context("D", "a surrogate")

@@ -10,12 +10,12 @@ import pytest
 import torch
 import transformers
 
-from tasks.priming.arms.contexts import ContextRule, Sight
+from tasks.priming.arms.contexts import ContextRule, Visibility
 from tasks.priming.arms.static import write_static
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine import batches
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item, score_items
+from tasks.priming.engine.nll import Request, score_requests
 from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.errors import UsageError
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
@@ -37,17 +37,17 @@ def reader(tokenizer: Any) -> LanguageModel:
     return LanguageModel(tiny_mistral(vocab_size=32_000, hidden_size=64, intermediate_size=96), tokenizer, 256, PATH)
 
 
-def random_items(count: int) -> list[Item]:
+def random_items(count: int) -> list[Request]:
     draw = random.Random(7)
 
     def ids(low: int, high: int) -> tuple[int, ...]:
         return tuple(draw.choices(range(3, 32_000), k=draw.randint(low, high)))
 
-    items = [Item(ids(20, 120), ids(4, 20), ids(1, 15)) for _ in range(count)]
-    return [*items, Item(items[0].context, ids(4, 20), ids(1, 15))]  # two queries on one document
+    items = [Request(ids(20, 120), ids(4, 20), ids(1, 15)) for _ in range(count)]
+    return [*items, Request(items[0].context, ids(4, 20), ids(1, 15))]  # two queries on one document
 
 
-def with_distractors(items: list[Item]) -> list[Item]:
+def with_distractors(items: list[Request]) -> list[Request]:
     """Give each item none to three distractors, of one to twelve tokens."""
     draw = random.Random(11)
     lengths = [[draw.choice([1, 1, 2, 5, 12]) for _ in range(number % 4)] for number in range(len(items))]
@@ -68,7 +68,7 @@ def sample(number: int, answer: str = "Approximately $15,000 per year.") -> Samp
 
 def test_prefill_and_continue_equals_one_plain_forward_pass(reader: LanguageModel) -> None:
     items = random_items(12)
-    cached = score_items(items, reader)
+    cached = score_requests(items, reader)
     for item, nlls in zip(items, cached, strict=True):
         assert nlls is not None
         plain = plain_token_nlls(item, reader)
@@ -82,7 +82,7 @@ def test_nlls_equal_a_log_softmax_in_float64_over_every_answer_token(reader: Lan
     first = len(item.context) + len(item.query)
     # by hand: the logits at position i - 1 predict token i, and the first answer token counts
     expected = [-torch.log_softmax(logits[first + i - 1], -1)[token].item() for i, token in enumerate(item.answer)]
-    assert score_items([item], reader)[0] == pytest.approx(expected, abs=2e-5)
+    assert score_requests([item], reader)[0] == pytest.approx(expected, abs=2e-5)
 
 
 @pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
@@ -95,21 +95,21 @@ def test_a_sample_has_the_same_bits_in_any_order_and_subset(
     reader: LanguageModel, rearranged: Callable[[int], Any]
 ) -> None:
     items = with_distractors(random_items(30))
-    together = score_items(items, reader)
+    together = score_requests(items, reader)
     numbers = list(rearranged(len(items)))
-    assert score_items([items[n] for n in numbers], reader) == [together[n] for n in numbers]
+    assert score_requests([items[n] for n in numbers], reader) == [together[n] for n in numbers]
 
 
 @pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on oneDNN only, this machine has {PATH}")
 def test_a_sample_has_the_same_bits_alone_and_on_one_or_two_threads(reader: LanguageModel) -> None:
     items = with_distractors(random_items(12))
-    together = score_items(items, reader)
-    assert [score_items([item], reader)[0] for item in items] == together
+    together = score_requests(items, reader)
+    assert [score_requests([item], reader)[0] for item in items] == together
     threads = torch.get_num_threads()
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            assert score_items(items, reader) == together
+            assert score_requests(items, reader) == together
     finally:
         torch.set_num_threads(threads)
 
@@ -118,7 +118,7 @@ def test_a_batch_that_does_not_fit_is_halved_without_changing_a_bit(
     reader: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = with_distractors(random_items(12))
-    together = score_items(items, reader)
+    together = score_requests(items, reader)
     forward = reader.model.forward
     refused = 0
 
@@ -131,7 +131,7 @@ def test_a_batch_that_does_not_fit_is_halved_without_changing_a_bit(
 
     monkeypatch.setattr(reader.model, "forward", with_little_memory)
     monkeypatch.setattr(reader.model.model, "forward", _limited(reader.model.model.forward, 200))
-    assert score_items(items, reader) == together
+    assert score_requests(items, reader) == together
 
 
 def _limited(forward: Any, tokens: int) -> Any:
@@ -156,7 +156,7 @@ def test_a_sample_that_does_not_fit_even_alone_is_set_aside_with_a_reason(
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(reader: LanguageModel) -> None:
     with pytest.raises(IndexError):
-        score_items([Item((5,) * 20, (6,), (99_999, 5))], reader)  # no such token
+        score_requests([Request((5,) * 20, (6,), (99_999, 5))], reader)  # no such token
 
 
 def test_a_context_that_exceeds_the_window_is_set_aside_and_never_cut(reader: LanguageModel) -> None:
@@ -220,7 +220,7 @@ def test_half_precision_weights_still_give_float32_nlls(reader: LanguageModel) -
     half = LanguageModel(
         transformers.MistralForCausalLM(reader.model.config).eval().to(torch.bfloat16), None, 256, "cpu-bfloat16"
     )
-    nlls = [nll for output in score_items(random_items(6), half) for nll in output or ()]
+    nlls = [nll for output in score_requests(random_items(6), half) for nll in output or ()]
     # of a bfloat16 loss every value would be its own rounding to 8 bits of mantissa
     assert any(torch.tensor(nll).bfloat16().item() != nll for nll in nlls)
 
@@ -236,7 +236,7 @@ def test_batches_hold_at_most_the_budget_longest_first() -> None:
 # --- distractors ---
 
 
-def split(item: Item, nlls: tuple[float, ...] | None) -> list[tuple[float, ...]]:
+def split(item: Request, nlls: tuple[float, ...] | None) -> list[tuple[float, ...]]:
     """Return the NLLs of the answer's tokens and those of each distractor's."""
     assert nlls is not None
     left = iter(nlls)
@@ -247,7 +247,7 @@ def split(item: Item, nlls: tuple[float, ...] | None) -> list[tuple[float, ...]]
 
 def test_a_distractors_nll_equals_one_plain_pass_over_context_query_and_distractor(reader: LanguageModel) -> None:
     items = with_distractors(random_items(12))
-    for item, nlls in zip(items, score_items(items, reader), strict=True):
+    for item, nlls in zip(items, score_requests(items, reader), strict=True):
         for ids, found in zip(item.distractors, split(item, nlls)[1:], strict=True):
             plain = plain_token_nlls(replace(item, answer=ids), reader)
             assert len(found) == len(ids)  # all tokens, the first included
@@ -258,27 +258,27 @@ def test_a_distractors_nll_equals_one_plain_pass_over_context_query_and_distract
 def test_distractors_do_not_change_a_bit_of_the_answers_nlls(reader: LanguageModel) -> None:
     items = random_items(30)
     accompanied = with_distractors(items)
-    pairs = zip(accompanied, score_items(accompanied, reader), strict=True)
-    assert [split(item, nlls)[0] for item, nlls in pairs] == score_items(items, reader)
+    pairs = zip(accompanied, score_requests(accompanied, reader), strict=True)
+    assert [split(item, nlls)[0] for item, nlls in pairs] == score_requests(items, reader)
 
 
 def test_a_distractor_has_the_same_nll_alone_and_beside_others(reader: LanguageModel) -> None:
     for item in with_distractors(random_items(12)):
-        together = split(item, score_items([item], reader)[0])[1:]
+        together = split(item, score_requests([item], reader)[0])[1:]
         alone = [replace(item, distractors=(ids,)) for ids in item.distractors]
         for one, found in zip(alone, together, strict=True):
-            assert split(one, score_items([one], reader)[0])[1] == pytest.approx(found, abs=1e-5)
+            assert split(one, score_requests([one], reader)[0])[1] == pytest.approx(found, abs=1e-5)
 
 
 @pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
-def test_a_distractor_sees_what_the_answer_sees(reader: LanguageModel, sight: Sight) -> None:
+def test_a_distractor_sees_what_the_answer_sees(reader: LanguageModel, visibility: Visibility) -> None:
     """Expected: the NLLs of the distractor as an answer, which a masked pass verifies (test_controls)."""
     for plain in with_distractors(random_items(12)):
-        item = replace(plain, surrogate=(4, 11), sight=sight)
-        for ids, found in zip(item.distractors, split(item, score_items([item], reader)[0])[1:], strict=True):
-            expected = score_items([replace(item, answer=ids, distractors=())], reader)[0]
+        item = replace(plain, surrogate=(4, 11), visibility=visibility)
+        for ids, found in zip(item.distractors, split(item, score_requests([item], reader)[0])[1:], strict=True):
+            expected = score_requests([replace(item, answer=ids, distractors=())], reader)[0]
             assert found == pytest.approx(expected, abs=2e-5)
-            unhidden = score_items([replace(plain, answer=ids, distractors=())], reader)[0]
+            unhidden = score_requests([replace(plain, answer=ids, distractors=())], reader)[0]
             assert found != pytest.approx(unhidden, abs=1e-4)
 
 
@@ -304,9 +304,9 @@ def packs(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 def test_every_token_is_computed_once(reader: LanguageModel, packs: list[list[int]]) -> None:
     """Expected, by hand: the context 20, query 4, answer 5 - 1, distractors 3 - 1 and 1 - 1; a second query 6 + 1."""
     ids = tuple(range(10, 60))
-    item = Item(ids[:20], ids[20:24], ids[24:29], distractors=(ids[29:32], ids[40:41]))
-    other = Item(ids[:20], ids[30:36], ids[36:38])
-    score_items([item, other], reader)
+    item = Request(ids[:20], ids[20:24], ids[24:29], distractors=(ids[29:32], ids[40:41]))
+    other = Request(ids[:20], ids[30:36], ids[36:38])
+    score_requests([item, other], reader)
     assert packs == [[20, 4 + 4 + 2 + 0, 6 + 1]]
     assert item.computed_count == 4 + 4 + 2
 
@@ -314,9 +314,9 @@ def test_every_token_is_computed_once(reader: LanguageModel, packs: list[list[in
 def test_a_shared_prefix_is_computed_once_and_changes_no_bit(reader: LanguageModel, packs: list[list[int]]) -> None:
     prefix = tuple(range(500, 530))
     items = [replace(item, context=prefix + item.context) for item in random_items(8)]
-    apart = score_items(items, reader)
+    apart = score_requests(items, reader)
     packs.clear()
-    shared = score_items(items, reader, prefixes=[prefix, prefix[:4]])
+    shared = score_requests(items, reader, prefixes=[prefix, prefix[:4]])
     assert packs[0] == [30]  # fewer than eight tokens are not worth sharing
     assert sum(map(sum, packs)) == 30 + sum(len(context) - 30 for context in {item.context for item in items}) + sum(
         item.computed_count for item in items
@@ -333,9 +333,9 @@ def test_batches_count_the_tokens_of_distractors(
     """Expected, by hand: 20 + 4 + 4 tokens and 9 more with the distractor, so that two no longer fit into 60."""
     monkeypatch.setattr("tasks.priming.engine.nll.token_budget", lambda device: 60)
     ids = tuple(range(10, 60))
-    items = [Item(ids[start : start + 20], ids[20:24], ids[24:29]) for start in (0, 1)]
-    score_items(items, reader)
-    score_items([replace(item, distractors=(ids[30:40],)) for item in items], reader)
+    items = [Request(ids[start : start + 20], ids[20:24], ids[24:29]) for start in (0, 1)]
+    score_requests(items, reader)
+    score_requests([replace(item, distractors=(ids[30:40],)) for item in items], reader)
     assert packs == [[20, 8, 20, 8], [20, 17], [20, 17]]
 
 
@@ -344,11 +344,11 @@ def test_more_queries_than_a_batch_holds_share_a_context_batch_by_batch(
 ) -> None:
     monkeypatch.setattr("tasks.priming.engine.nll.token_budget", lambda device: 60)
     ids = tuple(range(10, 60))
-    items = [Item(ids[:20], ids[20 + n : 28 + n], ids[28 + n : 37 + n]) for n in range(5)]  # 16 tokens each behind 20
-    together = score_items(items, reader)
+    items = [Request(ids[:20], ids[20 + n : 28 + n], ids[28 + n : 37 + n]) for n in range(5)]  # 16 tokens after 20
+    together = score_requests(items, reader)
     assert packs == [[20, 16, 16], [20, 16, 16], [20, 16]]
     if is_batch_invariant(PATH):
-        assert together == [score_items([item], reader)[0] for item in items]
+        assert together == [score_requests([item], reader)[0] for item in items]
 
 
 def test_many_queries_on_one_document_equal_each_scored_alone(reader: LanguageModel, packs: list[list[int]]) -> None:
@@ -409,7 +409,7 @@ def test_a_distractor_that_cannot_be_scored_leaves_the_answers_score_alone(reade
 def test_a_distractor_that_just_fits_into_the_window_is_scored(reader: LanguageModel) -> None:
     context, query, answer = tuple(range(3, 203)), (5, 6, 7), (8, 9)
     for length, count in ((53, 1), (54, 0)):  # 200 + 3 + 53 = 256, the window
-        item = Item(context, query, answer, distractors=(tuple(range(300, 300 + length)),))
+        item = Request(context, query, answer, distractors=(tuple(range(300, 300 + length)),))
         assert len(item.without_unfit_distractors(256).distractors) == count
 
 

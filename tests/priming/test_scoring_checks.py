@@ -9,14 +9,14 @@ import torch
 import transformers
 
 from tasks.priming import scoring_checks as module
-from tasks.priming.arms.contexts import ContextRule, Sight
+from tasks.priming.arms.contexts import ContextRule, Visibility
 from tasks.priming.arms.static import write_static
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine import segments
 from tasks.priming.engine.forward import forward_packed
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item, context_segments
+from tasks.priming.engine.nll import Request, context_segments
 from tasks.priming.engine.numeric_path import ONEDNN, choose_numeric_path, is_batch_invariant
 from tasks.priming.engine.segments import KVCache, Segment
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
@@ -35,8 +35,8 @@ RULES = [
     ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE),
     ContextRule(family="static", arm_keys=("factual", "problem"), template=SURROGATE_TEMPLATE),
     *(
-        ContextRule(family="control", arm_keys=("factual",), template=SURROGATE_TEMPLATE, sight=sight)
-        for sight in ("surrogate_hidden", "passage_blind")
+        ContextRule(family="control", arm_keys=("factual",), template=SURROGATE_TEMPLATE, visibility=visibility)
+        for visibility in ("surrogate_hidden", "passage_blind")
     ),
 ]
 ARMS = 5 * len(SAMPLES)
@@ -89,13 +89,13 @@ def test_the_samples_of_the_highest_loss_are_checked(reader: LanguageModel) -> N
 
 def without_bos(patch: pytest.MonkeyPatch) -> None:
     """The query and the answer do not see the first token of the cache."""
-    seen = segments.visible_stretches
+    seen = segments.visible_key_ranges
 
     def without_the_first_token(segment: Segment) -> Any:
         found = seen(segment)
         return [dataclasses.replace(found[0], start=1, position=1), *found[1:]] if found else []
 
-    patch.setattr("tasks.priming.engine.layouts.visible_stretches", without_the_first_token)
+    patch.setattr("tasks.priming.engine.layouts.visible_key_ranges", without_the_first_token)
 
 
 def off_by_one(patch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def foreign_document(patch: pytest.MonkeyPatch) -> None:
     """The cache is that of the context that was computed before."""
     before: list[list[Segment]] = []
 
-    def foreign(item: Item, shared: Any) -> list[Segment]:
+    def foreign(item: Request, shared: Any) -> list[Segment]:
         before.append(context_segments(item, shared))
         return before[max(len(before) - 2, 0)]
 
@@ -180,9 +180,9 @@ def test_contexts_without_a_first_token_are_named(reader: LanguageModel) -> None
 
 
 @pytest.mark.parametrize("window", [None, 16])
-@pytest.mark.parametrize("sight", ["all", "surrogate_hidden", "passage_blind"])
+@pytest.mark.parametrize("visibility", ["all", "surrogate_hidden", "passage_blind"])
 def test_the_dense_mask_says_what_transformers_computes_without_one(
-    reader: LanguageModel, sight: Sight, window: int | None
+    reader: LanguageModel, visibility: Visibility, window: int | None
 ) -> None:
     """One pass per alternative, in which a Mistral with a window makes its own mask.
 
@@ -191,7 +191,7 @@ def test_the_dense_mask_says_what_transformers_computes_without_one(
     model = tiny_mistral(sliding_window=window)
     small = dataclasses.replace(reader, model=model)
     ids = tuple(range(5, 105))
-    item = Item(ids[:40], ids[40:48], ids[48:55], (10, 20), sight, (ids[60:63], ids[70:71]))
+    item = Request(ids[:40], ids[40:48], ids[48:55], (10, 20), visibility, (ids[60:63], ids[70:71]))
     with torch.inference_mode():
         logits = plain_logits(item, small)
         nlls = -torch.log_softmax(logits.double(), -1)
@@ -199,13 +199,13 @@ def test_the_dense_mask_says_what_transformers_computes_without_one(
         other = dataclasses.replace(item, context=(*ids[:10], *ids[80:90], *ids[20:40]))
         shallow = dataclasses.replace(reader, model=tiny_mistral(sliding_window=window, num_hidden_layers=1))
         changed = not torch.equal(plain_logits(other, shallow), plain_logits(item, shallow))
-    if sight == "all":
+    if visibility == "all":
         rows = [[0, 1, 2, 3, 4, 5, 6], [0, 7, 8], [0]]
         for alternative, places in zip(item.alternatives, rows, strict=True):
             expected = plain_token_nlls(dataclasses.replace(item, answer=alternative, distractors=()), small)
             found = [nlls[row, token].item() for row, token in zip(places, alternative, strict=True)]
             assert found == pytest.approx(expected, abs=1e-5)
-    assert changed == (window is None and sight != "surrogate_hidden")
+    assert changed == (window is None and visibility != "surrogate_hidden")
 
 
 def test_the_numeric_path_is_named_by_device_dtype_and_quantisation() -> None:

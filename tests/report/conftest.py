@@ -14,7 +14,7 @@ from tasks import results
 from tasks.priming.records import Route, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.all_statistics import STATISTICS
-from tasks.priming.statistics.run_data import Evidence, ModelFacts
+from tasks.priming.statistics.run_data import ModelFacts, RunData
 from tasks.store import artifacts, manifests
 from tests import evidence_rows
 from tests.published_rows import record
@@ -54,11 +54,11 @@ class Published:
     """Stands for artifacts/."""
     run_id: str
     """The run."""
-    evidence: Evidence
+    evidence: RunData
     """The rows that it was made from."""
 
 
-def make_evidence(words: Words, sample_count: int) -> Evidence:
+def make_evidence(words: Words, sample_count: int) -> RunData:
     """Return the rows of a run: two samples a passage, and arms that gain more or less by chance."""
     generator = random.Random(7)
     samples, routes, scores, surrogates = [], [], [], []
@@ -89,10 +89,10 @@ def make_evidence(words: Words, sample_count: int) -> Evidence:
     model = ModelFacts(
         1_000_000, 100_000, 4, 128, 2_048, is_batch_invariant=True, first_token="<s>", answer_delimiter=" "
     )
-    return Evidence(samples, routes, scores, surrogates, model)
+    return RunData(samples, routes, scores, surrogates, model)
 
 
-def publish_run(run_id: str, words: Words, sample_count: int = 24) -> Evidence:
+def publish_run(run_id: str, words: Words, sample_count: int = 24) -> RunData:
     """Record and complete a run under artifacts/; the database is rebuilt by the caller."""
     evidence = make_evidence(words, sample_count)
     attempt = manifests.start_run(_description(run_id, words, sample_count))

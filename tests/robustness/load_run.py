@@ -83,13 +83,13 @@ def fake_scores(contexts: Any, samples: Sequence[Any], distractors: Sequence[Any
 
 def fake_lines(prompts: Sequence[Any], *_: object) -> list[Any]:
     """Return a written line for each prompt, seeded by the prompt's identity."""
-    from tasks.priming.engine.generation import Line
+    from tasks.priming.engine.generation import Completion
 
     lines = []
     for prompt in prompts:
         generator = random.Random(prompt.identity)
         words = generator.choices(_WORDS, k=generator.randint(3, 9))
-        lines.append(Line(" ".join(words), 150, len(words) + 1, "stop"))
+        lines.append(Completion(" ".join(words), 150, len(words) + 1, "stop"))
     return lines
 
 

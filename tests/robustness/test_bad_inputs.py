@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from prefect.logging import disable_run_logger
 
 from tasks.loading.data import identify_data, load_rows
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.generated import write_generated
 from tasks.priming.arms.writing import Writing, has_stray_marks
 from tasks.priming.engine.model import (
@@ -54,7 +54,7 @@ from tests.tiny_models import reading
 def test_marks_of_templates_stay_as_they_are(text: str) -> None:
     found = sample(passage=text, query=text)
     assert (found.passage, found.query) == (text, text)
-    assert FAMILIES["generated"].contexts.context(found.passage, text) == (
+    assert ARM_GROUPS["generated"].contexts.context(found.passage, text) == (
         f"This document may be relevant to queries like: {text}\n\nDocument:\n{text}"  # joined by hand
     )
     assert query_prompt(found.query) == f"\n\nQuery: {text}\n\nAnswer:"
@@ -75,7 +75,7 @@ def test_spelled_out_control_tokens_are_text_and_are_counted(tiny_model: Languag
     assert count_control_strings(tokenizer, text) == count
     assert count_control_strings(tokenizer, text, text) == 2 * count
     hostile = sample(passage=f"{text} {PASSAGE}", query=f"{text}?")
-    (score,) = score_family(FAMILIES["baseline"].contexts, [hostile], [], tiny_model)
+    (score,) = score_family(ARM_GROUPS["baseline"].contexts, [hostile], [], tiny_model)
     assert (score.status, score.control_string_count) == ("ok", 2 * count)
 
 
@@ -89,7 +89,7 @@ def test_what_is_written_for_an_order_in_a_passage_is_a_surrogate_like_any_other
         assert surrogate.raw_text.strip().strip("\"'").startswith(surrogate.text)
         assert "\n" not in surrogate.text
         assert surrogate.has_stray_marks == has_stray_marks(surrogate.text)
-        assert FAMILIES["generated"].contexts.context("D", surrogate.text).count(surrogate.text) >= 1
+        assert ARM_GROUPS["generated"].contexts.context("D", surrogate.text).count(surrogate.text) >= 1
         assert surrogate.token_count <= settings.max_new_tokens
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.generated import write_generated, written_surrogate
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.batches import run_in_batches
-from tasks.priming.engine.generation import Line
+from tasks.priming.engine.generation import Completion
 from tasks.priming.engine.model import LanguageModel, encode_context, encode_continuation
 from tasks.priming.errors import UsageError
 from tasks.priming.records import Sample, Surrogate
@@ -25,7 +25,7 @@ from tests.robustness.cases import PASSAGE, case, row, sample
 @case(6, "a one-token answer")
 def test_a_one_token_answer_is_scored_with_its_first_token(tiny_model: LanguageModel) -> None:
     short = next(a for a in ("a", "in", "the", "1") if len(encode_continuation(tiny_model.tokenizer, a)) == 1)
-    (found,) = score_family(FAMILIES["baseline"].contexts, [sample(answer=short)], [], tiny_model)
+    (found,) = score_family(ARM_GROUPS["baseline"].contexts, [sample(answer=short)], [], tiny_model)
     assert (found.status, found.answer_token_count) == ("ok", 1)
     assert found.nll is not None
     assert found.nll > 0
@@ -36,7 +36,7 @@ def test_a_one_token_answer_is_scored_with_its_first_token(tiny_model: LanguageM
 @case(13, "a context longer than the window")
 def test_what_does_not_fit_the_window_is_set_aside_and_never_cut(tiny_model: LanguageModel) -> None:
     narrow = replace(tiny_model, window=20)
-    (found,) = score_family(FAMILIES["baseline"].contexts, [sample()], [], narrow)
+    (found,) = score_family(ARM_GROUPS["baseline"].contexts, [sample()], [], narrow)
     assert (found.status, found.nll, found.token_nlls) == ("too_long", None, None)
     assert found.context_token_count == len(encode_context(tiny_model, f"Document:\n{PASSAGE}"))
     with pytest.raises(UsageError, match=r"the model's window is 20\. Lower `max_words` or use a model with a longer"):
@@ -58,13 +58,13 @@ def test_what_does_not_fit_the_window_is_set_aside_and_never_cut(tiny_model: Lan
 def test_what_a_model_writes_is_cleaned_by_the_rules_and_flagged(
     raw: str, expected: tuple[str, bool, bool, bool]
 ) -> None:
-    found = written_surrogate(sample(), "generated", "keyword_query", Line(raw, 10, 5, "stop"), 12)
+    found = written_surrogate(sample(), "generated", "keyword_query", Completion(raw, 10, 5, "stop"), 12)
     assert (found.text, found.is_over_word_limit, found.is_query, found.has_stray_marks) == expected
     assert found.raw_text == raw
 
 
 def surrogates(one: Sample, **texts: str) -> list[Surrogate]:
-    return [written_surrogate(one, "generated", key, Line(text, 1, 1, "stop"), 12) for key, text in texts.items()]
+    return [written_surrogate(one, "generated", key, Completion(text, 1, 1, "stop"), 12) for key, text in texts.items()]
 
 
 @case(14, "an empty one is never routed to")
@@ -89,7 +89,7 @@ def test_a_score_that_is_not_finite_has_a_status_and_no_number(tiny_model: Langu
 
     handle = tiny_model.model.lm_head.register_forward_hook(spoil)
     try:
-        (found,) = score_family(FAMILIES["baseline"].contexts, [sample()], [], tiny_model)
+        (found,) = score_family(ARM_GROUPS["baseline"].contexts, [sample()], [], tiny_model)
     finally:
         handle.remove()
     assert (found.status, found.nll, found.margin) == ("not_finite", None, None)

@@ -18,7 +18,7 @@ from flows.experiment import experiment
 from tasks.commands.run import run_command
 from tasks.loading.hub import ALLOW_DOWNLOAD
 from tasks.loading.models import identify_language_model, load_language_model
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.prompts import SURROGATE_TEMPLATE, fill
@@ -54,7 +54,7 @@ def test_a_template_of_more_or_less_than_its_fields_is_refused(template: str) ->
 
 @case(18, "the project's own templates")
 def test_every_template_is_good_without_any_model() -> None:
-    for family in FAMILIES.values():
+    for family in ARM_GROUPS.values():
         text = family.contexts.context("the document", "a guess" if family.contexts.has_surrogate else None)
         assert "the document" in text
     with pytest.raises(ValueError, match="plain fields only"):

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tasks import results
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.generated import write_generated
 from tasks.priming.arms.static import write_static
 from tasks.priming.arms.writing import Writing
@@ -28,7 +28,7 @@ from tasks.priming.routing import route_queries
 from tasks.priming.scoring import score_family
 from tasks.priming.settings import StatisticsSettings, resolve_settings
 from tasks.priming.statistics.all_statistics import STATISTICS
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 from tasks.store.artifacts import digest
 from tests.evidence_rows import score
 from tests.published_rows import finish
@@ -58,7 +58,7 @@ def logits_changed(model: Any, change: Any) -> Iterator[None]:
 
 
 def scores(model: LanguageModel, samples: list[Sample] = SAMPLES) -> list[Score]:
-    return score_family(FAMILIES["static"].contexts, samples, write_static(samples, Writing(42)), model)
+    return score_family(ARM_GROUPS["static"].contexts, samples, write_static(samples, Writing(42)), model)
 
 
 # --- logits ---
@@ -194,7 +194,7 @@ def test_a_model_without_any_usable_vector_is_refused(minilm: Any) -> None:
 # --- statistics ---
 
 
-def broken_scores(evidence: Evidence, is_broken: Any) -> Evidence:
+def broken_scores(evidence: RunData, is_broken: Any) -> RunData:
     """Return rows in which some scores are not finite."""
     changes = {"status": "not_finite", "nll": None, "nll_notebook": None, "margin": None, "distractor_nlls": None}
     changed = [dataclasses.replace(s, **changes) if is_broken(s) else s for s in evidence.scores]  # type: ignore[arg-type]
@@ -207,7 +207,7 @@ def numbers_of(rows: list[Any]) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Evidence:
+def evidence() -> RunData:
     return make_evidence(Words(), 24)
 
 
@@ -221,7 +221,7 @@ def evidence() -> Evidence:
     ],
     ids=["a sample", "one score", "an arm", "everything"],
 )
-def test_no_statistic_is_nan_whatever_scores_are_missing(evidence: Evidence, is_broken: Any, excluded: int) -> None:
+def test_no_statistic_is_nan_whatever_scores_are_missing(evidence: RunData, is_broken: Any, excluded: int) -> None:
     found = broken_scores(evidence, is_broken)
     tables = {table: statistic.compute(found, QUICK, 42) for table, statistic in STATISTICS.items()}
     for table, rows in tables.items():
@@ -239,12 +239,12 @@ def test_no_statistic_is_nan_whatever_scores_are_missing(evidence: Evidence, is_
     assert missing.value == sum(map(is_broken, evidence.scores))
 
 
-def test_a_missing_score_is_left_out_of_its_own_pairs_alone(evidence: Evidence) -> None:
+def test_a_missing_score_is_left_out_of_its_own_pairs_alone(evidence: RunData) -> None:
     """Expected: the statistics of the rows without that sample, in pairs that have it; the others as they were."""
     one = broken_scores(evidence, lambda score: score.sample_id == "0003" and score.key == "factual")
     without = dataclasses.replace(evidence, samples=[s for s in evidence.samples if s.sample_id != "0003"])
 
-    def compared(rows: Evidence) -> dict[str, Any]:
+    def compared(rows: RunData) -> dict[str, Any]:
         return {row.comparison: row for row in STATISTICS["comparison"].compute(rows, QUICK, 42)}
 
     changed, reference, whole = compared(one), compared(without), compared(evidence)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tasks import results
 from tasks.loading.data import identify_data, load_rows
 from tasks.loading.models import identify_embedding_model, identify_language_model
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.generated import clean
 from tasks.priming.errors import UsageError
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, fill, generation_prompt, query_prompt
@@ -46,7 +46,7 @@ from tests.robustness.invented import filled, often, rarely, texts
 @given(texts, texts)
 def test_a_value_goes_into_a_template_verbatim(surrogate: str, passage: str) -> None:
     """Expected: the pieces joined by hand."""
-    context = FAMILIES["generated"].contexts.context(passage, surrogate)
+    context = ARM_GROUPS["generated"].contexts.context(passage, surrogate)
     assert context == f"This document may be relevant to queries like: {surrogate}\n\nDocument:\n{passage}"
     assert query_prompt(surrogate) == f"\n\nQuery: {surrogate}\n\nAnswer:"
     for key, instruction in GENERATION_INSTRUCTIONS.items():

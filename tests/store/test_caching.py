@@ -16,7 +16,7 @@ from prefect.utilities.callables import get_call_parameters
 
 import tasks.scoring
 import tasks.statistics
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.records import Check
 from tasks.priming.settings import GenerationSettings, StatisticsSettings
 from tasks.store import caching
@@ -65,7 +65,7 @@ def test_equal_inputs_have_an_equal_key_in_any_order() -> None:
         ({"scores": [reference("a")]}, {"scores": [reference("a"), reference("a")]}),
         ({"settings": StatisticsSettings()}, {"settings": StatisticsSettings(bootstrap_resamples=100)}),
         ({"settings": StatisticsSettings()}, {"settings": GenerationSettings()}),
-        ({"contexts": FAMILIES["static"].contexts}, {"contexts": FAMILIES["generated"].contexts}),
+        ({"contexts": ARM_GROUPS["static"].contexts}, {"contexts": ARM_GROUPS["generated"].contexts}),
         ({"model": {"sha256": "a"}}, {"model": {"sha256": "b"}}),
         ({"model": {"versions": {"torch": "2.13"}}}, {"model": {"versions": {"torch": "2.14"}}}),
     ],
@@ -106,7 +106,7 @@ def test_the_key_holds_the_folder_that_the_inputs_tell() -> None:
 
 
 def test_the_computation_may_depend_on_the_inputs() -> None:
-    policy = StageCache(stage="surrogates", computation=lambda inputs: FAMILIES[inputs["family"]].writer)
+    policy = StageCache(stage="surrogates", computation=lambda inputs: ARM_GROUPS[inputs["family"]].writer)
     by_name = StageCache(stage="surrogates", computation="tasks.priming.arms.static:write_static")
     assert compute(policy, {"family": "static"}) == compute(by_name, {"family": "static"})
 

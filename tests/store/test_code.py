@@ -16,7 +16,7 @@ import tasks.sampling
 import tasks.scoring
 import tasks.statistics
 import tasks.surrogates
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.store import code, sources
 from tasks.store.artifacts import ROOT
 from tasks.store.caching import StageCache
@@ -244,7 +244,7 @@ def test_every_family_that_is_written_names_its_writer() -> None:
     policy = tasks.surrogates.write_surrogates.cache_policy
     assert isinstance(policy, StageCache)
     assert callable(policy.computation)
-    writers = {name: policy.computation({"family": name}) for name, family in FAMILIES.items() if family.write}
+    writers = {name: policy.computation({"family": name}) for name, family in ARM_GROUPS.items() if family.write}
     assert len({code_digest(writer) for writer in writers.values()}) == len(writers) > 1
 
 
@@ -264,7 +264,7 @@ def test_threads_that_ask_at_once_get_the_same_digest() -> None:
     """Two that parsed at once broke each other in Python 3.11, and the chunk's result was not remembered."""
     from concurrent.futures import ThreadPoolExecutor
 
-    asked = [entry.writer for entry in FAMILIES.values() if entry.write] * 4
+    asked = [entry.writer for entry in ARM_GROUPS.values() if entry.write] * 4
     for _ in range(3):
         code._code_digest.cache_clear()
         code._definitions.cache_clear()

@@ -17,7 +17,7 @@ from tasks.loading.data import Identity, SetupError
 from tasks.loading.model_files import parameter_count
 from tasks.loading.models import identify_language_model, load_language_model
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item, score_items
+from tasks.priming.engine.nll import Request, score_requests
 from tasks.priming.settings import SettingsError, resolve_settings
 from tasks.priming.watching import part as told_part
 from tasks.priming.watching import tell_share
@@ -27,7 +27,7 @@ from tasks.workers.processes import sensible_count, with_language_model, working
 from tests.tiny_models import tiny_folder, tiny_settings
 from tests.waiting import PATIENCE, wait_for
 
-ITEMS = [Item(tuple(range(5, 40 + n)), (50, 51, 52), (60, 61 + n)) for n in range(6)]
+ITEMS = [Request(tuple(range(5, 40 + n)), (50, 51, 52), (60, 61 + n)) for n in range(6)]
 
 
 def score(*, language_model: LanguageModel, meeting: Path, count: int) -> tuple[int, int, int, list[Any]]:
@@ -39,7 +39,7 @@ def score(*, language_model: LanguageModel, meeting: Path, count: int) -> tuple[
     (meeting / str(os.getpid())).touch()
     wait_for(f"{count} processes at a time", lambda: list(meeting.iterdir()), enough=lambda seen: len(seen) == count)
     loads = loading._language_model.cache_info().misses
-    return os.getpid(), torch.get_num_threads(), loads, score_items(ITEMS, language_model)
+    return os.getpid(), torch.get_num_threads(), loads, score_requests(ITEMS, language_model)
 
 
 def fail(*, language_model: LanguageModel) -> None:
@@ -62,7 +62,7 @@ def test_two_processes_load_a_model_each_and_give_the_same_bits(identity: Identi
     assert os.getpid() not in processes
     assert {loads for _, _, loads, _ in found} == {1}
     assert {threads for _, threads, _, _ in found} == {max(1, len(os.sched_getaffinity(0)) // 2)}
-    here = score_items(ITEMS, load_language_model(identity))
+    here = score_requests(ITEMS, load_language_model(identity))
     assert all(scores == here for *_, scores in found)
     wait_for("the end of the workers", multiprocessing.active_children, enough=lambda seen: not seen)
 

@@ -15,7 +15,7 @@ import pytest
 
 from tasks.loading.data import SetupError
 from tasks.loading.models import identify_language_model, load_language_model
-from tasks.priming.engine.nll import score_items
+from tasks.priming.engine.nll import score_requests
 from tasks.workers import ray as ray_workers
 from tasks.workers.processes import working
 from tests.operations.runs import differences, export
@@ -36,7 +36,7 @@ import ray
 from concurrent.futures import ThreadPoolExecutor
 from tasks.workers import ray as ray_workers
 from tasks.loading.models import identify_language_model
-from tasks.priming.engine.nll import Item, score_items
+from tasks.priming.engine.nll import Request, score_requests
 from tasks.priming.settings import LanguageModelSettings
 from tasks.workers.processes import with_language_model, working
 
@@ -44,7 +44,7 @@ def score(*, language_model, items):
     import os
     from tasks.loading import models as loading
     time.sleep(0.2)
-    found = score_items([Item(*map(tuple, item)) for item in items], language_model)
+    found = score_requests([Request(*map(tuple, item)) for item in items], language_model)
     return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], loading._language_model.cache_info().misses, found
 
 if __name__ == "__main__":
@@ -79,7 +79,7 @@ def test_two_workers_with_a_gpu_each_load_the_model_once_and_give_the_same_bits(
     assert {gpu for _, gpu, *_ in found} == {"0", "1"}
     assert {loads for _, _, loads, _ in found} == {1}  # two loads for twelve calls
     identity = identify_language_model(tiny_settings())
-    here = [list(nlls or ()) for nlls in score_items(ITEMS, load_language_model(identity))]
+    here = [list(nlls or ()) for nlls in score_requests(ITEMS, load_language_model(identity))]
     assert all(scores == here for *_, scores in found)
 
 

@@ -1,4 +1,4 @@
-"""FAMILIES: every condition of the experiment, as data.
+"""ARM_GROUPS: every condition of the experiment, as data.
 
 A new condition is one entry here (and one function where its surrogates are written); nothing downstream knows
 conditions by name. An entry is what is written, scored and remembered on its own: a family whose arms share a template
@@ -32,7 +32,7 @@ Writer = Callable[[Sequence[Sample], Writing], list[Surrogate]]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ArmGroup:
     """A set of arms that share a template and a way to write their surrogates."""
 
     contexts: ContextRule
@@ -62,9 +62,9 @@ def _control(
     needs_generated: bool = False,
     needs_donors: bool = False,
     **rule: Any,  # noqa: ANN401 - fields of ContextRule
-) -> Family:
+) -> ArmGroup:
     """Return the entry of one control; `rule` says how its contexts differ from those of a surrogate."""
-    return Family(
+    return ArmGroup(
         ContextRule(**{"family": "control", "arm_keys": (key,), "template": SURROGATE_TEMPLATE} | rule),
         write,
         needs_language_model=needs_language_model,
@@ -73,9 +73,9 @@ def _control(
     )
 
 
-FAMILIES: dict[str, Family] = {
-    "baseline": Family(ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE)),
-    "static": Family(
+ARM_GROUPS: dict[str, ArmGroup] = {
+    "baseline": ArmGroup(ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE)),
+    "static": ArmGroup(
         ContextRule(
             family="static",
             arm_keys=tuple(STATIC_SURROGATES),
@@ -85,7 +85,7 @@ FAMILIES: dict[str, Family] = {
         write=write_static,
         is_routed=True,
     ),
-    "generated": Family(
+    "generated": ArmGroup(
         ContextRule(family="generated", arm_keys=tuple(GENERATION_INSTRUCTIONS), template=SURROGATE_TEMPLATE),
         write=write_generated,
         is_routed=True,
@@ -104,19 +104,19 @@ FAMILIES: dict[str, Family] = {
         _control("actual_query", write_actual_query),
         # The noise floor: the baseline once more, in batches of another size and hence of other company.
         _control("repeated_baseline", template=BASELINE_TEMPLATE, budget_share=0.3),
-        _control("hidden_surrogate", write_hidden, sight="surrogate_hidden", needs_generated=True),
-        _control("blind_passage", write_blind, sight="passage_blind", needs_generated=True),
+        _control("hidden_surrogate", write_hidden, visibility="surrogate_hidden", needs_generated=True),
+        _control("blind_passage", write_blind, visibility="passage_blind", needs_generated=True),
     )
 }
 
 
-CONTROLS = tuple(name.removeprefix("control/") for name in FAMILIES if name.startswith("control/"))
+CONTROLS = tuple(name.removeprefix("control/") for name in ARM_GROUPS if name.startswith("control/"))
 """The names of all controls."""
 
 
-def entries_of(settings: "ExperimentSettings") -> dict[str, Family]:
-    """Return the entries that settings ask for, in the order of FAMILIES: what is generated comes before controls."""
+def entries_of(settings: "ExperimentSettings") -> dict[str, ArmGroup]:
+    """Return the entries that settings ask for, in the order of ARM_GROUPS: what is generated comes before controls."""
     named = CONTROLS if settings.controls == ("all",) else settings.controls
     controls = named if "control" in settings.families else ()
     wanted = {*settings.families, *(f"control/{control}" for control in controls)}
-    return {name: entry for name, entry in FAMILIES.items() if name in wanted}
+    return {name: entry for name, entry in ARM_GROUPS.items() if name in wanted}

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.priming.prompts import fill
 
-Sight: TypeAlias = Literal["all", "surrogate_hidden", "passage_blind"]
+Visibility: TypeAlias = Literal["all", "surrogate_hidden", "passage_blind"]
 """Who sees the surrogate: all tokens behind it; the passage but not the query (its keys and values are dropped once
 the passage is computed); or the query but not the passage."""
 
@@ -24,7 +24,7 @@ class ContextRule(BaseModel):
     template: str
     """Text with {document} and, in families that have surrogates, {surrogate}."""
 
-    sight: Sight = "all"
+    visibility: Visibility = "all"
     """Who sees the surrogate."""
     fixed_surrogates: tuple[str, ...] = ()
     """The arms' surrogates where they are the same for every sample; empty where they are not."""
@@ -47,7 +47,7 @@ class ContextRule(BaseModel):
         return "{surrogate}" in self.template
 
     @property
-    def probes(self) -> tuple[tuple[str, str], ...]:
+    def prefix_probes(self) -> tuple[tuple[str, str], ...]:
         """Pairs of contexts that have in common only what all contexts of an arm begin with.
 
         What the two of a pair share is computed once for all rows that begin with it: a rule that looks at the arm and

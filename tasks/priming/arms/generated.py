@@ -12,7 +12,7 @@ from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt
 from tasks.priming.records import Sample, Surrogate
 
 if TYPE_CHECKING:  # torch is loaded by whoever writes, not by whoever lists the families
-    from tasks.priming.engine.generation import Line
+    from tasks.priming.engine.generation import Completion
 
 
 def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
@@ -30,7 +30,7 @@ def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surroga
     ]
 
 
-def write_lines(passages: Sequence[str], keys: Sequence[str], writing: Writing) -> "dict[tuple[str, str], Line]":
+def write_lines(passages: Sequence[str], keys: Sequence[str], writing: Writing) -> "dict[tuple[str, str], Completion]":
     """Return what the model writes for each (instruction, passage); a passage that recurs is written for once.
 
     Raises:
@@ -46,14 +46,14 @@ def write_lines(passages: Sequence[str], keys: Sequence[str], writing: Writing) 
         Prompt(
             generation_prompt(key, passage),
             identity=f"{writing.seed}|{key}|{passage}",
-            probes=(generation_prompt(key, "One"), generation_prompt(key, "2")),
+            prefix_probes=(generation_prompt(key, "One"), generation_prompt(key, "2")),
         )
         for key, passage in asked
     ]
     return dict(zip(asked, generate_lines(prompts, writing.language_model, writing.generation), strict=True))
 
 
-def written_surrogate(sample: Sample, family: str, key: str, line: "Line", word_limit: int) -> Surrogate:
+def written_surrogate(sample: Sample, family: str, key: str, line: "Completion", word_limit: int) -> Surrogate:
     """Return the surrogate that a model's line gives a sample; `word_limit` is its instruction's."""
     text = clean(line.text)
     return Surrogate(

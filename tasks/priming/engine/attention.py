@@ -76,7 +76,7 @@ class Pack:
         group = query_heads // key_heads
         # Query heads that share keys become rows of one product: row t * group + h is token t, head h of the group.
         rows = query[0].reshape(key_heads, group, count, dimension).transpose(1, 2).reshape(key_heads, -1, dimension)
-        output = torch.zeros_like(rows)  # the pack's filling attends to nothing
+        output = torch.zeros_like(rows)  # the pack's padding attends to nothing
         for layout in self._layouts:
             seen_keys, seen_values = self._seen(layout, layer, keys, values)
             for number, block in enumerate(layout.blocks):
@@ -92,7 +92,7 @@ class Pack:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the (key heads, keys, dimension) keys and values that a segment sees, its own last."""
         ranges: list[tuple[KVCache | None, int, int]] = []
-        for stretch in layout.stretches:
+        for stretch in layout.key_ranges:
             if isinstance(stretch.owner, KVCache):
                 ranges.append((stretch.owner, stretch.start, stretch.stop))
             else:

@@ -11,7 +11,7 @@ import torch
 
 from tasks.priming.watching import part
 
-Item = TypeVar("Item")
+Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 
@@ -35,7 +35,7 @@ def split_by_tokens(counts: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def run_in_batches(
-    items: Sequence[Item], counts: Sequence[int], budget: int, run: Callable[[list[Item]], list[Result]]
+    items: Sequence[Request], counts: Sequence[int], budget: int, run: Callable[[list[Request]], list[Result]]
 ) -> list[Result | None]:
     """Apply `run` to batches of items; a batch that does not fit into memory is halved, down to one item.
 

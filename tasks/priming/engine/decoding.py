@@ -136,7 +136,7 @@ class DecodingPack:
         self.call_count += 1
         query, keys, values = tensors
         _, query_heads, count, dimension = query.shape
-        output = query.new_zeros(count, query_heads, dimension)  # the pack's filling attends to nothing
+        output = query.new_zeros(count, query_heads, dimension)  # the pack's padding attends to nothing
         start = 0
         for number, bucket in enumerate(self._buckets):
             stop = start + len(bucket.rows)

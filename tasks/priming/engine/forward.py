@@ -71,12 +71,12 @@ def forward_packed(
     pack = Pack(segments, keeps_keys)
     ids = [token for segment in segments for token in segment.all_ids]
     positions = [position for segment in segments for position in segment.positions]
-    filling = [0] * (_filled_count(model, len(ids)) - len(ids))
+    padding = [0] * (_filled_count(model, len(ids)) - len(ids))
     rows = torch.tensor([*keep, *[0] * (_LEAST_ROWS - len(keep))], device=model.device) if keep else None
     logits = _forward(
         model,
-        torch.tensor([[*ids, *filling]], device=model.device),
-        torch.tensor([[*positions, *filling]], device=model.device),
+        torch.tensor([[*ids, *padding]], device=model.device),
+        torch.tensor([[*positions, *padding]], device=model.device),
         pack,
         rows,
     )
@@ -87,8 +87,8 @@ def forward_packed(
 
 def step_ids(model: Any, tokens: Sequence[int]) -> torch.Tensor:  # noqa: ANN401 - as above
     """Return the newest token of each row on the model's device, filled up as a pass needs it: (1, filled rows)."""
-    filling = [0] * (_filled_count(model, len(tokens)) - len(tokens))
-    return torch.tensor([[*tokens, *filling]], device=model.device)
+    padding = [0] * (_filled_count(model, len(tokens)) - len(tokens))
+    return torch.tensor([[*tokens, *padding]], device=model.device)
 
 
 def compute_step(model: Any, ids: torch.Tensor, pack: DecodingPack) -> torch.Tensor:  # noqa: ANN401 - as above

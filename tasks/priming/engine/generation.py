@@ -44,14 +44,14 @@ class Prompt:
     """What the user says; the chat template goes around it."""
     identity: str
     """What the sampled text may depend on beside the message: the key of its random numbers."""
-    probes: tuple[str, str]
+    prefix_probes: tuple[str, str]
     """Two other messages that begin as this one always does: what the three share is computed once for all."""
     token_limit: int | None = None
     """Most new tokens of this line; None: the settings' limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Completion:
     """What a model wrote."""
 
     text: str
@@ -66,7 +66,7 @@ class Line:
 
 def generate_lines(
     prompts: Sequence[Prompt], language_model: LanguageModel, settings: GenerationSettings
-) -> list[Line]:
+) -> list[Completion]:
     """Return the line that the model writes for each prompt.
 
     Raises:
@@ -81,8 +81,8 @@ def generate_lines(
             f"window is {language_model.window}. Lower `max_words` or use a model with a longer window."
         )
     prefixes = {
-        common_prefix(*(encode_chat(language_model, message) for message in probes))
-        for probes in {prompt.probes for prompt in prompts}
+        common_prefix(*(encode_chat(language_model, message) for message in prefix_probes))
+        for prefix_probes in {prompt.prefix_probes for prompt in prompts}
     }
     with numeric_path(language_model.numeric_path):
         writer = _Writer(language_model, settings, SharedPrefixes(language_model.model, prefixes))
@@ -144,7 +144,7 @@ class _Writer:
         self._shared = shared
         self._stops = stop_ids(language_model)
 
-    def write(self, rows: list[_Row]) -> list[Line]:
+    def write(self, rows: list[_Row]) -> list[Completion]:
         """Return the rows' lines, in order."""
         pack = DecodingPack([len(row.ids) for row in rows], max(row.limit for row in rows))
         with part(0.0, _READING_SHARE):
@@ -174,7 +174,7 @@ class _Writer:
             order = stepper.keep(active)
             logits = stepper.step([written[row][-1] for row in order])
         return [
-            Line(self._decode(tokens), len(row.ids), len(tokens), end)
+            Completion(self._decode(tokens), len(row.ids), len(tokens), end)
             for row, tokens, end in zip(rows, written, finish, strict=True)
         ]
 

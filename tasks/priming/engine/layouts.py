@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from tasks.priming.engine.segments import Segment, Stretch, visible_stretches
+from tasks.priming.engine.segments import KeyRange, Segment, visible_key_ranges
 
 # Rows are cut at multiples of this position: a causal block reads no further than its own last row. The cuts follow
 # from positions, so that a row is computed alike whether a shared prefix stands in its own segment or in a cache.
@@ -36,7 +36,7 @@ class Layout:
     """The segment."""
     first_row: int
     """Its first row in the pack."""
-    stretches: list[Stretch]
+    key_ranges: list[KeyRange]
     """What it sees of its ancestors."""
     key_positions: "np.ndarray[tuple[int], np.dtype[np.int64]]"
     """The position of each key that it sees, its own last."""
@@ -63,8 +63,8 @@ def lay_out(segments: Sequence[Segment]) -> list[Layout]:
 
 
 def _lay_out(segment: Segment, first_row: int) -> Layout:
-    stretches = visible_stretches(segment)
-    before = [np.arange(s.position, s.position + s.stop - s.start) for s in stretches]
+    key_ranges = visible_key_ranges(segment)
+    before = [np.arange(s.position, s.position + s.stop - s.start) for s in key_ranges]
     before_count = sum(len(part) for part in before)
     own = np.array(segment.positions)
     first = int(own[0])
@@ -72,4 +72,4 @@ def _lay_out(segment: Segment, first_row: int) -> Layout:
     last = len(segment.ids)
     cuts = [0, *range(-first % _BLOCK or _BLOCK, last - _LEAST_REMAINDER + 1, _BLOCK), len(own)]
     blocks = [Block(start, stop, before_count + stop) for start, stop in itertools.pairwise(cuts)]
-    return Layout(segment, first_row, stretches, np.concatenate([*before, own]), blocks)
+    return Layout(segment, first_row, key_ranges, np.concatenate([*before, own]), blocks)

@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 
 import torch
 
-from tasks.priming.arms.contexts import Sight
+from tasks.priming.arms.contexts import Visibility
 from tasks.priming.engine.batches import run_in_batches, token_budget
 from tasks.priming.engine.forward import forward_packed
 from tasks.priming.engine.kv_cache import SharedPrefixes
@@ -35,7 +35,7 @@ Measure: TypeAlias = Callable[[torch.Tensor, Sequence[int], Sequence[int]], Sequ
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Request:
     """One answer, and its distractors, to be scored behind one context."""
 
     context: tuple[int, ...]
@@ -47,7 +47,7 @@ class Item:
     surrogate: tuple[int, int] = (0, 0)
     """Which tokens of the context hold a character of the surrogate: from the first up to the second number; asked
     for only where somebody does not see it."""
-    sight: Sight = "all"
+    visibility: Visibility = "all"
     """Who sees the surrogate."""
     distractors: tuple[tuple[int, ...], ...] = ()
     """Token ids of each distractor, at least one."""
@@ -60,7 +60,7 @@ class Item:
     @property
     def hidden(self) -> tuple[int, int]:
         """Positions of the context that the query and all behind it do not see."""
-        return self.surrogate if self.sight == "surrogate_hidden" else (0, 0)
+        return self.surrogate if self.visibility == "surrogate_hidden" else (0, 0)
 
     @property
     def continuation(self) -> tuple[int, ...]:
@@ -78,15 +78,15 @@ class Item:
             return "no_answer_tokens"
         return "ok" if len(self.context) + len(self.query) + len(self.answer) <= window else "too_long"
 
-    def without_unfit_distractors(self, window: int) -> "Item":
+    def without_unfit_distractors(self, window: int) -> "Request":
         """Return the item without its distractors unless each has a token and fits into the window."""
         before = len(self.context) + len(self.query)
         is_fit = all(ids and before + len(ids) <= window for ids in self.distractors)
         return self if is_fit else replace(self, distractors=())
 
 
-def score_items(
-    items: Sequence[Item],
+def score_requests(
+    items: Sequence[Request],
     language_model: LanguageModel,
     *,
     prefixes: Iterable[tuple[int, ...]] = (),
@@ -127,7 +127,7 @@ def score_items(
     return results
 
 
-def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Item]]) -> list[tuple[float, ...]]:
+def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Request]]) -> list[tuple[float, ...]]:
     """Return the token NLLs of answers, then of their distractors, from caches that are already computed.
 
     The caches stay as they are. Several pairs may share one cache: many queries on one document, or many answers to
@@ -137,20 +137,20 @@ def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache
 
 
 def measure_caches(
-    language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Item]], measure: Measure[Value]
+    language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Request]], measure: Measure[Value]
 ) -> list[tuple[Value, ...]]:
     """As continue_caches, with what `measure` makes of the logits in place of each token's NLL."""
     segments = [_continuation(item, cache) for cache, item in pairs]
     return _score_segments(language_model, segments, [item for _, item in pairs], measure)
 
 
-def _continuation(item: Item, parent: Parent) -> Segment:
+def _continuation(item: Request, parent: Parent) -> Segment:
     """Return an item's query behind its context, with the alternatives as branches: all but their last tokens."""
     return Segment(item.query, parent, item.hidden, tuple(ids[:-1] for ids in item.alternatives))
 
 
 def _score_segments(
-    language_model: LanguageModel, segments: Sequence[Segment], items: Sequence[Item], measure: Measure[Value]
+    language_model: LanguageModel, segments: Sequence[Segment], items: Sequence[Request], measure: Measure[Value]
 ) -> list[tuple[Value, ...]]:
     """Compute segments, of which those with branches are the items' continuations, and measure the alternatives."""
     keep: list[int] = []
@@ -174,12 +174,12 @@ def _score_segments(
     return [tuple(next(values) for ids in item.alternatives for _ in ids) for item in items]
 
 
-def _group(items: Sequence[Item], budget: int) -> list[list[int]]:
+def _group(items: Sequence[Request], budget: int) -> list[list[int]]:
     """Return the numbers of items that share a context and its sight, no more together than the budget holds."""
     groups: dict[tuple[object, ...], list[list[int]]] = {}
     left: dict[tuple[object, ...], int] = {}
     for number, item in enumerate(items):
-        key = (item.context, item.surrogate, item.sight)
+        key = (item.context, item.surrogate, item.visibility)
         if key not in groups or left[key] < item.computed_count:
             groups.setdefault(key, []).append([])
             left[key] = budget - len(item.context)
@@ -188,13 +188,13 @@ def _group(items: Sequence[Item], budget: int) -> list[list[int]]:
     return [group for parts in groups.values() for group in parts]
 
 
-def context_segments(item: Item, shared: SharedPrefixes) -> list[Segment]:
+def context_segments(item: Request, shared: SharedPrefixes) -> list[Segment]:
     """Return the segments of an item's context, the one that its query stands behind last.
 
     Where the passage is blind, what stands behind the surrogate does not see it, at its own positions all the same.
     """
     start, stop = item.surrogate
-    if item.sight != "passage_blind" or start == stop:
+    if item.visibility != "passage_blind" or start == stop:
         return [shared.segment(item.context)]
     head = shared.segment(item.context[:stop])
     return [head, Segment(item.context[stop:], head, item.surrogate)]

@@ -94,7 +94,7 @@ Parent: TypeAlias = KVCache | Segment
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class KeyRange:
     """Consecutive tokens of one ancestor that a segment sees."""
 
     owner: Parent
@@ -107,7 +107,7 @@ class Stretch:
     """The position of the first."""
 
 
-def visible_stretches(segment: Segment) -> list[Stretch]:
+def visible_key_ranges(segment: Segment) -> list[KeyRange]:
     """Return what a segment sees of its ancestors, from the first position on."""
     found = []
     for owner in _ancestors(segment):
@@ -116,7 +116,7 @@ def visible_stretches(segment: Segment) -> list[Stretch]:
         for low, high in ((first, segment.hidden[0]), (segment.hidden[1], owner.token_count)):
             start, stop = max(low, first), min(high, owner.token_count)
             if start < stop:
-                found.append(Stretch(owner, start - first, stop - first, start))
+                found.append(KeyRange(owner, start - first, stop - first, start))
     return found
 
 

@@ -47,7 +47,7 @@ def is_usable(query: torch.Tensor, softcap: float | None) -> bool:
 
 
 def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.device) -> VarlenPlan:
-    """Return the sequences of a pack of `row_count` rows, its filling included."""
+    """Return the sequences of a pack of `row_count` rows, its padding included."""
     first_numbers: dict[Parent, int] = {layout.segment: layout.first_row for layout in layouts}
     caches: list[KVCache] = []
     next_number = row_count
@@ -55,7 +55,7 @@ def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.devi
     row_lengths, key_lengths = [], []
     for layout in layouts:
         seen: list[int] = []
-        for stretch in layout.stretches:
+        for stretch in layout.key_ranges:
             if stretch.owner not in first_numbers:
                 assert isinstance(stretch.owner, KVCache), "a parent stands before its children"
                 first_numbers[stretch.owner] = next_number
@@ -119,6 +119,6 @@ def attend_varlen(
         num_splits=1,  # bits that do not depend on the other sequences
     )
     assert isinstance(found, torch.Tensor), "nothing but the output was asked for"
-    output = query.new_zeros(query.shape[2], query.shape[1], query.shape[3])  # the pack's filling attends to nothing
+    output = query.new_zeros(query.shape[2], query.shape[1], query.shape[3])  # the pack's padding attends to nothing
     output[:count] = found
     return output[None]

@@ -1,6 +1,6 @@
 """Stage 5, computed: every statistic of a run, as data.
 
-In: all rows of the stages before. Out: rows of one table a statistic. A new statistic is one function from Evidence to
+In: all rows of the stages before. Out: rows of one table a statistic. A new statistic is one function from RunData to
 rows and one entry here; its table stands in tasks/results.sql. What each computes is told in its own module.
 """
 
@@ -20,9 +20,9 @@ from tasks.priming.records import (
     Variant,
 )
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
-Compute = Callable[[Evidence, StatisticsSettings, int], list[Any]]
+Compute = Callable[[RunData, StatisticsSettings, int], list[Any]]
 """Takes the rows, how to compare, and the run's seed."""
 
 

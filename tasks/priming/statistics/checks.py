@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tasks.priming.records import Check, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.contrasts import BASELINE, REPEATED_BASELINE, WRITTEN_FAMILY
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
 
 class _Seen(NamedTuple):
@@ -58,7 +58,7 @@ class _FirstTokens:
         return [_check("first_answer_token_share", self._first / self._all, None, detail)]
 
 
-def check_outcomes(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Check]:
+def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Check]:
     """Return the checks of a run's rows, in a fixed order; one that has nothing to look at is left out.
 
     Args:

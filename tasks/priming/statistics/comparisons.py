@@ -18,13 +18,13 @@ from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
 from tasks.priming.statistics.paired import describe_pairs
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
 _METHODS = {"holm": "holm", "benjamini_hochberg": "fdr_bh"}
 """Our name of an adjustment -> statsmodels'."""
 
 
-def compare_conditions(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Comparison]:
+def compare_conditions(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Comparison]:
     """Compare every pair of conditions that was declared, on the samples that both sides have.
 
     A sample is left out of a comparison, and counted in excluded_count, where one side has no score: the family has no

@@ -15,7 +15,7 @@ from typing import TypeAlias, cast
 from tasks.priming.records import Route, Score
 from tasks.priming.statistics.contrasts import ADDED_UP, BEST_FREE_ARM, TWO_BY_TWO, free_arms
 from tasks.priming.statistics.derived_conditions import added_up, best_key_elsewhere, mean_of_keys
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
 Condition: TypeAlias = dict[str, float]
 """sample_id -> value, for the samples that have a finite one."""
@@ -29,7 +29,7 @@ def nll(score: Score) -> float | None:
     return score.nll
 
 
-def conditions_of(evidence: Evidence, seed: int, measure: Measure = nll) -> dict[str, Condition]:
+def conditions_of(evidence: RunData, seed: int, measure: Measure = nll) -> dict[str, Condition]:
     """Return all conditions of a run.
 
     Args:
@@ -48,12 +48,12 @@ def conditions_of(evidence: Evidence, seed: int, measure: Measure = nll) -> dict
     return found
 
 
-def passages_of(evidence: Evidence) -> dict[str, str]:
+def passages_of(evidence: RunData) -> dict[str, str]:
     """Return sample_id -> passage_id in the order of the ids, so that no order of rows changes a bit of a result."""
     return {s.sample_id: s.passage_id for s in sorted(evidence.samples, key=lambda sample: sample.sample_id)}
 
 
-def keys_of(evidence: Evidence) -> dict[str, list[str]]:
+def keys_of(evidence: RunData) -> dict[str, list[str]]:
     """Return the keys of every routed family, both in alphabetical order."""
     keys: dict[str, list[str]] = {}
     for family, key in evidence.routed_arms:
@@ -61,7 +61,7 @@ def keys_of(evidence: Evidence) -> dict[str, list[str]]:
     return keys
 
 
-def _make_conditions(evidence: Evidence, seed: int, measure: Measure) -> dict[str, Condition]:
+def _make_conditions(evidence: RunData, seed: int, measure: Measure) -> dict[str, Condition]:
     passages = passages_of(evidence)
     if len(passages) < len(evidence.samples):
         counts = Counter(sample.sample_id for sample in evidence.samples)

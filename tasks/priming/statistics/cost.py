@@ -13,7 +13,7 @@ from tasks.priming.records import Cost
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of
 from tasks.priming.statistics.contrasts import BARE_DOCUMENT, BASELINE, BLANK_SURROGATE, RANDOM_WORDS
-from tasks.priming.statistics.run_data import Evidence, ModelFacts
+from tasks.priming.statistics.run_data import ModelFacts, RunData
 
 _DEPLOYABLE = (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE, RANDOM_WORDS)
 """The arms outside the routed families that could be built for a document before any query is known. Only these and the
@@ -51,7 +51,7 @@ class _Index:
         )
 
 
-def cost_of_conditions(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Cost]:
+def cost_of_conditions(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Cost]:
     """Return the cost of every scored arm and routed family, in alphabetical order.
 
     All rows are over the same documents and queries: the samples that have a row for every arm and a route in every
@@ -102,7 +102,7 @@ def forward_flops(model: ModelFacts, token_count: int, cached_token_count: int =
 class _Table:
     """Counts the cost of conditions on the samples that have all of them."""
 
-    def __init__(self, evidence: Evidence, model: ModelFacts, scores: _Scores, samples: Sequence[str]) -> None:
+    def __init__(self, evidence: RunData, model: ModelFacts, scores: _Scores, samples: Sequence[str]) -> None:
         self._model = model
         self._scores = scores
         self._samples = samples
@@ -164,7 +164,7 @@ class _Table:
         return forward_flops(self._model, tokens, lengths.context)
 
 
-def _scores_of(evidence: Evidence) -> dict[str, dict[str, _Lengths]]:
+def _scores_of(evidence: RunData) -> dict[str, dict[str, _Lengths]]:
     """Return the scores of every arm by sample, whatever their status: what a context costs is known before."""
     known = {sample.sample_id for sample in evidence.samples}
     scores: dict[str, dict[str, _Lengths]] = {}
@@ -177,7 +177,7 @@ def _scores_of(evidence: Evidence) -> dict[str, dict[str, _Lengths]]:
     return scores
 
 
-def _routed_keys(evidence: Evidence, scores: _Scores) -> dict[str, dict[str, str]]:
+def _routed_keys(evidence: RunData, scores: _Scores) -> dict[str, dict[str, str]]:
     """Return family -> sample_id -> the arm that was routed to, where that arm was scored."""
     routed: dict[str, dict[str, str]] = {}
     for route in evidence.routes:
@@ -187,7 +187,7 @@ def _routed_keys(evidence: Evidence, scores: _Scores) -> dict[str, dict[str, str
     return routed
 
 
-def _complete_samples(evidence: Evidence, scores: _Scores, routed: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _complete_samples(evidence: RunData, scores: _Scores, routed: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return the samples that every arm and routed family has, by id."""
     tables: list[Mapping[str, object]] = [*scores.values(), *routed.values()]
     return sorted(s.sample_id for s in evidence.samples if all(s.sample_id in table for table in tables))

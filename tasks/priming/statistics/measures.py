@@ -14,7 +14,7 @@ from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, Measure, conditions_of, passages_of
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
 from tasks.priming.statistics.robust_mean import robust_mean
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
 VARIED_KINDS = ("routed", "between_families", "worth", "control")
 """The kinds of comparison that the verdicts rest on."""
@@ -32,7 +32,7 @@ class MeasureVariant:
     """What the reported values are."""
 
 
-def vary_comparisons(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Variant]:
+def vary_comparisons(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Variant]:
     """Make the comparisons that the verdicts rest on again by every other measure.
 
     A sample takes part where both sides have the measure. Conditions that are chosen or made from scores follow the

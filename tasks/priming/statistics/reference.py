@@ -23,7 +23,7 @@ from tasks.priming.statistics.contrasts import BASELINE
 from tasks.priming.statistics.intervals import Vector, cluster_robust_mean
 from tasks.priming.statistics.paired import PairedStatistics, describe_pairs
 from tasks.priming.statistics.reference_numbers import PublishedNumbers
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
 CONFIDENCE_LEVEL = 0.95
 """Nominal coverage of the joint intervals: of quantities that do agree, one in twenty falls outside by chance."""
@@ -100,7 +100,7 @@ class _Measured:
         return is_lowest
 
 
-def reproduce(published: PublishedNumbers, evidence: Evidence) -> list[Reproduction]:
+def reproduce(published: PublishedNumbers, evidence: RunData) -> list[Reproduction]:
     """Compute every published quantity from a run's rows.
 
     Two values agree if they differ by no more than z times the root of the sum of their squared standard errors. The
@@ -132,7 +132,7 @@ def published_nll(score: Score) -> float | None:
     return score.nll_notebook
 
 
-def _measure(evidence: Evidence) -> _Measured:
+def _measure(evidence: RunData) -> _Measured:
     # The seed is read by conditions that this table does not have.
     conditions = conditions_of(evidence, seed=0, measure=published_nll)
     arms = [f"{family}/{key}" for family, keys in keys_of(evidence).items() for key in keys]

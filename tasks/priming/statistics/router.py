@@ -20,7 +20,7 @@ from tasks.priming.statistics.conditions import Condition, conditions_of, keys_o
 from tasks.priming.statistics.contrasts import BASELINE
 from tasks.priming.statistics.intervals import finite
 from tasks.priming.statistics.robust_mean import constant_value
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class _Outcome:
         return self.nlls[self.routed_key] - min(self.nlls.values())
 
 
-def confuse_routes(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[RoutingChoice]:
+def confuse_routes(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[RoutingChoice]:
     """Count how often the router chose one key where another, or the same, had the lowest NLL.
 
     Over the samples in which every key of the family has a finite NLL and one key is routed. Of keys with equal lowest
@@ -72,7 +72,7 @@ def confuse_routes(evidence: Evidence, settings: StatisticsSettings, seed: int) 
     return choices
 
 
-def agree_with_oracle(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[RoutingAgreement]:
+def agree_with_oracle(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[RoutingAgreement]:
     """Say how often the router chooses the best key, beside what the same frequencies would give by chance.
 
     Over the samples of `confuse_routes`. agreement = share of samples whose routed key has the lowest NLL, be it with
@@ -113,7 +113,7 @@ def agree_with_oracle(evidence: Evidence, settings: StatisticsSettings, seed: in
     return agreements
 
 
-def correlate_similarity(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Correlation]:
+def correlate_similarity(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Correlation]:
     """Correlate the similarity of each surrogate to the query with its improvement over the baseline.
 
     improvement = NLL(baseline/document) - NLL(arm), over the samples that have both and a finite similarity. "routed"
@@ -145,7 +145,7 @@ def correlate_similarity(evidence: Evidence, settings: StatisticsSettings, seed:
     ]
 
 
-def _outcomes_of(evidence: Evidence, seed: int) -> dict[str, list[_Outcome]]:
+def _outcomes_of(evidence: RunData, seed: int) -> dict[str, list[_Outcome]]:
     """Return per family the samples in which every key has an NLL and one is routed, in the order of their ids."""
     passages = passages_of(evidence)
     conditions = conditions_of(evidence, seed)

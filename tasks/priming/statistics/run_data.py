@@ -36,7 +36,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RunData:
     """The rows of a run, and the model that they come from.
 
     Rows may be millions, made one by one from columns as they are walked through: what several statistics want to

@@ -26,7 +26,7 @@ from tasks.priming.statistics.contrasts import (
     free_arms,
 )
 from tasks.priming.statistics.robust_mean import robust_mean
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 
 STRATIFIED_KINDS = ("routed", "between_families", "worth")
 """The kinds of comparison of which it matters who gains."""
@@ -53,7 +53,7 @@ class Division:
 class Run:
     """What the samples can be divided by."""
 
-    evidence: Evidence
+    evidence: RunData
     """The run's rows."""
     passages: Mapping[str, str]
     """sample_id -> passage_id."""
@@ -80,7 +80,7 @@ class Run:
         return similarities
 
 
-def describe_strata(evidence: Evidence, settings: StatisticsSettings, seed: int) -> list[Stratum]:
+def describe_strata(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Stratum]:
     """Describe the comparisons that the verdicts rest on within each level of every stratifier.
 
     Levels are cut over all samples that have what they are cut by, so that they are the same samples in every

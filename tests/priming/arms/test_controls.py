@@ -9,13 +9,13 @@ import torch
 import transformers
 
 from tasks.priming.arms import controls
-from tasks.priming.arms.arms import FAMILIES, entries_of
-from tasks.priming.arms.contexts import ContextRule, Sight
+from tasks.priming.arms.arms import ARM_GROUPS, entries_of
+from tasks.priming.arms.contexts import ContextRule, Visibility
 from tasks.priming.arms.generated import write_generated
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine.model import LanguageModel, TokenizerError, encode_continuation, tokens_between
-from tasks.priming.engine.nll import Item, score_items
+from tasks.priming.engine.nll import Request, score_requests
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.prompts import SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
@@ -80,10 +80,10 @@ def test_there_are_nine_controls_each_with_an_entry_of_its_own() -> None:
 
 def test_the_bare_document_is_the_passage_alone_and_blank_the_template_alone() -> None:
     """Expected: written out by hand."""
-    bare = FAMILIES["control/bare_document"].contexts
+    bare = ARM_GROUPS["control/bare_document"].contexts
     assert bare.context("A passage {with} braces.", None) == "A passage {with} braces."
     assert texts(controls.write_blank) == [""] * 6
-    blank = FAMILIES["control/blank_surrogate"].contexts
+    blank = ARM_GROUPS["control/blank_surrogate"].contexts
     assert blank.context("P.", "") == "This document may be relevant to queries like: \n\nDocument:\nP."
 
 
@@ -160,20 +160,22 @@ def test_hidden_and_blind_put_the_question_there() -> None:
 # --- who sees the surrogate ---
 
 
-def items_of(sight: Sight, tokenizer: Any, text: str = QUESTION) -> list[Item]:
-    rule = ContextRule(family="control", arm_keys=("target_question",), template=SURROGATE_TEMPLATE, sight=sight)
+def items_of(visibility: Visibility, tokenizer: Any, text: str = QUESTION) -> list[Request]:
+    rule = ContextRule(
+        family="control", arm_keys=("target_question",), template=SURROGATE_TEMPLATE, visibility=visibility
+    )
     arms = encode_arms(rule, SAMPLES, [question(one, text) for one in SAMPLES], reading(tokenizer))
     return [arm.item for arm in arms]
 
 
-def masked_nlls(item: Item, language_model: LanguageModel) -> list[float]:
+def masked_nlls(item: Request, language_model: LanguageModel) -> list[float]:
     """Score by one plain pass over all tokens, with a mask that says who sees whom: the second way to compute."""
     ids = item.context + item.continuation
     count, (start, stop) = len(ids), item.surrogate
     is_seen = torch.ones(count, count, dtype=torch.bool).tril()
     if (window := language_model.model.config.sliding_window) is not None:
         is_seen = is_seen.triu(1 - window)
-    blind = slice(stop, len(item.context)) if item.sight == "passage_blind" else slice(len(item.context), count)
+    blind = slice(stop, len(item.context)) if item.visibility == "passage_blind" else slice(len(item.context), count)
     is_seen[blind, start:stop] = False
     mask = torch.zeros(1, 1, count, count).masked_fill(~is_seen, float("-inf"))
     model = language_model.model
@@ -185,30 +187,32 @@ def masked_nlls(item: Item, language_model: LanguageModel) -> list[float]:
 
 
 @pytest.mark.parametrize("window", [None, 16])
-@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
-def test_who_does_not_see_the_surrogate_equals_a_masked_pass(sight: Sight, window: int | None, tokenizer: Any) -> None:
+@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
+def test_who_does_not_see_the_surrogate_equals_a_masked_pass(
+    visibility: Visibility, window: int | None, tokenizer: Any
+) -> None:
     """A window counts positions, so that with some tokens hidden a layer sees no further back than it may."""
     language_model = reader(tokenizer, sliding_window=window)
-    items = items_of(sight, tokenizer)
-    seen = score_items(items_of("all", tokenizer), language_model)
-    for item, nlls, plain in zip(items, score_items(items, language_model), seen, strict=True):
+    items = items_of(visibility, tokenizer)
+    seen = score_requests(items_of("all", tokenizer), language_model)
+    for item, nlls, plain in zip(items, score_requests(items, language_model), seen, strict=True):
         assert nlls is not None
         assert nlls == pytest.approx(masked_nlls(item, language_model), abs=2e-5)
         assert window is not None or nlls != pytest.approx(plain, abs=1e-4)
 
 
-@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
-def test_sight_of_no_surrogate_is_sight_of_all(sight: Sight, tokenizer: Any) -> None:
+@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
+def test_sight_of_no_surrogate_is_sight_of_all(visibility: Visibility, tokenizer: Any) -> None:
     language_model = reader(tokenizer)
-    blank = score_items(items_of("all", tokenizer, text=""), language_model)
-    assert score_items(items_of(sight, tokenizer, text=""), language_model) == blank
+    blank = score_requests(items_of("all", tokenizer, text=""), language_model)
+    assert score_requests(items_of(visibility, tokenizer, text=""), language_model) == blank
 
 
-@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
-def test_an_item_is_the_same_alone_and_among_others(sight: Sight, tokenizer: Any) -> None:
+@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
+def test_an_item_is_the_same_alone_and_among_others(visibility: Visibility, tokenizer: Any) -> None:
     language_model = reader(tokenizer)
-    items = [*items_of(sight, tokenizer), *items_of("all", tokenizer)]
-    assert [score_items([item], language_model)[0] for item in items] == score_items(items, language_model)
+    items = [*items_of(visibility, tokenizer), *items_of("all", tokenizer)]
+    assert [score_requests([item], language_model)[0] for item in items] == score_requests(items, language_model)
 
 
 def test_the_surrogates_tokens_are_those_that_hold_its_characters(tokenizer: Any) -> None:
@@ -233,7 +237,7 @@ def test_a_batch_variant_engine_is_found_by_the_repeated_baseline(
 ) -> None:
     """Expected: exactly equal scores; and a difference once the engine adds what depends on the batch's size."""
     language_model = reader(tokenizer)
-    baseline, repeated = (FAMILIES[name].contexts for name in ("baseline", "control/repeated_baseline"))
+    baseline, repeated = (ARM_GROUPS[name].contexts for name in ("baseline", "control/repeated_baseline"))
     monkeypatch.setattr("tasks.priming.engine.nll.token_budget", lambda device: 120)
     many = [sample(number) for number in range(12)]
 

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.priming.arms.generated import clean, write_generated, written_surrogate
 from tasks.priming.arms.writing import Writing, fixed_surrogate, has_stray_marks, is_same_text
-from tasks.priming.engine.generation import Line
+from tasks.priming.engine.generation import Completion
 from tasks.priming.records import Sample
 from tasks.priming.settings import GenerationSettings
 from tests.places import WALKTHROUGH
@@ -83,7 +83,7 @@ def test_a_fixed_surrogate_costs_no_token() -> None:
 
 
 def test_a_written_surrogate_keeps_what_its_line_cost() -> None:
-    line = Line('"a b c" \nNote', prompt_token_count=31, token_count=7, finish="length")
+    line = Completion('"a b c" \nNote', prompt_token_count=31, token_count=7, finish="length")
     written = written_surrogate(SAMPLE, "generated", "keyword_query", line, word_limit=2)
     assert (written.text, written.raw_text) == ("a b c", line.text)
     assert (written.prompt_token_count, written.token_count, written.finish) == (31, 7, "length")

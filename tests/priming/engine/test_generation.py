@@ -52,7 +52,7 @@ def prompts(count: int) -> list[Prompt]:
         Prompt(
             generation_prompt(keys[n % 5], f"Passage {n} " + "of words " * (n % 7)),
             identity=f"42|{keys[n % 5]}|{n}",
-            probes=(generation_prompt(keys[n % 5], "One"), generation_prompt(keys[n % 5], "2")),
+            prefix_probes=(generation_prompt(keys[n % 5], "One"), generation_prompt(keys[n % 5], "2")),
         )
         for n in range(count)
     ]

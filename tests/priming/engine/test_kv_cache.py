@@ -11,8 +11,8 @@ from tasks.priming.engine.decoding import DecodingPack
 from tasks.priming.engine.forward import forward_packed
 from tasks.priming.engine.kv_cache import SharedPrefixes, common_prefix, prefill
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item, continue_caches
-from tasks.priming.engine.segments import KVCache, Segment, visible_stretches
+from tasks.priming.engine.nll import Request, continue_caches
+from tasks.priming.engine.segments import KVCache, Segment, visible_key_ranges
 from tasks.priming.engine.stepping import Stepper
 from tests.tiny_models import tiny_mistral
 
@@ -37,7 +37,9 @@ def test_scoring_leaves_the_cache_unchanged_and_repeats_to_the_bit(model: Any) -
     reader = LanguageModel(model, None, 256, "cpu-float32-default")
     cache = prefill(model, [Segment(random_ids(40, 1))])[0]
     before = [tensor.clone() for layer in cache.layers for tensor in layer]
-    item = Item(random_ids(40, 1), random_ids(8, 2), random_ids(5, 3), distractors=(random_ids(6, 4), random_ids(1, 5)))
+    item = Request(
+        random_ids(40, 1), random_ids(8, 2), random_ids(5, 3), distractors=(random_ids(6, 4), random_ids(1, 5))
+    )
     first = continue_caches(reader, [(cache, item)])
     second = continue_caches(reader, [(cache, item)])
     after = [tensor for layer in cache.layers for tensor in layer]
@@ -108,7 +110,7 @@ def test_hidden_positions_keep_their_places(model: Any) -> None:
 def test_what_is_hidden_is_counted_across_ancestors(model: Any) -> None:
     root = prefill(model, [Segment(random_ids(8, 1))])[0]
     middle = Segment(random_ids(8, 2), root)
-    seen = visible_stretches(Segment((5,), middle, hidden=(6, 11)))
+    seen = visible_key_ranges(Segment((5,), middle, hidden=(6, 11)))
     # by hand: positions 0-5 of the root, then 11-15, which are tokens 3-7 of the middle
     assert [(s.owner, s.start, s.stop, s.position) for s in seen] == [(root, 0, 6, 0), (middle, 3, 8, 11)]
 

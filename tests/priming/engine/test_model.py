@@ -9,7 +9,7 @@ import tokenizers
 import torch
 import transformers
 
-from tasks.priming.arms.arms import FAMILIES
+from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.engine.kv_cache import prefill
 from tasks.priming.engine.model import (
     LanguageModel,
@@ -70,11 +70,11 @@ def context_lengths(tokenizer: Any) -> dict[str, Any]:
     surrogates = {"static": STATIC_SURROGATES, "generated": WALKTHROUGH["generated"]}
 
     def length(family: str, surrogate: str | None) -> int:
-        context = FAMILIES[family].contexts.context(WALKTHROUGH["passage"], surrogate)
+        context = ARM_GROUPS[family].contexts.context(WALKTHROUGH["passage"], surrogate)
         return len(encode_context(reading(tokenizer), context))
 
     lengths: dict[str, Any] = {
-        family: {key: length(family, texts[key]) for key in FAMILIES[family].contexts.arm_keys}
+        family: {key: length(family, texts[key]) for key in ARM_GROUPS[family].contexts.arm_keys}
         for family, texts in surrogates.items()
     }
     return {"baseline": length("baseline", None), **lengths}
@@ -108,7 +108,7 @@ def test_control_tokens_spelled_out_in_a_passage_stay_text(tokenizer: Any, later
     """Without split_special_tokens, "</s> <s>" in a passage became ids 2 and 1."""
     assert EOS in tokenizer("a </s> b")["input_ids"]  # the danger is a real one
     for each in (tokenizer, later_tokenizer):
-        context = FAMILIES["generated"].contexts.context(f"before {text} after", f"query {text}")
+        context = ARM_GROUPS["generated"].contexts.context(f"before {text} after", f"query {text}")
         ids = encode_context(reading(each), context)
         assert ids[0] == BOS
         assert not control_ids(each) & set(ids[1:])

@@ -8,14 +8,14 @@ import transformers
 
 from tasks.priming.engine.generation import Prompt, generate_lines
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Item, score_items
+from tasks.priming.engine.nll import Request, score_requests
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.settings import GenerationSettings
 from tasks.priming.watching import part, tell_share, watched
 from tests.tiny_models import tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
-ITEMS = [Item(tuple(range(5, 25 + 4 * n)), (50, 51, 52), (60, 61 + n)) for n in range(12)]
+ITEMS = [Request(tuple(range(5, 25 + 4 * n)), (50, 51, 52), (60, 61 + n)) for n in range(12)]
 
 
 def is_rising(shares: list[float]) -> bool:
@@ -40,8 +40,8 @@ def test_scoring_tells_its_share_layer_by_layer(monkeypatch: pytest.MonkeyPatch)
     reader = LanguageModel(tiny_mistral(), None, 256, PATH)
     told: list[float] = []
     with watched(told.append):
-        scores = score_items(ITEMS, reader, prefixes=[tuple(range(5, 15))])
-    assert scores == score_items(ITEMS, reader, prefixes=[tuple(range(5, 15))])
+        scores = score_requests(ITEMS, reader, prefixes=[tuple(range(5, 15))])
+    assert scores == score_requests(ITEMS, reader, prefixes=[tuple(range(5, 15))])
     assert is_rising(told)
     assert told[0] < 0.2
     assert told[-1] == pytest.approx(1.0)

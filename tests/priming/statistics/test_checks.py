@@ -8,7 +8,7 @@ import pytest
 from tasks.priming.records import Check, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.checks import check_outcomes
-from tasks.priming.statistics.run_data import Evidence, ModelFacts
+from tasks.priming.statistics.run_data import ModelFacts, RunData
 
 SAMPLES = [Sample(name, number, "P.", "q", "a", None, "p") for number, name in enumerate("ab")]
 ARMS = [("baseline", "document"), ("generated", "target_question"), ("control", "repeated_baseline")]
@@ -38,9 +38,7 @@ def scores(**changes: Any) -> list[Score]:
 def checks(
     rows: list[Score], surrogates: list[Surrogate] | None = None, model: ModelFacts | None = INVARIANT
 ) -> dict[str, Check]:
-    evidence = Evidence(
-        SAMPLES, [], rows, [surrogate("a"), surrogate("b")] if surrogates is None else surrogates, model
-    )
+    evidence = RunData(SAMPLES, [], rows, [surrogate("a"), surrogate("b")] if surrogates is None else surrogates, model)
     return {check.name: check for check in check_outcomes(evidence, StatisticsSettings(), seed=1)}
 
 

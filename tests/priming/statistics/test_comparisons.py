@@ -15,7 +15,7 @@ from tasks.priming.records import Comparison, Route, Sample, Score
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import adjust, compare_conditions, judge
 from tasks.priming.statistics.contrasts import declare_contrasts, free_arms
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 from tests import evidence_rows
 from tests.evidence_rows import sample
 
@@ -97,7 +97,7 @@ def experiment(count: int, seed: int = 0, gain: float = 0.2) -> Rows:
 
 
 def compare(samples: list[Sample], routes: list[Route], scores: list[Score], seed: int = 42) -> dict[str, Comparison]:
-    evidence = Evidence(samples, routes, scores, [])
+    evidence = RunData(samples, routes, scores, [])
     return {row.comparison: row for row in compare_conditions(evidence, QUICK, seed)}
 
 

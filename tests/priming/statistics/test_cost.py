@@ -8,7 +8,7 @@ import pytest
 from tasks.priming.records import Cost, Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.cost import cost_of_conditions, forward_flops
-from tasks.priming.statistics.run_data import Evidence, ModelFacts
+from tasks.priming.statistics.run_data import ModelFacts, RunData
 
 # 80 multiplied parameters, 2 layers of width 8: 160 operations a token and 64 a pair that attends.
 MODEL = ModelFacts(
@@ -44,7 +44,7 @@ def evidence(
     nlls: Mapping[str, float | None] = NLLS,
     contexts: Mapping[str, int] = CONTEXTS,
     extra_tokens: Mapping[str, int] | None = None,
-) -> Evidence:
+) -> RunData:
     """Samples with equal numbers, but for the `extra_tokens` of a sample's contexts; both families route to x."""
     rows = rows or samples(a="p")
     extra = extra_tokens or {}
@@ -68,10 +68,10 @@ def evidence(
         for family in ("static", "generated")
         for key in "xy"
     ]
-    return Evidence(rows, routes, scores, surrogates, MODEL)
+    return RunData(rows, routes, scores, surrogates, MODEL)
 
 
-def costs(given: Evidence) -> dict[str, Cost]:
+def costs(given: RunData) -> dict[str, Cost]:
     return {row.condition: row for row in cost_of_conditions(given, StatisticsSettings(), seed=1)}
 
 
@@ -261,7 +261,7 @@ def test_without_the_models_shape_or_a_baseline_there_are_no_costs() -> None:
     assert costs(dataclasses.replace(given, model=None)) == {}
     unbased = [row for row in given.scores if row.family != "baseline"]
     assert costs(dataclasses.replace(given, scores=unbased)) == {}
-    assert costs(Evidence([], [], [], [], MODEL)) == {}
+    assert costs(RunData([], [], [], [], MODEL)) == {}
 
 
 def test_rows_of_other_samples_take_no_part() -> None:

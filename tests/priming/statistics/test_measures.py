@@ -13,7 +13,7 @@ from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import declare_contrasts
 from tasks.priming.statistics.measures import MEASURES, VARIED_KINDS, vary_comparisons
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 from tests import evidence_rows
 from tests.evidence_rows import sample, shuffled
 
@@ -37,14 +37,14 @@ def routed(sample_id: str, *arms: str) -> list[Route]:
     return [Route(sample_id, family, key, 0.5, arm in arms, False) for arm, (family, key) in named.items()]
 
 
-def static_run(*rows: tuple[Score, Score]) -> Evidence:
+def static_run(*rows: tuple[Score, Score]) -> RunData:
     """Return a run of one static key, which is always routed: per sample its score and the baseline's."""
     samples = [sample(arm.sample_id) for arm, _ in rows]
     routes = [Route(row.sample_id, "static", "factual", 0.5, True, False) for row in samples]
-    return Evidence(samples, routes, [row for pair in rows for row in pair], [])
+    return RunData(samples, routes, [row for pair in rows for row in pair], [])
 
 
-def experiment(count: int = 24) -> Evidence:
+def experiment(count: int = 24) -> RunData:
     """Return samples, two on a passage, with every arm and the controls of the 2x2."""
     generator = random.Random(1)
     ids = [f"sample-{number:03d}" for number in range(count)]
@@ -63,10 +63,10 @@ def experiment(count: int = 24) -> Evidence:
         for number, sample_id in enumerate(ids)
         for arm in arms
     ]
-    return Evidence(samples, routes, scores, [])
+    return RunData(samples, routes, scores, [])
 
 
-def vary(evidence: Evidence, seed: int = 42) -> dict[tuple[str, str], Variant]:
+def vary(evidence: RunData, seed: int = 42) -> dict[tuple[str, str], Variant]:
     return {(row.comparison, row.variant): row for row in vary_comparisons(evidence, SETTINGS, seed)}
 
 
@@ -189,7 +189,7 @@ def test_the_best_key_is_chosen_by_the_measure() -> None:
             score(s, "generated/target_question", 1.0, (3.0,)),
         )
     ]
-    found = vary(Evidence([sample(s) for s in ids], routes, scores, []))
+    found = vary(RunData([sample(s) for s in ids], routes, scores, []))
     margin = found["generated routed vs static best_key", "margin"]
     assert (margin.arm_mean, margin.reference_mean, margin.improvement_mean) == (2.0, 4.0, -2.0)
     longer = found["generated routed vs static best_key", "longer_answers"]
@@ -208,7 +208,7 @@ def test_two_effects_are_added_up_in_the_measure() -> None:
     }
     scores = [score(s, arm, 1.0, (1.0 + margin,)) for s in "ab" for arm, margin in margins.items()]
     routes = [Route(s, "generated", "target_question", 0.5, True, False) for s in "ab"]
-    found = vary(Evidence([sample("a"), sample("b")], routes, scores, []))
+    found = vary(RunData([sample("a"), sample("b")], routes, scores, []))
     interaction = found["generated/target_question vs control/hidden_and_blind_added_up", "margin"]
     assert (interaction.arm_mean, interaction.reference_mean, interaction.improvement_mean) == (5.0, 4.0, 1.0)
 
@@ -263,7 +263,7 @@ def test_a_run_without_distractors_has_variants_that_say_nothing() -> None:
 
 
 def test_no_rows_give_no_variants() -> None:
-    assert vary_comparisons(Evidence([], [], [], []), SETTINGS, 1) == []
+    assert vary_comparisons(RunData([], [], [], []), SETTINGS, 1) == []
 
 
 def test_shuffled_rows_give_identical_records() -> None:

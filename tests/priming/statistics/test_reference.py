@@ -13,13 +13,13 @@ from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.records import Route, Sample, Score
 from tasks.priming.statistics.reference import Reproduction, _effect_error, published_nll, reproduce
 from tasks.priming.statistics.reference_numbers import NUMBERS, PublishedNumbers, other_inputs, parse_numbers
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 from tests.places import GOLDEN
 
 GOLDEN = GOLDEN / "published_numbers.json"
 PRINTED: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8"))
 PUBLISHED = parse_numbers(NUMBERS.read_text(encoding="utf-8"))
-FAMILIES = {"gen": PRINTED["per_template_generated"], "static": PRINTED["per_template_static"]}
+ARM_GROUPS = {"gen": PRINTED["per_template_generated"], "static": PRINTED["per_template_static"]}
 
 # What was printed to four places is off by half a unit of the last at most, and a percentage by 0.05.
 PLACE, TENTH = 0.00005, 0.05
@@ -55,10 +55,10 @@ def score(arm: str, sample_id: str, nll: float | None) -> Score:
     )
 
 
-def evidence(nlls: dict[str, dict[str, float | None]] = NLLS, passages: str = "pqrs") -> Evidence:
+def evidence(nlls: dict[str, dict[str, float | None]] = NLLS, passages: str = "pqrs") -> RunData:
     samples = [Sample(s, i, "passage", "query", "answer", None, passages[i]) for i, s in enumerate("abcd")]
     arms = [arm.split("/") for arm in nlls if arm != "baseline/document"]
-    return Evidence(
+    return RunData(
         samples=samples,
         routes=[
             Route(s, family, key, 0.5, ROUTED.get(family, {}).get(s, key) == key, False)
@@ -103,20 +103,20 @@ def test_the_additional_improvement_is_the_difference_of_the_two() -> None:
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ARM_GROUPS)
 def test_counts_of_routed_and_best_keys_sum_to_n(family: str) -> None:
-    assert sum(key["times_routed"] for key in FAMILIES[family].values()) == 2500
-    assert sum(key["times_oracle"] for key in FAMILIES[family].values()) == 2500
+    assert sum(key["times_routed"] for key in ARM_GROUPS[family].values()) == 2500
+    assert sum(key["times_oracle"] for key in ARM_GROUPS[family].values()) == 2500
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ARM_GROUPS)
 def test_routing_efficiency_is_a_ratio_of_improvements(family: str) -> None:
     deltas = PRINTED["mean_delta"]
     ratio = 100 * deltas[f"{family}_routed"] / deltas[f"{family}_oracle"]
     assert PRINTED["routing_efficiency_pct"][family] == pytest.approx(ratio, abs=2 * TENTH)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ARM_GROUPS)
 def test_the_two_halves_by_similarity_average_to_the_whole(family: str) -> None:
     halves = [PRINTED["head_tail"][half] for half in ("head", "tail")]
     assert sum(half["n"] for half in halves) == 2500
@@ -127,7 +127,7 @@ def test_the_two_halves_by_similarity_average_to_the_whole(family: str) -> None:
     assert better == pytest.approx(PRINTED["gen_beats_static_pct"], abs=2 * TENTH)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ARM_GROUPS)
 def test_the_two_parts_by_coverage_average_to_the_whole(family: str) -> None:
     parts = [PRINTED["coverage_split_0.5"][f"{family}_{part}"] for part in ("hi", "lo")]
     assert sum(part["n"] for part in parts) == 2500
@@ -143,13 +143,13 @@ def test_winners_and_exact_ties_sum_to_n() -> None:
     assert sum(PRINTED["routed_template_when_gen_wins"].values()) == winners["gen"]
     assert sum(PRINTED["routed_template_when_static_wins"].values()) == winners["static"]
     for name, keys in (("gen", "routed_template_when_gen_wins"), ("static", "routed_template_when_static_wins")):
-        assert all(count <= FAMILIES[name][key]["times_routed"] for key, count in PRINTED[keys].items())
+        assert all(count <= ARM_GROUPS[name][key]["times_routed"] for key, count in PRINTED[keys].items())
 
 
 def test_what_the_printed_numbers_already_say() -> None:
     """Generated surrogates, routed, do worse than one of them at random and than the best fixed phrase."""
     derived, deltas = PRINTED["DERIVED_not_published"], PRINTED["mean_delta"]
-    for family, keys in FAMILIES.items():
+    for family, keys in ARM_GROUPS.items():
         improvements = [key["mean_delta"] for key in keys.values()]
         assert derived[f"{family}_uniform_random_delta"] == pytest.approx(sum(improvements) / 5, abs=PLACE)
         assert derived[f"best_fixed_{family}"] == max(improvements)
@@ -313,7 +313,7 @@ def test_a_run_without_a_complete_sample_is_refused() -> None:
 
 def test_an_order_of_rows_changes_nothing() -> None:
     whole = evidence()
-    turned = Evidence(whole.samples[::-1], whole.routes[::-1], whole.scores[::-1], [])
+    turned = RunData(whole.samples[::-1], whole.routes[::-1], whole.scores[::-1], [])
     assert reproduce(PUBLISHED, turned) == reproduce(PUBLISHED, whole)
 
 

@@ -14,7 +14,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.router import agree_with_oracle, confuse_routes, correlate_similarity
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 from tests.evidence_rows import sample, score, shuffled
 
 Known = TypeVar("Known")
@@ -27,7 +27,7 @@ def known(value: Known | None) -> Known:
     return value
 
 
-def choices(*rows: tuple[str | None, dict[str, float]], family: str = "static") -> Evidence:
+def choices(*rows: tuple[str | None, dict[str, float]], family: str = "static") -> RunData:
     """Return a run of one family: per sample the routed key and each key's NLL."""
     samples = [sample(f"s{number:03d}") for number in range(len(rows))]
     routes = [
@@ -40,10 +40,10 @@ def choices(*rows: tuple[str | None, dict[str, float]], family: str = "static") 
         for row, (_, nlls) in zip(samples, rows, strict=True)
         for key, nll in nlls.items()
     ]
-    return Evidence(samples, routes, scores, [])
+    return RunData(samples, routes, scores, [])
 
 
-def similar(similarities: list[float | None], gains: list[float]) -> Evidence:
+def similar(similarities: list[float | None], gains: list[float]) -> RunData:
     """Return a run of one static key, which is routed, with its similarities and its gains over the baseline."""
     samples = [sample(f"s{number:03d}") for number in range(len(gains))]
     routes = [
@@ -55,10 +55,10 @@ def similar(similarities: list[float | None], gains: list[float]) -> Evidence:
         for row, gain in zip(samples, gains, strict=True)
         for arm in (("baseline/document", 8.0), ("static/factual", 8.0 - gain))
     ]
-    return Evidence(samples, routes, scores, [])
+    return RunData(samples, routes, scores, [])
 
 
-def experiment(count: int = 120) -> Evidence:
+def experiment(count: int = 120) -> RunData:
     """Return two families whose router is right more often than by chance, with similarities that tell a little."""
     generator = random.Random(3)
     ids = [f"sample-{number:03d}" for number in range(count)]
@@ -71,23 +71,23 @@ def experiment(count: int = 120) -> Evidence:
             routed = max(similarities, key=lambda key: similarities[key])
             routes += [Route(sample_id, family, key, similarities[key], key == routed, False) for key in KEYS]
             scores += [score(sample_id, f"{family}/{key}", nll) for key, nll in nlls.items()]
-    return Evidence([sample(sample_id) for sample_id in ids], routes, scores, [])
+    return RunData([sample(sample_id) for sample_id in ids], routes, scores, [])
 
 
-def confuse(evidence: Evidence) -> list[RoutingChoice]:
+def confuse(evidence: RunData) -> list[RoutingChoice]:
     return confuse_routes(evidence, SETTINGS, 42)
 
 
-def agree(evidence: Evidence) -> RoutingAgreement:
+def agree(evidence: RunData) -> RoutingAgreement:
     (found,) = agree_with_oracle(evidence, SETTINGS, 42)
     return found
 
 
-def correlate(evidence: Evidence) -> dict[str, Correlation]:
+def correlate(evidence: RunData) -> dict[str, Correlation]:
     return {f"{row.family}/{row.key}": row for row in correlate_similarity(evidence, SETTINGS, 42)}
 
 
-def pairs_of(evidence: Evidence, family: str) -> list[tuple[str, str]]:
+def pairs_of(evidence: RunData, family: str) -> list[tuple[str, str]]:
     """Return the routed and the best key of every sample, counted without the module."""
     routed = {row.sample_id: row.key for row in evidence.routes if row.family == family and row.is_routed}
     scores = [row for row in evidence.scores if row.family == family]
@@ -247,7 +247,7 @@ def test_a_family_without_complete_samples_has_no_rates() -> None:
 
 
 def test_no_rows_give_nothing() -> None:
-    nothing = Evidence([], [], [], [])
+    nothing = RunData([], [], [], [])
     assert confuse(nothing) == []
     assert agree_with_oracle(nothing, SETTINGS, 42) == []
     assert correlate(nothing) == {}
@@ -290,7 +290,7 @@ def test_what_was_routed_takes_each_samples_own_key() -> None:
             value = similarity if key == routed else similarity - 0.5
             routes.append(Route(row.sample_id, "static", key, value, key == routed, False))
             scores.append(score(row.sample_id, f"static/{key}", 8.0 - gain if key == routed else 8.0 + gain))
-    found = correlate(Evidence(samples, routes, scores, []))
+    found = correlate(RunData(samples, routes, scores, []))
     assert list(found) == ["static/factual", "static/problem", "static/routed"]
     assert found["static/routed"].pearson_r == pytest.approx(1.0)
     assert (found["static/factual"].n, found["static/routed"].n) == (4, 4)

@@ -16,7 +16,7 @@ from tasks.priming.statistics import strata
 from tasks.priming.statistics.conditions import conditions_of, passages_of
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
 from tasks.priming.statistics.robust_mean import robust_mean
-from tasks.priming.statistics.run_data import Evidence
+from tasks.priming.statistics.run_data import RunData
 from tasks.priming.statistics.strata import STRATIFIERS, describe_strata, difficulty_arm, quantile_levels
 from tests import evidence_rows
 from tests.evidence_rows import score, shuffled
@@ -43,7 +43,7 @@ def route(sample_id: str, family: str = "static", key: str = "factual", similari
 
 def static_run(
     samples: list[Sample], baseline: list[float], arm: list[float], answer_tokens: list[int] | None = None
-) -> Evidence:
+) -> RunData:
     """Return a run of one static key, which is always routed, with its NLLs and the baseline's."""
     tokens = answer_tokens or [2] * len(samples)
     scores = [
@@ -51,10 +51,10 @@ def static_run(
         for name, nlls in (("baseline/document", baseline), ("static/factual", arm))
         for row, nll, count in zip(samples, nlls, tokens, strict=True)
     ]
-    return Evidence(samples, [route(row.sample_id) for row in samples], scores, [])
+    return RunData(samples, [route(row.sample_id) for row in samples], scores, [])
 
 
-def with_arms(evidence: Evidence, **arms: list[float]) -> Evidence:
+def with_arms(evidence: RunData, **arms: list[float]) -> RunData:
     """Add the NLLs of controls."""
     scores = [
         score(row.sample_id, f"control/{key}", nll)
@@ -64,7 +64,7 @@ def with_arms(evidence: Evidence, **arms: list[float]) -> Evidence:
     return dataclasses.replace(evidence, scores=[*evidence.scores, *scores])
 
 
-def experiment(count: int = 60) -> Evidence:
+def experiment(count: int = 60) -> RunData:
     """Return samples of three types, two on a passage, with two routed families and three controls."""
     generator = random.Random(7)
     ids = [f"sample-{number:03d}" for number in range(count)]
@@ -82,10 +82,10 @@ def experiment(count: int = 60) -> Evidence:
     arms = ["baseline/document", *PLAIN, *sorted({f"{row.family}/{row.key}" for row in routes})]
     tokens = {s: generator.randint(1, 20) for s in ids}
     scores = [score(s, arm, generator.expovariate(0.5), answer_token_count=tokens[s]) for s in ids for arm in arms]
-    return Evidence(samples, routes, scores, [])
+    return RunData(samples, routes, scores, [])
 
 
-def described(evidence: Evidence, stratified_by: str, comparison: str = STATIC) -> list[Stratum]:
+def described(evidence: RunData, stratified_by: str, comparison: str = STATIC) -> list[Stratum]:
     return [
         row
         for row in describe_strata(evidence, SETTINGS, 42)
@@ -93,7 +93,7 @@ def described(evidence: Evidence, stratified_by: str, comparison: str = STATIC) 
     ]
 
 
-def run_of(evidence: Evidence) -> strata.Run:
+def run_of(evidence: RunData) -> strata.Run:
     return strata.Run(evidence, passages_of(evidence), conditions_of(evidence, 1))
 
 
@@ -249,7 +249,7 @@ def test_difficulty_is_told_by_the_first_arm_that_takes_no_part(
     samples = [sample("a"), sample("b")]
     routes = [route(s, *arm) for s in "ab" for arm in (("static", "factual"), ("generated", "target_question"))]
     scores = [score(s, arm, 1.0) for s in "ab" for arm in arms]
-    assert difficulty_arm(run_of(Evidence(samples, routes, scores, [])), CONTRASTS[contrast]) == expected
+    assert difficulty_arm(run_of(RunData(samples, routes, scores, [])), CONTRASTS[contrast]) == expected
 
 
 def test_an_arm_without_a_finite_score_tells_no_difficulty() -> None:
@@ -330,8 +330,8 @@ def test_scores_that_are_missing_or_not_finite_are_left_out(spoilt: dict[str, An
 
 
 def test_no_rows_give_no_strata() -> None:
-    assert describe_strata(Evidence([], [], [], []), SETTINGS, 1) == []
-    assert describe_strata(Evidence([], [route("a")], [], []), SETTINGS, 1) == []
+    assert describe_strata(RunData([], [], [], []), SETTINGS, 1) == []
+    assert describe_strata(RunData([], [route("a")], [], []), SETTINGS, 1) == []
 
 
 def test_shuffled_rows_give_identical_records() -> None:
