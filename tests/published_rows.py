@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tasks.priming.records import Comparison, Score
+from tasks.priming.records import Comparison, Score, Verdict
+from tasks.priming.statistics.verdicts import answers_from
 from tasks.store import artifacts, manifests
 
 
@@ -29,7 +30,7 @@ def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
 
 
 def comparison(
-    arm: str, reference: str, kind: str = "routed", verdict: str = "better", **changes: object
+    arm: str, reference: str, kind: str = "routed", verdict: Verdict = "better", **changes: object
 ) -> Comparison:
     """Return a comparison of eight pairs, with some fields changed."""
     row = Comparison(
@@ -94,9 +95,17 @@ def record(attempt: manifests.Attempt, table: str, rows: Sequence[object], chunk
     return reference
 
 
-def finish(run_id: str, **tables: Sequence[object]) -> None:
-    """Complete a run that has some rows alone."""
-    attempt = start(run_id)
+def record_answers(attempt: manifests.Attempt, **tables: Sequence[Any]) -> None:
+    """Record comparisons with the answers that they and the run's other rows give, as the statistics do."""
     for table, rows in tables.items():
         record(attempt, table, rows)
+    has_controls = any(row.family == "control" for row in tables.get("score", ()))
+    answers = answers_from(tables.get("comparison", ()), tables.get("variant", ()), has_controls=has_controls)
+    record(attempt, "answer", answers)
+
+
+def finish(run_id: str, **tables: Sequence[Any]) -> None:
+    """Complete a run that has some rows, and the answers to what they ask, alone."""
+    attempt = start(run_id)
+    record_answers(attempt, **tables)
     manifests.finish_run(attempt)

@@ -140,16 +140,16 @@ def with_cached(*completed: str) -> Counter[tuple[str, str]]:
 
 def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_run: Path) -> None:
     with duckdb.connect(str(first_run / "results.duckdb"), read_only=True) as connection:
-        arms = "SELECT count(*), count(DISTINCT sample_id), count(DISTINCT (family, key)) FROM outcome"
+        arms = "SELECT count(*), count(DISTINCT sample_id), count(DISTINCT (family, key)) FROM all_runs.outcome"
         assert connection.execute(arms).fetchone() == (SAMPLES * 11, SAMPLES, 11)
-        routed = "SELECT family, count(*) FROM outcome WHERE is_routed GROUP BY family ORDER BY family"
+        routed = "SELECT family, count(*) FROM all_runs.outcome WHERE is_routed GROUP BY family ORDER BY family"
         assert connection.execute(routed).fetchall() == [("generated", SAMPLES), ("static", SAMPLES)]
-        helps = "SELECT comparison, n, answer FROM does_priming_help ORDER BY comparison"
+        helps = "SELECT comparison, n, sentence FROM latest.does_priming_help ORDER BY comparison"
         assert connection.execute(helps).fetchall() == [
             ("generated routed vs baseline", SAMPLES, "undecided: controls not run"),
             ("static routed vs baseline", SAMPLES, "undecided: controls not run"),
         ]
-        better = "SELECT comparison, n, answer FROM is_generated_better_than_static"
+        better = "SELECT comparison, n, sentence FROM latest.is_generated_better_than_static"
         assert connection.execute(better).fetchall() == [
             ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
         ]
@@ -200,21 +200,27 @@ def test_controls_are_computed_alone_and_every_question_is_answered(controls_run
         assert len(connection.execute(controlled).fetchall()) == SAMPLES
         [run_id] = set(connection.execute(controlled).fetchall())
         noise = (
-            "SELECT improvement_mean, tie_rate FROM does_the_content_matter"
+            "SELECT improvement_mean, tie_rate FROM all_runs.does_the_content_matter"
             " WHERE comparison = 'control/repeated_baseline vs baseline/document'"
         )
         if is_batch_invariant(choose_numeric_path("cpu", "float32")):
             assert connection.execute(noise).fetchall() == [(0.0, 1.0)]
-        questions = "SELECT count(*), count(question), count(improvement_mean) FROM does_the_content_matter"
+        questions = (
+            "SELECT count(*), count(DISTINCT subject), count(improvement_mean) FROM all_runs.does_the_content_matter"
+        )
         assert connection.execute(questions).fetchone() == (12, 12, 12)
-        routing = "SELECT count(*), count(instead), count(improvement_mean) FROM does_routing_help"
+        routing = "SELECT count(*), count(DISTINCT subject), count(improvement_mean) FROM all_runs.does_routing_help"
         assert connection.execute(f"{routing} WHERE run_id = ?", run_id).fetchone() == (6, 6, 6)
         for view in ("does_priming_help", "is_generated_better_than_static", "is_generation_worth_its_compute"):
-            answers = connection.execute(f"SELECT DISTINCT answer FROM {view} WHERE run_id = ?", run_id).fetchall()
+            answers = connection.execute(
+                f"SELECT DISTINCT answer FROM all_runs.{view} WHERE run_id = ?", run_id
+            ).fetchall()
             assert answers
-            assert ("undecided: controls not run",) not in answers
+            assert ("controls_missing",) not in answers
         for view in ("who_gains", "does_the_measure_matter", "what_does_it_cost"):
-            found = connection.execute(f"SELECT count(*), count(improvement_mean) FROM {view} WHERE run_id = ?", run_id)
+            found = connection.execute(
+                f"SELECT count(*), count(improvement_mean) FROM all_runs.{view} WHERE run_id = ?", run_id
+            )
             rows, measured = found.fetchall()[0]
             assert rows == measured > 0
         failed = connection.execute('SELECT * FROM "check" WHERE run_id = ? AND NOT passed', run_id)

@@ -10,7 +10,7 @@ from typing import Any
 from tasks.pages.blocks import Block, Heading, Paragraph, Part, Quoted, Table, paragraph
 from tasks.priming.statistics.robust_mean import RobustMean
 from tasks.priming.statistics.two_runs import RunDifference, compare_conditions
-from tasks.reading.answers import TITLES, answers_of
+from tasks.reading.answers import by_question, improvement_of, name_of
 from tasks.reading.run_rows import RunRows
 
 _VALUE_CHARACTERS = 40
@@ -102,19 +102,16 @@ def _differences_in_making(runs: Sequence[RunRows]) -> Iterator[Block]:
 def _answers(runs: Sequence[RunRows]) -> Iterator[Block]:
     yield Heading("What they found")
     yield paragraph("Each run's own answers on its own samples; improvements are in nats per answer token.")
-    answers = [answers_of(run.questions) for run in runs]
-    for view, title in TITLES.items():
-        found = [{row["comparison"]: row for row in answer.get(view, [])} for answer in answers]
+    answers = [by_question(run.answers) for run in runs]
+    for title in dict.fromkeys(title for answer in answers for title in answer):
+        found = [{name_of(row): row for row in answer.get(title, [])} for answer in answers]
         rows: list[tuple[Part, ...]] = []
         for name in dict.fromkeys(name for by_name in found for name in by_name):
             for number, by_name in enumerate(found):
                 row = by_name.get(name)
-                answer, numbers = (
-                    (row["answer"], f"{row['improvement']} ({row['interval']})") if row else ("not run", "-")
-                )
+                answer, numbers = (row["sentence"], " ".join(improvement_of(row))) if row else ("not run", "-")
                 rows.append((name if number == 0 else "", f"{letter(number)} {answer}", numbers))
-        if rows:
-            yield Table((title, "answer", "improvement (interval)"), tuple(rows), 2)
+        yield Table((title, "answer", "improvement (interval)"), tuple(rows), 2)
 
 
 def _differing(values: Sequence[Mapping[str, Any]]) -> list[tuple[Part, ...]]:

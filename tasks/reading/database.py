@@ -31,7 +31,7 @@ _EXTREMES = """
         outcome.improvement, outcome.similarity, surrogate.text AS surrogate,
         reference.nll AS reference_nll, reference.token_nlls AS reference_token_nlls,
         score.nll AS arm_nll, score.token_nlls AS arm_token_nlls, score.answer_tokens
-    FROM outcome
+    FROM all_runs.outcome
     JOIN sample ON sample.run_id = $run_id AND sample.sample_id = outcome.sample_id
     JOIN score ON score.run_id = $run_id AND score.sample_id = outcome.sample_id
         AND score.family = outcome.family AND score.key = outcome.key
@@ -46,19 +46,15 @@ _EXTREMES = """
 """The samples at one end of what the first routed family gains over the baseline."""
 
 QUERIES: dict[str, str] = {
-    "does_priming_help": "SELECT * FROM does_priming_help WHERE run_id = $run_id ORDER BY comparison",
-    "is_generated_better_than_static": """
-        SELECT * FROM is_generated_better_than_static WHERE run_id = $run_id ORDER BY comparison""",
+    "answer": "SELECT * FROM all_runs.what_did_it_find WHERE run_id = $run_id ORDER BY position",
     "is_generation_worth_its_compute": """
-        SELECT * FROM is_generation_worth_its_compute WHERE run_id = $run_id ORDER BY comparison""",
-    "does_the_content_matter": "SELECT * FROM does_the_content_matter WHERE run_id = $run_id ORDER BY comparison",
-    "does_routing_help": "SELECT * FROM does_routing_help WHERE run_id = $run_id ORDER BY comparison",
+        SELECT * FROM all_runs.is_generation_worth_its_compute WHERE run_id = $run_id ORDER BY comparison""",
     "does_the_measure_matter": """
-        SELECT * FROM does_the_measure_matter WHERE run_id = $run_id ORDER BY variant, comparison""",
-    "who_gains": "SELECT * FROM who_gains WHERE run_id = $run_id ORDER BY comparison, stratified_by, rank",
+        SELECT * FROM all_runs.does_the_measure_matter WHERE run_id = $run_id ORDER BY measure, comparison""",
+    "who_gains": "SELECT * FROM all_runs.who_gains WHERE run_id = $run_id ORDER BY comparison, stratified_by, rank",
     "what_does_it_cost": """
-        SELECT * FROM what_does_it_cost WHERE run_id = $run_id ORDER BY nll_mean NULLS LAST, condition""",
-    "run_summary": "SELECT * FROM run_summary WHERE run_id = $run_id",
+        SELECT * FROM all_runs.what_does_it_cost WHERE run_id = $run_id ORDER BY nll_mean NULLS LAST, condition""",
+    "run_summary": "SELECT * FROM all_runs.run_summary WHERE run_id = $run_id",
     "attempt": "SELECT * FROM attempt WHERE run_id = $run_id ORDER BY started_at, attempt_id",
     "reject": "SELECT reason, count FROM reject WHERE run_id = $run_id ORDER BY count DESC, reason",
     "stage_time": """
@@ -72,7 +68,7 @@ QUERIES: dict[str, str] = {
         SELECT * FROM "check" WHERE run_id = $run_id
         ORDER BY CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name""",
     "point": """
-        SELECT family, similarity, improvement FROM outcome
+        SELECT family, similarity, improvement FROM all_runs.outcome
         WHERE run_id = $run_id AND is_routed AND similarity IS NOT NULL AND improvement IS NOT NULL
         ORDER BY family, sample_id""",
     "flag": """
@@ -91,7 +87,7 @@ QUERIES: dict[str, str] = {
         SELECT chosen.*, surrogate.* EXCLUDE (run_id, sample_id), outcome.similarity, outcome.is_routed,
             outcome.improvement
         FROM chosen JOIN surrogate ON surrogate.run_id = $run_id AND surrogate.sample_id = chosen.sample_id
-        LEFT JOIN outcome ON outcome.run_id = $run_id AND outcome.sample_id = surrogate.sample_id
+        LEFT JOIN all_runs.outcome ON outcome.run_id = $run_id AND outcome.sample_id = surrogate.sample_id
             AND outcome.family = surrogate.family AND outcome.key = surrogate.key
         WHERE surrogate.family IN (SELECT family FROM route WHERE run_id = $run_id)
         ORDER BY chosen.sample_id, surrogate.family, surrogate.key""",
@@ -110,7 +106,7 @@ NLLS = """
     SELECT family || '/' || key AS condition, sample_id, nll FROM score
     WHERE run_id = $run_id AND nll IS NOT NULL
     UNION ALL
-    SELECT family || '/routed' AS condition, sample_id, nll FROM outcome
+    SELECT family || '/routed' AS condition, sample_id, nll FROM all_runs.outcome
     WHERE run_id = $run_id AND nll IS NOT NULL AND is_routed
     ORDER BY condition, sample_id"""
 """Every condition's NLLs, a routed family being the arm that the router chose for each sample."""
@@ -146,10 +142,10 @@ def read_run(run_id: str) -> RunRows:
     """
     try:
         with open_results() as connection:
-            found = _rows(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id)
+            found = rows_of(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id)
             if not found:
                 raise UsageError(f"There is no run {run_id!r} in artifacts/results.duckdb. `latest` names the newest.")
-            tables = {name: _rows(connection, statement, run_id) for name, statement in QUERIES.items()}
+            tables = {name: rows_of(connection, statement, run_id) for name, statement in QUERIES.items()}
             nlls = read_nlls(connection, run_id)
     except FileNotFoundError as error:
         raise UsageError(str(error)) from None
@@ -170,8 +166,9 @@ def read_nlls(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, d
     return nlls
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, statement: str, run_id: str) -> list[Row]:
-    answer = connection.execute(statement, {"run_id": run_id})
+def rows_of(connection: duckdb.DuckDBPyConnection, statement: str, run_id: str | None = None) -> list[Row]:
+    """Return the rows that a statement gives, about $run_id if one is given, with their columns by name."""
+    answer = connection.execute(statement, {"run_id": run_id} if run_id else {})
     names = [column[0] for column in answer.description]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 

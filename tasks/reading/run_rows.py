@@ -4,15 +4,14 @@ In: which run is meant. Out: one frozen RunRows, read from artifacts/results.duc
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
 from tasks.priming.errors import UsageError
-from tasks.reading.answers import TITLES, Rows, read_questions
-from tasks.reading.database import read_nlls
+from tasks.reading.database import QUERIES, Row, read_nlls, rows_of
 from tasks.reading.runs import LATEST, find_run, unreadable
 from tasks.results import open_results
 
@@ -39,8 +38,8 @@ class RunRows:
     """Flat name -> value, as they are given to an experiment."""
     identity: Mapping[str, Any]
     """What its numbers come from beside the settings: hashes, commits, device, versions."""
-    questions: Mapping[str, Rows]
-    """The rows of its question views."""
+    answers: Sequence[Row]
+    """Its rows of what_did_it_find."""
     nlls: Mapping[str, Mapping[str, float]]
     """Condition -> sample_id -> NLL."""
     passages: Mapping[str, str]
@@ -87,16 +86,16 @@ def read_rows_of_run(run_id: str) -> RunRows:
     """
     try:
         with open_results() as connection:
-            facts = _dicts(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id)[0]
+            facts = rows_of(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id)[0]
             nlls = read_nlls(connection, run_id)
-            samples = _dicts(connection, "SELECT sample_id, passage_id FROM sample WHERE run_id = $run_id", run_id)
-            counts = _dicts(
+            samples = rows_of(connection, "SELECT sample_id, passage_id FROM sample WHERE run_id = $run_id", run_id)
+            counts = rows_of(
                 connection, "SELECT DISTINCT sample_id, answer_token_count FROM score WHERE run_id = $run_id", run_id
             )
-            surrogates = _dicts(
+            surrogates = rows_of(
                 connection, "SELECT sample_id, family, key, text FROM surrogate WHERE run_id = $run_id", run_id
             )
-        questions = read_questions(run_id, TITLES)
+            answers = rows_of(connection, QUERIES["answer"], run_id)
     except duckdb.Error as error:
         raise unreadable(error) from None
     return RunRows(
@@ -104,7 +103,7 @@ def read_rows_of_run(run_id: str) -> RunRows:
         facts=facts,
         settings=_flat_settings(json.loads(facts["settings"])),
         identity=_identity(facts),
-        questions=questions,
+        answers=answers,
         nlls=nlls,
         passages={row["sample_id"]: row["passage_id"] for row in samples},
         answer_token_counts={row["sample_id"]: row["answer_token_count"] for row in counts},
@@ -125,12 +124,6 @@ def _statuses() -> dict[str, str]:
         ) from None
     except duckdb.Error as error:
         raise unreadable(error) from None
-
-
-def _dicts(connection: duckdb.DuckDBPyConnection, statement: str, run_id: str) -> list[dict[str, Any]]:
-    answer = connection.execute(statement, {"run_id": run_id})
-    names = [column[0] for column in answer.description]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
 def _flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

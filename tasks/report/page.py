@@ -73,7 +73,7 @@ def _context(rows: RunRows, plots: Plots) -> dict[str, Any]:
         "run": rows.run,
         "is_complete": rows.is_complete,
         "headline": verdicts.make_headline(rows),
-        "answers": verdicts.make_answers(rows),
+        "cards": verdicts.make_cards(rows),
         "facts": facts.facts_of(rows),
         "versions": facts.versions_of(rows.run),
         "tables": {

@@ -6,19 +6,11 @@ In: a run's rows. Out: tables by name; one that has no rows is left out. Verdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.pages.numbers import MINUS, count, duration, interval, number, percent, probability, quantity, ratio
+from tasks.reading.answers import by_question, name_of
 from tasks.reading.database import Row, RunRows
 from tasks.report.plots.arms import ArmSummary
 from tasks.report.plots.forest import label_of
 from tasks.report.tables import Cell, Column, Table, interval_column, make_table, number_column, text_column
-
-ANSWER_TITLES = {
-    "does_priming_help": "Does priming help?",
-    "is_generated_better_than_static": "Is generated better than static?",
-    "is_generation_worth_its_compute": "Is generation worth its compute?",
-    "does_the_content_matter": "What is a gain made of?",
-    "does_routing_help": "Does routing by similarity help?",
-}
-"""The question views that answer by comparisons, in the order in which they are asked."""
 
 _COMPARISON = text_column("comparison", "comparison", label_of)
 _SAMPLES = number_column("n", "n", count)
@@ -29,29 +21,25 @@ _ADJUSTED = number_column("adjusted p", "p_adjusted", probability)
 def answer_tables(rows: RunRows) -> list[Table]:
     """Return the comparisons of each question with its answers."""
     tables = []
-    for view, title in ANSWER_TITLES.items():
-        found = rows.tables[view]
-        asks = found and "question" in found[0]
+    for title, found in by_question(rows.tables["answer"]).items():
         columns = [
-            Column("question", lambda row: Cell(str(row["question"] or row["comparison"])), is_number=False)
-            if asks
-            else _COMPARISON,
+            Column("comparison", lambda row: Cell(label_of(name_of(row))), is_number=False),
             _SAMPLES,
             _IMPROVEMENT,
-            *([_margin_column()] if any(row.get("margin_improvement_mean") is not None for row in found) else []),
+            *([_margin_column()] if any(row["margin_improvement_mean"] is not None for row in found) else []),
             number_column("wins", "win_rate", percent),
             _ADJUSTED,
-            Column("answer", lambda row: Cell(str(row["answer"] or row["verdict"])), is_number=False),
+            text_column("answer", "sentence"),
         ]
-        tables.append(make_table(title, columns, found, view))
-    return _with_rows(tables)
+        tables.append(make_table(title, columns, found, str(found[0]["question"])))
+    return tables
 
 
 def measure_table(rows: RunRows) -> Table:
     """Return whether other measures say the same."""
     columns = [
         _COMPARISON,
-        text_column("measure", "variant"),
+        text_column("measure", "measure"),
         text_column("unit", "unit"),
         _SAMPLES,
         _IMPROVEMENT,
@@ -200,10 +188,6 @@ def verdict_counts(rows: RunRows) -> Mapping[str, int]:
 
 
 _RESULTS = {True: "passed", False: "failed", None: "recorded"}
-
-
-def _with_rows(tables: Iterable[Table]) -> list[Table]:
-    return [table for table in tables if table.rows]
 
 
 def _margin_column() -> Column:

@@ -100,12 +100,13 @@ def _write_and_rename(path: Path, content: bytes) -> None:
 
 
 def schema_of(record: type) -> pa.Schema:
-    """Return the parquet schema of a record class, from its annotations; X | None is nullable."""
+    """Return the parquet schema of a record class, from its annotations; X | None is nullable, a Literal is text."""
     fields = []
     for name, annotation in typing.get_type_hints(record).items():
         is_optional = isinstance(annotation, types.UnionType)
         kind = next(a for a in typing.get_args(annotation) if a is not type(None)) if is_optional else annotation
-        fields.append(pa.field(name, _ARROW_TYPES[kind], nullable=is_optional))
+        arrow_type = pa.string() if typing.get_origin(kind) is typing.Literal else _ARROW_TYPES[kind]
+        fields.append(pa.field(name, arrow_type, nullable=is_optional))
     return pa.schema(fields)
 
 

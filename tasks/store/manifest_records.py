@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from tasks.priming.records import (
+    Answer,
     Check,
     Comparison,
     Correlation,
@@ -40,6 +41,7 @@ TABLES: dict[str, type] = {
     "routing_agreement": RoutingAgreement,
     "cost": Cost,
     "check": Check,
+    "answer": Answer,
 }
 """The tables whose rows come from artifacts, and the record of each."""
 

@@ -17,7 +17,7 @@ from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import resolve_settings
 from tasks.store import manifests
-from tests.published_rows import comparison, record, score
+from tests.published_rows import comparison, record, record_answers, score
 
 pytestmark = pytest.mark.usefixtures("artifacts_folder")
 
@@ -61,8 +61,7 @@ def make_run(
         "surrogate": [surrogate for sample in samples for surrogate in surrogates(sample, text)],
         "comparison": [comparison("static/routed", "baseline/document", improvement_mean=gain)],
     }
-    for table, rows in tables.items():
-        record(attempt, table, rows)
+    record_answers(attempt, **tables)
     if status == "complete":
         manifests.finish_run(attempt)
     else:

@@ -188,7 +188,7 @@ def test_a_file_that_is_no_database_is_refused(capsys: pytest.CaptureFixture[str
 def test_a_database_of_an_earlier_version_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     record("abc")
     with duckdb.connect(str(folder / "results.duckdb")) as connection:
-        connection.execute("DROP VIEW IF EXISTS outcome")
+        connection.execute("DROP SCHEMA latest CASCADE; DROP SCHEMA all_runs CASCADE")
         connection.execute("ALTER TABLE score RENAME COLUMN nll_notebook TO something_else")
     assert "It must be a database that this version published" in refusal(capsys, "abc")
 

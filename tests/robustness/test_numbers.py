@@ -269,7 +269,7 @@ def test_nothing_that_is_no_number_leaves_the_scores_table(artifacts_folder: Pat
         stored = connection.execute("SELECT token_nlls FROM score WHERE status = 'not_finite'").fetchall()[0][0]
         assert np.isnan(stored[0])  # kept as they came, for whoever looks for the reason
         assert math.isinf(stored[1])
-        found = connection.execute("SELECT avg(nll), count(nll), max(improvement) FROM outcome").fetchall()
+        found = connection.execute("SELECT avg(nll), count(nll), max(improvement) FROM all_runs.outcome").fetchall()
     assert found == [(1.5, 1, 0.0)]
 
 

@@ -4,13 +4,16 @@ In: the rows of the stages before. Out: one frozen object that every statistic t
 a run knows without a change of anybody's signature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.priming.prompts import ANSWER_DELIMITER
 from tasks.priming.records import Route, Sample, Score, Surrogate
+from tasks.priming.settings import StatisticsSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,18 @@ class RunData:
     """One row per sample and arm that has one."""
     model: ModelFacts | None = None
     """None where nothing is known of it: then there are no costs."""
-    remembered: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Seed -> all conditions by the metric of record, once one statistic has made them."""
+    remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Seed -> all conditions by the metric of record, once one statistic has made them; what `once` computed."""
+
+    def once(
+        self, compute: Callable[["RunData", StatisticsSettings, int], list[T]], settings: StatisticsSettings, seed: int
+    ) -> list[T]:
+        """Return the rows of a statistic, computed when they are first asked for: others may be made from them."""
+        key = compute, settings, seed
+        if key not in self.remembered:
+            self.remembered[key] = compute(self, settings, seed)
+        found: list[T] = self.remembered[key]
+        return found
 
     @cached_property
     def routed_arms(self) -> list[tuple[str, str]]:
