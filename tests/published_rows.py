@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
-from tasks.priming.records import Comparison, Score
+from tasks.priming.records import Comparison, Sample, Score
 from tasks.store import artifacts, manifests
+from tasks.store.tables import TABLES
 
 
 def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
@@ -89,14 +91,24 @@ def start(run_id: str) -> manifests.Attempt:
 
 def record(attempt: manifests.Attempt, table: str, rows: Sequence[object], chunk: str = "all") -> dict[str, Any]:
     """Record rows of a table as the artifact of one chunk."""
-    reference = artifacts.write_rows(rows, manifests.TABLES[table], table)
-    manifests.record_artifacts(attempt, table, {chunk: reference})
+    reference = artifacts.write_rows(rows, TABLES[table].record, table)
+    manifests.extend_run(attempt, {table: {chunk: reference}})
     return reference
 
 
+def record_samples(attempt: manifests.Attempt, *rows: Any) -> None:
+    """Record the samples that rows of other tables belong to."""
+    names = sorted({row.sample_id for row in rows if hasattr(row, "sample_id")})
+    record(
+        attempt, "sample", [Sample(name, n, "passage", "query", "answer", None, name) for n, name in enumerate(names)]
+    )
+
+
 def finish(run_id: str, **tables: Sequence[object]) -> None:
-    """Complete a run that has some rows alone."""
+    """Complete a run that has some rows alone, and the samples that they belong to."""
     attempt = start(run_id)
+    if "sample" not in tables:
+        record_samples(attempt, *chain.from_iterable(tables.values()))
     for table, rows in tables.items():
         record(attempt, table, rows)
     manifests.finish_run(attempt)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tasks import results
-from tasks.priming.records import Comparison, Cost, RoutingAgreement, Stratum, Variant
+from tasks.priming.records import Comparison, Cost, Measure, RoutingAgreement, Stratum
 from tasks.priming.statistics.contrasts import CONTROL_CONTRASTS
+from tasks.reading.answers import read_questions
 from tasks.store import artifacts, manifests
 from tests.published_rows import comparison, finish, record, score, start
 
@@ -21,9 +22,9 @@ CONTROL = score(("first", "control", "random_words"), (1.0,))
 Interval = tuple[float, float] | None
 
 
-def variant(of: str, name: str = "margin", interval: Interval = (0.1, 0.3), n: int = 6) -> Variant:
+def measure(of: str, name: str = "margin", interval: Interval = (0.1, 0.3), n: int = 6) -> Measure:
     low, high = interval or (None, None)
-    return Variant(of, name, "nats per answer token", n, 5, 1.75, 1.5, 0.25, low, high, 0.5, 0.125)
+    return Measure(of, name, "nats per answer token", n, 5, 1.75, 1.5, 0.25, low, high, 0.5, 0.125)
 
 
 def stratum(of: str, stratified_by: str, level: str, rank: int, arm: str | None = None) -> Stratum:
@@ -110,12 +111,12 @@ def primed() -> list[Comparison]:
     return rows + [comparison("no_bare/routed", reference) for reference in (BASELINE, WORDS)]
 
 
-def primed_margins() -> list[Variant]:
-    rows = [variant(f"{family}/routed vs {BASELINE}", interval=at) for family, (_, at, _) in PRIMED.items() if at]
+def primed_margins() -> list[Measure]:
+    rows = [measure(f"{family}/routed vs {BASELINE}", interval=at) for family, (_, at, _) in PRIMED.items() if at]
     return [
         *rows,
-        variant(f"without_margin/routed vs {BASELINE}", "answer_first", (-0.3, -0.1)),  # not the margin
-        variant(f"one_distractor/routed vs {BASELINE}", interval=None, n=1),  # a single pair has no interval
+        measure(f"without_margin/routed vs {BASELINE}", "answer_first", (-0.3, -0.1)),  # not the margin
+        measure(f"one_distractor/routed vs {BASELINE}", interval=None, n=1),  # a single pair has no interval
     ]
 
 
@@ -216,7 +217,7 @@ MEASURED = [  # interval of the metric of record and of another measure, what th
 def record_everything(run_id: str) -> manifests.Attempt:
     """Record a run that every question has rows of; it is left running."""
     attempt = start(run_id)
-    manifests.record_facts(attempt, stage_seconds=STAGE_SECONDS)
+    manifests.extend_run(attempt, {}, {"stage_seconds": STAGE_SECONDS})
     controls = [
         judged(arm, reference, "control", verdict)
         for (arm, reference), verdict in zip(CONTROL_CONTRASTS, VERDICTS_OF_CONTROLS, strict=True)
@@ -231,7 +232,7 @@ def record_everything(run_id: str) -> manifests.Attempt:
         worth("above"),
     ]
     record(attempt, "comparison", comparisons)
-    record(attempt, "variant", [*primed_margins(), variant(FIRST), variant(controls[2].comparison)])
+    record(attempt, "measure", [*primed_margins(), measure(FIRST), measure(controls[2].comparison)])
     strata = [
         stratum(FIRST, "difficulty", "2: 0.41 to 0.63", 1, BARE),
         stratum(FIRST, "difficulty", "1: 0.00 to 0.41", 0, BARE),
@@ -246,14 +247,14 @@ def record_everything(run_id: str) -> manifests.Attempt:
 
 def finish_measured() -> None:
     """Complete a run with the comparisons of MEASURED, and two of which one side has no interval."""
-    comparisons, variants = [], []
+    comparisons, measures = [], []
     for number, (of_record, other, _) in enumerate(MEASURED):
         low, high = of_record
         comparisons.append(comparison(f"{number}/routed", BASELINE, improvement_low=low, improvement_high=high))
-        variants.append(variant(comparisons[-1].comparison, "longer_answers", other))
+        measures.append(measure(comparisons[-1].comparison, "longer_answers", other))
     nothing = comparison("nothing/routed", BASELINE, improvement_low=None, improvement_high=None)
-    variants += [variant(nothing.comparison), variant(comparisons[0].comparison, "answer_first", None)]
-    finish("measured", comparison=[*comparisons, nothing], variant=variants)
+    measures += [measure(nothing.comparison), measure(comparisons[0].comparison, "answer_first", None)]
+    finish("measured", comparison=[*comparisons, nothing], measure=measures)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -281,7 +282,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def read(view: str, run_id: str = "whole") -> list[dict[str, Any]]:
-    return results.read_question(view, run_id)
+    return read_questions(run_id, [view])[view]
 
 
 def values(rows: Sequence[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
@@ -419,13 +420,13 @@ def test_who_gains_lists_levels_in_order_beside_the_overall_gain() -> None:
 def test_another_measure_confirms_or_contradicts_by_the_sides_of_the_intervals() -> None:
     """Two intervals are needed: one that could not be computed once read as a difference that was not shown."""
     rows = read("does_the_measure_matter", "measured")
-    assert values(rows, "comparison", "variant", "says") == [
+    assert values(rows, "comparison", "measure", "says") == [
         (f"{number}/routed vs {BASELINE}", "longer_answers", says) for number, (_, _, says) in enumerate(MEASURED)
     ]
     assert rows[0] == {
         "run_id": "measured",
         "comparison": f"0/routed vs {BASELINE}",
-        "variant": "longer_answers",
+        "measure": "longer_answers",
         "unit": "nats per answer token",
         "n": 6,
         "arm_mean": 1.75,

@@ -19,7 +19,13 @@ from tasks.reading.database import QUERIES, RunRows
 from tasks.report.verdicts import make_headline
 from tasks.results import open_results
 
-_BEHIND_THE_HEADLINE = ("check", "comparison", "does_priming_help", "is_generation_worth_its_compute", "run_summary")
+_BEHIND_THE_HEADLINE = (
+    "run_check",
+    "comparison",
+    "does_priming_help",
+    "is_generation_worth_its_compute",
+    "run_summary",
+)
 _GROWTH = 10
 """How many times as many samples are suggested where something is undecided: intervals a third as wide."""
 

@@ -54,13 +54,12 @@ QUERIES: dict[str, str] = {
     "does_the_content_matter": "SELECT * FROM does_the_content_matter WHERE run_id = $run_id ORDER BY comparison",
     "does_routing_help": "SELECT * FROM does_routing_help WHERE run_id = $run_id ORDER BY comparison",
     "does_the_measure_matter": """
-        SELECT * FROM does_the_measure_matter WHERE run_id = $run_id ORDER BY variant, comparison""",
+        SELECT * FROM does_the_measure_matter WHERE run_id = $run_id ORDER BY measure, comparison""",
     "who_gains": "SELECT * FROM who_gains WHERE run_id = $run_id ORDER BY comparison, stratified_by, rank",
     "what_does_it_cost": """
         SELECT * FROM what_does_it_cost WHERE run_id = $run_id ORDER BY nll_mean NULLS LAST, condition""",
     "run_summary": "SELECT * FROM run_summary WHERE run_id = $run_id",
     "attempt": "SELECT * FROM attempt WHERE run_id = $run_id ORDER BY started_at, attempt_id",
-    "reject": "SELECT reason, count FROM reject WHERE run_id = $run_id ORDER BY count DESC, reason",
     "stage_time": """
         SELECT stage, count(*) AS artifacts, list(seconds ORDER BY entry, chunk) AS seconds
         FROM stage_time WHERE run_id = $run_id GROUP BY stage ORDER BY min(rowid)""",
@@ -68,8 +67,8 @@ QUERIES: dict[str, str] = {
     "correlation": "SELECT * FROM correlation WHERE run_id = $run_id ORDER BY family, key",
     "routing_choice": "SELECT * FROM routing_choice WHERE run_id = $run_id ORDER BY family, routed_key, best_key",
     "routing_agreement": "SELECT * FROM routing_agreement WHERE run_id = $run_id ORDER BY family",
-    "check": """
-        SELECT * FROM "check" WHERE run_id = $run_id
+    "run_check": """
+        SELECT * FROM run_check WHERE run_id = $run_id
         ORDER BY CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name""",
     "point": """
         SELECT family, similarity, improvement FROM outcome

@@ -79,7 +79,7 @@ _WITHOUT_A_YES: tuple[tuple[str, str, str], ...] = (
 
 def make_headline(rows: RunRows) -> Headline:
     """Return what a run comes to."""
-    failed, status = sum(row["passed"] is False for row in rows.tables["check"]), rows.run["status"]
+    failed, status = sum(row["passed"] is False for row in rows.tables["run_check"]), rows.run["status"]
     if not rows.is_complete:
         return Headline(f"No conclusions: this run {_STATES.get(status, f'is {status}')}", "open", [_incomplete(rows)])
     if failed:

@@ -23,7 +23,7 @@ _DIGITS = 6
 """Significant digits of numbers in tables; the database has all of them."""
 
 _FIRST_COLUMNS = (
-    "question", "family", "instead", "comparison", "condition", "answer", "variant", "says", "stratified_by", "level",
+    "question", "family", "instead", "comparison", "condition", "answer", "measure", "says", "stratified_by", "level",
     "n", "improvement_mean", "improvement_low", "improvement_high",
 )  # fmt: skip
 """What a table begins with, where it has it: the others are reached by scrolling."""
@@ -105,7 +105,7 @@ def _check_line(run_id: str) -> str:
     """Return what the run's checks of itself found, failed ones first."""
     with open_results() as connection:
         found = connection.execute(
-            'SELECT name, passed, value, "limit", detail FROM "check" WHERE run_id = ? ORDER BY name', [run_id]
+            "SELECT name, passed, value, limit_value, detail FROM run_check WHERE run_id = ? ORDER BY name", [run_id]
         ).fetchall()
     failed = [row for row in found if row[1] is False]
     passed = sum(row[1] is True for row in found)

@@ -30,7 +30,7 @@ def made(helps: dict[str, str], worth: str | None = None, **run: Any) -> RunRows
         ],
         "is_generated_better_than_static": [],
         "is_generation_worth_its_compute": [{"comparison": "w", "answer": worth, **price}] if worth else [],
-        "check": [],
+        "run_check": [],
         "run_summary": [{"sample_count": 2_500, "surrogate_count": 0, "score_count": 1}],
     }
     return RunRows(run={"status": "complete", "language_model": "m", "data": "d"} | run, tables=tables, nlls={})
@@ -98,7 +98,9 @@ def test_what_generation_costs_stands_below_the_line() -> None:
 
 def test_a_failed_check_comes_before_every_answer() -> None:
     rows = made({"generated": "yes"}, "yes")
-    failed = RunRows(rows.run, {**rows.tables, "check": [{"passed": False}, {"passed": True}, {"passed": None}]}, {})
+    failed = RunRows(
+        rows.run, {**rows.tables, "run_check": [{"passed": False}, {"passed": True}, {"passed": None}]}, {}
+    )
     assert verdicts.make_headline(failed).text == "Do not decide by this run: 1 of its checks failed"
 
 
