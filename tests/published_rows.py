@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from tasks.priming.records import Comparison, Sample, Score
@@ -89,26 +88,29 @@ def start(run_id: str) -> manifests.Attempt:
     return manifests.start_run(manifests.RunDescription(run_id=run_id, profile="demo", settings=settings))
 
 
-def record(attempt: manifests.Attempt, table: str, rows: Sequence[object], chunk: str = "all") -> dict[str, Any]:
-    """Record rows of a table as the artifact of one chunk."""
+def record(attempt: manifests.Attempt, table: str, rows: Sequence[Any], chunk: str = "all") -> dict[str, Any]:
+    """Record rows of a table as the artifact of one chunk, and the samples that they belong to."""
+    if table != "sample" and rows and hasattr(rows[0], "sample_id"):
+        missing = sorted({row.sample_id for row in rows} - _samples(attempt))
+        samples = [Sample(name, place, "passage", "query", "answer", None, name) for place, name in enumerate(missing)]
+        if samples:
+            record(attempt, "sample", samples, f"of {table} {chunk}")
     reference = artifacts.write_rows(rows, TABLES[table].record, table)
     manifests.extend_run(attempt, {table: {chunk: reference}})
     return reference
 
 
-def record_samples(attempt: manifests.Attempt, *rows: Any) -> None:
-    """Record the samples that rows of other tables belong to."""
-    names = sorted({row.sample_id for row in rows if hasattr(row, "sample_id")})
-    record(
-        attempt, "sample", [Sample(name, n, "passage", "query", "answer", None, name) for n, name in enumerate(names)]
-    )
+def _samples(attempt: manifests.Attempt) -> set[str]:
+    """Return the ids of the samples that an attempt has recorded."""
+    manifest = manifests.read_manifest(attempt.run_id)
+    assert manifest
+    chunks = [c for c in manifest.artifacts.get("sample", {}).values() if attempt.attempt_id in c.recorded_by]
+    return {name for c in chunks for name in artifacts.read_table(c.model_dump())["sample_id"].to_pylist()}
 
 
-def finish(run_id: str, **tables: Sequence[object]) -> None:
-    """Complete a run that has some rows alone, and the samples that they belong to."""
+def finish(run_id: str, **tables: Sequence[Any]) -> None:
+    """Complete a run that has some rows alone."""
     attempt = start(run_id)
-    if "sample" not in tables:
-        record_samples(attempt, *chain.from_iterable(tables.values()))
     for table, rows in tables.items():
         record(attempt, table, rows)
     manifests.finish_run(attempt)

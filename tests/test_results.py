@@ -272,7 +272,7 @@ def test_no_name_is_a_reserved_word(published: Path) -> None:
     ours = "FROM duckdb_columns() WHERE NOT internal AND database_name = 'published'"
     names = f"SELECT column_name {ours} UNION SELECT table_name {ours}"
     reserved = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
-    assert query(f"{names} INTERSECT {reserved}") == []
+    assert query(f"({names}) INTERSECT ({reserved})") == []
     assert ("select",) in query(reserved)
 
 
