@@ -38,7 +38,7 @@ def draw_samples(identity: Identity, sampling: SamplingSettings, seed: int, chun
     Returns:
         The reference of the samples, with "funnel", "chunks", "donor_chunks": rows about other passages, one a
         sample, in the same chunks (none where the data are about one passage), "distractors" and "distractor_chunks":
-        wrong answers, in the same chunks of samples.
+        wrong answers, in the same chunks of samples, and "rejects": the first rows that could not be samples.
 
     Raises:
         SetupError: The data cannot be read, or no row qualifies.

@@ -40,20 +40,6 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Funnel:
-    """How rows of the data set became samples: the counts, complete however many rows there are."""
-
-    rows: int
-    """Rows that were read."""
-    eligible: int
-    """Rows that could be samples."""
-    drawn: int
-    """Samples drawn from them."""
-    rejected: dict[str, int]
-    """Rows that were dropped, by reason."""
-
-
-@dataclass(frozen=True, slots=True)
 class Distractor:
     """A wrong answer to a query: the answer to one of the same type, if there is any, about another passage."""
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.priming.answer_rings import AnswerRing, Level, comparable, levels_of
 from tasks.priming.errors import UsageError
-from tasks.priming.records import Distractor, Funnel, Reject, Sample
+from tasks.priming.records import Distractor, Reject, Sample
 from tasks.priming.settings import SamplingSettings
 
 Candidate = TypeVar("Candidate")
@@ -50,6 +50,20 @@ DATASETS: dict[str, Source] = {
     "example": Source("tasks/example/corpus.jsonl"),
     "msmarco-v1.1": Source("microsoft/ms_marco", "v1.1", "validation"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """How rows of the data set became samples: the counts, complete however many rows there are."""
+
+    rows: int
+    """Rows that were read."""
+    eligible: int
+    """Rows that could be samples."""
+    drawn: int
+    """Samples drawn from them."""
+    rejected: dict[str, int]
+    """Rows that were dropped, by reason."""
 
 
 class RowFormatError(UsageError):
@@ -291,7 +305,7 @@ def _excerpt(row: Mapping[str, Any]) -> str:
     """Return how the first text of a row begins, on one line that every encoding can store."""
     texts = (row.get(name) for name in ("query", "passage", "answer"))
     text = next((text for text in texts if isinstance(text, str) and text.strip()), "")
-    return " ".join(text[: 10 * _EXCERPT_CHARACTERS].encode(errors="replace").decode().split())[:_EXCERPT_CHARACTERS]
+    return " ".join(text.strip()[: 10 * _EXCERPT_CHARACTERS].encode(errors="replace").decode().split())[:_EXCERPT_CHARACTERS]
 
 
 def _has_half_a_pair(text: str) -> bool:

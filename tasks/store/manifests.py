@@ -27,7 +27,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from tasks.loading.redaction import redacted
 from tasks.priming.errors import UsageError
-from tasks.priming.records import Funnel
+from tasks.priming.sampling import Funnel
 from tasks.store import artifacts
 from tasks.store.sealing import with_seal, without_seal
 from tasks.store.tables import TABLES

@@ -14,8 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from tasks.loading.data import SetupError, identify_data, load_rows, local_path
-from tasks.priming.records import Funnel
-from tasks.priming.sampling import draw_samples
+from tasks.priming.sampling import Funnel, draw_samples
 from tasks.priming.settings import DataSettings, SamplingSettings
 
 ROWS: list[dict[str, Any]] = [
