@@ -75,9 +75,10 @@ def experiment(
     model = inputs.language_model
     with working(workers, model, ray_address), recorded_run(profile, settings, inputs) as run:
         size = run.chunk_size(chunk_size, settings.sampling.sample_count)
-        run.progress.begin("draw samples", [1, 1])
+        run.progress.begin("draw samples", [1, 1, 1])
         samples = draw_samples(run.inputs.data, settings.sampling, settings.seed, size)
         run.record("sample", "all", samples)
+        run.record("reject", "all", samples["rejects"])
         run.record("distractor", "all", samples["distractors"])
         chunks = samples["chunks"]
 
@@ -125,7 +126,7 @@ def experiment(
         looked_at = [(family.contexts, texts[name], scores[name]) for name, family in entries.items()]
         run.progress.begin("check scoring")
         count = sensible_check_count(samples["rows"])
-        checked = run.record("check", "scoring", check_scoring(looked_at, samples, model, count))
+        checked = run.record("run_check", "scoring", check_scoring(looked_at, samples, model, count))
 
         facts = checked["model"]
         tables = statistics_by_table()

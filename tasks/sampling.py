@@ -13,7 +13,7 @@ from prefect import get_run_logger, task
 
 from tasks.loading.data import Identity, SetupError, load_rows
 from tasks.loading.redaction import without_secrets
-from tasks.priming.records import Distractor, Sample
+from tasks.priming.records import Distractor, Reject, Sample
 from tasks.priming.sampling import draw_samples as draw
 from tasks.priming.settings import SamplingSettings
 from tasks.store.artifacts import Reference, chunks_of, digest, write_rows
@@ -38,7 +38,7 @@ def draw_samples(identity: Identity, sampling: SamplingSettings, seed: int, chun
     Returns:
         The reference of the samples, with "funnel", "chunks", "donor_chunks": rows about other passages, one a
         sample, in the same chunks (none where the data are about one passage), "distractors" and "distractor_chunks":
-        wrong answers, in the same chunks of samples.
+        wrong answers, in the same chunks of samples, and "rejects": the first rows that could not be samples.
 
     Raises:
         SetupError: The data cannot be read, or no row qualifies.
@@ -66,6 +66,7 @@ def draw_samples(identity: Identity, sampling: SamplingSettings, seed: int, chun
         "chunks": chunks,
         "donor_chunks": donor_chunks,
         "distractors": distractors,
+        "rejects": write_rows(drawn.rejects, Reject, "sampling"),
         "distractor_chunks": _distractor_chunks(distractors, drawn.distractors, samples, chunk_size),
     }
 

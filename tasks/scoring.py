@@ -146,7 +146,9 @@ def check_scoring(
     checks, facts = judge(seen, len(rows)), seen[0].facts
     logger = get_run_logger()
     for failed in (c for c in checks if c.passed is False):
-        logger.error("check failed: %s is %s, limit %s (%s)", failed.name, failed.value, failed.limit, failed.detail)
+        logger.error(
+            "check failed: %s is %s, limit %s (%s)", failed.name, failed.value, failed.limit_value, failed.detail
+        )
     logger.info("verified %d properties of scoring in %.1f s", len(checks), seconds)
     reference = write_rows(checks, Check, "checks")
     return reference | {"seconds": seconds, "model": asdict(facts)}

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tasks.priming.records import Comparison, Score, Verdict
+from tasks.priming.records import Comparison, Sample, Score, Verdict
 from tasks.priming.statistics.verdicts import answers_from
 from tasks.store import artifacts, manifests
+from tasks.store.tables import TABLES
 
 
 def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
@@ -88,11 +89,24 @@ def start(run_id: str) -> manifests.Attempt:
     return manifests.start_run(manifests.RunDescription(run_id=run_id, profile="demo", settings=settings))
 
 
-def record(attempt: manifests.Attempt, table: str, rows: Sequence[object], chunk: str = "all") -> dict[str, Any]:
-    """Record rows of a table as the artifact of one chunk."""
-    reference = artifacts.write_rows(rows, manifests.TABLES[table], table)
-    manifests.record_artifacts(attempt, table, {chunk: reference})
+def record(attempt: manifests.Attempt, table: str, rows: Sequence[Any], chunk: str = "all") -> dict[str, Any]:
+    """Record rows of a table as the artifact of one chunk, and the samples that they belong to."""
+    if table != "sample" and rows and hasattr(rows[0], "sample_id"):
+        missing = sorted({row.sample_id for row in rows} - _samples(attempt))
+        samples = [Sample(name, place, "passage", "query", "answer", None, name) for place, name in enumerate(missing)]
+        if samples:
+            record(attempt, "sample", samples, f"of {table} {chunk}")
+    reference = artifacts.write_rows(rows, TABLES[table].record, table)
+    manifests.extend_run(attempt, {table: {chunk: reference}})
     return reference
+
+
+def _samples(attempt: manifests.Attempt) -> set[str]:
+    """Return the ids of the samples that an attempt has recorded."""
+    manifest = manifests.read_manifest(attempt.run_id)
+    assert manifest
+    chunks = [c for c in manifest.artifacts.get("sample", {}).values() if attempt.attempt_id in c.recorded_by]
+    return {name for c in chunks for name in artifacts.read_table(c.model_dump())["sample_id"].to_pylist()}
 
 
 def record_answers(attempt: manifests.Attempt, **tables: Sequence[Any]) -> None:
@@ -100,7 +114,7 @@ def record_answers(attempt: manifests.Attempt, **tables: Sequence[Any]) -> None:
     for table, rows in tables.items():
         record(attempt, table, rows)
     has_controls = any(row.family == "control" for row in tables.get("score", ()))
-    answers = answers_from(tables.get("comparison", ()), tables.get("variant", ()), has_controls=has_controls)
+    answers = answers_from(tables.get("comparison", ()), tables.get("measure", ()), has_controls=has_controls)
     record(attempt, "answer", answers)
 
 

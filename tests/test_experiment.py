@@ -32,8 +32,7 @@ EXPORT = {  # what a run found, without clock values: must not depend on how the
     "route": "SELECT * FROM route ORDER BY ALL",
     "score": "SELECT * FROM score ORDER BY ALL",
     "distractor": "SELECT * FROM distractor ORDER BY ALL",
-    "check": 'SELECT * FROM "check" ORDER BY ALL',
-} | {table: f"SELECT * FROM {table} ORDER BY ALL" for table in sorted(statistics_by_table()) if table != "check"}
+} | {table: f"SELECT * FROM {table} ORDER BY ALL" for table in sorted(statistics_by_table())}
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +152,9 @@ def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_r
         assert connection.execute(better).fetchall() == [
             ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
         ]
-        checks = 'SELECT name, passed FROM "check" ORDER BY name'
+        checks = "SELECT name, passed FROM run_check ORDER BY name"
         assert len(connection.execute(checks).fetchall()) == 12  # 5 of scoring, 7 of the outcomes
-        assert connection.execute('SELECT count(*) FROM "check" WHERE passed = FALSE').fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM run_check WHERE passed = FALSE").fetchone() == (0,)
 
 
 def test_the_first_run_computes_everything(first_run: Path, server: str) -> None:
@@ -223,7 +222,7 @@ def test_controls_are_computed_alone_and_every_question_is_answered(controls_run
             )
             rows, measured = found.fetchall()[0]
             assert rows == measured > 0
-        failed = connection.execute('SELECT * FROM "check" WHERE run_id = ? AND NOT passed', run_id)
+        failed = connection.execute("SELECT * FROM run_check WHERE run_id = ? AND NOT passed", run_id)
         assert failed.fetchall() == []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks import results
-from tasks.priming.records import Comparison, Cost, RoutingAgreement, Stratum, Variant, Verdict
+from tasks.priming.records import Comparison, Cost, Measure, RoutingAgreement, Stratum, Verdict
 from tasks.reading.database import Row, rows_of
 from tasks.store import artifacts, manifests
 from tests.published_rows import comparison, finish, record, record_answers, score, start
@@ -29,9 +29,9 @@ BLANK = "generated/target_question vs control/blank_surrogate"
 Interval = tuple[float, float] | None
 
 
-def variant(of: str, name: str = "margin", interval: Interval = (0.1, 0.3), n: int = 6) -> Variant:
+def measure(of: str, name: str = "margin", interval: Interval = (0.1, 0.3), n: int = 6) -> Measure:
     low, high = interval or (None, None)
-    return Variant(of, name, "nats per answer token", n, 5, 1.75, 1.5, 0.25, low, high, 0.5, 0.125)
+    return Measure(of, name, "nats per answer token", n, 5, 1.75, 1.5, 0.25, low, high, 0.5, 0.125)
 
 
 def stratum(of: str, stratified_by: str, level: str, rank: int, arm: str | None = None) -> Stratum:
@@ -121,9 +121,9 @@ def compared() -> list[Comparison]:
 def record_everything(run_id: str) -> manifests.Attempt:
     """Record a run that every question has rows of; it is left running."""
     attempt = start(run_id)
-    manifests.record_facts(attempt, stage_seconds=STAGE_SECONDS)
-    margins = [variant(name) for name in (SECOND, FIRST, BLANK)]
-    record_answers(attempt, comparison=compared(), variant=[*margins, variant(SECOND, "answer_first")], score=[CONTROL])
+    manifests.extend_run(attempt, {}, {"stage_seconds": STAGE_SECONDS})
+    margins = [measure(name) for name in (SECOND, FIRST, BLANK)]
+    record_answers(attempt, comparison=compared(), measure=[*margins, measure(SECOND, "answer_first")], score=[CONTROL])
     strata = [
         stratum(FIRST, "difficulty", "2: 0.41 to 0.63", 1, BARE),
         stratum(FIRST, "difficulty", "1: 0.00 to 0.41", 0, BARE),
@@ -137,14 +137,14 @@ def record_everything(run_id: str) -> manifests.Attempt:
 
 def finish_measured() -> None:
     """Complete a run with the comparisons of MEASURED, and two of which one side has no interval."""
-    comparisons, variants = [], []
+    comparisons, measures = [], []
     for number, (of_record, other, _) in enumerate(MEASURED):
         low, high = of_record
         comparisons.append(comparison(f"{number}/routed", BASELINE, improvement_low=low, improvement_high=high))
-        variants.append(variant(comparisons[-1].comparison, "longer_answers", other))
+        measures.append(measure(comparisons[-1].comparison, "longer_answers", other))
     nothing = comparison("nothing/routed", BASELINE, improvement_low=None, improvement_high=None)
-    variants += [variant(nothing.comparison), variant(comparisons[0].comparison, "answer_first", None)]
-    finish("measured", comparison=[*comparisons, nothing], variant=variants)
+    measures += [measure(nothing.comparison), measure(comparisons[0].comparison, "answer_first", None)]
+    finish("measured", comparison=[*comparisons, nothing], measure=measures)
 
 
 @pytest.fixture(scope="module", autouse=True)

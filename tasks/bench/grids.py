@@ -143,7 +143,7 @@ def _goal_grid(figures: Sequence[Figure]) -> Grid:
 
 def missed(figures: Iterable[Figure]) -> list[Figure]:
     """Return the figures that miss their goal."""
-    return [figure for figure in figures if figure.is_met is False]
+    return [figure for figure in figures if figure.meets_goal is False]
 
 
 def _verdict(figures: Iterable[Figure]) -> str:

@@ -6,9 +6,9 @@ reads the former into table bench, a row a figure.
 
 import json
 import logging
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -33,28 +33,50 @@ class Figure(_Frozen):
     dtype: str
     """Number format of the model's weights."""
     method: str
-    """Who did it: ours, notebook, lm-eval, ..."""
+    """Who did it: ours, notebook, lm-eval, padded, or products (the limit)."""
     quantity: str
-    """What was measured."""
+    """What was measured, e.g. times as fast as the notebook."""
     value: FiniteFloat
     """The value; the median where it was measured in several rounds."""
     unit: str
-    """Its unit."""
+    """Unit of value, low, high and goal; x is a ratio, 1 a share."""
     low: FiniteFloat | None = None
-    """Lowest of the rounds."""
+    """Lowest of the rounds; None where it was measured once."""
     high: FiniteFloat | None = None
-    """Highest of the rounds."""
+    """Highest of the rounds; None where it was measured once."""
     goal: FiniteFloat | None = None
-    """What was to be reached, if anything."""
+    """What was to be reached; None where nothing was."""
     bound: Literal["at least", "at most"] | None = None
     """On which side of the goal the value should be."""
 
     @property
-    def is_met(self) -> bool | None:
+    def meets_goal(self) -> bool | None:
         """Whether the goal was reached; None without one."""
         if self.goal is None:
             return None
         return self.value <= self.goal if self.bound == "at most" else self.value >= self.goal
+
+
+class BenchRow(Figure):
+    """What the benchmark (make bench) measured: one quantity of one method.
+
+    Compare within one bench_id: machines differ, and ratios are taken within a round.
+    """
+
+    measured_at: datetime
+    """When the benchmark ended (UTC)."""
+    device: Literal["cpu", "cuda"]
+    """Where the language models ran."""
+    is_quick: bool
+    """Whether it was the quick run, whose ratios mean little."""
+    is_met: bool | None
+    """Whether the goal was reached."""
+    workload: str
+    """What was computed, in words."""
+    machine: str
+    """The machine in words (JSON)."""
+    versions: str
+    """Version of each library that takes part (JSON)."""
 
 
 class Bench(_Frozen):
@@ -88,27 +110,19 @@ class Bench(_Frozen):
         """Hash of the content."""
         return artifacts.digest(self.model_dump(mode="json"))[:16]
 
-    def rows(self, bench_id: str) -> list[dict[str, Any]]:
-        """Return the rows of table bench, one a figure.
-
-        Args:
-            bench_id: What the rows are known by: the name of the file.
-        """
-        common = {
-            "bench_id": bench_id,
-            "measured_at": self.measured_at.astimezone(UTC).replace(tzinfo=None),
-            "device": self.device,
-            "is_quick": self.is_quick,
-            "machine": json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
-            "versions": json.dumps(self.versions, ensure_ascii=False),
-        }
+    def rows(self) -> list[BenchRow]:
+        """Return the rows of table bench, one per figure."""
         return [
-            {
-                **common,
+            BenchRow(
                 **figure.model_dump(),
-                "is_met": figure.is_met,
-                "workload": self.workload.get(f"{figure.part}, {figure.model}", ""),
-            }
+                measured_at=self.measured_at.astimezone(UTC).replace(tzinfo=None),
+                device=self.device,
+                is_quick=self.is_quick,
+                is_met=figure.meets_goal,
+                workload=self.workload.get(f"{figure.part}, {figure.model}", ""),
+                machine=json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
+                versions=json.dumps(self.versions, ensure_ascii=False),
+            )
             for figure in self.figures
         ]
 

@@ -41,8 +41,7 @@ view or table. Nothing can be changed here.
 _LISTS = {
     ".tables": "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = 'results' ORDER BY table_name",
     ".questions": (
-        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'results' "
-        "GROUP BY ALL ORDER BY ALL"
+        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'results' GROUP BY ALL ORDER BY ALL"
     ),
 }
 

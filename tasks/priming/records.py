@@ -1,7 +1,7 @@
 """The rows that travel between stages, one frozen dataclass a kind.
 
-Each record is one row of a stage's parquet file and of the DuckDB table of the same name. This module never moves:
-its names are part of what is stored. Missing is None, never 0.0.
+Each record is one row of a stage's parquet file and of a DuckDB table, which has the fields as columns and the
+docstrings as comments. This module never moves: its names are part of what is stored. Missing is None, never 0.0.
 """
 
 from dataclasses import dataclass
@@ -61,8 +61,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Reject:
+    """A row of the data that could not be a sample: the first 1,000 of a run."""
+
+    position: int
+    """Its place in the data, counted from 1."""
+    reason: str
+    """Why it was dropped."""
+    excerpt: str
+    """How its query begins, or its passage or answer where there is no query: at most 80 characters."""
+
+
+@dataclass(frozen=True, slots=True)
 class Distractor:
-    """A wrong answer to a sample's query: the answer to another query of the same type about another passage."""
+    """A wrong answer to a query: the answer to one of the same type, if there is any, about another passage."""
 
     sample_id: str
     """The sample whose cache it is scored on."""
@@ -71,7 +83,7 @@ class Distractor:
     answer: str
     """The text that is scored."""
     source_id: str
-    """The sample_id of the row that it answers."""
+    """The sample_id of the row that it answers, drawn or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +93,9 @@ class Surrogate:
     sample_id: str
     """The sample whose passage it stands before."""
     family: str
-    """static, generated or control."""
+    """The arm's family."""
     key: str
-    """Which surrogate of the family, e.g. quantitative or target_question."""
+    """The arm's key within the family, e.g. quantitative or target_question."""
     text: str
     """The text that goes into the template; empty where the model wrote nothing."""
     raw_text: str
@@ -104,14 +116,14 @@ class Surrogate:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The similarity of one surrogate to the query, and whether the router chose it."""
+    """How similar a surrogate is to the query, and whether the router chose it."""
 
     sample_id: str
     """The sample."""
     family: str
     """The family within which the router chooses."""
     key: str
-    """The arm of this row."""
+    """The arm's key within the family."""
     similarity: float | None
     """Cosine similarity of the two sentence embeddings; None for an empty surrogate."""
     is_routed: bool
@@ -123,7 +135,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The negative log-likelihood of the gold answer, read from one context's KV cache."""
+    """The negative log-likelihood (NLL) of the gold answer, read from the KV cache of one arm's context."""
 
     sample_id: str
     """The sample."""
@@ -139,14 +151,14 @@ class Score:
     answer_tokens: tuple[str, ...]
     """The text of each answer token, in order; together they are the answer as the tokenizer decodes it."""
     nll: float | None
-    """Mean of token_nlls: the metric of record."""
+    """Mean of token_nlls, nats per answer token: the metric of record."""
     nll_notebook: float | None
     """Mean over all tokens but the first, which is what the notebook's code computes; None for a one-token answer."""
     distractor_nlls: tuple[float, ...] | None
-    """Mean NLL of each distractor on the same cache, nats per token of its own; None where the sample has none, or
-    unless status is ok."""
+    """Mean NLL of each distractor on the same cache, nats per token of its own, in the order of their numbers; None
+    where the sample has none, where one does not fit the model's window or is not finite, or unless status is ok."""
     margin: float | None
-    """Mean of distractor_nlls - nll: how far the answer is preferred to wrong ones; None without distractors."""
+    """Mean of distractor_nlls - nll: how far the answer is preferred to wrong ones; None without distractor_nlls."""
     context_token_count: int
     """Tokens of the context, BOS included: what the KV cache holds."""
     query_token_count: int
@@ -242,12 +254,12 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class Measure:
     """A comparison made again by another measure or on fewer samples: does its result depend on how it is measured?"""
 
     comparison: str
-    """The comparison that is varied."""
-    variant: str
+    """The comparison that is made again."""
+    measure: str
     """margin (how far the answer is preferred to distractors), answer_first (share of samples in which the answer's
     NLL is below every distractor's), first_token_unscored (the notebook's NLL) or longer_answers (no one-token
     answers)."""
@@ -351,7 +363,7 @@ class RoutingChoice:
 
 @dataclass(frozen=True, slots=True)
 class RoutingAgreement:
-    """How often the router chooses the key that turns out best, beside what chance would give."""
+    """How often the router chooses the key that turns out best, compared with what chance would give."""
 
     family: str
     """The family."""
@@ -376,7 +388,7 @@ class RoutingAgreement:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one condition costs, beside what it gains: per document when it is indexed, and per query."""
+    """What one condition costs and what it gains: per document when it is indexed, and per query."""
 
     condition: str
     """An arm ("static/factual") or a routed family ("static/routed": all its caches are built, one is read)."""
@@ -397,7 +409,7 @@ class Cost:
     extra_attended_tokens: float
     """The same, more than the baseline's."""
     query_flops: float
-    """Floating-point operations of query and answer behind the cache, per query."""
+    """Floating-point operations of query and answer on the cache, per query."""
     nll_mean: float | None
     """Mean NLL on the samples that all conditions have, nats per answer token."""
     improvement_mean: float | None
@@ -413,18 +425,18 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One property that a run verified about itself."""
+    """One property that a run verified about itself, or an artifact of it that could not be loaded."""
 
     name: str
-    """What was checked, e.g. cache_equals_plain_pass."""
+    """What was checked, e.g. cache_equals_plain_pass; artifacts_are_intact where a file has gone."""
     value: float | None
     """What was measured; None where it could not be."""
-    limit: float | None
+    limit_value: float | None
     """The largest value that passes."""
     passed: bool | None
     """Whether the value is within its limit; None where the property is recorded but not promised."""
     detail: str
-    """On how many samples and arms, and in what unit."""
+    """On how many samples and arms, and in what unit; or what is wrong with which file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Which rows of a data set become samples: how rows are read, which are eligible, and the seeded draw.
 
 In: rows as a data set gives them. Out: samples in drawn order; for each a donor about another passage and distractors,
-wrong answers; and a funnel that counts every row that was dropped under its reason.
+wrong answers; the first rejected rows; and a funnel that counts every row that was dropped under its reason.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.priming.answer_rings import AnswerRing, Level, comparable, levels_of
 from tasks.priming.errors import UsageError
-from tasks.priming.records import Distractor, Sample
+from tasks.priming.records import Distractor, Reject, Sample
 from tasks.priming.settings import SamplingSettings
 
 Candidate = TypeVar("Candidate")
@@ -24,6 +24,11 @@ NO_ANSWER = ("", "[]", "No Answer Present.")
 
 COLUMNS = ("passage", "query", "answer", "passages", "answers", "wellFormedAnswers", "query_type")
 """What is read of a row; other columns are ignored."""
+
+MAX_REJECTS = 1_000
+"""Rejected rows that are kept to be looked at; all are counted."""
+
+_EXCERPT_CHARACTERS = 80
 
 _SHOWN_CHARACTERS = 300
 """Of a row's column names."""
@@ -49,16 +54,16 @@ DATASETS: dict[str, Source] = {
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """What became of the rows of a data set."""
+    """How rows of the data set became samples: the counts, complete however many rows there are."""
 
     rows: int
-    """Rows read."""
+    """Rows that were read."""
     eligible: int
-    """Rows that qualify."""
+    """Rows that could be samples."""
     drawn: int
     """Samples drawn from them."""
     rejected: dict[str, int]
-    """Rows dropped, by reason."""
+    """Rows that were dropped, by reason."""
 
 
 class RowFormatError(UsageError):
@@ -77,18 +82,21 @@ class Draw:
     distractors: list[Distractor]
     """For each sample wrong answers, sample by sample in drawn order; fewer than asked for where the data hold no
     more."""
+    rejects: list[Reject]
+    """The first rows that could not be samples, at most MAX_REJECTS."""
     funnel: Funnel
-    """What became of the rows."""
+    """What became of all rows."""
 
 
 def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int) -> Draw:
-    """Return the drawn samples in order, their donors and distractors, and the funnel.
+    """Return the drawn samples in order, their donors and distractors, rejected rows, and the funnel.
 
     Raises:
         RowFormatError: A row has the wrong columns or types.
     """
     eligible: list[Sample] = []
     rejected: dict[str, int] = {}
+    rejects: list[Reject] = []
     known: set[str] = set()
     count = 0
     for position, row in enumerate(rows):
@@ -98,6 +106,8 @@ def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, 
             sample = "duplicate of an earlier row"
         if isinstance(sample, str):
             rejected[sample] = rejected.get(sample, 0) + 1
+            if len(rejects) < MAX_REJECTS:
+                rejects.append(Reject(position + 1, sample, _excerpt(row)))
         else:
             known.add(sample.sample_id)
             eligible.append(sample)
@@ -105,7 +115,7 @@ def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, 
     drawn = draw(eligible, settings.sample_count, seed)
     funnel = Funnel(count, len(eligible), len(drawn), rejected)
     distractors = choose_distractors(eligible, drawn, seed, settings.distractor_count)
-    return Draw(drawn, choose_donors(eligible, drawn, seed), distractors, funnel)
+    return Draw(drawn, choose_donors(eligible, drawn, seed), distractors, rejects, funnel)
 
 
 def choose_donors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int) -> list[Sample]:
@@ -289,6 +299,15 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} instead of text")
     return value if value.strip() else ""
+
+
+def _excerpt(row: Mapping[str, Any]) -> str:
+    """Return how the first text of a row begins, on one line that every encoding can store."""
+    texts = (row.get(name) for name in ("query", "passage", "answer"))
+    text = next((text for text in texts if isinstance(text, str) and text.strip()), "")
+    return " ".join(text.strip()[: 10 * _EXCERPT_CHARACTERS].encode(errors="replace").decode().split())[
+        :_EXCERPT_CHARACTERS
+    ]
 
 
 def _has_half_a_pair(text: str) -> bool:

@@ -56,7 +56,6 @@ QUERIES: dict[str, str] = {
         SELECT * FROM all_runs.what_does_it_cost WHERE run_id = $run_id ORDER BY nll_mean NULLS LAST, condition""",
     "run_summary": "SELECT * FROM all_runs.run_summary WHERE run_id = $run_id",
     "attempt": "SELECT * FROM attempt WHERE run_id = $run_id ORDER BY started_at, attempt_id",
-    "reject": "SELECT reason, count FROM reject WHERE run_id = $run_id ORDER BY count DESC, reason",
     "stage_time": """
         SELECT stage, count(*) AS artifacts, list(seconds ORDER BY entry, chunk) AS seconds
         FROM stage_time WHERE run_id = $run_id GROUP BY stage ORDER BY min(rowid)""",
@@ -64,8 +63,8 @@ QUERIES: dict[str, str] = {
     "correlation": "SELECT * FROM correlation WHERE run_id = $run_id ORDER BY family, key",
     "routing_choice": "SELECT * FROM routing_choice WHERE run_id = $run_id ORDER BY family, routed_key, best_key",
     "routing_agreement": "SELECT * FROM routing_agreement WHERE run_id = $run_id ORDER BY family",
-    "check": """
-        SELECT * FROM "check" WHERE run_id = $run_id
+    "run_check": """
+        SELECT * FROM run_check WHERE run_id = $run_id
         ORDER BY CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name""",
     "point": """
         SELECT family, similarity, improvement FROM all_runs.outcome

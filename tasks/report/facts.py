@@ -1,6 +1,6 @@
 """What was run: model, data, how rows became samples, versions, time.
 
-In: the run's row and those of its attempts, rejected rows and stage times. Out: pairs of a name and a text.
+In: the run's row and those of its attempts and stage times. Out: pairs of a name and a text.
 """
 
 import math
@@ -35,7 +35,8 @@ def funnel_table(rows: RunRows) -> Table | None:
     if run["row_count"] is None:
         return None
     steps: list[dict[str, Any]] = [{"step": "rows read", "count": run["row_count"]}]
-    steps += [{"step": f"dropped: {row['reason']}", "count": -row["count"]} for row in rows.tables["reject"]]
+    rejected = sorted(run["funnel"]["rejected"].items(), key=lambda item: (-item[1], item[0]))
+    steps += [{"step": f"dropped: {reason}", "count": -count} for reason, count in rejected]
     steps += [{"step": "eligible", "count": run["eligible_count"]}, {"step": "drawn", "count": run["drawn_count"]}]
     columns = [text_column("step", "step"), number_column("rows", "count", _signed_count)]
     return make_table("How rows became samples", columns, steps, "reject")

@@ -175,15 +175,15 @@ def check_table(rows: RunRows) -> Table:
         text_column("check", "name"),
         text_column("part", "chunk"),
         number_column("value", "value", _exact),
-        number_column("limit", "limit", _exact),
+        number_column("limit", "limit_value", _exact),
         text_column("detail", "detail"),
     ]
-    return make_table("Checks", columns, rows.tables["check"], "check")
+    return make_table("Checks", columns, rows.tables["run_check"], "run_check")
 
 
 def verdict_counts(rows: RunRows) -> Mapping[str, int]:
     """Return how many checks passed, failed and were recorded only."""
-    found = [row["passed"] for row in rows.tables["check"]]
+    found = [row["passed"] for row in rows.tables["run_check"]]
     return {words: sum(passed is result for passed in found) for result, words in _RESULTS.items()}
 
 

@@ -1,7 +1,7 @@
 """Runs that Prefect shows as running for ever, because the process that would have said otherwise was killed.
 
-In: Prefect's ids of executions whose process is known to have died (tasks/store/liveness.py). Out: these are Crashed in
-the UI, and so are their tasks. A server that does not know them, or does not answer, is left alone.
+In: Prefect's ids of executions whose process is known to have died (tasks/store/manifests.py). Out: these are Crashed
+in the UI, and so are their tasks. A server that does not know them, or does not answer, is left alone.
 """
 
 import logging

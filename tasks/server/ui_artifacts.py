@@ -78,7 +78,7 @@ def read_tables(run_id: str) -> tuple[dict[str, str], Tables, Sequence[Row]]:
             view: rows_of(connection, f"SELECT * FROM all_runs.{view} WHERE run_id = $run_id", run_id)
             for view in questions
         }
-        return questions, tables, rows_of(connection, QUERIES["check"], run_id)
+        return questions, tables, rows_of(connection, QUERIES["run_check"], run_id)
 
 
 def results_page(run_id: str, tables: Tables, checks: Sequence[Row], plots: Mapping[str, bytes]) -> str:
@@ -120,7 +120,7 @@ def _check_line(checks: Sequence[Row]) -> str:
     if not failed:
         return line
     rows = [
-        [_wrapped(row["name"]), _plain(row["value"]), _plain(row["limit"]), _wrapped(row["detail"] or "-")]
+        [_wrapped(row["name"]), _plain(row["value"]), _plain(row["limit_value"]), _wrapped(row["detail"] or "-")]
         for row in checks
         if row["passed"] is False
     ]

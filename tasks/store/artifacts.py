@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import time
-import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -100,14 +99,22 @@ def _write_and_rename(path: Path, content: bytes) -> None:
 
 
 def schema_of(record: type) -> pa.Schema:
-    """Return the parquet schema of a record class, from its annotations; X | None is nullable, a Literal is text."""
-    fields = []
-    for name, annotation in typing.get_type_hints(record).items():
-        is_optional = isinstance(annotation, types.UnionType)
-        kind = next(a for a in typing.get_args(annotation) if a is not type(None)) if is_optional else annotation
-        arrow_type = pa.string() if typing.get_origin(kind) is typing.Literal else _ARROW_TYPES[kind]
-        fields.append(pa.field(name, arrow_type, nullable=is_optional))
-    return pa.schema(fields)
+    """Return the parquet schema of a record class, from its annotations; X | None is nullable."""
+    kinds = {name: kind_of(annotation) for name, annotation in typing.get_type_hints(record).items()}
+    return pa.schema(
+        pa.field(name, _ARROW_TYPES[kind], nullable=optional) for name, (kind, _, optional) in kinds.items()
+    )
+
+
+def kind_of(annotation: Any) -> tuple[Any, tuple[Any, ...], bool]:  # noqa: ANN401 - any annotation
+    """Return the type of an annotation's values, the values that a Literal names, and whether they may be None."""
+    parts = typing.get_args(annotation)
+    is_optional = type(None) in parts
+    kind = parts[0] if is_optional else annotation
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    names = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    return type(names[0]) if names else kind, names, is_optional
 
 
 _ARROW_TYPES: dict[Any, pa.DataType] = {

@@ -9,7 +9,7 @@ def test_a_figure_is_the_median_of_its_rounds_with_their_range() -> None:
     sheet.add(("notebook", "float32"), "seconds", (3.0, 1.0, 2.5), "s")
     (figure,) = sheet.figures
     assert (figure.value, figure.low, figure.high) == (2.5, 1.0, 3.0)
-    assert figure.is_met is None
+    assert figure.meets_goal is None
 
 
 def test_what_was_measured_once_has_no_range() -> None:
@@ -28,7 +28,7 @@ def test_goals_belong_to_ours_alone_and_know_their_side() -> None:
     for method, value in (("ours", 7.4), ("ours", 7.6), ("lm-eval 1", 9.0)):
         sheet.add((method, "float32"), "times as fast as the notebook", value, "x")
     sheet.add(("ours", "float32"), "largest difference in mean NLL", 2e-5, "nats")
-    assert [figure.is_met for figure in sheet.figures] == [False, True, None, False]
+    assert [figure.meets_goal for figure in sheet.figures] == [False, True, None, False]
     assert [figure.goal for figure in sheet.figures] == [7.5, 7.5, None, 1e-5]
 
 
@@ -36,7 +36,7 @@ def test_all_of_a_count_are_the_goal() -> None:
     sheet = Sheet("identity", "small")
     sheet.add_count(("ours", "float32"), "answers identical: alone", 703, 704, "answers")
     sheet.add_count(("ours", "float32"), "answers identical: shuffled", 704, 704, "answers")
-    assert [figure.is_met for figure in sheet.figures] == [False, True]
+    assert [figure.meets_goal for figure in sheet.figures] == [False, True]
 
 
 def test_a_rate_is_work_over_seconds_and_a_limit_has_no_memory() -> None:

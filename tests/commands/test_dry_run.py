@@ -149,7 +149,7 @@ def make_run(run_id: str, **changes: Any) -> None:
     record(attempt, "score", [score((s.sample_id, "baseline", "document"), (1.0, 2.0)) for s in samples])
     record(attempt, "surrogate", [fixed_surrogate(s, "generated", "keyword_query", "a guess") for s in samples])
     seconds = {"score/baseline/0000": 1.5, "score/static/0000": 2.5, "surrogate/generated/0000": 6.0}
-    manifests.record_facts(attempt, stage_seconds=seconds)
+    manifests.extend_run(attempt, {}, {"stage_seconds": seconds})
     manifests.finish_run(attempt)
 
 

@@ -17,6 +17,7 @@ from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.records import Route, Sample, Score
 from tasks.priming.statistics.reference_numbers import KNOWN_DIFFERENCES, NUMBERS
 from tasks.store import artifacts, manifests
+from tasks.store.tables import TABLES
 from tests.places import ROOT
 from tests.waiting import PATIENCE
 
@@ -75,8 +76,8 @@ def record(run_id: str, *, model: str = MISTRAL, data: dict[str, Any] = MSMARCO,
     attempt = start(run_id, settings, data)
     tables: dict[str, Sequence[object]] = {"sample": SAMPLES, "route": ROUTES, "score": SCORES}
     for table, rows in tables.items():
-        reference = artifacts.write_rows(rows, manifests.TABLES[table], table)
-        manifests.record_artifacts(attempt, table, {"all": reference})
+        reference = artifacts.write_rows(rows, TABLES[table].record, table)
+        manifests.extend_run(attempt, {table: {"all": reference}})
     manifests.finish_run(attempt)
     results.rebuild_database()
 

@@ -158,7 +158,7 @@ def test_the_questions_are_listed_with_what_they_say(prompt: Prompt, capsys: pyt
 def test_the_tables_are_listed_with_what_they_hold(prompt: Prompt, capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, prompt, ".tables").splitlines()
     names = [line for line in lines if not line.startswith(" ")]
-    assert {"run", "sample", "score", "comparison", "check"} <= set(names)
+    assert {"run", "sample", "score", "comparison", "run_check"} <= set(names)
     assert not set(names) & {"outcome", "does_priming_help"}
     assert lines[lines.index("sample") + 1].startswith("    One query with its gold answer")
 

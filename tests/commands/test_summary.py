@@ -30,7 +30,7 @@ def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL) -> str:
         ),
     ]
     record_answers(attempt, comparison=rows)
-    manifests.record_facts(attempt, funnel=funnel)
+    manifests.extend_run(attempt, {}, {"funnel": funnel})
     manifests.finish_run(attempt)
     results.rebuild_database()
     return attempt.run_id

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.priming.records import Distractor, Sample
 from tasks.priming.sampling import (
+    MAX_REJECTS,
     RowFormatError,
     choose_distractors,
     choose_donors,
@@ -365,12 +366,38 @@ def test_every_row_is_counted_once() -> None:
     assert sorted(sample.position for sample in drawn) == [0, 1]
 
 
+def test_the_first_rejected_rows_are_kept_to_be_looked_at() -> None:
+    rows = [
+        plain(1),
+        plain(1),
+        plain(2, query="who\n is  it? " * 20, answer=""),
+        plain(3, query="a \ud83d", passage="x"),
+        plain(4, query="", passage="A passage."),
+        msmarco(query="", passages={"passage_text": [], "is_selected": []}),
+        *(plain(number, answer="") for number in range(MAX_REJECTS)),
+    ]
+    found = draw_samples(rows, settings(5), 42)
+    assert (
+        [(row.position, row.reason, row.excerpt) for row in found.rejects[:5]]
+        == [  # by hand from the list above
+            (2, "duplicate of an earlier row", rows[0]["query"]),
+            (3, "no answer", ("who is it? " * 8)[:80]),
+            (4, "text with half a surrogate pair", "a ?"),
+            (5, "no query or no passages", "A passage."),
+            (6, "no query or no passages", ""),
+        ]
+    )
+    assert len(found.rejects) == MAX_REJECTS
+    assert sum(found.funnel.rejected.values()) == MAX_REJECTS + 5
+
+
 def test_no_rows_give_an_empty_draw_and_funnel() -> None:
     found = draw_samples([], settings(5), 42)
     drawn, funnel = found.samples, found.funnel
     assert found.donors == []
     assert found.distractors == []
     assert (drawn, funnel.rows, funnel.eligible, funnel.drawn, funnel.rejected) == ([], 0, 0, 0, {})
+    assert found.rejects == []
 
 
 @pytest.mark.parametrize("draw", ["notebook", "nested"])

@@ -166,7 +166,7 @@ def test_an_engine_whose_numbers_depend_on_the_batch_is_seen(
 def test_a_path_that_was_not_proven_is_recorded_without_a_promise(reader: LanguageModel) -> None:
     unproven = dataclasses.replace(reader, numeric_path="cpu-float32-default")
     check = checks(unproven)["alone_equals_batched"]
-    assert (check.limit, check.passed) == (None, None)
+    assert (check.limit_value, check.passed) == (None, None)
     assert check.value is not None
 
 

@@ -96,17 +96,15 @@ def publish_run(run_id: str, words: Words, sample_count: int = 24) -> RunData:
     """Record and complete a run under artifacts/; the database is rebuilt by the caller."""
     evidence = make_evidence(words, sample_count)
     attempt = manifests.start_run(_description(run_id, words, sample_count))
-    manifests.record_facts(
-        attempt,
-        funnel={"rows": 60, "eligible": 40, "drawn": sample_count, "rejected": {words.note: 15, "no answer": 5}},
-        stage_seconds={"sample/all": 1.5, "score/static/0000": 62.0},
-    )
+    funnel = {"rows": 60, "eligible": 40, "drawn": sample_count, "rejected": {words.note: 15, "no answer": 5}}
+    seconds = {"sample/all": 1.5, "score/static/0000": 62.0}
+    manifests.extend_run(attempt, {}, {"funnel": funnel, "stage_seconds": seconds})
     for table in ("sample", "route", "score", "surrogate"):
         record(attempt, table, getattr(evidence, f"{table}s"))
     settings = StatisticsSettings(bootstrap_resamples=200)
     for table, statistic in STATISTICS.items():
         rows = statistic.compute(evidence, settings, 42)
-        if table == "check":
+        if table == "run_check":
             rows = [dataclasses.replace(row, detail=f"{row.detail} {words.note}") for row in rows]
         record(attempt, table, rows)
     manifests.finish_run(attempt)

@@ -22,12 +22,12 @@ from tasks.priming.records import (
     Comparison,
     Correlation,
     Cost,
+    Measure,
     Route,
     RoutingAgreement,
     RoutingChoice,
     Stratum,
     Surrogate,
-    Variant,
 )
 from tasks.reading.database import RunRows, read_run
 from tasks.report.page import render_report
@@ -99,9 +99,9 @@ COMPARISONS = [
     compared("static/routed", "baseline/document", "routed"),
     compared("generated/routed", "static/routed", "between_families"),
 ]
-VARIANTS = [
-    distinct(Variant, comparison=COMPARISONS[0].comparison, variant=variant, unit="nats")
-    for variant in ("margin", "nll_sum")
+MEASURES = [
+    distinct(Measure, comparison=COMPARISONS[0].comparison, measure=measure, unit="nats")
+    for measure in ("margin", "nll_sum")
 ]
 STRATA = [
     distinct(
@@ -198,14 +198,14 @@ def publish() -> None:
     attempt = manifests.start_run(manifests.RunDescription(run_id=RUN, profile="demo", settings=settings))
     funnel = {"rows": 60, "eligible": 40, "drawn": 3, "rejected": {"no answer": 20}}
     seconds = {"surrogate/generated/0": 601.0, "score/generated/0": 1_201.0}
-    manifests.record_facts(attempt, funnel=funnel, stage_seconds=seconds)
+    manifests.extend_run(attempt, {}, {"funnel": funnel, "stage_seconds": seconds})
     tables: dict[str, Sequence[object]] = {
         "sample": SAMPLES,
         "score": SCORES,
         "route": ROUTES,
         "surrogate": SURROGATES,
         "comparison": COMPARISONS,
-        "variant": VARIANTS,
+        "measure": MEASURES,
         "stratum": STRATA,
         "correlation": CORRELATIONS,
         "routing_choice": CHOICES,
@@ -327,13 +327,13 @@ def test_answers(tables: dict[str, list[Cells]]) -> None:
             }.items()
         )
     margin = tables["Does priming help?"][0]["of the margin over wrong answers"]
-    assert margin == improvement(VARIANTS[0])
+    assert margin == improvement(MEASURES[0])
 
 
-@pytest.mark.parametrize("row", VARIANTS, ids=lambda row: str(row.variant))
-def test_other_measures(tables: dict[str, list[Cells]], row: Variant) -> None:
+@pytest.mark.parametrize("row", MEASURES, ids=lambda row: str(row.measure))
+def test_other_measures(tables: dict[str, list[Cells]], row: Measure) -> None:
     assert (
-        named(tables["By other measures"], measure=row.variant).items()
+        named(tables["By other measures"], measure=row.measure).items()
         >= {
             "comparison": short(COMPARISONS[0]),
             "n": whole(row.n),

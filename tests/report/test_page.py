@@ -214,7 +214,7 @@ def test_a_failed_run_shows_what_there_is(published: Published) -> None:
 def test_a_run_that_lost_a_file_draws_no_conclusion(artifacts_folder: Path) -> None:
     evidence = publish_run("whole", Words())
     attempt = manifests.Attempt(run_id="whole", attempt_id="other")
-    manifests.record_artifacts(attempt, "distractor", {"all": {"path": "gone.parquet", "sha256": "0", "rows": 1}})
+    manifests.extend_run(attempt, {"distractor": {"all": {"path": "gone.parquet", "sha256": "0", "rows": 1}}})
     results.rebuild_database()
     page = render_report(read_run("whole"))
     assert "No conclusions: this run is incomplete" in page

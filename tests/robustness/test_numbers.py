@@ -235,7 +235,7 @@ def test_no_statistic_is_nan_whatever_scores_are_missing(evidence: RunData, is_b
         if not row.n:
             assert row.improvement_mean is None
             assert row.verdict.startswith("undecided")
-    (missing,) = (row for row in tables["check"] if row.name == "scores_without_nll")
+    (missing,) = (row for row in tables["run_check"] if row.name == "scores_without_nll")
     assert missing.value == sum(map(is_broken, evidence.scores))
 
 

@@ -118,6 +118,7 @@ def test_any_row_is_a_sample_a_reason_or_the_projects_own_error(rows: list[dict[
     except UsageError:
         return
     assert found.funnel.rows == len(rows) == found.funnel.eligible + sum(found.funnel.rejected.values())
+    assert all(len(row.excerpt.encode()) <= 4 * 80 for row in found.rejects)
 
 
 # --- what is stored ---

@@ -29,7 +29,7 @@ def run_id(artifacts_folder: Path) -> str:
             comparison("static routed", "baseline/document"),
             comparison("generated routed", "baseline/document", improvement_low=None),
         ],
-        check=[Check(name="cache|unchanged", value=0.5, limit=1e-05, passed=False, detail="see <b>here</b>")],
+        run_check=[Check(name="cache|unchanged", value=0.5, limit_value=1e-05, passed=False, detail="see <b>here</b>")],
     )
     rebuild_database()
     return "abc"

@@ -62,12 +62,12 @@ def test_columns_are_found_by_their_names() -> None:
     rows = checks(3)
     table = pa.table({name: [getattr(row, name) for row in rows] for name in ("detail", "name", "value")})
     table = table.append_column("passed", pa.array([True] * 3)).append_column(
-        "limit", pa.array([None] * 3, pa.float64())
+        "limit_value", pa.array([None] * 3, pa.float64())
     )
     assert records_of(Check, table) == rows
     assert list(StoredRows(Check, [table])) == rows
-    with pytest.raises(KeyError, match="limit"):
-        records_of(Check, table.drop_columns("limit"))
+    with pytest.raises(KeyError, match="limit_value"):
+        records_of(Check, table.drop_columns("limit_value"))
 
 
 # --- ranges of a file ---

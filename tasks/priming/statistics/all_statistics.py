@@ -1,7 +1,7 @@
 """Stage 5, computed: every statistic of a run, as data.
 
 In: all rows of the stages before. Out: rows of one table a statistic. A new statistic is one function from RunData to
-rows and one entry here; its table is made from the record. What each computes is told in its own module.
+rows and one entry here; its table is declared in tasks/store/tables.py. What each computes is told in its own module.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from tasks.priming.records import (
     Comparison,
     Correlation,
     Cost,
+    Measure,
     RoutingAgreement,
     RoutingChoice,
     Stratum,
-    Variant,
 )
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.run_data import RunData
@@ -28,7 +28,7 @@ class Statistic:
     """One way to look at a run's rows."""
 
     record: type
-    """The class of its rows; its table has the same name in lower case with underscores."""
+    """The class of its rows; described field by field, as its table then is."""
     computation: str
     """The computing function as "module:function": its libraries take seconds to load, often for nothing."""
 
@@ -40,13 +40,13 @@ class Statistic:
 
 STATISTICS: dict[str, Statistic] = {
     "comparison": Statistic(Comparison, "tasks.priming.statistics.comparisons:compare_conditions"),
-    "variant": Statistic(Variant, "tasks.priming.statistics.measures:vary_comparisons"),
+    "measure": Statistic(Measure, "tasks.priming.statistics.measures:vary_comparisons"),
     "stratum": Statistic(Stratum, "tasks.priming.statistics.strata:describe_strata"),
     "correlation": Statistic(Correlation, "tasks.priming.statistics.router:correlate_similarity"),
     "routing_choice": Statistic(RoutingChoice, "tasks.priming.statistics.router:confuse_routes"),
     "routing_agreement": Statistic(RoutingAgreement, "tasks.priming.statistics.router:agree_with_oracle"),
     "cost": Statistic(Cost, "tasks.priming.statistics.cost:cost_of_conditions"),
-    "check": Statistic(Check, "tasks.priming.statistics.checks:check_outcomes"),
+    "run_check": Statistic(Check, "tasks.priming.statistics.checks:check_outcomes"),
     "answer": Statistic(Answer, "tasks.priming.statistics.verdicts:answer_questions"),
 }
 """Table -> what fills it."""

@@ -1,6 +1,6 @@
 """Does a result depend on how it is measured? The comparisons that decide, made again by other measures.
 
-In: a run's rows. Out: one Variant per declared comparison and measure. A gain in NLL that is no gain in margin made
+In: a run's rows. Out: one Measure per declared comparison and measure. A gain in NLL that is no gain in margin made
 every answer likelier, not the right one; one that a skipped token or the one-token answers carry is no gain of the
 whole answer. A further measure is one function from Score to a value of which less is better, and one entry here.
 """
@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tasks.priming.records import Score, Variant
+from tasks.priming.records import Measure, Score
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import Condition, Measure, conditions_of, passages_of
+from tasks.priming.statistics.conditions import Condition, ScoreValue, conditions_of, passages_of
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
 from tasks.priming.statistics.robust_mean import robust_mean
 from tasks.priming.statistics.run_data import RunData
@@ -21,10 +21,10 @@ VARIED_KINDS = ("routed", "between_families", "worth", "control")
 
 
 @dataclass(frozen=True, slots=True)
-class MeasureVariant:
+class OtherMeasure:
     """Another way to measure what a condition is worth."""
 
-    measure: Measure
+    measure: ScoreValue
     """What is compared: less is better."""
     sign: int
     """What the mean is multiplied by before it is reported: -1 where more is better, so that the measure was turned."""
@@ -32,7 +32,7 @@ class MeasureVariant:
     """What the reported values are."""
 
 
-def vary_comparisons(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Variant]:
+def vary_comparisons(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Measure]:
     """Make the comparisons that the verdicts rest on again by every other measure.
 
     A sample takes part where both sides have the measure. Conditions that are chosen or made from scores follow the
@@ -45,7 +45,7 @@ def vary_comparisons(evidence: RunData, settings: StatisticsSettings, seed: int)
         seed: The run's seed; it divides the passages on which the best key is chosen.
 
     Returns:
-        Per measure of MEASURES one Variant for each contrast of VARIED_KINDS, in the order of `declare_contrasts`; n is
+        Per measure of MEASURES one Measure for each contrast of VARIED_KINDS, in the order of `declare_contrasts`; n is
         0 where no sample has the measure. Intervals and p-values as in `robust_mean`, not adjusted.
 
     Raises:
@@ -55,12 +55,12 @@ def vary_comparisons(evidence: RunData, settings: StatisticsSettings, seed: int)
     contrasts = [
         contrast for contrast in declare_contrasts(evidence.routes, evidence.scores) if contrast.kind in VARIED_KINDS
     ]
-    variants = []
+    measures = []
     for name in MEASURES:
         conditions = conditions_of(evidence, seed, measure=MEASURES[name].measure)
-        variants += [_vary(contrast, name, conditions, passages, settings) for contrast in contrasts]
+        measures += [_vary(contrast, name, conditions, passages, settings) for contrast in contrasts]
         del conditions  # before the next ones are made: of a large run they take half a gigabyte
-    return variants
+    return measures
 
 
 def _vary(
@@ -69,13 +69,13 @@ def _vary(
     conditions: Mapping[str, Condition],
     passages: Mapping[str, str],
     settings: StatisticsSettings,
-) -> Variant:
+) -> Measure:
     """Compare two conditions by one measure."""
     arm, reference = conditions.get(contrast.arm, {}), conditions.get(contrast.reference, {})
     found = robust_mean(reference, arm, passages, settings.confidence_level)
-    return Variant(
+    return Measure(
         comparison=contrast.comparison,
-        variant=name,
+        measure=name,
         unit=MEASURES[name].unit,
         n=found.n,
         passage_count=found.passage_count,
@@ -114,10 +114,10 @@ def _nll_of_longer_answers(score: Score) -> float | None:
     return score.nll if score.answer_token_count > 1 else None
 
 
-MEASURES: dict[str, MeasureVariant] = {
-    "margin": MeasureVariant(_missing_margin, -1, "nats per answer token"),
-    "answer_first": MeasureVariant(_not_first, -1, "share of samples"),
-    "first_token_unscored": MeasureVariant(_nll_but_first_token, 1, "nats per answer token"),
-    "longer_answers": MeasureVariant(_nll_of_longer_answers, 1, "nats per answer token"),
+MEASURES: dict[str, OtherMeasure] = {
+    "margin": OtherMeasure(_missing_margin, -1, "nats per answer token"),
+    "answer_first": OtherMeasure(_not_first, -1, "share of samples"),
+    "first_token_unscored": OtherMeasure(_nll_but_first_token, 1, "nats per answer token"),
+    "longer_answers": OtherMeasure(_nll_of_longer_answers, 1, "nats per answer token"),
 }
-"""Variant -> how it measures."""
+"""Name -> how it measures."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
-from tasks.priming.records import Answer, AnswerValue, Comparison, Variant, Verdict
+from tasks.priming.records import Answer, AnswerValue, Comparison, Measure, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import (
@@ -99,7 +99,7 @@ def answer_questions(evidence: RunData, settings: StatisticsSettings, seed: int)
 # bounds, assay sensitivity, a measure of record other than NLL) replaces them; the rows that they fill stay.
 
 
-def answers_from(comparisons: Sequence[Comparison], measures: Iterable[Variant], *, has_controls: bool) -> list[Answer]:
+def answers_from(comparisons: Sequence[Comparison], measures: Iterable[Measure], *, has_controls: bool) -> list[Answer]:
     """Answer every question that the comparisons ask.
 
     Args:
@@ -111,7 +111,7 @@ def answers_from(comparisons: Sequence[Comparison], measures: Iterable[Variant],
     Returns:
         The headline first, then by question in the order of QUESTIONS, within one in the order of the comparisons.
     """
-    margin_lows = {row.comparison: row.improvement_low for row in measures if row.variant == "margin"}
+    margin_lows = {row.comparison: row.improvement_low for row in measures if row.measure == "margin"}
     with_controls = {(row.arm, row.reference): row for row in comparisons if row.kind == "routed"}
     rows = []
     for own in comparisons:

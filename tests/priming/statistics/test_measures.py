@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from tasks.priming.records import Route, Score, Variant
+from tasks.priming.records import Measure, Route, Score
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import declare_contrasts
@@ -66,8 +66,8 @@ def experiment(count: int = 24) -> RunData:
     return RunData(samples, routes, scores, [])
 
 
-def vary(evidence: RunData, seed: int = 42) -> dict[tuple[str, str], Variant]:
-    return {(row.comparison, row.variant): row for row in vary_comparisons(evidence, SETTINGS, seed)}
+def vary(evidence: RunData, seed: int = 42) -> dict[tuple[str, str], Measure]:
+    return {(row.comparison, row.measure): row for row in vary_comparisons(evidence, SETTINGS, seed)}
 
 
 def test_every_deciding_comparison_is_made_by_every_measure() -> None:
@@ -78,7 +78,7 @@ def test_every_deciding_comparison_is_made_by_every_measure() -> None:
         for contrast in declare_contrasts(evidence.routes, evidence.scores)
         if contrast.kind in VARIED_KINDS
     ]
-    assert [(row.variant, row.comparison) for row in rows] == [(name, each) for name in MEASURES for each in declared]
+    assert [(row.measure, row.comparison) for row in rows] == [(name, each) for name in MEASURES for each in declared]
     assert "generated/target_question vs control/hidden_and_blind_added_up" in declared
     assert "generated routed vs best free arm" in declared
     assert "static/factual vs baseline" not in declared  # what no verdict rests on
@@ -222,10 +222,10 @@ def test_a_measure_that_equals_the_nll_gives_the_comparison_itself() -> None:
     compared = [row for row in compare_conditions(evidence, SETTINGS, 42) if row.kind in VARIED_KINDS]
     assert len(compared) > 10
     for row in compared:
-        variant = found[row.comparison, "longer_answers"]
-        assert (variant.n, variant.passage_count) == (row.n, row.passage_count)
-        assert (variant.arm_mean, variant.reference_mean) == (row.nll_arm_mean, row.nll_reference_mean)
-        assert (variant.improvement_mean, variant.p_value) == (row.improvement_mean, row.p_value)
+        measure = found[row.comparison, "longer_answers"]
+        assert (measure.n, measure.passage_count) == (row.n, row.passage_count)
+        assert (measure.arm_mean, measure.reference_mean) == (row.nll_arm_mean, row.nll_reference_mean)
+        assert (measure.improvement_mean, measure.p_value) == (row.improvement_mean, row.p_value)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from tasks.priming.records import Answer, AnswerValue, Comparison, Route, Variant, Verdict
+from tasks.priming.records import Answer, AnswerValue, Comparison, Measure, Route, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import CONTROL_CONTRASTS
@@ -41,8 +41,8 @@ def worth(low: float | None, high: float | None, verdict: Verdict = "better", sa
     return replace(row, n_to_decide=7, n_to_decide_margin=samples)
 
 
-def margin(of: Comparison, low: float | None, name: str = "margin") -> Variant:
-    return Variant(of.comparison, name, "nats per answer token", 6, 5, 1.75, 1.5, 0.25, low, 0.3, 0.5, 0.125)
+def margin(of: Comparison, low: float | None, name: str = "margin") -> Measure:
+    return Measure(of.comparison, name, "nats per answer token", 6, 5, 1.75, 1.5, 0.25, low, 0.3, 0.5, 0.125)
 
 
 def answers(*rows: Comparison, has_controls: bool = True) -> list[Answer]:
