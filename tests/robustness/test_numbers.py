@@ -30,7 +30,7 @@ from tasks.priming.settings import StatisticsSettings, resolve_settings
 from tasks.priming.statistics.all_statistics import STATISTICS
 from tasks.priming.statistics.run_data import RunData
 from tasks.store.artifacts import digest
-from tests.evidence_rows import score
+from tests.run_rows import score
 from tests.published_rows import finish
 from tests.report.conftest import Words, make_evidence
 from tests.robustness.cases import sample

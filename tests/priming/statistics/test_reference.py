@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tasks.priming.statistics.reference_numbers import NUMBERS, PublishedNumbers, other_inputs, parse_numbers
 
 from tasks.priming.errors import UsageError
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.records import Route, Sample, Score
 from tasks.priming.statistics.reference import Reproduction, _effect_error, published_nll, reproduce
-from tasks.priming.statistics.reference_numbers import NUMBERS, PublishedNumbers, other_inputs, parse_numbers
 from tasks.priming.statistics.run_data import RunData
 from tests.places import GOLDEN
 
