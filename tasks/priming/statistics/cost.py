@@ -174,7 +174,7 @@ def _mean_nlls(conditions: Mapping[str, Condition], names: Iterable[str]) -> dic
 
 
 def _with_dominance(costs: list[Cost], families: set[str]) -> list[Cost]:
-    """Mark the rows than which another one, which could be deployed, is better at no more cost."""
+    """Mark each row that a deployable one beats at no more cost, with the best of those."""
     offers = [cost for cost in costs if cost.condition in _DEPLOYABLE or cost.condition.split("/")[0] in families]
     marked = []
     for cost in costs:

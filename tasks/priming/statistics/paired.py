@@ -211,11 +211,7 @@ def finite(value: float) -> float | None:
 def tost_p_value(mean: float, error: float, degrees: float, margin: float) -> float:
     """Return the p-value of the two one-sided tests that a mean lies between -margin and +margin.
 
-    Args:
-        mean: The measured mean.
-        error: Its standard error, in the same unit; above 0.
-        degrees: Degrees of freedom of the error.
-        margin: The equivalence margin, in the same unit.
+    `error` is the standard error of the mean, above 0, with `degrees` degrees of freedom.
 
     Source: Schuirmann (1987), doi:10.1007/BF01068419.
     """
@@ -272,7 +268,7 @@ def _number_passages(passage_ids: Sequence[str]) -> Clusters:
 def _describe_mean(
     reference: Vector, arm: Vector, clusters: Clusters, confidence_level: float
 ) -> tuple[PairedStatistics, ClusteredMean | None]:
-    """Return what `paired_mean` does, and the inference that it rests on where there is one."""
+    """Compute what `paired_mean` returns, and the clustered inference it rests on where that is defined."""
     improvement = reference - arm
     described = PairedStatistics(
         n=len(improvement),

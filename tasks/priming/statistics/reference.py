@@ -45,9 +45,7 @@ CONFIDENCE_LEVEL = 0.95
 """Nominal coverage of the joint intervals: of quantities that do agree, one in twenty falls outside by chance."""
 
 _KEYS = {"generated": tuple(GENERATION_INSTRUCTIONS), "static": tuple(STATIC_SURROGATES)}
-"""The keys of each family in the published order: of equally good ones the first is the best."""
-
-_NO_SPREAD = "no spread published"
+"""The keys of each family in the published order."""
 
 Published: TypeAlias = dict[str, Any]
 """The numbers of reference_numbers.json, as they were printed and by their printed names."""
@@ -72,46 +70,6 @@ class Reproduction:
     """Whether ours lies within; None where there is no interval."""
     note: str
     """What limits the comparison; empty where nothing does."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """A run's NLLs on the samples that have one with every context: the published run has no others."""
-
-    nlls: dict[str, Vector]
-    """Condition -> (samples,) NLL by the published convention."""
-    passage_ids: list[str]
-    """The passage of each sample."""
-    is_routed: dict[str, NDArray[np.bool_]]
-    """Arm -> (samples,) whether the router chose it."""
-    one_token_count: int
-    """Samples whose answer is one token."""
-
-    def improvement(self, arm: str, reference: str = BASELINE) -> Vector | None:
-        """Return NLL(reference) - NLL(arm); None where the run lacks one of them."""
-        return self.nlls[reference] - self.nlls[arm] if {arm, reference} <= self.nlls.keys() else None
-
-    def wins(self, arm: str, reference: str = BASELINE) -> NDArray[np.bool_] | None:
-        """Return where the arm is strictly better; None likewise."""
-        improvement = self.improvement(arm, reference)
-        return None if improvement is None else improvement > 0
-
-    def describe(self, arm: str, reference: str = BASELINE) -> PairedStatistics:
-        """Describe the improvement; without pairs where the run lacks one of them."""
-        if not {arm, reference} <= self.nlls.keys():
-            return PairedStatistics(0, 0, 0, 0, 0)
-        # What is read of it needs no bootstrap: as few resamples as are allowed.
-        settings = StatisticsSettings(bootstrap_resamples=100)
-        return describe_pairs(self.nlls[reference], self.nlls[arm], self.passage_ids, settings=settings, seed=0)
-
-    def is_best(self, family: str, key: str) -> NDArray[np.bool_] | None:
-        """Return where a key has the lowest NLL of its family, the first of equals; None where it was not run."""
-        known = [name for name in _KEYS[family] if f"{family}/{name}" in self.nlls]
-        if key not in known:
-            return None
-        table = np.stack([self.nlls[f"{family}/{name}"] for name in known])  # (keys, samples)
-        is_lowest: NDArray[np.bool_] = table.argmin(axis=0) == known.index(key)
-        return is_lowest
 
 
 def read_published() -> Published:
@@ -146,29 +104,7 @@ def reproduce(published: Published, run: RunData) -> list[Reproduction]:
         UsageError: No sample has a score with every context.
         ValueError: A row is given twice.
     """
-    measured = _measure(run)
-    note = f"{measured.one_token_count} of one token: 0.0"
-    return [
-        Reproduction("samples", published["n"], len(measured.passage_ids), None, None, None, note),
-        *_condition_rows(published, measured),
-        *_effect_rows(published, measured),
-        *_family_rows(published, measured),
-        *_key_rows(published, "generated", measured),
-        *_key_rows(published, "static", measured),
-    ]
-
-
-def published_nll(score: Score) -> float | None:
-    """Return the NLL that the published code computes, nats per token: without the first, so 0.0 for a lone one."""
-    if score.nll_notebook is None and score.status == "ok" and score.answer_token_count == 1:
-        return 0.0
-    return score.nll_notebook
-
-
-def _measure(run: RunData) -> _Measured:
-    conditions = conditions_of(
-        run, seed=0, measure=published_nll
-    )  # the seed is for conditions that are not in this table
+    conditions = conditions_of(run, seed=0, measure=published_nll)  # no condition of this table depends on the seed
     arms = [f"{family}/{key}" for family, keys in keys_of(run).items() for key in keys]
     chosen = [f"{family}/{name}" for family in _KEYS for name in ("routed", "oracle")]
     wanted = sorted({BASELINE} | (conditions.keys() & {*chosen, *arms}))
@@ -180,107 +116,141 @@ def _measure(run: RunData) -> _Measured:
             "Column status of table score says why: start a run with another model or other data."
         )
     routed = {(route.sample_id, f"{route.family}/{route.key}") for route in run.routes if route.is_routed}
-    lengths = {score.sample_id: score.answer_token_count for score in run.scores}
-    return _Measured(
+    table = _Table(
+        published,
         nlls={name: np.array([conditions[name][sample] for sample in complete]) for name in wanted},
         passage_ids=[passages[sample] for sample in complete],
         is_routed={arm: np.array([(sample, arm) in routed for sample in complete]) for arm in arms},
-        one_token_count=sum(lengths[sample] == 1 for sample in complete),
     )
+    lengths = {score.sample_id: score.answer_token_count for score in run.scores}
+    note = f"{sum(lengths[sample] == 1 for sample in complete)} of one token: 0.0"
+    return [
+        Reproduction("samples", published["n"], len(complete), None, None, None, note),
+        *table.rows_of_conditions(),
+        *table.rows_of_families(),
+        *table.rows_of_keys("generated"),
+        *table.rows_of_keys("static"),
+    ]
 
 
-def _condition_rows(published: Published, measured: _Measured) -> Iterator[Reproduction]:
-    n = published["n"]
-    for name, value in published["mean_nll"].items():
-        error = published["std_nll"][name] / math.sqrt(n - 1)
-        yield _mean_row(f"mean NLL, {_shown(name)}", value, error, measured, measured.nlls.get(_condition(name)))
-    for name, value in published["std_nll"].items():
-        nlls = measured.nlls.get(_condition(name))
-        yield _compared(f"sd of NLL, {_shown(name)}", value, None if nlls is None else float(nlls.std()))
-    for name, value in published["win_pct_vs_baseline"].items():
-        yield _share_row(f"wins %, {_shown(name)}", value, n, measured, measured.wins(_condition(name)))
-    for name, value in published["mean_delta"].items():
-        effect = published["cohens_d"].get(name)
-        error = abs(value / effect) / math.sqrt(n) if effect else None
-        yield _mean_row(f"improvement, {_shown(name)}", value, error, measured, measured.improvement(_condition(name)))
-    for name, value in published["median_delta"].items():
-        ours = measured.describe(_condition(name)).improvement_median
-        yield _compared(f"median improvement, {_shown(name)}", value, ours)
+def published_nll(score: Score) -> float | None:
+    """Return the NLL that the published code computes, nats per token: without the first, so 0.0 for a lone one."""
+    if score.nll_notebook is None and score.status == "ok" and score.answer_token_count == 1:
+        return 0.0
+    return score.nll_notebook
 
 
-def _effect_rows(published: Published, measured: _Measured) -> Iterator[Reproduction]:
-    for name, value in published["cohens_d"].items():
-        ours, improvement = measured.describe(_condition(name)).cohens_d, measured.improvement(_condition(name))
-        errors = None
-        if ours is not None and improvement is not None:
-            own_error = _effect_error(ours, len(improvement), improvement)
-            errors = _effect_error(value, published["n"], improvement), own_error
-        yield _compared(f"Cohen's d, {_shown(name)}", value, ours, errors, note="skew, tails as ours")
-    for name, value in published["t"].items():
-        arm, _, reference = name.partition("(")[0].partition("_vs_")
-        if reference == "static":  # of generated - static: negative where generated is better
-            found, shown = measured.describe("static/routed", "generated/routed"), "generated - static"
-        else:
-            found, shown = measured.describe(_condition(arm)), _shown(arm)
-        yield _compared(f"t, {shown}", value, found.t_statistic, note="grows with samples")
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The published numbers, and a run's NLLs on the samples that have one with every context: those published have."""
+
+    published: Published
+    nlls: dict[str, Vector]
+    """Condition -> (samples,) NLL by the published convention."""
+    passage_ids: list[str]
+    """The passage of each sample."""
+    is_routed: dict[str, NDArray[np.bool_]]
+    """Arm -> (samples,) whether the router chose it."""
+
+    def rows_of_conditions(self) -> Iterator[Reproduction]:
+        """Compare the NLLs of the conditions, and their improvements over the baseline."""
+        published, root = self.published, math.sqrt(self.published["n"])
+        for name, value in published["mean_nll"].items():
+            error = published["std_nll"][name] / math.sqrt(published["n"] - 1)
+            yield self._mean(f"mean NLL, {_shown(name)}", value, self.nlls.get(_condition(name)), error)
+        for name, value in published["std_nll"].items():
+            nlls = self.nlls.get(_condition(name))
+            yield _compare(f"sd of NLL, {_shown(name)}", value, None if nlls is None else float(nlls.std()))
+        for name, value in published["win_pct_vs_baseline"].items():
+            yield self._share(f"wins %, {_shown(name)}", value, self._wins(_condition(name)))
+        for name, value in published["mean_delta"].items():
+            effect = published["cohens_d"].get(name)
+            error = abs(value / effect) / root if effect else None
+            yield self._mean(f"improvement, {_shown(name)}", value, self._improvement(_condition(name)), error)
+        for name, value in published["median_delta"].items():
+            ours = self._describe(_condition(name)).improvement_median
+            yield _compare(f"median improvement, {_shown(name)}", value, ours)
+        for name, value in published["cohens_d"].items():
+            ours, improvement = self._describe(_condition(name)).cohens_d, self._improvement(_condition(name))
+            errors = None
+            if ours is not None and improvement is not None:
+                own_error = _effect_error(ours, len(improvement), improvement)
+                errors = _effect_error(value, published["n"], improvement), own_error
+            yield _compare(f"Cohen's d, {_shown(name)}", value, ours, errors, "skew, tails as ours")
+        for name, value in published["t"].items():
+            arm, _, reference = name.partition("(")[0].partition("_vs_")
+            if reference == "static":  # of generated - static: negative where generated is better
+                found, shown = self._describe("static/routed", "generated/routed"), "generated - static"
+            else:
+                found, shown = self._describe(_condition(arm)), _shown(arm)
+            yield _compare(f"t, {shown}", value, found.t_statistic, note="grows with samples")
+
+    def rows_of_families(self) -> Iterator[Reproduction]:
+        """Compare what the families gain over each other, and by routing."""
+        published, sides = self.published, ("generated/routed", "static/routed")
+        yield self._share("generated beats static %", published["gen_beats_static_pct"], self._wins(*sides))
+        extra = published["additional_improvement_gen_over_static"]
+        error = abs(extra / published["t"]["gen_vs_static(gen-static)"])
+        yield self._mean("generated - static improvement", extra, self._improvement(*sides), error)
+        for name, value in published["routing_efficiency_pct"].items():
+            routed, best = (self._improvement(_condition(f"{name}_{which}")) for which in ("routed", "oracle"))
+            ours = None
+            if routed is not None and best is not None and best.mean() != 0:
+                ours = float(100 * routed.mean() / best.mean())
+            yield _compare(f"routed / oracle gain %, {_shown(name)}", value, ours)
+
+    def rows_of_keys(self, family: str) -> Iterator[Reproduction]:
+        """Compare what each key of a family gains, and how often it is routed to and the best."""
+        n = self.published["n"]
+        # In the published order: of equally good keys the first is the best.
+        known = [key for key in _KEYS[family] if f"{family}/{key}" in self.nlls]
+        best = np.stack([self.nlls[f"{family}/{key}"] for key in known]).argmin(axis=0) if known else np.array([])
+        for key, numbers in self.published[f"per_template_{family}"].items():
+            arm = f"{family}/{key}"
+            yield self._share(f"wins %, {key}", numbers["win_pct"], self._wins(arm))
+            yield self._mean(f"improvement, {key}", numbers["mean_delta"], self._improvement(arm), None)
+            yield self._share(f"routed %, {key}", 100 * numbers["times_routed"] / n, self.is_routed.get(arm))
+            is_best = best == known.index(key) if key in known else None
+            yield self._share(f"best %, {key}", 100 * numbers["times_oracle"] / n, is_best)
+
+    def _improvement(self, arm: str, reference: str = BASELINE) -> Vector | None:
+        """Return NLL(reference) - NLL(arm); None where the run lacks one of them."""
+        return self.nlls[reference] - self.nlls[arm] if {arm, reference} <= self.nlls.keys() else None
+
+    def _wins(self, arm: str, reference: str = BASELINE) -> NDArray[np.bool_] | None:
+        improvement = self._improvement(arm, reference)
+        return None if improvement is None else improvement > 0
+
+    def _describe(self, arm: str, reference: str = BASELINE) -> PairedStatistics:
+        """Describe the improvement; without pairs where the run lacks one of them."""
+        if not {arm, reference} <= self.nlls.keys():
+            return PairedStatistics(0, 0, 0, 0, 0)
+        # What is read of it needs no bootstrap: as few resamples as are allowed.
+        settings = StatisticsSettings(bootstrap_resamples=100)
+        return describe_pairs(self.nlls[reference], self.nlls[arm], self.passage_ids, settings=settings, seed=0)
+
+    def _share(self, quantity: str, published: float, hits: NDArray[np.bool_] | None) -> Reproduction:
+        """Compare shares of samples, in percent."""
+        error = math.sqrt(published * (100 - published) / self.published["n"])
+        return self._mean(quantity, published, None if hits is None else 100 * hits.astype(np.float64), error)
+
+    def _mean(self, quantity: str, published: float, values: Vector | None, error: float | None) -> Reproduction:
+        """Compare means; ours has an error clustered by passage."""
+        if values is None or error is None:
+            return _compare(quantity, published, None if values is None else float(values.mean()))
+        clusters = np.unique(self.passage_ids, return_inverse=True)[1]
+        clustered = cluster_robust_mean(values, clusters, CONFIDENCE_LEVEL)
+        own_error = clustered.error if clustered else 0.0 if np.ptp(values) == 0 and clusters.max() else None
+        errors = None if own_error is None else (error, own_error)
+        return _compare(quantity, published, float(values.mean()), errors, "" if errors else "one passage")
 
 
-def _family_rows(published: Published, measured: _Measured) -> Iterator[Reproduction]:
-    sides = "generated/routed", "static/routed"
-    wins = measured.wins(*sides)
-    yield _share_row("generated beats static %", published["gen_beats_static_pct"], published["n"], measured, wins)
-    extra = published["additional_improvement_gen_over_static"]
-    error = abs(extra / published["t"]["gen_vs_static(gen-static)"])
-    yield _mean_row("generated - static improvement", extra, error, measured, measured.improvement(*sides))
-    for name, value in published["routing_efficiency_pct"].items():
-        routed, best = (measured.improvement(_condition(f"{name}_{which}")) for which in ("routed", "oracle"))
-        ours = None
-        if routed is not None and best is not None and best.mean() != 0:
-            ours = float(100 * routed.mean() / best.mean())
-        yield _compared(f"routed / oracle gain %, {_shown(name)}", value, ours)
-
-
-def _key_rows(published: Published, family: str, measured: _Measured) -> Iterator[Reproduction]:
-    n = published["n"]
-    for key, numbers in published[f"per_template_{family}"].items():
-        arm = f"{family}/{key}"
-        yield _share_row(f"wins %, {key}", numbers["win_pct"], n, measured, measured.wins(arm))
-        yield _mean_row(f"improvement, {key}", numbers["mean_delta"], None, measured, measured.improvement(arm))
-        yield _share_row(
-            f"routed %, {key}", 100 * numbers["times_routed"] / n, n, measured, measured.is_routed.get(arm)
-        )
-        yield _share_row(
-            f"best %, {key}", 100 * numbers["times_oracle"] / n, n, measured, measured.is_best(family, key)
-        )
-
-
-def _share_row(
-    quantity: str, published: float, n: int, measured: _Measured, hits: NDArray[np.bool_] | None
-) -> Reproduction:
-    """Compare shares of samples, in percent."""
-    error = math.sqrt(published * (100 - published) / n)
-    return _mean_row(quantity, published, error, measured, None if hits is None else 100 * hits.astype(np.float64))
-
-
-def _mean_row(
-    quantity: str, published: float, error: float | None, measured: _Measured, values: Vector | None
-) -> Reproduction:
-    """Compare means; ours has an error clustered by passage."""
-    if values is None or error is None:
-        return _compared(quantity, published, None if values is None else float(values.mean()))
-    clusters = np.unique(measured.passage_ids, return_inverse=True)[1]
-    clustered = cluster_robust_mean(values, clusters, CONFIDENCE_LEVEL)
-    own_error = clustered.error if clustered else 0.0 if np.ptp(values) == 0 and clusters.max() else None
-    errors = None if own_error is None else (error, own_error)
-    return _compared(quantity, published, float(values.mean()), errors, "" if errors else "one passage")
-
-
-def _compared(
+def _compare(
     quantity: str,
     published: float,
     ours: float | None,
     errors: tuple[float, float] | None = None,
-    note: str = _NO_SPREAD,
+    note: str = "no spread published",
 ) -> Reproduction:
     """Compare two values by their standard errors; without these there is nothing to say about them."""
     if ours is None:

@@ -76,21 +76,9 @@ def agree_with_oracle(run: RunData, settings: StatisticsSettings, seed: int) -> 
     Source: statsmodels.stats.inter_rater.cohens_kappa; its variance is that of Fleiss, Cohen and Everitt (1969),
     doi:10.1037/h0028106.
     """
-    agreements = []
-    for family, outcomes in _outcomes_of(run, seed).items():
-        agreement = RoutingAgreement(
-            family=family,
-            n=len(outcomes),
-            agreement_rate=None,
-            chance_rate=None,
-            kappa=None,
-            kappa_low=None,
-            kappa_high=None,
-            similarity_tie_count=sum(outcome.is_similarity_tie for outcome in outcomes),
-            best_tie_count=sum(len(outcome.best_keys) > 1 for outcome in outcomes),
-        )
-        agreements.append(_add_rates(agreement, outcomes, settings.confidence_level) if outcomes else agreement)
-    return agreements
+    return [
+        _agreement(family, outcomes, settings.confidence_level) for family, outcomes in _outcomes_of(run, seed).items()
+    ]
 
 
 def correlate_similarity(run: RunData, settings: StatisticsSettings, seed: int) -> list[Correlation]:
@@ -140,8 +128,11 @@ def _outcomes_of(run: RunData, seed: int) -> dict[str, list[_Outcome]]:
     return outcomes
 
 
-def _add_rates(agreement: RoutingAgreement, outcomes: list[_Outcome], confidence_level: float) -> RoutingAgreement:
-    """Add what needs at least one sample."""
+def _agreement(family: str, outcomes: list[_Outcome], confidence_level: float) -> RoutingAgreement:
+    """Return the agreement of one family."""
+    ties = sum(outcome.is_similarity_tie for outcome in outcomes), sum(len(each.best_keys) > 1 for each in outcomes)
+    if not outcomes:
+        return RoutingAgreement(family, 0, None, None, None, None, None, *ties)
     keys = list(outcomes[0].nlls)
     table = np.zeros((len(keys), len(keys)))  # (routed, best)
     is_best = np.zeros(len(keys))
@@ -154,13 +145,16 @@ def _add_rates(agreement: RoutingAgreement, outcomes: list[_Outcome], confidence
     # A variance of 0 comes out as the rounding of shares, some 1e-16.
     has_error = kappa.var_kappa * len(outcomes) > 1e-12
     low, high = norm.interval(confidence_level, kappa.kappa, kappa.std_kappa) if has_error else (math.nan, math.nan)
-    return replace(
-        agreement,
+    return RoutingAgreement(
+        family=family,
+        n=len(outcomes),
         agreement_rate=agreeing / len(outcomes),
         chance_rate=float(table.sum(axis=1) @ is_best) / len(outcomes) ** 2,
         kappa=finite(kappa.kappa),
         kappa_low=finite(low),
         kappa_high=finite(high),
+        similarity_tie_count=ties[0],
+        best_tie_count=ties[1],
     )
 
 
