@@ -8,25 +8,22 @@ from tasks.priming.records import Comparison, Sample, Score, Verdict
 from tasks.priming.statistics.verdicts import answers_from
 from tasks.store import artifacts, manifests
 from tasks.store.tables import TABLES
+from tests import run_rows
 
 
 def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
-    """Return the score of (sample, family, key); without NLLs it was too long."""
-    return Score(
-        sample_id=arm[0],
-        family=arm[1],
-        key=arm[2],
+    """Return the score of (sample, family, key) with these NLLs of its answer's tokens; without any it was too long."""
+    sample_id, family, key = arm
+    return run_rows.score(
+        sample_id,
+        f"{family}/{key}",
+        sum(nlls) / len(nlls) if nlls else None,
         status="ok" if nlls else "too_long",
         token_nlls=nlls,
-        nll=sum(nlls) / len(nlls) if nlls else None,
         nll_notebook=sum(nlls[1:]) / (len(nlls) - 1) if nlls and len(nlls) > 1 else None,
-        answer_tokens=(),
-        distractor_nlls=None,
-        margin=None,
         context_token_count=107,
         query_token_count=16,
         answer_token_count=len(nlls) if nlls else 3,
-        control_string_count=0,
     )
 
 

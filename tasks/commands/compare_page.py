@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.pages.blocks import Block, Heading, Paragraph, Part, Quoted, Table, paragraph
-from tasks.priming.statistics.robust_mean import RobustMean
-from tasks.priming.statistics.two_runs import RunDifference, compare_conditions
+from tasks.priming.statistics.paired import PairedStatistics
+from tasks.priming.statistics.two_runs import RunDifference, compare_runs
 from tasks.reading.answers import by_question, improvement_of, name_of
 from tasks.reading.run_rows import RunRows
 
@@ -29,7 +29,7 @@ def describe_pair(first: RunRows, second: RunRows, letters: tuple[str, str]) -> 
     """Return the paired differences of two runs that share samples."""
     passages = shared_passages(first, second)
     level = first.settings["confidence_level"]
-    differences = compare_conditions(first.nlls, second.nlls, passages, level)
+    differences = compare_runs(first.nlls, second.nlls, passages, level)
     a, b = letters
     blocks: list[Block] = [
         Heading(f"{a} and {b} on the samples that they share"),
@@ -174,8 +174,8 @@ def _nll_table(differences: Sequence[RunDifference], letters: tuple[str, str]) -
             difference.condition,
             f"{difference.nll.n:,}",
             f"{difference.nll.tie_count:,}",
-            _number(difference.nll.reference_mean, ".4f"),
-            _number(difference.nll.arm_mean, ".4f"),
+            _number(difference.nll.nll_reference_mean, ".4f"),
+            _number(difference.nll.nll_arm_mean, ".4f"),
             *_mean(difference.nll),
         )
         for difference in differences
@@ -200,13 +200,12 @@ def _improvement_table(differences: Sequence[RunDifference], letters: tuple[str,
     return Table(headings, tuple(rows))
 
 
-def _mean(found: RobustMean) -> tuple[str, str]:
+def _mean(found: PairedStatistics) -> tuple[str, str]:
     """Return a mean difference and its interval."""
     if found.n and found.tie_count == found.n:
         return "0", "all equal"
-    if found.low is None or found.high is None:
-        return _number(found.mean, "+.4f"), "-"
-    return _number(found.mean, "+.4f"), f"{found.low:+.4f} to {found.high:+.4f}"
+    mean, low, high = found.improvement_mean, found.improvement_low, found.improvement_high
+    return _number(mean, "+.4f"), "-" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -22,7 +22,7 @@ from tests.published_rows import comparison, record, record_answers, score
 pytestmark = pytest.mark.usefixtures("artifacts_folder")
 
 BASELINE, STATIC = ("baseline", "document"), ("static", "factual")
-# The example of tasks/priming/statistics/robust_mean.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
+# The example of tasks/priming/statistics/paired.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
 FIRST_NLLS = {"a": 2.0, "b": 1.5, "c": 3.0, "d": 1.0}
 SECOND_NLLS = {"a": 1.5, "b": 1.5, "c": 2.0, "d": 1.25}
 

@@ -34,7 +34,7 @@ from tasks.report.page import render_report
 from tasks.report.plots.confusion import confusion_plots
 from tasks.report.plots.similarity import similarity_plots
 from tasks.store import artifacts, manifests
-from tests import evidence_rows
+from tests import run_rows
 from tests.published_rows import comparison, record_answers
 
 Cells = Mapping[str, str]
@@ -141,10 +141,10 @@ COSTS = [
         ("static/factual", None),
     )
 ]
-SAMPLES = [evidence_rows.sample(f"{number}", position=number, query=f"query {number}") for number in range(3)]
+SAMPLES = [run_rows.sample(f"{number}", position=number, query=f"query {number}") for number in range(3)]
 NLLS = random.Random(1).sample(range(11, 99), 2 * len(SAMPLES) * len(ARMS))
 SCORES = [
-    evidence_rows.score(
+    run_rows.score(
         sample.sample_id,
         arm,
         (first + second) / 200,
@@ -166,7 +166,7 @@ SURROGATES = [
         text="" if number < 2 else f"text {number}", raw_text="raw", prompt_token_count=1, token_count=number + 1,
         finish="length" if number < 3 else "stop", **{flag: number < times for flag, times in FLAGGED.items()},
     )
-    for number, sample in enumerate(evidence_rows.sample(f"{number}") for number in range(7))
+    for number, sample in enumerate(run_rows.sample(f"{number}") for number in range(7))
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.run_data import ModelFacts
 from tasks.statistics import compute_statistic
 from tasks.store.artifacts import write_rows
-from tests import evidence_rows
+from tests import run_rows
 from tests.places import ROOT
 from tests.robustness.load_run import CHUNK_SIZE
 
@@ -98,7 +98,7 @@ def test_files_grow_as_the_chunks_do(runs: dict[int, dict[str, Any]]) -> None:
 
 
 def rows(passages: list[str]) -> list[Sample]:
-    return [evidence_rows.sample(f"{number:05}", passage) for number, passage in enumerate(passages)]
+    return [run_rows.sample(f"{number:05}", passage) for number, passage in enumerate(passages)]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -130,7 +130,7 @@ def test_no_number_of_threads_changes_a_bit_of_a_statistic() -> None:
     samples = rows([f"passage {number}" for number in range(12_000)])
     generator = random.Random(1)
     arms = ("baseline/document", "static/factual", "static/problem")
-    scores = [evidence_rows.score(s.sample_id, arm, generator.expovariate(1.0)) for s in samples for arm in arms]
+    scores = [run_rows.score(s.sample_id, arm, generator.expovariate(1.0)) for s in samples for arm in arms]
     routes = [
         Route(sample.sample_id, "static", key, 0.5, is_routed=key == "factual", is_tie=False)
         for sample in samples

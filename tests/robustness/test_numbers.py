@@ -30,10 +30,10 @@ from tasks.priming.settings import StatisticsSettings, resolve_settings
 from tasks.priming.statistics.all_statistics import STATISTICS
 from tasks.priming.statistics.run_data import RunData
 from tasks.store.artifacts import digest
-from tests.evidence_rows import score
 from tests.published_rows import finish
 from tests.report.conftest import Words, make_evidence
 from tests.robustness.cases import sample
+from tests.run_rows import score, surrogate
 
 QUERIES = ("when was the mill built", "who built it", "what did it grind")
 SAMPLES = [sample(query=query) for query in QUERIES]
@@ -155,11 +155,7 @@ class SpoiledEmbedding:
 
 
 def surrogates(samples: list[Sample], **texts: str) -> list[Surrogate]:
-    return [
-        Surrogate(one.sample_id, "generated", key, text, text, 0, 0, "stop", False, False, False)
-        for one in samples
-        for key, text in texts.items()
-    ]
+    return [surrogate(one.sample_id, f"generated/{key}", text=text) for one in samples for key, text in texts.items()]
 
 
 TEXTS = {"a": "mill history", "b": "old mill", "c": "rye"}

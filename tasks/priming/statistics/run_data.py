@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of the language model's shape and arithmetic; FLOPs and bytes follow from it."""
+    """The language model's shape and arithmetic, from which FLOPs and bytes follow."""
 
     parameter_count: int
     """All parameters, each counted once, also where it is stored in four bits."""
     embedding_parameter_count: int
-    """Those of the input embeddings where they are not the output layer's too: looked up, never multiplied."""
+    """Those of the input embeddings unless the output layer shares them: looked up, never multiplied."""
     layer_count: int
     """Decoder layers."""
     attention_width: int
@@ -35,7 +35,7 @@ class ModelFacts:
     first_token: str | None = None
     """The token that every context begins with; None if there is none."""
     answer_delimiter: str = ANSWER_DELIMITER
-    """What stands between the query prompt and the answer."""
+    """The text between the query prompt and the answer."""
 
 
 @dataclass(frozen=True)

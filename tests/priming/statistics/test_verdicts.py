@@ -12,7 +12,7 @@ from tasks.priming.statistics.contrasts import CONTROL_CONTRASTS
 from tasks.priming.statistics.measures import vary_comparisons
 from tasks.priming.statistics.run_data import RunData
 from tasks.priming.statistics.verdicts import QUESTIONS, answer_questions, answers_from
-from tests import evidence_rows
+from tests import run_rows
 from tests.published_rows import comparison
 
 BASELINE, BARE, WORDS = "baseline/document", "control/bare_document", "control/random_words"
@@ -308,10 +308,10 @@ def test_a_run_without_routed_families_has_no_answer() -> None:
 
 def test_answers_are_computed_from_the_rows_of_a_run() -> None:
     """Expected: what the run's own comparisons and margins give; the rows are computed once."""
-    samples = [evidence_rows.sample(f"{number}") for number in range(6)]
+    samples = [run_rows.sample(f"{number}") for number in range(6)]
     arms = {BASELINE: 2.0, "static/factual": 1.0, BARE: 2.5, WORDS: 1.75}
     scores = [
-        evidence_rows.score(sample.sample_id, arm, nll + 0.01 * number * len(arm), margin=-nll)
+        run_rows.score(sample.sample_id, arm, nll + 0.01 * number * len(arm), margin=-nll)
         for number, sample in enumerate(samples)
         for arm, nll in arms.items()
     ]
