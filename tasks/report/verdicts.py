@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.pages.numbers import count, interval, number, ratio
-from tasks.reading.database import Row, RunRows
-from tasks.report.plots.colors import role_of
-from tasks.report.plots.forest import label_of
+from tasks.reading.database import RunRows
+from tasks.reading.runs import Row
+from tasks.report.tables import label_of, role_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ import re
 import matplotlib
 import pytest
 
-from tasks.report.plots.colors import DARK, LIGHT
-from tasks.report.plots.drawing import Plot, new_figure, signed_ticks, styled, to_png, to_svg
+from tasks.report.drawing import DARK, LIGHT, Plot, new_figure, signed_ticks, styled, to_png, to_svg
 from tests.pages.test_texts import Page
 
 
