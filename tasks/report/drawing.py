@@ -21,37 +21,26 @@ from PIL import Image
 
 from tasks.pages.numbers import ratio
 
-LIGHT: Mapping[str, str] = {
-    "paper": "#ffffff",
-    "ink": "#1c1e21",
-    "muted": "#5c6066",
-    "line": "#d5d8dc",
-    "shade": "#eceef1",
-    "baseline": "#6a6f76",
-    "static": "#c46a00",
-    "generated": "#0067a8",
-    "control": "#00825c",
-    "oracle": "#a8568a",
+# The families' colours are those of Okabe and Ito, which every kind of colour blindness can tell apart, made lighter or
+# darker until text in them can be read. Source: https://jfly.uni-koeln.de/color/.
+_COLORS = {
+    "paper": ("#ffffff", "#16181b"),
+    "ink": ("#1c1e21", "#e6e8ea"),
+    "muted": ("#5c6066", "#a2a8af"),
+    "line": ("#d5d8dc", "#3a3f45"),
+    "shade": ("#eceef1", "#25292e"),
+    "baseline": ("#6a6f76", "#a5abb3"),
+    "static": ("#c46a00", "#e69f00"),
+    "generated": ("#0067a8", "#56b4e9"),
+    "control": ("#00825c", "#2bbd8f"),
+    "oracle": ("#a8568a", "#d99bc0"),
 }
-"""Role -> colour; no two roles share one, since the colour in a plot is replaced by its role.
+"""Role -> colour on a light page and on a dark one."""
 
-The colours of the families are those of Okabe and Ito, which every kind of colour blindness can tell apart, made
-lighter or darker until text in them can be read. Source: https://jfly.uni-koeln.de/color/.
-"""
+LIGHT = {role: light for role, (light, _) in _COLORS.items()}
+"""The colours that plots are drawn in; no two roles share one, since a page replaces each by its role."""
 
-DARK: Mapping[str, str] = {
-    "paper": "#16181b",
-    "ink": "#e6e8ea",
-    "muted": "#a2a8af",
-    "line": "#3a3f45",
-    "shade": "#25292e",
-    "baseline": "#a5abb3",
-    "static": "#e69f00",
-    "generated": "#56b4e9",
-    "control": "#2bbd8f",
-    "oracle": "#d99bc0",
-}
-"""The same roles on a dark page."""
+DARK = {role: dark for role, (_, dark) in _COLORS.items()}
 
 WIDTH = 340.0
 """Width of every figure (points); a phone shows about one CSS pixel per point."""
@@ -64,11 +53,9 @@ _POWERS = 3
 _PNG_DPI = 120
 _PNG_COLORS = 128
 _SVG = "http://www.w3.org/2000/svg"
-_XLINK = "http://www.w3.org/1999/xlink"
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "font.size": 10.0,
-    "axes.titlesize": 10.0,
     "axes.labelsize": SMALL_POINTS,
     "xtick.labelsize": SMALL_POINTS,
     "ytick.labelsize": SMALL_POINTS,
@@ -80,7 +67,6 @@ _STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.unicode_minus": True,
     "figure.facecolor": "none",
     "xtick.color": LIGHT["line"],
     "xtick.labelcolor": LIGHT["muted"],
@@ -106,21 +92,23 @@ class Plot:
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """Draw in the style of reports within the context, without changing the style of the process."""
+def new_figure(
+    height: float, *, left: float, right: float = 10.0, bottom: float = 34.0, top: float = 8.0
+) -> Iterator[tuple[Figure, Axes]]:
+    """Draw within the context, in the style of reports, one pair of axes within fixed margins (points)."""
+    box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - bottom - top) / height)
+    with _styled():
+        figure = Figure(figsize=(WIDTH / _POINTS_PER_INCH, height / _POINTS_PER_INCH), dpi=_POINTS_PER_INCH)
+        yield figure, figure.add_axes(box)
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """Use the style of reports within the context, without changing the style of the process."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # A label may be in any script: a page has the fonts, a PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
-
-
-def new_figure(
-    height: float, *, left: float, right: float = 10.0, bottom: float = 34.0, top: float = 8.0
-) -> tuple[Figure, Axes]:
-    """Return a figure with one pair of axes within fixed margins (points), so that no text moves the plot."""
-    figure = Figure(figsize=(WIDTH / _POINTS_PER_INCH, height / _POINTS_PER_INCH), dpi=_POINTS_PER_INCH)
-    box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - bottom - top) / height)
-    return figure, figure.add_axes(box)
 
 
 def signed_ticks(scale: float, largest: float) -> tuple[list[float], list[str]]:
@@ -142,7 +130,7 @@ def signed_ticks(scale: float, largest: float) -> tuple[list[float], list[str]]:
 def to_png(plot: Plot) -> bytes:
     """Return a plot as PNG on white."""
     sink = io.BytesIO()
-    with styled():
+    with _styled():
         plot.figure.savefig(sink, format="png", dpi=_PNG_DPI, facecolor=LIGHT["paper"], metadata={"Software": None})
     smaller = io.BytesIO()
     with Image.open(sink) as image:
@@ -154,54 +142,31 @@ def to_png(plot: Plot) -> bytes:
 def to_svg(plot: Plot) -> str:
     """Return a plot as an <svg> element with title and description, in the fonts and colours of its page."""
     sink = io.StringIO()
-    with styled(), matplotlib.rc_context({"svg.hashsalt": plot.name}):
+    # With a salt of its own, a plot shares no id with another one of its page.
+    with _styled(), matplotlib.rc_context({"svg.hashsalt": plot.name}):
         plot.figure.savefig(sink, format="svg", metadata={"Date": None})
-    return _for_page(ElementTree.fromstring(sink.getvalue()), plot)
-
-
-def _for_page(svg: ElementTree.Element, plot: Plot) -> str:
-    """Turn a document made by matplotlib into a part of a page."""
-    for parent in svg.iter():
-        parent.tail = None  # white space
-        if parent.tag != f"{{{_SVG}}}text":
-            parent.text = None
-        for child in list(parent):
+    svg = ElementTree.fromstring(sink.getvalue())
+    for element in svg.iter():
+        element.tail = None  # white space
+        if element.tag != f"{{{_SVG}}}text":
+            element.text = None
+        for child in list(element):
             # A style element would apply to the whole page.
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
-                parent.remove(child)
-    _keep_used_ids(svg, plot.name)
-    for element in svg.iter():
+                element.remove(child)
+        if "_" in element.get("id", ""):  # the name of a part, such as axes_1, that nothing refers to
+            del element.attrib["id"]
         if "style" in element.attrib:
             element.set("style", _page_style(element.attrib["style"]))
     for name in ("width", "height", "version"):
-        svg.attrib.pop(name, None)
-    svg.set("class", "plot")
-    svg.set("role", "img")
-    svg.set("aria-label", f"{plot.title}. {plot.finding}")
-    title = ElementTree.Element(f"{{{_SVG}}}title")
-    title.text = plot.title
-    description = ElementTree.Element(f"{{{_SVG}}}desc")
-    description.text = plot.finding
-    svg[:0] = [title, description]
+        del svg.attrib[name]
+    svg.attrib |= {"class": "plot", "role": "img", "aria-label": f"{plot.title}. {plot.finding}"}
+    for place, (tag, text) in enumerate((("title", plot.title), ("desc", plot.finding))):
+        svg.insert(place, ElementTree.Element(f"{{{_SVG}}}{tag}"))
+        svg[place].text = text
     ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", _XLINK)
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     return ElementTree.tostring(svg, encoding="unicode")
-
-
-def _keep_used_ids(svg: ElementTree.Element, prefix: str) -> None:
-    """Drop ids that nothing refers to, and make the others unique on a page."""
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', ElementTree.tostring(svg, encoding="unicode")))
-    for element in svg.iter():
-        for name, value in list(element.attrib.items()):
-            if name == "id":
-                if value in used:
-                    element.set("id", f"{prefix}-{value}")
-                else:
-                    del element.attrib["id"]
-            elif name == f"{{{_XLINK}}}href":
-                element.set(name, value.replace("#", f"#{prefix}-", 1))
-            elif "url(#" in value:
-                element.set(name, value.replace("url(#", f"url(#{prefix}-"))
 
 
 def _page_style(style: str) -> str:

@@ -3,9 +3,9 @@
 In: a run's rows. Out: figures, each with its finding in words; nothing is concluded from a run that is not complete.
 """
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,9 @@ from numpy.typing import NDArray
 from tasks.pages.numbers import count, interval, number, percent, ratio
 from tasks.reading.database import RunRows, read_run
 from tasks.reading.runs import Row
-from tasks.report.drawing import LIGHT, SMALL_POINTS, WIDTH, Plot, new_figure, signed_ticks, styled, to_png
-from tasks.report.tables import BASELINE, label_of, role_of
+from tasks.report.drawing import LIGHT, SMALL_POINTS, WIDTH, Plot, new_figure, signed_ticks, to_png
+from tasks.report.tables import BASELINE, FAMILIES, label_of, role_of
 from tasks.store import artifacts
-
-_SECTIONS = {
-    "comparisons": "Comparisons",
-    "improvements": "Improvements of single samples",
-    "nll": "NLL of every condition",
-    "difficulty": "Who gains, by difficulty",
-    "similarity": "Similarity and improvement",
-    "routing": "Routed and best key",
-    "cost": "Cost",
-}
-"""Section -> its name where plots are shown without the page."""
 
 GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("decisive", "What the answers rest on", ("routed", "between_families", "worth")),
@@ -41,7 +30,6 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 """Name, title and kinds of comparison of each forest plot."""
 
 _DECISIVE = GROUPS[0][2]
-_FAMILY_ORDER = ("baseline", "static", "generated", "control")
 _QUANTILES = {"least": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "most": 0.95}
 _SMALLEST_SCALE = 1e-4
 """Differences below it (nats per token) are always on the linear part of an axis."""
@@ -61,22 +49,13 @@ Plots = Mapping[str, list[Plot]]
 
 def plots_of(rows: RunRows) -> Plots:
     """Return the plots of each section that a run's rows allow; a section without any has an empty list."""
-    nll, cost = nll_plot(summarize_conditions(rows)), cost_plot(rows.tables["what_does_it_cost"])
-    return {
-        "comparisons": forest_plots(rows.tables["comparison"]),
-        "improvements": improvement_plots(rows),
-        "nll": [nll] if nll else [],
-        "difficulty": strata_plots(rows),
-        "similarity": similarity_plots(rows),
-        "routing": confusion_plots(rows),
-        "cost": [cost] if cost else [],
-    }
+    return {section: draw(rows) for section, (_, draw) in _SECTIONS.items()}
 
 
 def plot_pngs(plots: Plots, most: int | None = None) -> dict[str, bytes]:
     """Return plots as PNG by a title that is unique within the run: the first `most` in the report's order, or all."""
     shown = ((section, plot) for section, found in plots.items() for plot in found)
-    return {f"{_SECTIONS[section]}: {plot.title}": to_png(plot) for section, plot in islice(shown, most)}
+    return {f"{_SECTIONS[section][0]}: {plot.title}": to_png(plot) for section, plot in itertools.islice(shown, most)}
 
 
 def write_plots(run_id: str, folder: Path) -> list[Path]:
@@ -96,11 +75,11 @@ def write_plots(run_id: str, folder: Path) -> list[Path]:
 # --- comparisons: intervals in panels that share one scale ---
 
 
-def forest_plots(comparisons: Sequence[Row]) -> list[Plot]:
+def forest_plots(rows: RunRows) -> list[Plot]:
     """Return a forest plot of each group of comparisons that has any; comparisons with oracles are drawn hollow."""
-    known = [row for row in comparisons if row["improvement_mean"] is not None]
+    known = [row for row in rows.tables["comparison"] if row["improvement_mean"] is not None]
     groups = [(name, title, [row for row in known if row["kind"] in kinds]) for name, title, kinds in GROUPS]
-    return [_forest(f"forest-{name}", title, rows, _limits(known)) for name, title, rows in groups if rows]
+    return [_forest(f"forest-{name}", title, found, _limits(known)) for name, title, found in groups if found]
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
@@ -115,8 +94,7 @@ def _limits(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def _forest(name: str, title: str, rows: Sequence[Row], limits: tuple[float, float]) -> Plot:
-    with styled():
-        figure, axes = new_figure(32.0 * len(rows) + 50.0, left=10.0, right=144.4, bottom=42.0)
+    with new_figure(32.0 * len(rows) + 50.0, left=10.0, right=144.4, bottom=42.0) as (figure, axes):
         axes.set_xlim(*limits)
         axes.set_ylim(len(rows) - 0.35, -0.85)
         axes.set_yticks([])
@@ -181,8 +159,7 @@ def strata_plots(rows: RunRows) -> list[Plot]:
 def _strata(name: str, comparison: Row, levels: Sequence[Row]) -> Plot:
     color, shown = LIGHT[role_of(comparison["arm"])], [*levels, {**comparison, "level": "all samples"}]
     labels = [str(row["level"]).replace(": ", ". NLL ", 1) for row in shown]
-    with styled():
-        figure, axes = new_figure(19.0 * len(shown) + 52.0, left=128.0, bottom=40.0)
+    with new_figure(19.0 * len(shown) + 52.0, left=128.0, bottom=40.0) as (figure, axes):
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_yticks(range(len(shown)), labels, color=LIGHT["ink"], fontsize=SMALL_POINTS)
         axes.tick_params(axis="y", length=0)
@@ -241,8 +218,7 @@ def _histogram(comparison: Row, values: NDArray[np.float64], place: int) -> Plot
     reach = np.arcsinh(max(largest, scale) * 1.001 / scale)
     edges = scale * np.sinh(np.linspace(-reach, reach, 49))  # zero is one, so no bar holds gains and losses
     counts, _ = np.histogram(values, edges)
-    with styled():
-        figure, axes = new_figure(150.0, left=34.0, bottom=38.0, top=14.0)
+    with new_figure(150.0, left=34.0, bottom=38.0, top=14.0) as (figure, axes):
         axes.set_xscale("asinh", linear_width=scale)
         is_gain = edges[:-1] >= 0
         for part, color in ((is_gain, LIGHT[role_of(comparison["arm"])]), (~is_gain, LIGHT["baseline"])):
@@ -287,21 +263,20 @@ def summarize_conditions(rows: RunRows) -> list[Row]:
         found.append(
             {"condition": condition, "n": len(nlls), "mean": mean} | dict(zip(_QUANTILES, quantiles, strict=True))
         )
-    families = {family: place for place, family in enumerate(_FAMILY_ORDER)}
+    order = {family: place for place, family in enumerate(FAMILIES)}
+    return sorted(
+        found,
+        key=lambda row: (order.get(row["condition"].partition("/")[0], len(order)), row["mean"], row["condition"]),
+    )
 
-    def place(row: Row) -> tuple[int, float, str]:
-        return families.get(row["condition"].partition("/")[0], len(families)), row["mean"], row["condition"]
 
-    return sorted(found, key=place)
-
-
-def nll_plot(conditions: Sequence[Row]) -> Plot | None:
-    """Return the plot of all conditions, grouped by family; None where nothing is scored."""
+def nll_plots(rows: RunRows) -> list[Plot]:
+    """Return one plot of all conditions, grouped by family; none where nothing is scored."""
+    conditions = summarize_conditions(rows)
     if not conditions:
-        return None
+        return []
     lines = list(_with_families(conditions))
-    with styled():
-        figure, axes = new_figure(14.0 * len(lines) + 46.0, left=142.0, bottom=38.0)
+    with new_figure(14.0 * len(lines) + 46.0, left=142.0, bottom=38.0) as (figure, axes):
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_xlim(0, 1.05 * max(max(row["mean"], row["most"]) for row in conditions) or 1.0)
         axes.locator_params(axis="x", nbins=4)
@@ -320,7 +295,7 @@ def nll_plot(conditions: Sequence[Row]) -> Plot | None:
         better = sum(row["mean"] < baseline["mean"] for row in conditions)
         finding += f" The baseline has {number(baseline['mean'])}; {better} of {len(conditions) - 1} others have less."
     finding += " Dot: mean; tick: median; thick: middle half; thin: 5 to 95 %."
-    return Plot("nll", "Mean, median and spread", finding, figure)
+    return [Plot("nll", "Mean, median and spread", finding, figure)]
 
 
 def _with_families(conditions: Sequence[Row]) -> Iterator[tuple[str, Row | None]]:
@@ -349,15 +324,15 @@ def _draw_condition(axes: Axes, place: int, label: str, row: Row | None) -> None
     axes.plot([row["mean"]], [place], "o", color=color, markersize=4.5)
 
 
-def cost_plot(costs: Sequence[Row]) -> Plot | None:
-    """Return the plot of operations against improvement; None where no costs are known."""
+def cost_plots(rows: RunRows) -> list[Plot]:
+    """Return one plot of operations against improvement; none where no costs are known."""
+    costs = rows.tables["what_does_it_cost"]
     operations = next((row["index_flops"] for row in costs if row["condition"] == BASELINE), None)
     known = [row for row in costs if row["improvement_mean"] is not None and row["index_flops"]]
     if not operations or not known:
-        return None
+        return []
     points = [(row, row["index_flops"] / operations, row["improvement_mean"]) for row in known]
-    with styled():
-        figure, axes = new_figure(_COST_HEIGHT, left=50.0, right=132.4, bottom=38.0, top=10.0)
+    with new_figure(_COST_HEIGHT, left=50.0, right=132.4, bottom=38.0, top=10.0) as (figure, axes):
         axes.set_xscale("log")
         axes.axhline(0, color=LIGHT["line"], linewidth=0.8)
         front = np.array(pareto_front([(x, y) for _, x, y in points]))
@@ -382,7 +357,7 @@ def cost_plot(costs: Sequence[Row]) -> Plot | None:
         f"({sum(not row['is_dominated'] for row in known)} of {len(known)}). Dashed: the largest improvement for that "
         "many operations or fewer. Diamonds: routed families, which keep the caches of all their keys."
     )
-    return Plot("cost", "Operations against improvement", finding, figure)
+    return [Plot("cost", "Operations against improvement", finding, figure)]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -439,8 +414,7 @@ def _scatter(family: str, points: Sequence[Row], rows: RunRows) -> Plot:
         np.array([row[name] for row in points[:_MOST_POINTS]], dtype=np.float64)
         for name in ("similarity", "improvement")
     )
-    with styled():
-        figure, axes = new_figure(210.0, left=52.0, bottom=36.0, top=10.0)
+    with new_figure(210.0, left=52.0, bottom=36.0, top=10.0) as (figure, axes):
         axes.set_yscale("asinh", linear_width=_scale(y))
         axes.axhline(0, color=LIGHT["muted"], linewidth=0.8)
         axes.plot(x, y, "o", color=LIGHT[role_of(family)], markersize=3.6, markeredgewidth=0, alpha=0.5)
@@ -478,8 +452,7 @@ def _confusion(family: str, choices: Sequence[Row], rows: RunRows) -> Plot:
     keys = sorted({row[name] for row in choices for name in ("routed_key", "best_key")})
     counts = {(row["routed_key"], row["best_key"]): row["count"] for row in choices}
     small: dict[str, Any] = {"fontsize": SMALL_POINTS}
-    with styled():
-        figure, axes = new_figure(30.0 * len(keys) + 92.0, left=122.0, right=58.0, bottom=10.0, top=82.0)
+    with new_figure(30.0 * len(keys) + 92.0, left=122.0, right=58.0, bottom=10.0, top=82.0) as (figure, axes):
         axes.set_xlim(-0.5, len(keys) - 0.5)
         axes.set_ylim(len(keys) - 0.5, -0.5)
         for row, routed in enumerate(keys):
@@ -514,3 +487,15 @@ def _confusion_finding(family: str, samples: int, rows: RunRows) -> str:
         return words
     said = "better than chance" if low > 0 else "worse than chance" if high < 0 else "not shown to differ from chance"
     return f"{words} Agreement is {said}."
+
+
+_SECTIONS: dict[str, tuple[str, Callable[[RunRows], list[Plot]]]] = {
+    "comparisons": ("Comparisons", forest_plots),
+    "improvements": ("Improvements of single samples", improvement_plots),
+    "nll": ("NLL of every condition", nll_plots),
+    "difficulty": ("Who gains, by difficulty", strata_plots),
+    "similarity": ("Similarity and improvement", similarity_plots),
+    "routing": ("Routed and best key", confusion_plots),
+    "cost": ("Cost", cost_plots),
+}
+"""Section -> its name where plots are shown without the page, and what draws it."""

@@ -14,8 +14,7 @@ from tasks.reading.database import RunRows
 from tasks.reading.runs import Row
 
 BASELINE = "baseline/document"
-
-_FAMILIES = ("baseline", "static", "generated", "control")
+FAMILIES = ("baseline", "static", "generated", "control")
 _SHOWN_ATTEMPTS = 5
 _RESULTS = {True: "passed", False: "failed", None: "recorded"}
 
@@ -25,7 +24,7 @@ def role_of(condition: str) -> str:
     family, _, name = condition.partition("/")
     if name == "oracle":
         return "oracle"
-    return family if family in _FAMILIES else "static" if family == "free" else "muted"
+    return family if family in FAMILIES else "static" if family == "free" else "muted"
 
 
 def label_of(comparison: str) -> str:

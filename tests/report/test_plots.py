@@ -16,11 +16,11 @@ from tasks.report.drawing import Plot, to_svg
 from tasks.report.plots import (
     GROUPS,
     confusion_plots,
-    cost_plot,
+    cost_plots,
     forest_plots,
     improvement_plots,
     improvements,
-    nll_plot,
+    nll_plots,
     pareto_front,
     similarity_plots,
     strata_plots,
@@ -48,7 +48,7 @@ def compared(arm: str = "static/routed", reference: str = "baseline/document", *
 
 
 def test_every_comparison_of_a_run_is_drawn_once(rows: RunRows, query: Any) -> None:
-    svgs = [to_svg(plot) for plot in forest_plots(rows.tables["comparison"])]
+    svgs = [to_svg(plot) for plot in forest_plots(rows)]
     assert len(svgs) == len(GROUPS)
     found = query("SELECT comparison, improvement_mean FROM comparison WHERE run_id = 'abc123'")
     assert len(found) > 20
@@ -60,11 +60,13 @@ def test_every_comparison_of_a_run_is_drawn_once(rows: RunRows, query: Any) -> N
 
 def test_the_finding_counts_the_sides_of_zero() -> None:
     """By hand: one above (0.3 to 0.7), one below, one that includes zero and lies within the margin of 0.026."""
-    rows = [
-        compared(),
-        compared("generated/routed", improvement_mean=-0.5, improvement_low=-0.9, improvement_high=-0.2),
-        compared("other/routed", improvement_mean=0.0, improvement_low=-0.01, improvement_high=0.02),
-    ]
+    rows = made(
+        comparison=[
+            compared(),
+            compared("generated/routed", improvement_mean=-0.5, improvement_low=-0.9, improvement_high=-0.2),
+            compared("other/routed", improvement_mean=0.0, improvement_low=-0.01, improvement_high=0.02),
+        ]
+    )
     (plot,) = forest_plots(rows)
     assert plot.finding.startswith(
         "Of 3 intervals 1 lie above zero, 1 below, 1 include it; 1 lie wholly within the margin of ±0.0260."
@@ -76,14 +78,14 @@ def test_an_oracle_is_hollow_and_not_counted() -> None:
     """It is better by construction, and its size must not flatten the others."""
     plain = compared(kind="routing")
     oracle = compared("static/oracle", kind="oracle", is_optimistic=True, improvement_high=50.0)
-    (alone,), (both,) = forest_plots([plain]), forest_plots([plain, oracle])
+    (alone,), (both,) = forest_plots(made(comparison=[plain])), forest_plots(made(comparison=[plain, oracle]))
     assert both.finding.startswith("Of 1 intervals")
     assert "better by construction" in both.finding
     assert both.figure.axes[0].get_xlim() == alone.figure.axes[0].get_xlim()
 
 
 def test_panels_share_one_scale_and_all_hold_the_margin() -> None:
-    plots = forest_plots([compared(), compared("static/a", kind="fixed_arm", improvement_low=-3.0)])
+    plots = forest_plots(made(comparison=[compared(), compared("static/a", kind="fixed_arm", improvement_low=-3.0)]))
     limits = {plot.figure.axes[0].get_xlim() for plot in plots}
     assert len(limits) == 1
     low, high = limits.pop()
@@ -94,7 +96,7 @@ def test_panels_share_one_scale_and_all_hold_the_margin() -> None:
 @pytest.mark.parametrize("missing", ["improvement_low", "improvement_mean"])
 def test_a_comparison_without_an_interval_is_drawn_without(missing: str) -> None:
     unknown: dict[str, Any] = {missing: None}
-    plots = forest_plots([compared(**unknown)])
+    plots = forest_plots(made(comparison=[compared(**unknown)]))
     assert len(plots) == (missing == "improvement_low")
     for plot in plots:
         assert ">0.500</text>" in to_svg(plot)
@@ -102,7 +104,7 @@ def test_a_comparison_without_an_interval_is_drawn_without(missing: str) -> None
 
 def test_a_constant_difference_of_zero_can_be_drawn() -> None:
     zero: dict[str, Any] = dict.fromkeys(("improvement_mean", "improvement_low", "improvement_high"), 0.0)
-    (plot,) = forest_plots([compared(**zero, equivalence_margin=0.0)])
+    (plot,) = forest_plots(made(comparison=[compared(**zero, equivalence_margin=0.0)]))
     assert "0 (0 to 0)" in to_svg(plot)
 
 
@@ -211,8 +213,7 @@ def test_conditions_come_by_family_and_then_by_mean() -> None:
 def test_the_finding_names_the_best_the_worst_and_the_baseline() -> None:
     """By hand."""
     nlls = {"baseline/document": {"a": 2.0, "b": 4.0}, "static/a": {"a": 1.0}, "static/b": {"a": 4.0}}
-    plot = nll_plot(summarize_conditions(made(nlls=nlls)))
-    assert plot is not None
+    (plot,) = nll_plots(made(nlls=nlls))
     assert plot.finding.startswith(
         "Lowest mean: static/a, 1.000; highest: static/b, 4.000. The baseline has 3.000; 1 of 2 others have less."
     )
@@ -238,8 +239,7 @@ def cost(condition: str, flops: float, gain: float | None, *, is_dominated: bool
 
 def test_names_at_one_height_are_drawn_below_each_other() -> None:
     costs = [cost("baseline/document", 1e9, 0.0), *(cost(f"static/{key}", 2e9, 0.1) for key in "abcdef")]
-    plot = cost_plot(costs)
-    assert plot is not None
+    (plot,) = cost_plots(made(what_does_it_cost=costs))
     figure = plot.figure
     figure.draw_without_rendering()
     names = [text for text in figure.axes[0].texts if text.get_text()]
@@ -251,8 +251,8 @@ def test_names_at_one_height_are_drawn_below_each_other() -> None:
 
 def test_the_finding_names_the_best_and_its_price() -> None:
     """By hand: twice the operations of the baseline for 0.25 nats."""
-    plot = cost_plot([cost("baseline/document", 1e9, 0.0, is_dominated=True), cost("static/routed", 2e9, 0.25)])
-    assert plot is not None
+    costs = [cost("baseline/document", 1e9, 0.0, is_dominated=True), cost("static/routed", 2e9, 0.25)]
+    (plot,) = cost_plots(made(what_does_it_cost=costs))
     assert plot.finding.startswith(
         "The best of all, static/routed, improves by 0.250 at 2 times the baseline's operations."
     )
@@ -332,8 +332,7 @@ def routed(status: str, low: float, high: float, points: int = 3) -> RunRows:
 
 
 def test_nothing_to_draw_is_no_plot(published: Published) -> None:
-    assert forest_plots([]) == []
-    assert nll_plot([]) is None
-    assert cost_plot([]) is None
-    assert cost_plot([cost("static/a", 1e9, 0.1)]) is None  # compared with nothing
+    nothing = made(comparison=[], what_does_it_cost=[])
+    assert forest_plots(nothing) == nll_plots(nothing) == cost_plots(nothing) == []
+    assert cost_plots(made(what_does_it_cost=[cost("static/a", 1e9, 0.1)])) == []  # compared with nothing
     assert strata_plots(read_run("abd456")) == []
