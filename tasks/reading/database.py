@@ -1,16 +1,20 @@
-"""One run as it is read from artifacts/results.duckdb: its tables, in a fixed order, and its NLLs.
+"""How runs are read from artifacts/results.duckdb: each table of a run in a fixed order, and its NLLs.
 
 Questions are answered by the views, which have rows of complete runs only; anything else is read from the tables.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import duckdb
 
 from tasks.priming.errors import UsageError
-from tasks.reading.runs import Row, open_runs, select
+from tasks.results import open_results
+
+Row: TypeAlias = dict[str, Any]
 
 _EXAMPLES = 4
 _EXTREMES_EACH = 3
@@ -141,6 +145,32 @@ class RunRows:
         return bool(self.run["status"] == "complete")
 
 
+@contextmanager
+def open_runs() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the database of published runs for reading.
+
+    Raises:
+        UsageError: Nothing is published yet, or the database is not one that this version published.
+    """
+    try:
+        with open_results() as connection:
+            yield connection
+    except FileNotFoundError:
+        raise UsageError("No run is published yet. To make one: python -m flows.experiment --profile demo") from None
+    except duckdb.Error as error:
+        raise UsageError(
+            f"artifacts/results.duckdb cannot be read: {str(error).partition(chr(10))[0]} It must be a database that "
+            "this version published; any run publishes it again: python -m flows.experiment --profile demo"
+        ) from None
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, statement: str, run_id: str | None = None) -> list[Row]:
+    """Return the rows of a query, each as column name -> value; $run_id in it stands for a run."""
+    answer = connection.execute(statement, {"run_id": run_id} if run_id else {})
+    names = [column[0] for column in answer.description]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
 def read_run(run_id: str, queries: Mapping[str, str] = QUERIES, *, with_nlls: bool = True) -> RunRows:
     """Read a run.
 
@@ -153,11 +183,11 @@ def read_run(run_id: str, queries: Mapping[str, str] = QUERIES, *, with_nlls: bo
         UsageError: The run is unknown, nothing is published yet, or another version published the database.
     """
     with open_runs() as connection:
-        found = select(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id=run_id)
+        found = rows_of(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id)
         if not found:
             raise UsageError(f"There is no run {run_id!r} in artifacts/results.duckdb. `latest` names the newest.")
         run = found[0] | {name: json.loads(found[0][name] or "{}") for name in _JSON_COLUMNS}
-        tables = {name: select(connection, statement, run_id=run_id) for name, statement in queries.items()}
+        tables = {name: rows_of(connection, statement, run_id) for name, statement in queries.items()}
         return RunRows(run, tables, _read_nlls(connection, run_id) if with_nlls else {})
 
 

@@ -1,18 +1,10 @@
-"""The published runs: opening their database, listing them, and finding the one that is meant.
+"""Which run is meant: an id, the beginning of one, or the newest.
 
-In: what a user typed. Out: the id of a published run, or one error of one line that lists those there are.
+In: what a user typed. Out: the id of a published run, or an error of one line that lists those there are.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TypeAlias
-
-import duckdb
-
 from tasks.priming.errors import UsageError
-from tasks.results import open_results
-
-Row: TypeAlias = dict[str, Any]
+from tasks.reading.database import Row, open_runs, rows_of
 
 LATEST = "latest"
 """Stands for the newest run; where runs are compared, for the newest complete one."""
@@ -23,37 +15,11 @@ PREVIOUS = "previous"
 _SHOWN_RUNS = 8
 
 
-@contextmanager
-def open_runs() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the database of published runs for reading.
-
-    Raises:
-        UsageError: Nothing is published yet, or the database is not one that this version published.
-    """
-    try:
-        with open_results() as connection:
-            yield connection
-    except FileNotFoundError:
-        raise UsageError("No run is published yet. To make one: python -m flows.experiment --profile demo") from None
-    except duckdb.Error as error:
-        raise UsageError(
-            f"artifacts/results.duckdb cannot be read: {str(error).partition(chr(10))[0]} It must be a database that "
-            "this version published; any run publishes it again: python -m flows.experiment --profile demo"
-        ) from None
-
-
-def select(connection: duckdb.DuckDBPyConnection, statement: str, **values: str) -> list[Row]:
-    """Return the rows of a query, each as column name -> value."""
-    answer = connection.execute(statement, values)
-    names = [column[0] for column in answer.description]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-
-
 def list_runs() -> dict[str, Row]:
     """Return run_id -> run_id, profile, status and drawn_count of every published run, the newest first."""
     statement = "SELECT run_id, profile, status, drawn_count FROM run ORDER BY started_at DESC NULLS LAST, run_id"
     with open_runs() as connection:
-        return {row["run_id"]: row for row in select(connection, statement)}
+        return {row["run_id"]: row for row in rows_of(connection, statement)}
 
 
 def find_run(text: str) -> str:

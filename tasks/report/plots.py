@@ -15,8 +15,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from tasks.pages.numbers import count, interval, number, percent, ratio
-from tasks.reading.database import RunRows, read_run
-from tasks.reading.runs import Row
+from tasks.reading.database import Row, RunRows, read_run
 from tasks.report.drawing import LIGHT, SMALL_POINTS, WIDTH, Plot, new_figure, signed_ticks, to_png
 from tasks.report.tables import BASELINE, FAMILIES, label_of, role_of
 from tasks.store import artifacts

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from tasks.reading.database import RunRows
-from tasks.reading.runs import Row
+from tasks.reading.database import Row, RunRows
 
 _MOST_TOKENS = 150
 _HEAT_NATS = 3.0

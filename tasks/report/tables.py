@@ -10,8 +10,7 @@ from math import fsum
 from tasks.pages.blocks import Column, Table, Value, interval_column, make_table, number_column, only_with, text_column
 from tasks.pages.numbers import count, duration, number, percent, probability, quantity, ratio
 from tasks.reading.answers import TITLES
-from tasks.reading.database import RunRows
-from tasks.reading.runs import Row
+from tasks.reading.database import Row, RunRows
 
 BASELINE = "baseline/document"
 FAMILIES = ("baseline", "static", "generated", "control")

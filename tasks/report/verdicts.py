@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.pages.numbers import count, interval, number, ratio
-from tasks.reading.database import RunRows
-from tasks.reading.runs import Row
+from tasks.reading.database import Row, RunRows
 from tasks.report.tables import label_of, role_of
 
 
