@@ -20,7 +20,7 @@ from tasks.loading.redaction import keeps_secrets
 from tasks.priming.errors import UsageError
 from tasks.reading.runs import LATEST, find_run
 from tasks.report.page import write_report
-from tasks.report.plots.all_plots import write_plots
+from tasks.report.plots import write_plots
 
 Run = Annotated[str, Field(min_length=1, description="A run id, the beginning of one, or latest.")]
 

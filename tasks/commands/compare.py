@@ -1,4 +1,4 @@
-"""The command that sets runs side by side: settings and answers, and paired differences on the samples they share.
+"""The command that compares runs: settings and answers, and paired differences on the samples that they share.
 
 In: two or more complete runs in artifacts/results.duckdb. Out: a page, printed or shown in the UI; nothing is stored.
 Every run is compared with the first.
@@ -12,17 +12,16 @@ from collections.abc import Sequence
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from tasks.commands.compare_page import MOST_RUNS, describe_pair, describe_runs, letter, shared_passages
+from tasks.commands.compare_page import MOST_RUNS, describe_pairs, describe_runs, read_compared
 from tasks.commands.guard import guarded
-from tasks.pages.blocks import Block
 from tasks.pages.markdown import to_markdown
 from tasks.pages.terminal import print_blocks
 from tasks.priming.errors import UsageError
-from tasks.reading.run_rows import PREVIOUS, RunRows, find_complete_run, read_rows_of_run
-from tasks.reading.runs import LATEST
+from tasks.reading.database import RunRows
+from tasks.reading.runs import LATEST, PREVIOUS, find_complete_run
 
 DEFAULT_RUNS = (PREVIOUS, LATEST)
-"""What is compared where nothing is named: the latest complete run with the one before."""
+"""Compared by default: the latest complete run with the one before."""
 
 
 @guarded()
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a comparison of runs, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.compare",
-        description="Set complete runs side by side; all are compared with the first.",
+        description="Compare complete runs, all with the first: settings, answers, and paired differences.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     values = parser.parse_args(arguments)
     runs = find_runs(values.runs or DEFAULT_RUNS)
     print_blocks(describe_runs(runs))
-    print_blocks(compare_with_first(runs))
+    print_blocks(describe_pairs(runs))
     return 0
 
 
@@ -56,14 +55,14 @@ def show_comparison(texts: Sequence[str]) -> None:
     """Show a comparison of runs in the UI.
 
     Raises:
-        UsageError: As in find_runs and compare_with_first.
+        UsageError: As in find_runs and describe_pairs.
     """
     runs = find_runs(texts)
     blocks = describe_runs(runs)
     try:
-        blocks += compare_with_first(runs)
-    finally:  # runs that share no sample are described all the same
-        names = ", ".join(run.run_id for run in runs)
+        blocks += describe_pairs(runs)
+    finally:  # runs are described even if they share no sample
+        names = ", ".join(run.run["run_id"] for run in runs)
         create_markdown_artifact(to_markdown(blocks), key="comparison", description=f"Runs {names}.")
 
 
@@ -85,22 +84,4 @@ def find_runs(texts: Sequence[str]) -> list[RunRows]:
                 f"{texts[found.index(run_id)]!r} and {texts[number]!r} are the same run, {run_id}. "
                 "Name each run once; `SELECT run_id, profile, started_at FROM run` lists them."
             )
-    return [read_rows_of_run(run_id) for run_id in found]
-
-
-def compare_with_first(runs: Sequence[RunRows]) -> list[Block]:
-    """Return the paired differences of every other run to the first.
-
-    Raises:
-        UsageError: None of them shares a sample with it.
-    """
-    first, *others = runs
-    sharing = [(number, run) for number, run in enumerate(others, 1) if shared_passages(first, run)]
-    if len(sharing) < len(others):
-        missing = [run.run_id for run in others if not shared_passages(first, run)]
-        raise UsageError(
-            f"Run {first.run_id} shares no sample with {', '.join(missing)}, so there is nothing to pair. Runs share "
-            "samples where passage, query and answer are the same: take the same data, and with the draw `nested` the "
-            "same seed (--seed)."
-        )
-    return [block for number, run in sharing for block in describe_pair(first, run, (letter(0), letter(number)))]
+    return [read_compared(run_id) for run_id in found]

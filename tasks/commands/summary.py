@@ -35,7 +35,7 @@ def print_summary(run_id: str, *, report: str | None, path: str) -> None:
     """
     with open_results() as connection:
         (run,) = rows_of(connection, _RUN, run_id)
-        answers = rows_of(connection, QUERIES["answer"], run_id)
+        answers = rows_of(connection, QUERIES["what_did_it_find"], run_id)
     print_blocks(_summary(run, answers))
     # Commands and paths are not wrapped, so that they can be copied.
     if any(row["answer"] in ("undecided", "controls_missing") for row in answers):

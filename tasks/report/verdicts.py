@@ -11,8 +11,7 @@ from tasks.pages.numbers import count, interval, number, ratio
 from tasks.priming.records import AnswerValue
 from tasks.reading.answers import headline_of
 from tasks.reading.database import Row, RunRows
-from tasks.report.plots.colors import role_of
-from tasks.report.plots.forest import label_of
+from tasks.report.tables import label_of, role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ _HAPPENED = {
 def make_headline(rows: RunRows) -> Headline:
     """Return what a run comes to, and the sentences that put it in proportion."""
     (summary,) = rows.tables["run_summary"]
-    answer, text = headline_of(summary, rows.tables["answer"])
+    answer, text = headline_of(summary, rows.tables["what_did_it_find"])
     if not rows.is_complete:
         details = [_incomplete(summary)]
     elif summary["check_failed_count"]:
@@ -91,7 +90,7 @@ def make_headline(rows: RunRows) -> Headline:
 
 def make_cards(rows: RunRows) -> list[Card]:
     """Return the answers of the first screen with what they rest on, on one scale; none for an incomplete run."""
-    asked = [(row, _rests_on(rows, row)) for row in rows.tables["answer"] if row["question"] in _ON_TOP]
+    asked = [(row, _rests_on(rows, row)) for row in rows.tables["what_did_it_find"] if row["question"] in _ON_TOP]
     place = _scale([comparison for _, comparisons in asked for comparison in comparisons])
     return [
         Card(

@@ -172,15 +172,15 @@ def test_nlls_of_two_tokenizers_are_warned_of(capsys: pytest.CaptureFixture[str]
     make_run("aaaa", FIRST_NLLS)
     make_run("bbbb", FIRST_NLLS, model={"language_model": "other", "sha256": "e" * 64}, answer_tokens=3)
     flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
-    assert "different numbers of tokens of 4 of 4 answers: NLLs are per token and not comparable between" in flat
-    assert "Improvements over each run's own baseline can be compared with care" in flat
+    assert "Their tokenizers split 4 of 4 answers into different numbers of tokens, so NLLs per token cannot" in flat
+    assert "Improvements over each run's own baseline can, with care" in flat
 
 
 def test_another_model_with_the_same_tokens_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("aaaa", FIRST_NLLS)
     make_run("bbbb", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "e" * 64})
     flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
-    assert "A and B have different language models. Their tokenizers make as many tokens of every answer" in flat
+    assert "A and B have different language models. Their tokenizers split every answer into the same number" in flat
 
 
 def test_one_model_is_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +220,7 @@ def test_the_beginning_of_an_id_names_a_run(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_cannot_be_compared_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refusal(capsys, "a", "b").startswith("error: No run is published yet, so there is nothing to compare.")
+    assert refusal(capsys, "a", "b").startswith("error: No run is published yet. To make one: python -m")
     make_run("aaaa", FIRST_NLLS)
     results.rebuild_database()
     assert "There is no run 'nope'. Runs, newest first: aaaa" in refusal(capsys, "aaaa", "nope")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tasks import results
+from tasks.report.drawing import DARK, LIGHT
 from tasks.report.page import write_report
-from tasks.report.plots.colors import DARK, LIGHT
 from tasks.store import artifacts
 from tests.operations.browser import CHROMIUM, Browser, opened_browser
 from tests.report.conftest import Words, publish_run
@@ -61,7 +61,7 @@ def show(browser: Browser, path: Path, width: int = 1280, scheme: str = "light",
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.call("Emulation.setEmulatedMedia", media=media, features=features)
     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
-    browser.open(path.as_uri(), "What the run verified about itself")
+    browser.open(path.as_uri(), "Checks of the run")
 
 
 def color(browser: Browser, expression: str) -> str:

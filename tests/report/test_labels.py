@@ -31,8 +31,7 @@ from tasks.priming.records import (
 )
 from tasks.reading.database import RunRows, read_run
 from tasks.report.page import render_report
-from tasks.report.plots.confusion import confusion_plots
-from tasks.report.plots.similarity import similarity_plots
+from tasks.report.plots import confusion_plots, similarity_plots
 from tasks.store import artifacts, manifests
 from tests import run_rows
 from tests.published_rows import comparison, record_answers
@@ -474,7 +473,7 @@ def test_similarity_lies_along_and_improvement_up(rows: RunRows) -> None:
     assert "improvement" in axes.get_ylabel()
 
 
-def test_tokens_stand_behind_the_context_that_they_were_scored_behind(rows: RunRows) -> None:
+def test_tokens_are_shown_with_the_context_that_they_were_scored_after(rows: RunRows) -> None:
     page = render_report(rows)
     found = re.findall(r'<span class="name">(\w+) <b>([\d.]+)</b>.*?</div>', page)
     readings = re.findall(r'<div class="reading">(.*?)</div>', page)

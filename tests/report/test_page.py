@@ -13,8 +13,8 @@ from tasks import results
 from tasks.priming.errors import UsageError
 from tasks.reading.database import read_run
 from tasks.report.page import render_report, write_report
-from tasks.report.plots.all_plots import plot_pngs, plots_of
-from tasks.report.sections import check_table
+from tasks.report.plots import plot_pngs, plots_of
+from tasks.report.tables import tables_of
 from tasks.report.verdicts import make_headline
 from tasks.store import artifacts, manifests
 from tests.pages.test_texts import Page
@@ -199,7 +199,7 @@ def test_a_run_that_is_not_complete_says_so_first_and_gives_no_answers(
 ) -> None:
     page = render_report(read_run(run_id))
     assert f'<h1 class="open">No conclusions: {line}</h1>' in page
-    assert "There are no answers: conclusions come from complete runs alone." in page
+    assert "There are no answers: conclusions are drawn from complete runs only." in page
     assert 'class="verdict' not in page
     assert "start the same command again" in page.lower()
     assert ("ValueError: the disk is full" in page) == (run_id == "abd456")
@@ -231,9 +231,9 @@ def test_a_failed_check_stands_on_top(artifacts_folder: Path) -> None:
         connection.execute("UPDATE \"check\" SET passed = false WHERE name = 'token_counts_add_up'")
     rows = read_run("checked")
     assert make_headline(rows).text == "Do not decide by this run: 1 of its checks failed"
-    results_in_order = [row[0].text for row in check_table(rows).rows]
-    assert results_in_order == sorted(results_in_order, key=["failed", "passed", "recorded"].index)
-    assert results_in_order[0] == "failed"
+    in_order = [str(row[0]) for row in tables_of(rows, [])["checks"].rows]
+    assert in_order == sorted(in_order, key=["failed", "passed", "recorded"].index)
+    assert in_order[0] == "failed"
 
 
 def test_every_plot_is_a_png_too(published: Published) -> None:

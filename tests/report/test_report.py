@@ -37,7 +37,7 @@ def test_the_output_may_be_named(published: Published, tmp_path: Path, capsys: p
 def test_plots_are_written_where_asked(
     published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Expected: a PNG (its first eight bytes) for every path that is printed behind the report's."""
+    """Expected: a PNG (its first eight bytes) for every path that is printed after the report's."""
     assert main(["abc", "--plots", str(tmp_path / "plots")]) == 0
     written = [Path(line) for line in capsys.readouterr().out.splitlines()[1:]]
     assert sorted(written) == sorted((tmp_path / "plots").iterdir())
@@ -47,7 +47,7 @@ def test_plots_are_written_where_asked(
 
 def test_a_notebooks_backend_is_no_obstacle(tmp_path: Path) -> None:
     """Jupyter sets the variable for every process that it starts, whether or not the backend is installed there."""
-    program = "from tasks.report.plots.drawing import Figure; import sys; Figure().savefig(sys.argv[1])"
+    program = "from tasks.report.drawing import Figure; import sys; Figure().savefig(sys.argv[1])"
     environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     command = [sys.executable, "-c", program, str(tmp_path / "plot.svg")]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)

@@ -20,7 +20,7 @@ def made(status: str = "complete", failed: int = 0, sentence: str = "Do not pay 
     counts = {"sample_count": 2_500, "surrogate_count": 0, "score_count": 1, "check_failed_count": failed}
     tables: dict[str, Any] = {
         "comparison": [{name: getattr(row, name) for name in row.__slots__}],
-        "answer": [{"question": "should_i_prime", "answer": "equivalent", "sentence": sentence}],
+        "what_did_it_find": [{"question": "should_i_prime", "answer": "equivalent", "sentence": sentence}],
         "is_generation_worth_its_compute": [price],
         "run_summary": [{"status": status, **counts}],
     }
@@ -44,7 +44,7 @@ def test_a_failed_check_comes_before_every_answer() -> None:
 
 def test_a_run_of_an_earlier_version_has_no_answers_yet() -> None:
     rows = made()
-    assert verdicts.make_headline(RunRows(rows.run, {**rows.tables, "answer": []}, {})).text.startswith(
+    assert verdicts.make_headline(RunRows(rows.run, {**rows.tables, "what_did_it_find": []}, {})).text.startswith(
         "No answers yet"
     )
 
@@ -73,7 +73,7 @@ def test_an_answer_stands_on_its_own_comparison_and_on_those_with_controls(publi
         "Is generation worth its compute?",
     ]
     assert [line.label for line in cards[0].lines] == ["over baseline", "over bare document", "over random words"]
-    assert cards[0].row == rows.tables["answer"][1]
+    assert cards[0].row == rows.tables["what_did_it_find"][1]
     assert cards[0].lines[0].numbers.startswith(f"{cards[0].row['improvement_mean']:.3f} (")
 
 

@@ -5,8 +5,7 @@ import re
 import matplotlib
 import pytest
 
-from tasks.report.plots.colors import DARK, LIGHT
-from tasks.report.plots.drawing import Plot, new_figure, signed_ticks, styled, to_png, to_svg
+from tasks.report.drawing import DARK, LIGHT, Plot, new_figure, signed_ticks, to_png, to_svg
 from tests.pages.test_texts import Page
 
 
@@ -16,8 +15,7 @@ def plot() -> Plot:
 
 
 def make_plot(name: str) -> Plot:
-    with styled():
-        figure, axes = new_figure(100.0, left=40.0)
+    with new_figure(100.0, left=40.0) as (figure, axes):
         axes.plot([0, 1], [0, 1], "o-", color=LIGHT["generated"])
         axes.axvspan(0.2, 0.4, color=LIGHT["shade"])
         axes.set_xlabel("$not$ <math> & 漢")
