@@ -93,7 +93,7 @@ def test_how_far_a_worker_is_can_be_seen_while_it_computes(identity: Identity) -
         calls = [threads.submit(call_watched, identity, part) for part in (first, second)]
         wait_for("two calls halfway", lambda: (first.share, second.share), enough=lambda seen: seen == (0.5, 0.5))
         calls.append(threads.submit(call_watched, identity, third))  # for which there is no worker yet
-        assert third.computed_since is None
+        assert not third.is_computed
         wait_for("a third call halfway", lambda: third.share, enough=lambda seen: seen == 0.5)
         for call in calls:
             call.result()
