@@ -155,7 +155,7 @@ def test_the_first_worker_of_a_machine_with_two_gpus_has_one() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     start = (
         "import multiprocessing, os\n"
-        "from tasks import workers\n"
+        "from tasks.workers import processes as workers\n"
         "workers.prepare = lambda threads, language_model: print(os.environ['CUDA_VISIBLE_DEVICES'], threads)\n"
         "workers._end_with_parent = lambda: None\n"
         "numbers = multiprocessing.get_context('spawn').Queue()\n"
