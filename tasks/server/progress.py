@@ -1,19 +1,19 @@
-"""How far a run is while it runs: a progress artifact per stage in the UI, a line of the log, and who else watches.
+"""How far a run is while it runs: a progress artifact per stage in the UI, lines of the log, and who else watches.
 
-In: which stage has begun, of which parts and how much work each is; how far each part is, told while it is computed.
+In: the stages of a run, the parts of each and how much work each part is; how far each part is, while it is computed.
 Out: artifacts of the flow run, lines of its log, and calls of watchers in this process, e.g. a terminal; all brought up
 to date by a thread of its own, so that a server that is slow, or gone, holds up no computation.
 """
 
 import contextvars
-import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TypeAlias, Union
 from uuid import UUID
 
@@ -46,15 +46,12 @@ class Part:
     """Its share of the stage's work, in any unit."""
     share: float = 0.0
     """Which share of it is done."""
-    is_finished: bool = False
-    """Whether its result is there."""
-    computed_since: float | None = None
-    """When its computation began (time.monotonic); None if it has not, or what it gives was remembered."""
+    is_computed: bool = False
+    """Whether it was computed, at least in part, rather than remembered."""
 
     def tell(self, share: float) -> None:
         """Note how far its computation is, from 0 to 1."""
-        if self.computed_since is None:
-            self.computed_since = time.monotonic()
+        self.is_computed = True
         self.share = max(self.share, min(share, 1.0))
 
 
@@ -64,8 +61,8 @@ class Stage:
 
     name: str
     """E.g. "score contexts"."""
-    parts: list[Part]
-    """What it is made of, at least one."""
+    parts: dict[str, Part]
+    """What it is made of, by name; at least one."""
     count: int
     """What is counted, e.g. scores."""
     unit: str
@@ -74,16 +71,33 @@ class Stage:
     """What of it the UI shows."""
     artifact_id: UUID | None = None
     """Where it shows it."""
+    _seconds: float = 0.0
+    _since: float | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time within the context as the stage's."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds, self._since = self.seconds, None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, the stages between its chunks left out."""
+        return self._seconds + (time.monotonic() - self._since if self._since is not None else 0.0)
 
     @property
     def share(self) -> float:
         """Its share that is done, by work."""
-        return sum(part.size * part.share for part in self.parts) / sum(part.size for part in self.parts)
+        parts = self.parts.values()
+        return sum(part.size * part.share for part in parts) / sum(part.size for part in parts)
 
     @property
     def is_done(self) -> bool:
         """Whether all of its parts are."""
-        return all(part.share == 1.0 for part in self.parts)
+        return all(part.share == 1.0 for part in self.parts.values())
 
     @property
     def done(self) -> int:
@@ -101,12 +115,11 @@ class Stage:
 
         What was remembered is done at once and tells nothing about the rest.
         """
-        begun = [part.computed_since for part in self.parts if part.computed_since is not None]
-        computed = sum(part.size * part.share for part in self.parts if part.computed_since is not None)
+        computed = sum(part.size * part.share for part in self.parts.values() if part.is_computed)
         if not computed:
             return None
-        left = sum(part.size * (1.0 - part.share) for part in self.parts)
-        return left * (time.monotonic() - min(begun)) / computed
+        left = sum(part.size * (1.0 - part.share) for part in self.parts.values())
+        return left * self.seconds / computed
 
     @property
     def amount(self) -> str:
@@ -125,13 +138,15 @@ class Stage:
         return ", ".join(filter(None, (f"{self.name[0].upper()}{self.name[1:]}: {self.amount}", self.time_left)))
 
 
-_watchers: list[Callable[[Stage], None]] = []
+Watcher: TypeAlias = Callable[[Stage | str], None]
+
+_watchers: list[Watcher] = []
 """Who is told of each change, while there is anybody."""
 
 
 @contextmanager
-def watched_by(watcher: Callable[[Stage], None]) -> Iterator[None]:
-    """Within the context, have each stage of a run in this process told as it begins and advances."""
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Within the context, have a watcher told of each stage in this process as it advances, and of each remark."""
     _watchers.append(watcher)
     try:
         yield
@@ -144,43 +159,47 @@ class Progress:
 
     def __init__(self) -> None:
         """Start without stages."""
-        self._stages: list[Stage] = []
+        self._stages: dict[str, Stage] = {}
+        self._current: Stage | None = None
         self._ended = threading.Event()
 
-    def begin(
-        self, name: str, sizes: Sequence[float] = (1.0,), count: int | None = None, unit: str = ""
-    ) -> Iterator[Part]:
-        """Begin a stage; the one before counts as done.
+    def add(
+        self, name: str, sizes: Mapping[str, float] = MappingProxyType({"all": 1.0}), count: int = 0, unit: str = ""
+    ) -> None:
+        """Add a stage, which has not begun.
 
         Args:
             name: E.g. "score contexts".
             sizes: How much work each of its parts is, in any unit; where all are nothing, all are alike.
-            count: What is counted of all of them, e.g. scores; None: the parts.
+            count: What is counted of all of them, e.g. scores; 0: the parts.
             unit: What that is called.
-
-        Returns:
-            The parts, to be computed in this order.
         """
-        for stage in self._stages[-1:]:
-            for part in stage.parts:
-                part.share = 1.0
-            self._tell(stage)
-        parts = [Part(size) for size in (sizes if any(sizes) else [1.0] * len(sizes))]
-        self._stages.append(Stage(name, parts, count or len(parts), unit if count else ""))
-        self._tell(self._stages[-1])
-        return iter(parts)
+        parts = {part: Part(size if any(sizes.values()) else 1.0) for part, size in sizes.items()}
+        self._stages[name] = Stage(name, parts, count or len(parts), unit if count else "")
 
-    def advance(self) -> None:
-        """Note that the next part of the stage is finished, be it computed or remembered."""
-        if self._stages:
-            unfinished = (part for part in self._stages[-1].parts if not part.is_finished)
-            for part in itertools.islice(unfinished, 1):
-                part.share, part.is_finished = 1.0, True
-            self._tell(self._stages[-1])
+    def is_partly_computed(self, name: str) -> bool:
+        """Whether some of a stage was computed rather than remembered, and some is to come."""
+        stage = self._stages[name]
+        return not stage.is_done and any(part.is_computed for part in stage.parts.values())
 
-    def _tell(self, stage: Stage) -> None:
+    @contextmanager
+    def running(self, name: str) -> Iterator[Stage]:
+        """Within the context, a stage runs: the time is its own, and it is what the log tells of."""
+        self._current = stage = self._stages[name]
+        with stage.running():
+            self.tell(stage)
+            yield stage
+        self.tell(stage)
+
+    def finish(self, stage: Stage, part: str) -> None:
+        """Note that a part of a stage is finished, be it computed or remembered."""
+        stage.parts[part].share = 1.0
+        self.tell(stage)
+
+    def tell(self, news: Stage | str) -> None:
+        """Tell the watchers how far a stage is, or a remark."""
         for watcher in tuple(_watchers):
-            watcher(stage)
+            watcher(news)
 
     @contextmanager
     def shown(self, flow_run_id: str | None, logger: _Logger | None = None) -> Iterator[None]:
@@ -216,8 +235,8 @@ class Progress:
             next_line = time.monotonic() + _LOG_SECONDS
             while not self._ended.wait(_PAUSE_SECONDS):
                 show()
-                for stage in self._stages[-1:]:
-                    self._tell(stage)
+                if stage := self._current:
+                    self.tell(stage)
                     if logger and time.monotonic() >= next_line and not stage.is_done:
                         next_line = time.monotonic() + _LOG_SECONDS
                         logger.info("%s", stage.description)
@@ -225,9 +244,9 @@ class Progress:
 
     def _show(self, client: SyncPrefectClient, flow_run_id: UUID) -> None:
         """Bring up to date what has changed; what the server does not take is shown the next time."""
-        for stage in tuple(self._stages):
+        for stage in tuple(self._stages.values()):
             description = stage.description
-            if description == stage.shown:
+            if description == stage.shown or not (stage.share or stage is self._current):
                 continue
             try:
                 if stage.artifact_id is None:

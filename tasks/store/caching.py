@@ -6,7 +6,7 @@ deleted or altered file is recomputed, for Prefect itself never looks at the fil
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,12 @@ _SERIALIZER_NAMED = _SERIALIZER.model_dump(mode="json")
 
 Inputs = Mapping[str, Any]
 """A task's arguments by name."""
+
+Calls = Mapping[str, Inputs]
+"""A task's arguments for some parts of a stage, by the name of the part, e.g. "static/0003"."""
+
+Batch = Mapping[str, Mapping[str, Any]]
+"""Chunks by name, e.g. "0003": of each the references of its "samples", "donors" and "distractors"."""
 
 
 @dataclass
@@ -57,6 +63,14 @@ class StageCache(CachePolicy):
         key = f"{self.stage}/{folder}{digest(parts)[:32]}"
         _drop_untrusted_record(STAGE_RESULTS / key)
         return key
+
+
+def parts_by_group(groups: Iterable[str], parts: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return what belongs to each group, chunk by chunk, of parts that are named "group/chunk"."""
+    chunks: dict[str, list[Any]] = {name: [] for name in groups}
+    for part in sorted(parts):
+        chunks[part.rpartition("/")[0]].append(parts[part])
+    return chunks
 
 
 def stage_options(
@@ -117,11 +131,10 @@ def _drop_untrusted_record(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _files_of(reference: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return a reference and those within it, one a file: the chunks of a file are not read again each."""
-    found = {reference["path"]: reference}
-    for value in reference.values():
-        for part in value if isinstance(value, list) else ():
-            if is_reference(part):
-                found.setdefault(part["path"], part)
+def _files_of(value: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401 - what JSON can say
+    """Return all references within a value, one per file: the chunks of a file are not read again each."""
+    found = {value["path"]: value} if is_reference(value) else {}
+    for part in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        for reference in _files_of(part):
+            found.setdefault(reference["path"], reference)
     return list(found.values())

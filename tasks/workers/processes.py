@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
@@ -160,27 +160,26 @@ def with_language_model(
     return call.result()
 
 
-def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]], parts: Iterator[Part]) -> Iterator[Any]:
+def in_order(task: Task[..., Any], calls: Iterable[tuple[Mapping[str, Any], Part]]) -> Iterator[Any]:
     """Yield a task's results call by call; while workers are there, a few calls ahead of the one that is yielded.
 
     A call that fails ends it with that error, after those that were begun have ended, so that their results are kept.
 
     Args:
         task: A Prefect task, within a flow.
-        calls: Its arguments, call by call.
-        parts: Told how far each call is, as many as there are calls at least.
+        calls: Its arguments, call by call, and what is told how far the call is.
     """
     if not _pools:
-        for arguments, part in zip(calls, parts, strict=False):
+        for arguments, part in calls:
             with _telling(part):
-                result = task(*arguments)
+                result = task(**arguments)
             yield result
         return
     begun: deque[PrefectFuture[Any]] = deque()
     try:
-        for arguments, part in zip(calls, parts, strict=False):
+        for arguments, part in calls:
             with _telling(part):  # the thread that runs the task begins with this context
-                begun.append(task.submit(*arguments))
+                begun.append(task.submit(**arguments))
             # One more than there are workers, so that none waits for what stands between two calls.
             if len(begun) > _pools[-1].count:
                 yield begun.popleft().result()

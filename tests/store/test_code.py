@@ -340,7 +340,7 @@ def test_the_packages_digest_changes_with_any_definition_and_with_no_comment(
         forget()
         return code.package_digest()
 
-    path = checkout / "tasks" / "priming" / "strata.py"
+    path = checkout / "tasks" / "priming" / "statistics" / "strata.py"
     whole, before = path.read_text(), digest()
     path.write_text(whole + "\n# a comment\n")
     assert digest() == before
