@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
-from tasks.priming.refusals import SECRET
+from tasks.priming.errors import SECRET
 
 HIDDEN = "[hidden]"
 """What stands in a secret's place."""

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tasks.priming.refusals import SECRET, describe_refusals, refuse_secrets
-from tasks.priming.refusals import SettingsError as SettingsError  # settings are where a reader looks for it
+from tasks.priming.errors import SECRET, describe_refusals, refuse_secrets
+from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
 
 FamilyName: TypeAlias = Literal["baseline", "static", "generated", "control"]
 ProfileName: TypeAlias = Literal["demo", "smollm2-msmarco", "laptop", "mistral-7b", "mistral-7b-bf16"]

@@ -58,8 +58,7 @@ def test_a_model_with_large_caches_holds_fewer_lines_at_once() -> None:
 def peak_of_work(samples: list[Sample], distractors: list[Distractor], *, language_model: LanguageModel) -> float:
     """Write and score as a run does, and return the most memory that this process has ever held (bytes)."""
     from tasks.priming.arms.arms import ARM_GROUPS
-    from tasks.priming.arms.generated import write_generated
-    from tasks.priming.arms.writing import Writing
+    from tasks.priming.arms.writing import Writing, write_generated
     from tasks.priming.scoring import score_family
     from tasks.priming.settings import GenerationSettings
 

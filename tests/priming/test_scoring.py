@@ -11,8 +11,7 @@ import torch
 import transformers
 
 from tasks.priming.arms.contexts import ContextRule, Visibility
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_static
 from tasks.priming.engine import batches
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, score_requests

@@ -13,8 +13,7 @@ from prefect.logging import disable_run_logger
 
 from tasks.loading.data import identify_data, load_rows
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.priming.arms.generated import write_generated
-from tasks.priming.arms.writing import Writing, has_stray_marks
+from tasks.priming.arms.writing import Writing, has_stray_marks, write_generated
 from tasks.priming.engine.model import (
     LanguageModel,
     count_control_strings,
