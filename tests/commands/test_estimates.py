@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.commands.estimates import TokenCounts, count_tokens, estimate_memory
-from tasks.loading.models import identify_language_model
-from tasks.loading.outline import outline_language_model
+from tasks.loading.models import identify_language_model, outline_language_model
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.records import Distractor, Sample

@@ -15,11 +15,9 @@ import transformers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from tasks.bench import mistral_tokenizer
-from tasks.loading.chat_templates import require_end
 from tasks.loading.data import Identity, SetupError
 from tasks.loading.model_files import find_model, parameter_count
-from tasks.loading.models import identify_language_model, load_language_model
-from tasks.loading.outline import outline_language_model
+from tasks.loading.models import identify_language_model, load_language_model, outline_language_model, require_end
 from tasks.priming.engine.gguf import gguf_config, read_gguf
 from tasks.priming.engine.model import LanguageModel, encode_chat, encode_continuation, stop_ids
 from tasks.priming.settings import LanguageModelSettings
@@ -168,7 +166,7 @@ def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"llama.block_count": 10**9}, "block_count such that there would be 1000000000, and its tensors have 2"),
+        ({"llama.block_count": 10**9}, "block_count implies 1000000000, and its tensors have 2"),
         ({"llama.embedding_length": 2**31}, "embedding_length such that"),
         ({"llama.feed_forward_length": 2**31}, "feed_forward_length such that"),
         ({"llama.attention.head_count": 2**31}, "attention.head_count such that"),
@@ -181,8 +179,8 @@ def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
         ({"llama.rope.scaling.factor": 4.0}, "it states rope.scaling, which would be lost"),
         ({"llama.expert_count": 8}, "it states expert_count, which would be lost"),
         ({"split.count": 3}, "one of several parts; join them first"),
-        ({"tokenizer.ggml.pre": "unheard-of"}, "splits text in the way 'unheard-of', which is not known"),
-        ({"tokenizer.ggml.pre": None}, "splits text in the way None, which is not known"),
+        ({"tokenizer.ggml.pre": "unheard-of"}, "splits text as 'unheard-of', which is unknown"),
+        ({"tokenizer.ggml.pre": None}, "splits text as None, which is unknown"),
         ({"tokenizer.ggml.model": "bert"}, "its tokenizer is of kind 'bert'"),
         ({"tokenizer.ggml.model": "llama", "tokenizer.ggml.add_space_prefix": False}, "add_space_prefix, which would"),
     ],

@@ -268,7 +268,7 @@ def test_a_damaged_parquet_file_is_named_and_nothing_of_it_is_used(tmp_path: Pat
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        row(11, "cut line", '{"passage": "a', "is not JSON .*Mend or remove the line"),
+        row(11, "cut line", '{"passage": "a', "is not JSON .*Correct or remove the line"),
         row(11, "no object", "[1]", "is not a JSON object. Each line must hold one row"),
     ],
 )
