@@ -1,8 +1,7 @@
-"""How far a run is while it runs: a progress artifact per stage in the UI, a line of the log, and who else watches.
+"""Progress of a run: a progress artifact per stage in the UI, log lines, and callbacks.
 
-In: which stage has begun, of which parts and how much work each is; how far each part is, told while it is computed.
-Out: artifacts of the flow run, lines of its log, and calls of watchers in this process, e.g. a terminal; all brought up
-to date by a thread of its own, so that a server that is slow, or gone, holds up no computation.
+Artifacts, log lines and watchers in this process, e.g. a terminal, are updated by a separate thread, so that a slow or
+missing server delays no computation.
 """
 
 import contextvars
@@ -26,33 +25,33 @@ from tasks.pages.numbers import duration
 _Logger: TypeAlias = Union[logging.Logger, "logging.LoggerAdapter[logging.Logger]"]
 
 _PAUSE_SECONDS = 1.0
-"""Between two updates: the server takes in about fifty task runs a second, beside which this is nothing."""
+"""Interval between updates, which is little for a server that takes fifty task runs per second."""
 
 _LOG_SECONDS = 10.0
-"""Between two lines of the log."""
+"""Interval between log lines."""
 
 _TIMEOUT_SECONDS = 5.0
 _LAST_WORD_SECONDS = 3.0
-"""How long the end of a run waits for its last update."""
+"""Time that the end of a run waits for the last update."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Part:
-    """A part of a stage: what one task computes, e.g. a chunk."""
+    """A part of a stage: the work of one task, e.g. a chunk."""
 
     size: float
-    """Its share of the stage's work, in any unit."""
+    """Amount of work, in any unit."""
     share: float = 0.0
-    """Which share of it is done."""
+    """Fraction that is done."""
     is_finished: bool = False
-    """Whether its result is there."""
+    """Whether its result is available."""
     computed_since: float | None = None
-    """When its computation began (time.monotonic); None if it has not, or what it gives was remembered."""
+    """Start of its computation (time.monotonic); None if not started, or if the result was cached."""
 
     def tell(self, share: float) -> None:
-        """Note how far its computation is, from 0 to 1."""
+        """Record its progress, from 0 to 1."""
         if self.computed_since is None:
             self.computed_since = time.monotonic()
         self.share = max(self.share, min(share, 1.0))
@@ -60,46 +59,46 @@ class Part:
 
 @dataclass
 class Stage:
-    """A stage and how far it is."""
+    """A stage and its progress."""
 
     name: str
     """E.g. "score contexts"."""
     parts: list[Part]
-    """What it is made of, at least one."""
+    """Its parts, at least one."""
     count: int
     """What is counted, e.g. scores."""
     unit: str
-    """What that is called, e.g. "scores"; "" where parts are counted."""
+    """The unit of `count`, e.g. "scores"; "" where parts are counted."""
     shown: str | None = None
-    """What of it the UI shows."""
+    """The description last shown in the UI."""
     artifact_id: UUID | None = None
-    """Where it shows it."""
+    """The artifact that shows it."""
 
     @property
     def share(self) -> float:
-        """Its share that is done, by work."""
+        """Fraction of the work that is done."""
         return sum(part.size * part.share for part in self.parts) / sum(part.size for part in self.parts)
 
     @property
     def is_done(self) -> bool:
-        """Whether all of its parts are."""
+        """Whether all parts are done."""
         return all(part.share == 1.0 for part in self.parts)
 
     @property
     def done(self) -> int:
-        """How much of `count` that is."""
+        """How much of `count` is done."""
         return self.count if self.is_done else min(int(self.share * self.count), self.count - 1)
 
     @property
     def percent(self) -> float:
-        """Its share as the UI shows it."""
+        """Its share in percent, as shown in the UI."""
         return round(100.0 * self.share, 1)
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it will go on at the pace of what it has computed so far; None while there is none to go by.
+        """Remaining time at the pace of what was computed so far; None while nothing was.
 
-        What was remembered is done at once and tells nothing about the rest.
+        Cached results are available at once and do not count.
         """
         begun = [part.computed_since for part in self.parts if part.computed_since is not None]
         computed = sum(part.size * part.share for part in self.parts if part.computed_since is not None)
@@ -110,28 +109,28 @@ class Stage:
 
     @property
     def amount(self) -> str:
-        """How far it is, e.g. "120 of 3,680 scores"."""
+        """Its progress, e.g. "120 of 3,680 scores"."""
         return f"{self.done:,} of {self.count:,} {self.unit}".rstrip()
 
     @property
     def time_left(self) -> str:
-        """How long it will go on, in words; "" if that is not known."""
+        """The remaining time in words; "" if unknown."""
         left = self.seconds_left
         return "" if self.is_done or left is None else f"about {duration(left)} left"
 
     @property
     def description(self) -> str:
-        """All of it in words."""
+        """Name, progress and remaining time in words."""
         return ", ".join(filter(None, (f"{self.name[0].upper()}{self.name[1:]}: {self.amount}", self.time_left)))
 
 
 _watchers: list[Callable[[Stage], None]] = []
-"""Who is told of each change, while there is anybody."""
+"""Callbacks for changes of stages."""
 
 
 @contextmanager
 def watched_by(watcher: Callable[[Stage], None]) -> Iterator[None]:
-    """Within the context, have each stage of a run in this process told as it begins and advances."""
+    """Within the context, call `watcher` with each stage of a run in this process as it begins and advances."""
     _watchers.append(watcher)
     try:
         yield
@@ -140,7 +139,7 @@ def watched_by(watcher: Callable[[Stage], None]) -> Iterator[None]:
 
 
 class Progress:
-    """How far the stages of a run are; nothing is shown until `shown` runs."""
+    """The stages of a run; nothing is shown until `shown` runs."""
 
     def __init__(self) -> None:
         """Start without stages."""
@@ -150,16 +149,13 @@ class Progress:
     def begin(
         self, name: str, sizes: Sequence[float] = (1.0,), count: int | None = None, unit: str = ""
     ) -> Iterator[Part]:
-        """Begin a stage; the one before counts as done.
+        """Begin a stage and return its parts, to be computed in this order; the stage before counts as done.
 
         Args:
             name: E.g. "score contexts".
-            sizes: How much work each of its parts is, in any unit; where all are nothing, all are alike.
-            count: What is counted of all of them, e.g. scores; None: the parts.
-            unit: What that is called.
-
-        Returns:
-            The parts, to be computed in this order.
+            sizes: Work of each part, in any unit; if all are 0, parts count equally.
+            count: What is counted, e.g. the number of scores; None: parts.
+            unit: The unit of `count`.
         """
         for stage in self._stages[-1:]:
             for part in stage.parts:
@@ -171,7 +167,7 @@ class Progress:
         return iter(parts)
 
     def advance(self) -> None:
-        """Note that the next part of the stage is finished, be it computed or remembered."""
+        """Record that the next part of the stage is finished, computed or cached."""
         if self._stages:
             unfinished = (part for part in self._stages[-1].parts if not part.is_finished)
             for part in itertools.islice(unfinished, 1):
@@ -184,22 +180,22 @@ class Progress:
 
     @contextmanager
     def shown(self, flow_run_id: str | None, logger: _Logger | None = None) -> Iterator[None]:
-        """Within the context, show the stages to watchers as they advance, in the UI and in a log.
+        """Within the context, show the stages to watchers, in the UI and in a log as they advance.
 
         Args:
-            flow_run_id: The flow run whose progress they are; None: nothing is shown in the UI.
-            logger: Where a line is written every ten seconds; None: nowhere.
+            flow_run_id: The flow run to show them for; None: nothing is shown in the UI.
+            logger: Receives a line every ten seconds; None: nothing is logged.
         """
-        # With the context of this thread, which knows the server's address.
+        # In a copy of this thread's context, which has the server's address.
         arguments = (self._keep_showing, flow_run_id, logger)
         thread = threading.Thread(target=contextvars.copy_context().run, args=arguments, name="progress", daemon=True)
         thread.start()
-        waits_for_last_word = False  # whoever stops a run waits for nothing
+        waits_for_last_word = False  # an interrupted run does not wait
         try:
             yield
             waits_for_last_word = True
         except Exception:
-            waits_for_last_word = True  # a thread that outlived a failed run would break off with a traceback
+            waits_for_last_word = True  # a thread that outlived a failed run would end with a traceback
             raise
         finally:
             self._ended.set()
@@ -224,7 +220,7 @@ class Progress:
             show()
 
     def _show(self, client: SyncPrefectClient, flow_run_id: UUID) -> None:
-        """Bring up to date what has changed; what the server does not take is shown the next time."""
+        """Update what has changed; what the server does not accept is shown the next time."""
         for stage in tuple(self._stages):
             description = stage.description
             if description == stage.shown:
@@ -243,7 +239,7 @@ class Progress:
                     client.update_artifact(
                         stage.artifact_id, ArtifactUpdate(data=stage.percent, description=description)
                     )
-            except Exception as error:  # of the network, the server or Prefect: a run needs none of them
+            except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
                 _logger.debug("progress is not shown: %s", error)
                 return
             stage.shown = description
