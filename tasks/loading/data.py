@@ -137,17 +137,15 @@ def _parquet_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
 
 def _json_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(file, start=1):
-        yield _json_row(path, number, line)
-
-
-def _json_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise SetupError(f"{path}, line {number} is not JSON ({brief(error)}). Correct or remove the line.") from None
-    if not isinstance(row, dict):
-        raise SetupError(f"{path}, line {number} is not a JSON object. Each line must hold one row.")
-    return row
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SetupError(
+                f"{path}, line {number} is not JSON ({brief(error)}). Correct or remove the line."
+            ) from None
+        if not isinstance(row, dict):
+            raise SetupError(f"{path}, line {number} is not a JSON object. Each line must hold one row.")
+        yield row
 
 
 def unreadable(path: Path, error: OSError) -> SetupError:

@@ -75,7 +75,15 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         )
     is_nf4 = settings.quantization == "nf4"
     path = find_model(settings.language_model)
-    gguf = _identify_gguf(path, settings) if path and path.suffix == GGUF else {}
+    gguf = {}
+    if path and path.suffix == GGUF:
+        if settings.quantization != "none":
+            raise SetupError(
+                f"{printable(settings.language_model)} holds quantised weights already, which {settings.quantization} "
+                "cannot quantise again. Leave the quantisation out: --quantization none"
+            )
+        dequantising = code_digest("tasks.priming.engine.gguf:load_gguf")
+        gguf = {"quantization": read_gguf(path).quantization, "gguf_code": dequantising}
     return {
         "language_model": settings.language_model,
         **identify_files(settings.language_model, settings.language_model_revision),
@@ -92,21 +100,6 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         ),
         **gguf,
     }
-
-
-def _identify_gguf(path: Path, settings: LanguageModelSettings) -> Identity:
-    """Return how a GGUF file's weights are stored, and the digest of the code that dequantises them.
-
-    Raises:
-        SetupError: The file cannot be read, or the settings would quantise it again.
-    """
-    if settings.quantization != "none":
-        raise SetupError(
-            f"{printable(settings.language_model)} holds quantised weights already, which {settings.quantization} "
-            "cannot quantise again. Leave the quantisation out: --quantization none"
-        )
-    file = read_gguf(path)
-    return {"quantization": file.quantization, "gguf_code": code_digest("tasks.priming.engine.gguf:load_gguf")}
 
 
 def identify_embedding_model(settings: EmbeddingSettings) -> Identity:

@@ -85,7 +85,9 @@ def _route(
     vectors: Mapping[str, Vectors],
 ) -> list[Route]:
     """Return the routes of one sample and family; its members are (key, text)."""
-    similarities = [_cosine(vectors.get(text) if text else None, query) for _, text in members]
+    found = [vectors.get(text) if text else None for _, text in members]
+    # The bits of scikit-learn's cosine_similarity.
+    similarities = [None if v is None or query is None else float((v @ query.T)[0, 0]) for v in found]
     known = [s for s in similarities if s is not None]
     best = max(known, default=None)
     chosen = similarities.index(best) if known else None
@@ -120,13 +122,6 @@ def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
             found = model.encode(batch, batch_size=len(batch), show_progress_bar=False, convert_to_numpy=True)
             vectors[part] = found[: len(part)]
     return vectors
-
-
-def _cosine(first: Vectors | None, second: Vectors | None) -> float | None:
-    """Return the cosine of two unit vectors, with the bits of scikit-learn's cosine_similarity; None if one is None."""
-    if first is None or second is None:
-        return None
-    return float((first @ second.T)[0, 0])
 
 
 def _has_direction(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.bool_]]:

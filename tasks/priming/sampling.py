@@ -260,8 +260,10 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     try:
         query, answer, selected, has_passages = _plain_row(row) if "passage" in row else _msmarco_row(row)
     except (KeyError, TypeError, AttributeError) as error:
+        names = str(sorted(map(str, row)))
+        shown = names if len(names) <= _SHOWN_CHARACTERS else f"{names[:_SHOWN_CHARACTERS]}..."
         raise RowFormatError(
-            f"Row {position} has the columns {_named(row)}, which cannot be read ({error!r}). Allowed are query, "
+            f"Row {position} has the columns {shown}, which cannot be read ({error!r}). Allowed are query, "
             "answers, passages (with passage_text and is_selected) as in MS MARCO, or passage, query, answer. Rename "
             "or correct the columns (rows count from 0), or give other data."
         ) from None
@@ -275,7 +277,7 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     if passage is None:
         return f"selected passage outside {min_words}-{max_words} words"
     query_type = None if row.get("query_type") is None else str(row["query_type"])
-    if any(_has_half_a_pair(text) for text in (passage, query, answer, query_type or "")):
+    if any("\ud800" <= character <= "\udfff" for character in "".join((passage, query, answer, query_type or ""))):
         return "text with half a surrogate pair"
     return Sample(
         sample_id=content_hash(passage, query, answer),
@@ -329,14 +331,3 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} instead of text")
     return value if value.strip() else ""
-
-
-def _has_half_a_pair(text: str) -> bool:
-    """Tell whether a text holds half of a surrogate pair, which cannot be encoded or tokenised."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _named(row: Mapping[str, Any]) -> str:
-    """Return a row's column names, shortened, for a message."""
-    shown = str(sorted(map(str, row)))
-    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."

@@ -5,7 +5,7 @@ may fail with another model, number format or machine, so every run measures it 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -18,7 +18,6 @@ from tasks.priming.engine.kv_cache import SharedPrefixes, prefill
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, context_segments, measure_caches
 from tasks.priming.engine.numeric_path import numeric_path
-from tasks.priming.engine.segments import KVCache
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.priming.scoring import encode_arms, shared_prefixes
 from tasks.priming.statistics.run_data import ModelFacts
@@ -137,16 +136,6 @@ def judge(families: Sequence[SeenFamily], sample_count: int) -> list[Check]:
     ]
 
 
-def rounding_limit(language_model: LanguageModel) -> float:
-    """Return the tolerance between two correct ways to compute a log-probability, in nats.
-
-    The error grows with the number of layers and with the rounding step of the model's dtype; four-bit weights are the
-    same in both computations, so the dtype of the arithmetic counts.
-    """
-    step = torch.finfo(language_model.model.dtype).eps
-    return float(_ROUNDINGS_PER_LAYER * step * (1 + language_model.facts.layer_count))
-
-
 def look_again(
     family: CheckedFamily,
     samples: Sequence[Sample],
@@ -154,38 +143,36 @@ def look_again(
     language_model: LanguageModel,
 ) -> SeenFamily:
     """Compute every arm of a family again, alone from a cache and by a plain pass; see check_scoring."""
-    with torch.inference_mode(), numeric_path(language_model.numeric_path):
-        arms = [*_look_at_arms(family, samples, distractors, language_model)]
-    path, limit = language_model.numeric_path, rounding_limit(language_model)
-    return SeenFamily(arms, language_model.facts, path, limit)
-
-
-def _look_at_arms(
-    family: CheckedFamily,
-    samples: Sequence[Sample],
-    distractors: Sequence[Distractor],
-    language_model: LanguageModel,
-) -> Iterator[Seen]:
     model = language_model.model
-    shared = SharedPrefixes(model, shared_prefixes(family.contexts, language_model))
     stored = {(score.sample_id, score.key): score for score in family.scores}
     own = {sample.sample_id for sample in samples}
     surrogates = [surrogate for surrogate in family.surrogates if surrogate.sample_id in own]
-    for arm in encode_arms(family.contexts, samples, surrogates, language_model, distractors):
-        score, request = stored[arm.sample_id, arm.key], arm.request
-        if score.status != "ok":
-            continue
-        cache = prefill(model, context_segments(request, shared))[-1]
-        before = _copy(cache)
-        pairs = [(cache, request)]
-        (first,), (second,) = (measure_caches(language_model, pairs, log_softmax_rows) for _ in range(2))
-        plain = log_softmax_rows(plain_logits(request, language_model), *_targets(request))
-        yield Seen(
-            _largest_difference(torch.stack(first), torch.stack(plain), request),
-            _stored_difference(torch.stack(first), score, request),
-            not _equal(before, cache),
-            not all(map(torch.equal, first, second)),
-        )
+    seen = []
+    with torch.inference_mode(), numeric_path(language_model.numeric_path):
+        shared = SharedPrefixes(model, shared_prefixes(family.contexts, language_model))
+        for arm in encode_arms(family.contexts, samples, surrogates, language_model, distractors):
+            score, request = stored[arm.sample_id, arm.key], arm.request
+            if score.status != "ok":
+                continue
+            cache = prefill(model, context_segments(request, shared))[-1]
+            before = [keys_or_values.clone() for layer in cache.layers for keys_or_values in layer]
+            pairs = [(cache, request)]
+            (first,), (second,) = (measure_caches(language_model, pairs, log_softmax_rows) for _ in range(2))
+            after = [keys_or_values for layer in cache.layers for keys_or_values in layer]
+            plain = log_softmax_rows(plain_logits(request, language_model), *_targets(request))
+            seen.append(
+                Seen(
+                    _largest_difference(torch.stack(first), torch.stack(plain), request),
+                    _stored_difference(torch.stack(first), score, request),
+                    not all(map(torch.equal, before, after)),
+                    not all(map(torch.equal, first, second)),
+                )
+            )
+    # The error grows with the number of layers and the rounding step of the model's dtype. Four-bit weights are the
+    # same in both computations, so the dtype of the arithmetic counts.
+    step = torch.finfo(model.dtype).eps
+    limit = float(_ROUNDINGS_PER_LAYER * step * (1 + language_model.facts.layer_count))
+    return SeenFamily(seen, language_model.facts, language_model.numeric_path, limit)
 
 
 def log_softmax_rows(logits: torch.Tensor, targets: Sequence[int], rows: Sequence[int]) -> list[torch.Tensor]:
@@ -280,14 +267,3 @@ def _check(name: str, value: float, limit: float | None, detail: str) -> Check:
     known = value if math.isfinite(value) else None
     passed = None if limit is None else known is not None and known <= limit
     return Check(name, known, limit, passed, detail)
-
-
-def _copy(cache: KVCache) -> KVCache:
-    return KVCache(tuple((keys.clone(), values.clone()) for keys, values in cache.layers), cache.parent)
-
-
-def _equal(left: KVCache, right: KVCache) -> bool:
-    if left.token_count != right.token_count:
-        return False
-    pairs = zip(left.layers, right.layers, strict=True)
-    return all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in pairs)

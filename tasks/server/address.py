@@ -47,23 +47,18 @@ def claimed_address() -> Iterator[None]:
             else _RUNNING.format(url.removesuffix("/api"))
         ) from None
     try:
-        _refuse_foreign_file(ROOT / _FILE)
+        path = ROOT / _FILE
+        if path.exists() and not path.read_text(encoding="utf-8").startswith(_OURS):
+            raise UsageError(
+                f"{path} is not from `make ui`, which would write its server's address there. Use the server that the "
+                "file names, as README.md describes under 'With a Prefect server', or move the file away and start "
+                "again."
+            )
+        if (url := _read_url(path)) and is_answering(url):
+            raise UsageError(_RUNNING.format(url.removesuffix("/api")))
         yield
     finally:
         lock.release()
-
-
-def _refuse_foreign_file(path: Path) -> None:
-    if not path.exists():
-        return
-    if not path.read_text(encoding="utf-8").startswith(_OURS):
-        raise UsageError(
-            f"{path} is not from `make ui`, which would write its server's address there. Use the server that the file "
-            "names, as README.md describes under 'With a Prefect server', or move the file away and start again."
-        )
-    url = _read_url(path)
-    if url and is_answering(url):
-        raise UsageError(_RUNNING.format(url.removesuffix("/api")))
 
 
 def write_address(url: str) -> None:

@@ -49,7 +49,8 @@ def with_form(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
     shown = []
     for name, parameter in signature.parameters.items():
         if parameter.default is None:
-            hint: Any = Annotated[hints[name], _Shown(), Field(default_factory=_nothing)]
+            # The form would refuse null as a written default.
+            hint: Any = Annotated[hints[name], _Shown(), Field(default_factory=lambda: None)]
             shown.append(parameter.replace(annotation=hint, default=Field()))
         else:
             hint = Annotated[hints[name], _Shown(_LEADING)]
@@ -57,7 +58,3 @@ def with_form(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
     # Prefect makes the form from the flow's signature and calls the function with the function's own.
     vars(flow)["__signature__"] = signature.replace(parameters=shown)
     return flow
-
-
-def _nothing() -> None:
-    """Return the default of an optional setting; the form would refuse null as a written default."""

@@ -75,9 +75,24 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UnwrittenError: The disk is full or the folder is read-only; nothing is left under the final name.
     """
+    # Not with tempfile, whose files only their owner can read: reports are meant for others too.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(path, content)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)  # the rename is durable once the folder is on disk
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise UnwrittenError(
             error.errno,
@@ -85,25 +100,6 @@ def write_atomically(path: Path, content: bytes) -> None:
             "finished before is complete. Free disk space or make the folder writable, and start the same command "
             "again.",
         ) from error
-
-
-def _write_and_rename(path: Path, content: bytes) -> None:
-    # Not with tempfile, whose files only their owner can read: reports are meant for others too.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename is durable once the folder is on disk
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def schema_of(record: type) -> pa.Schema:
@@ -269,7 +265,13 @@ class StoredRows(Sequence[Row], Generic[Row]):
             KeyError: A column is missing.
         """
         self._record = record
-        parts = (_with_texts_once(_ordered(record, table)) for table in tables)
+        parts = []
+        for table in tables:
+            part = _ordered(record, table)
+            for number, name in enumerate(part.column_names):
+                if name in _REPEATED:
+                    part = part.set_column(number, name, part.column(name).dictionary_encode())
+            parts.append(part)
         self._table = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
         # Thousands of small files leave scattered memory, which Arrow would keep for later.
         pa.default_memory_pool().release_unused()
@@ -316,13 +318,6 @@ def records_of(record: Callable[..., Row], table: pa.Table) -> list[Row]:
 def _ordered(record: Callable[..., Any], table: pa.Table) -> pa.Table:
     """Return the record's columns in their order."""
     return table.select([field.name for field in dataclasses.fields(cast(Any, record))])
-
-
-def _with_texts_once(table: pa.Table) -> pa.Table:
-    for number, name in enumerate(table.column_names):
-        if name in _REPEATED:
-            table = table.set_column(number, name, table.column(name).dictionary_encode())
-    return table
 
 
 def _values(column: pa.Array, texts: Sequence[str] | None = None) -> Sequence[Any]:

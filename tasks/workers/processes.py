@@ -120,7 +120,7 @@ def start_workers() -> None:
     """Make all workers start and load the model now, e.g. while a server starts."""
     for pool in _pools:
         for _ in range(pool.count):
-            pool.executor.submit(_nothing)
+            pool.executor.submit(os.getpid)
 
 
 def with_language_model(
@@ -294,7 +294,3 @@ def _end_with_parent() -> None:
     assert parent is not None, "only workers wait for their parent"
     wait([parent.sentinel])
     os._exit(1)
-
-
-def _nothing() -> None:
-    pass

@@ -11,8 +11,7 @@ run measures it).
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,14 +117,29 @@ def _forward(
     rows: torch.Tensor | None,
 ) -> torch.Tensor | None:
     """Run the model over a row of tokens and return the logits of the chosen `rows`, if there are any."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    if IMPLEMENTATION not in ALL_ATTENTION_FUNCTIONS.valid_keys():
+        ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, attend_packed)
     arguments = {"input_ids": ids, "position_ids": positions, "use_cache": False, "packed_segments": pack}
     logits = None
-    with torch.inference_mode(), _packed_attention_of(model):
-        if rows is not None:
-            logits = model(**arguments, logits_to_keep=rows).logits[0]
-        else:
-            model.base_model(**arguments)
-    _require_every_layer(model, pack)
+    previous = model.config._attn_implementation
+    model.config._attn_implementation = IMPLEMENTATION
+    try:
+        with torch.inference_mode():
+            if rows is not None:
+                logits = model(**arguments, logits_to_keep=rows).logits[0]
+            else:
+                model.base_model(**arguments)
+    finally:
+        model.config._attn_implementation = previous
+    # Layers other than attention would have mixed the segments.
+    expected = model.config.get_text_config().num_hidden_layers
+    if pack.call_count != expected:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has {expected} layers, of which {pack.call_count} are attention that packed "
+            "scoring can separate. Use a model all of whose layers are attention, e.g. Mistral, Llama or Qwen3."
+        )
     return logits
 
 
@@ -183,28 +197,3 @@ def attend_packed(
     if isinstance(packed_segments, Pack):  # a generator reports its own progress
         tell_share(packed_segments.call_count / module.config.num_hidden_layers)
     return output, None
-
-
-@contextmanager
-def _packed_attention_of(model: Any) -> Iterator[None]:  # noqa: ANN401
-    """Make the model use attend_packed within the context, and its own attention again afterwards."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    if IMPLEMENTATION not in ALL_ATTENTION_FUNCTIONS.valid_keys():
-        ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, attend_packed)
-    previous = model.config._attn_implementation
-    model.config._attn_implementation = IMPLEMENTATION
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = previous
-
-
-def _require_every_layer(model: Any, pack: Pack | DecodingPack) -> None:  # noqa: ANN401
-    """Refuse models with layers other than attention: those would have mixed the segments."""
-    expected = model.config.get_text_config().num_hidden_layers
-    if pack.call_count != expected:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has {expected} layers, of which {pack.call_count} are attention that packed "
-            "scoring can separate. Use a model all of whose layers are attention, e.g. Mistral, Llama or Qwen3."
-        )

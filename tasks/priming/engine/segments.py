@@ -160,15 +160,16 @@ class Layout:
 
 def lay_out(segments: Sequence[Segment]) -> list[Layout]:
     """Return the layouts of segments laid end to end, parents before children."""
-    ends = itertools.accumulate((len(segment.all_ids) for segment in segments), initial=0)
-    return [_lay_out(segment, first_row) for segment, first_row in zip(segments, ends, strict=False)]
-
-
-def _lay_out(segment: Segment, first_row: int) -> Layout:
-    key_ranges = visible_key_ranges(segment)
-    before = [np.arange(r.position, r.position + r.stop - r.start) for r in key_ranges]
-    own = np.array(segment.positions)
-    # Branches are computed with the segment's last rows: they are short.
-    last = len(segment.ids)
-    cuts = [0, *range(-int(own[0]) % _BLOCK or _BLOCK, last - _LEAST_REMAINDER + 1, _BLOCK), len(own)]
-    return Layout(segment, first_row, key_ranges, np.concatenate([*before, own]), [*itertools.pairwise(cuts)])
+    layouts = []
+    first_row = 0
+    for segment in segments:
+        key_ranges = visible_key_ranges(segment)
+        before = [np.arange(r.position, r.position + r.stop - r.start) for r in key_ranges]
+        own = np.array(segment.positions)
+        # Branches are computed with the segment's last rows: they are short.
+        last = len(segment.ids)
+        cuts = [0, *range(-int(own[0]) % _BLOCK or _BLOCK, last - _LEAST_REMAINDER + 1, _BLOCK), len(own)]
+        positions, blocks = np.concatenate([*before, own]), [*itertools.pairwise(cuts)]
+        layouts.append(Layout(segment, first_row, key_ranges, positions, blocks))
+        first_row += len(own)
+    return layouts
