@@ -73,11 +73,6 @@ def _downloaded_commit(name: str, revision: str, kind: str) -> str | None:
 def fetch_model(name: str, commit: str, *, has_weights: bool = True) -> Path:
     """Return the folder of a commit's files, downloaded if necessary: no code, no pickles, weights in one format.
 
-    Args:
-        name: The model on the hub.
-        commit: What `hub_commit` returned for it.
-        has_weights: Whether to include the weights.
-
     Raises:
         SetupError: They are not on this machine and cannot be downloaded.
     """

@@ -232,12 +232,10 @@ def _load_tokenizer(path: Path) -> Any:  # noqa: ANN401 - the library has no typ
 
 
 def require_end(template: str | dict[str, str] | None) -> None:
-    """Make sure that a chat template, which is a program, terminates: fill it in another process, with limits.
+    """Make sure that a chat template, or each of several by name, terminates: fill it in another process, with limits.
 
-    Jinja's sandbox keeps it from files and code, but not from nested loops or texts of gigabytes.
-
-    Args:
-        template: A tokenizer's template, or several by name; None if it has none.
+    A template is a program. Jinja's sandbox keeps it from files and code, but not from nested loops or texts of
+    gigabytes.
 
     Raises:
         SetupError: It takes more than 10 s, 1 GiB or a million characters.

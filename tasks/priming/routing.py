@@ -36,11 +36,6 @@ def route_queries(
     surrogate has no similarity and is never chosen (a sentence model embeds blanks too, and they might win), and so is
     one whose vector, or whose query's vector, has no direction: their cosine would be noise.
 
-    Args:
-        samples: The samples.
-        surrogates: Their surrogates, of any families, keys in the family's order.
-        model: The sentence-embedding model.
-
     Raises:
         UsageError: The model gave NaN, infinity or a zero vector for every text (in a large run, of one block).
     """

@@ -131,12 +131,6 @@ def choose_distractors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed
     ...; token counts would depend on the model). If a class has too few, any length of the type is taken, then any
     answer. Answers that differ only in case, space or final marks count as one. Like donors, distractors are as good as
     drawn at random (each distinct answer of a class alike), and the same however many samples are drawn.
-
-    Args:
-        eligible: All eligible rows, the drawn ones included, each sample_id once.
-        drawn: The samples, in drawn order.
-        seed: Seed of the draw.
-        count: Distractors per sample; fewer where the data have no more.
     """
     rings = _answer_rings(eligible, seed)
     distractors: list[Distractor] = []
@@ -224,11 +218,7 @@ def draw_notebook(
 ) -> list[Candidate]:
     """Shuffle the first candidates in data set order and take the first `sample_count`: the published draw.
 
-    Args:
-        eligible: Eligible rows in data set order.
-        sample_count: Number of samples.
-        seed: Seed of numpy's legacy generator, 42 as published.
-        candidate_count: Number of rows to shuffle; None: twice `sample_count`, as in the run of 2,500 samples.
+    Candidates are twice as many as samples, as in the published run of 2,500, unless their number is given.
     """
     candidates = list(eligible[: candidate_count or 2 * sample_count])
     # The legacy generator is intended: np.random.seed(42); np.random.shuffle(list) gives these positions.

@@ -36,11 +36,8 @@ class Arm:
     """One condition on one sample, as token ids."""
 
     sample_id: str
-    """The sample."""
     family: str
-    """The family."""
     key: str
-    """The key within the family."""
     request: Request
     """What is computed."""
     answer_tokens: tuple[str, ...]
@@ -59,14 +56,8 @@ def score_family(
     """Score every arm of a family on every sample, arm by arm in the family's order.
 
     Where a distractor does not fit into the window after an arm's context, that score has no distractor NLLs at all: a
-    mean over fewer would not be comparable with the other arms'. The answer is scored as usual.
-
-    Args:
-        contexts: The family's arms and the template of their contexts.
-        samples: The samples.
-        surrogates: The family's surrogates of these samples; empty for a family that has none.
-        language_model: The model that scores.
-        distractors: Distractors of these samples, in any order.
+    mean over fewer would not be comparable with the other arms'. The answer is scored as usual. Surrogates and
+    distractors are those of the samples, in any order.
 
     Raises:
         KeyError: A sample lacks a surrogate of the family.
@@ -89,13 +80,7 @@ def encode_arms(
     language_model: LanguageModel,
     distractors: Sequence[Distractor] = (),
 ) -> list[Arm]:
-    """Return the token ids of every arm of a family on every sample, arm by arm.
-
-    An arm has no distractors if one of them does not fit into the model's window. Arguments are as in score_family.
-
-    Raises:
-        KeyError: A sample lacks a surrogate of the family.
-    """
+    """Return the token ids of every arm on every sample, arm by arm; arguments are as in score_family."""
     tokenizer = language_model.tokenizer
     texts = {(s.sample_id, s.key): s.text for s in surrogates}
     # A query and an answer recur in every arm: each is tokenised once.

@@ -31,14 +31,11 @@ _ROUNDINGS_PER_LAYER = 40
 
 @dataclass(frozen=True, slots=True)
 class CheckedFamily:
-    """The rows of one family of a run for at least the checked samples."""
+    """The rows of one family of a run, of at least the checked samples; scores as the run has stored them."""
 
     contexts: ContextRule
-    """Its arms and the template of their contexts."""
     surrogates: Sequence[Surrogate]
-    """Its surrogates; empty for a family without any."""
     scores: Sequence[Score]
-    """Its scores as stored by the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +59,7 @@ class SeenFamily:
     arms: list[Seen]
     """One entry per arm and sample that has a score."""
     facts: ModelFacts
-    """The model's shape and the first token of its contexts."""
     numeric_path: str
-    """The arithmetic it was computed with."""
     rounding_limit: float
     """Tolerance between two correct ways to compute a log-probability, in nats."""
 
@@ -84,14 +79,7 @@ def check_scoring(
     distractors: Sequence[Distractor],
     language_model: LanguageModel,
 ) -> list[Check]:
-    """Return the checks of scoring on all arms of the given samples.
-
-    Args:
-        families: The families of the run, baseline first.
-        samples: A few samples, from choose_checked.
-        distractors: Their distractors.
-        language_model: The model that scored.
-    """
+    """Return the checks of scoring on all arms of a few samples, chosen by choose_checked from the first family."""
     assert [sample.sample_id for sample in samples] == choose_checked(families[0].scores, len(samples))
     return judge([look_again(family, samples, distractors, language_model) for family in families], len(samples))
 

@@ -39,11 +39,7 @@ class _Shown:
 
 
 def with_form(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
-    """Return the flow with a form that describes each setting and what is allowed.
-
-    Args:
-        flow: A flow whose first parameter is `profile` and whose others are optional settings.
-    """
+    """Return a flow, whose first parameter is `profile`, with a form that describes each setting and its limits."""
     hints = typing.get_type_hints(flow.fn, include_extras=True)
     signature = inspect.signature(flow.fn)
     shown = []

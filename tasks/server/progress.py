@@ -62,7 +62,6 @@ class Stage:
     """A stage and its progress."""
 
     name: str
-    """E.g. "score contexts"."""
     parts: list[Part]
     """Its parts, at least one."""
     count: int
@@ -72,7 +71,6 @@ class Stage:
     shown: str | None = None
     """The description last shown in the UI."""
     artifact_id: UUID | None = None
-    """The artifact that shows it."""
 
     @property
     def share(self) -> float:
@@ -151,11 +149,8 @@ class Progress:
     ) -> Iterator[Part]:
         """Begin a stage and return its parts, to be computed in this order; the stage before counts as done.
 
-        Args:
-            name: E.g. "score contexts".
-            sizes: Work of each part, in any unit; if all are 0, parts count equally.
-            count: What is counted, e.g. the number of scores; None: parts.
-            unit: The unit of `count`.
+        `sizes` are the work of each part, in any unit; if all are 0, parts count equally. `count` and `unit` are what
+        is shown, e.g. 500 scores; by default the number of parts.
         """
         for stage in self._stages[-1:]:
             for part in stage.parts:
@@ -180,12 +175,7 @@ class Progress:
 
     @contextmanager
     def shown(self, flow_run_id: str | None, logger: _Logger | None = None) -> Iterator[None]:
-        """Within the context, show the stages to watchers, in the UI and in a log as they advance.
-
-        Args:
-            flow_run_id: The flow run to show them for; None: nothing is shown in the UI.
-            logger: Receives a line every ten seconds; None: nothing is logged.
-        """
+        """Within the context, show the stages as they advance: to watchers, in the UI and in a log."""
         # In a copy of this thread's context, which has the server's address.
         arguments = (self._keep_showing, flow_run_id, logger)
         thread = threading.Thread(target=contextvars.copy_context().run, args=arguments, name="progress", daemon=True)

@@ -323,9 +323,7 @@ def _ordered(record: Callable[..., Any], table: pa.Table) -> pa.Table:
 def _values(column: pa.Array, texts: Sequence[str] | None = None) -> Sequence[Any]:
     """Return a column's values as Python objects, lists as tuples.
 
-    Args:
-        column: The column.
-        texts: The dictionary of a dictionary-encoded column: one object per text for all batches.
+    `texts` is the dictionary of a dictionary-encoded column: one object per text for all batches.
     """
     if texts is not None:
         return [texts[number] for number in column.indices.to_pylist()]

@@ -41,9 +41,6 @@ def pin_sources() -> None:
 def code_digest(computation: str) -> str:
     """Return the hash of a computation's code.
 
-    Args:
-        computation: "module:function", e.g. "tasks.priming.scoring:score_family".
-
     Raises:
         ValueError: This checkout has no such module or function.
     """

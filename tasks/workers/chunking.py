@@ -29,11 +29,6 @@ def choose_chunk_size(run_id: str, language_model: Identity, sample_count: int) 
     """Return the chunk size of this run or else of another one with the model, or one that fits the model's speed here.
 
     Samples that do not fill a chunk for each worker are divided among the workers.
-
-    Args:
-        run_id: The run, which may have been started before.
-        language_model: The identity of the model that computes.
-        sample_count: Samples of the run.
     """
     own = read_manifest(run_id)
     if own and own.chunk_size:

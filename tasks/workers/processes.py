@@ -131,10 +131,7 @@ def with_language_model(
 ) -> tuple[Result, float]:
     """Return function(language_model=<the loaded model>, **arguments) and its seconds, loading excluded.
 
-    Args:
-        function: A module-level function, so that another process finds it.
-        language_model: The model's identity.
-        **arguments: Further arguments of the function.
+    The function must be of module level, so that another process finds it.
 
     Raises:
         concurrent.futures.process.BrokenProcessPool: A worker was killed.
@@ -156,12 +153,8 @@ def with_language_model(
 def in_order(task: Task[..., Any], calls: Iterable[Sequence[Any]], parts: Iterator[Part]) -> Iterator[Any]:
     """Yield a task's results call by call; with workers, calls are submitted a few ahead of the result.
 
-    A failed call raises its error here after the submitted calls have ended, so that their results are cached.
-
-    Args:
-        task: A Prefect task, within a flow.
-        calls: Its arguments, call by call.
-        parts: Receive the progress of each call; at least as many as calls.
+    A failed call raises its error here after the submitted calls have ended, so that their results are cached. `parts`
+    receive the progress of the calls.
     """
     if not _pools:
         for arguments, part in zip(calls, parts, strict=False):

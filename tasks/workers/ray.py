@@ -37,7 +37,7 @@ class RayExecutor(Executor):
         Args:
             address: HOST:PORT of a cluster's head; "auto": the one that this machine belongs to; or LOCAL.
             count: Number of workers; None: one per GPU of the cluster, or one per core if it has none.
-            language_model: The model that they load when they start.
+            language_model: The identity of the model.
 
         Raises:
             SetupError: Ray is not installed, or there is no such cluster.

@@ -47,10 +47,8 @@ class Pack:
     ) -> torch.Tensor:
         """Return the attention output of all tokens, (1, tokens, query heads, dimension).
 
-        Args:
-            layer: The layer's number.
-            tensors: Queries (1, query heads, tokens, dimension); keys and values (1, key heads, tokens, dimension).
-            rule: The layer's parameters.
+        `tensors` are queries (1, query heads, tokens, dimension), and keys and values (1, key heads, tokens,
+        dimension).
         """
         query, keys, values = tensors
         self.call_count += 1

@@ -45,7 +45,7 @@ def run_in_batches(
         run: Computes a batch and returns one result per item.
 
     Returns:
-        The results in the order of the items; None for an item that does not fit into memory by itself.
+        One result per item; None for an item that does not fit into memory by itself.
     """
     results: list[Result | None] = [None] * len(items)
     waiting = split_by_tokens(counts, budget)[::-1]

@@ -76,12 +76,7 @@ class DecodingPack:
     """One token per row, each after the row's earlier tokens; passed through the model's layers as Pack is."""
 
     def __init__(self, counts: Sequence[int], room: int) -> None:
-        """Plan the buffers; `fill` brings the prompts.
-
-        Args:
-            counts: Number of tokens in each row's prompt.
-            room: Maximum number of tokens generated after it.
-        """
+        """Plan buffers for prompts of so many tokens with room for more; `fill` brings the prompts."""
         self.call_count = 0
         """Number of layers that have attended."""
         self._counts: dict[int, dict[int, int]] = {}

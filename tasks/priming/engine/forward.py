@@ -55,12 +55,11 @@ def forward_packed(
     keep: Sequence[int] = (),
     keeps_keys: bool = False,
 ) -> PackedOutput:
-    """Run a causal decoder over segments laid end to end.
+    """Run an unmodified transformers decoder in evaluation mode over segments laid end to end.
 
     Args:
-        model: An unmodified transformers causal language model in evaluation mode.
-        segments: What to compute, parents before children; their tokens are numbered in this order, each segment's
-            branches after its own.
+        model: The model.
+        segments: Parents before children; tokens are numbered in this order, each segment's branches after its own.
         keep: Numbers of the tokens whose logits (for the token that follows) are returned.
         keeps_keys: Whether the segments' keys and values are returned.
 
@@ -93,13 +92,8 @@ def step_ids(model: Any, tokens: Sequence[int]) -> torch.Tensor:  # noqa: ANN401
 def compute_step(model: Any, ids: torch.Tensor, pack: DecodingPack) -> torch.Tensor:  # noqa: ANN401 - as above
     """Compute one more token of each row of a pack and return the logits that follow: (rows, vocabulary).
 
-    All inputs are tensors on the model's device, so that a GPU can record the step and replay it. The pack is not
-    advanced: Stepper does that.
-
-    Args:
-        model: As in forward_packed.
-        ids: The newest token of each row, in the order of `pack.rows`, from step_ids.
-        pack: The rows so far; the keys and values of the new tokens are added to it.
+    `ids` are the newest tokens, from step_ids, in the order of `pack.rows`. All inputs are tensors on the model's
+    device, so that a GPU can record the step and replay it. The pack is not advanced: Stepper does that.
     """
     count = len(pack.rows)
     positions = torch.nn.functional.pad(pack.positions, (0, ids.shape[1] - count))
@@ -164,23 +158,11 @@ def attend_packed(
     softcap: float | None = None,
     **others: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within each segment; registered as a transformers attention function.
+    """Attend within each segment; registered as a transformers attention function, whose signature it has.
 
-    Args:
-        module: The attention layer.
-        query: (1, query heads, tokens, dimension), already rotated, as are the keys.
-        key: (1, key heads, tokens, dimension).
-        value: (1, key heads, tokens, dimension).
-        attention_mask: None: transformers makes no mask for an implementation it does not know.
-        packed_segments: The pack, from forward_packed.
-        scaling: See AttentionRule.
-        dropout: 0 in evaluation mode.
-        sliding_window: See AttentionRule.
-        softcap: See AttentionRule.
-        **others: Anything else that the model passes.
-
-    Returns:
-        The output (1, tokens, query heads, dimension), and None for the attention weights.
+    Query (1, query heads, tokens, dimension) and keys are already rotated. transformers makes no mask for an
+    implementation that it does not know. Returns the output (1, tokens, query heads, dimension), and None for the
+    attention weights.
 
     Raises:
         UnsupportedModelError: An argument that would change the result is not supported.

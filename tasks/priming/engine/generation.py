@@ -120,11 +120,7 @@ def uniforms(identity: str, count: int) -> np.ndarray[Any, np.dtype[np.float64]]
 def sample_tokens(logits: torch.Tensor, draws: torch.Tensor, temperature: float, top_k: int) -> torch.Tensor:
     """Return one token id per row: the inverse of the cumulative distribution over the top-k tokens at `draws`.
 
-    Args:
-        logits: (rows, vocabulary).
-        draws: (rows,) float64 in [0, 1).
-        temperature: Divides the logits.
-        top_k: Number of candidates; all tokens if the vocabulary is smaller.
+    `logits` are (rows, vocabulary), `draws` (rows,) float64 in [0, 1); the logits are divided by the temperature.
     """
     values, ids = torch.topk(logits.float(), min(top_k, logits.shape[-1]), dim=-1)
     cumulative = torch.softmax(values.double() / temperature, dim=-1).cumsum(dim=-1)
@@ -234,13 +230,10 @@ class Stepper:
         return self._pack.rows
 
     def step(self, tokens: list[int]) -> torch.Tensor:
-        """Compute one more token of each row and return the logits that follow, valid until the next step.
-
-        Args:
-            tokens: The newest token of each row, in the order of `keep`.
+        """Compute one more token of each row, whose newest tokens are given in the order of `keep`.
 
         Returns:
-            (rows, vocabulary).
+            The logits that follow, (rows, vocabulary), valid until the next step.
         """
         ids = step_ids(self._model, tokens)
         is_alike = self._pack.rows == self._last_rows

@@ -317,12 +317,7 @@ def gguf_tokenizer(file: GgufFile) -> Any:  # noqa: ANN401 - as above
 
 
 def load_gguf(file: GgufFile, dtype: Any, device: str) -> Any:  # noqa: ANN401 - as above
-    """Return the model of a file with its weights dequantised, and the library's report of what it loaded.
-
-    Args:
-        file: The file.
-        dtype: The torch dtype of the weights.
-        device: "cpu" or "cuda".
+    """Return the model of a file with its weights dequantised to a torch dtype, and the library's loading report.
 
     Raises:
         SetupError: The file lacks weights, or has some that the model does not.

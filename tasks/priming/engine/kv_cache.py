@@ -11,12 +11,7 @@ _LEAST_SHARED = 8
 
 
 def prefill(model: Any, contexts: Sequence[Segment]) -> list[KVCache]:  # noqa: ANN401 - any transformers decoder
-    """Compute the caches of several contexts in one packed pass.
-
-    Args:
-        model: A transformers causal language model.
-        contexts: Token ids, each with an optional parent that it shares with others.
-    """
+    """Compute the caches of several contexts in one packed pass."""
     return caches_of(forward_packed(model, contexts, keeps_keys=True), contexts)
 
 

@@ -76,10 +76,8 @@ def first_token_id(tokenizer: Any, choice: str) -> int | None:  # noqa: ANN401 -
     The first position attracts attention whatever token it holds (an attention sink). Without a fixed first token this
     would be the context's first word, which differs between the arms that are compared.
 
-    Args:
-        tokenizer: The language model's tokenizer.
-        choice: auto: BOS if the tokenizer begins texts with it; else <|endoftext|> if that is a special token; else
-            EOS; else none. none: no token. Anything else names the token itself.
+    The choice is auto (BOS if the tokenizer begins texts with it; else <|endoftext|> if that is a special token; else
+    EOS; else none), none, or a token.
 
     Raises:
         TokenizerError: The tokenizer has no token of that name.
@@ -139,17 +137,12 @@ def encode_continuation(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
 
 
 def encode_answer(tokenizer: Any, prompt: str, answer: str) -> list[int]:  # noqa: ANN401
-    """Return the ids that an answer has after a query prompt and a space.
+    """Return the ids that an answer has after a query prompt (see prompts.query_prompt) and a space.
 
     They are the ids of the joint text less those of the prompt. A tokenizer that marks the start of a word on its first
     token (all byte-level ones) would otherwise read "Answer:Approximately", whose first token is so unlikely that it
     outweighs the rest of the answer. Where the tokenizer merges the end of the prompt with the answer, the space and
     the answer are tokenised on their own.
-
-    Args:
-        tokenizer: The language model's tokenizer.
-        prompt: All text between the context and the answer; see prompts.query_prompt.
-        answer: The answer; an empty one has no ids.
 
     Source: for Mistral's first tokenizer these are the ids of the answer on its own, as in the notebook.
     """
