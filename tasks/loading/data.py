@@ -20,8 +20,7 @@ from tasks.priming.sampling import COLUMNS, DATASETS
 from tasks.priming.settings import DataSettings
 from tasks.store.artifacts import ROOT, file_sha256
 
-Identity: TypeAlias = dict[str, Any]
-"""What is loaded, as plain JSON."""
+Identity: TypeAlias = dict[str, Any]  # what is loaded, as plain JSON
 
 _BATCH_ROWS = 1000
 """Rows of a parquet file that are unpacked at a time: a text shared by all rows takes memory once per row."""

@@ -28,8 +28,7 @@ _PACKAGED_MODELS = {
 }
 """Models that come as Python packages: name -> (module, folder or file in it, what to install)."""
 
-GGUF = ".gguf"
-"""Suffix of GGUF files."""
+GGUF = ".gguf"  # suffix of GGUF files
 
 _PATTERNS = (
     "*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab"

@@ -25,14 +25,12 @@ from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
 from tasks.store.code import code_digest
 
-_LOADING = Lock()
-"""Held while a model is loaded, so that two threads that want the same model load it once."""
+_LOADING = Lock()  # held while a model is loaded, so that two threads that want the same model load it once
 
 _NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True, "bnb_4bit_quant_type": "nf4"}
 """The notebook's quantisation: 4-bit weights, doubly quantised."""
 
-_TEMPLATE_SECONDS, _TEMPLATE_BYTES = 10, 1 << 30
-"""Limits of filling a chat template."""
+_TEMPLATE_SECONDS, _TEMPLATE_BYTES = 10, 1 << 30  # limits of filling a chat template
 
 _FILL = """
 import json, resource, sys

@@ -22,19 +22,15 @@ _PARAMETERS = {
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # 4 bits per weight and a scale per 64 weights, and 16-bit embeddings and norms.
 _NF4_BYTES = 0.6
-WORKING_BYTES = 2e9
-"""Caches and activations of a batch, and the libraries."""
+WORKING_BYTES = 2e9  # caches and activations of a batch, and the libraries
 
 
 class ProfileFinding(NamedTuple):
     """What a profile needs, and what this machine lacks."""
 
-    profile: str
-    """Its name."""
-    need: str
-    """In words."""
-    lacks: list[str]
-    """In words; empty if the profile can run."""
+    profile: str  # its name
+    need: str  # in words
+    lacks: list[str]  # in words; empty if the profile can run
 
 
 def profile_findings() -> Iterator[ProfileFinding]:

@@ -15,8 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from tasks.priming.errors import SECRET
 
-HIDDEN = "[hidden]"
-"""Replaces a secret."""
+HIDDEN = "[hidden]"  # replaces a secret
 
 _SECRET_NAMES = re.compile(
     # Neither PWD, the working folder, nor paths to secrets such as HF_TOKEN_PATH.

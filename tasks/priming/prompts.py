@@ -32,10 +32,8 @@ STATIC_SURROGATES: dict[str, str] = {
 class Instruction:
     """The instruction for one kind of generated surrogate."""
 
-    text: str
-    """The text, ending in "Document:" as in the notebook."""
-    word_limit: int
-    """Maximum number of words that the text asks for; longer surrogates are flagged, never cut."""
+    text: str  # the text, ending in "Document:" as in the notebook
+    word_limit: int  # maximum number of words that the text asks for; longer surrogates are flagged, never cut
 
 
 GENERATION_INSTRUCTIONS: dict[str, Instruction] = {

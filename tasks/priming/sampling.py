@@ -22,8 +22,7 @@ Candidate = TypeVar("Candidate")
 Level: TypeAlias = tuple[object, ...]
 """Which answers are comparable: (query type, length class), (query type,), or () for all."""
 
-NO_ANSWER = ("", "[]", "No Answer Present.")
-"""Texts that mean "there is no answer" in the data."""
+NO_ANSWER = ("", "[]", "No Answer Present.")  # texts that mean "there is no answer" in the data
 
 COLUMNS = ("passage", "query", "answer", "passages", "answers", "wellFormedAnswers", "query_type")
 """Columns that are read; others are ignored."""
@@ -35,12 +34,9 @@ _SHOWN_CHARACTERS = 300  # of a row's column names
 class Source:
     """Location of a known data set."""
 
-    location: str
-    """An id on the hub, or a path relative to the project's folder."""
-    config: str | None = None
-    """Name of the configuration on the hub."""
-    split: str | None = None
-    """The split on the hub."""
+    location: str  # an id on the hub, or a path relative to the project's folder
+    config: str | None = None  # name of the configuration on the hub
+    split: str | None = None  # the split on the hub
 
 
 DATASETS: dict[str, Source] = {
@@ -53,14 +49,10 @@ DATASETS: dict[str, Source] = {
 class Funnel:
     """Counts of a data set's rows by what became of them."""
 
-    rows: int
-    """Rows read."""
-    eligible: int
-    """Rows that qualify."""
-    drawn: int
-    """Samples drawn from them."""
-    rejected: dict[str, int]
-    """Rows dropped, by reason."""
+    rows: int  # rows read
+    eligible: int  # rows that qualify
+    drawn: int  # samples drawn from them
+    rejected: dict[str, int]  # rows dropped, by reason
 
 
 class RowFormatError(UsageError):
@@ -71,15 +63,13 @@ class RowFormatError(UsageError):
 class Draw:
     """What was drawn from a data set."""
 
-    samples: list[Sample]
-    """The samples, in drawn order."""
+    samples: list[Sample]  # the samples, in drawn order
+    # For each sample a row about another passage, a source of words and queries for controls; empty if all eligible
+    # rows are about one passage.
     donors: list[Sample]
-    """For each sample a row about another passage, a source of words and queries for controls; empty if all eligible
-    rows are about one passage."""
+    # Wrong answers, sample by sample in drawn order; fewer than requested where the data have no more.
     distractors: list[Distractor]
-    """Wrong answers, sample by sample in drawn order; fewer than requested where the data have no more."""
-    funnel: Funnel
-    """What became of the rows."""
+    funnel: Funnel  # what became of the rows
 
 
 def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int) -> Draw:

@@ -38,12 +38,9 @@ class Arm:
     sample_id: str
     family: str
     key: str
-    request: Request
-    """What is computed."""
-    answer_tokens: tuple[str, ...]
-    """The text of each answer token."""
-    control_string_count: int
-    """Number of control tokens spelled out in its texts."""
+    request: Request  # what is computed
+    answer_tokens: tuple[str, ...]  # the text of each answer token
+    control_string_count: int  # number of control tokens spelled out in its texts
 
 
 def score_family(

@@ -42,26 +42,22 @@ class CheckedFamily:
 class Seen:
     """What was observed when one arm of one sample was computed again."""
 
+    # Largest difference between log-probabilities from the cache and from a plain pass.
     log_probability_difference: float
-    """Largest difference between log-probabilities from the cache and from a plain pass."""
+    # Largest difference between a token's NLL computed alone and the stored one, computed in a batch.
     batch_difference: float
-    """Largest difference between a token's NLL computed alone and the stored one, computed in a batch."""
-    is_cache_changed: bool
-    """Whether scoring changed the cache."""
-    is_second_different: bool
-    """Whether scoring with the same cache again gave different bits."""
+    is_cache_changed: bool  # whether scoring changed the cache
+    is_second_different: bool  # whether scoring with the same cache again gave different bits
 
 
 @dataclass(frozen=True, slots=True)
 class SeenFamily:
     """What was observed of a family, and the model that computed it."""
 
-    arms: list[Seen]
-    """One entry per arm and sample that has a score."""
+    arms: list[Seen]  # one entry per arm and sample that has a score
     facts: ModelFacts
     numeric_path: str
-    rounding_limit: float
-    """Tolerance between two correct ways to compute a log-probability, in nats."""
+    rounding_limit: float  # tolerance between two correct ways to compute a log-probability, in nats
 
 
 def choose_checked(scores: Iterable[Score], count: int) -> list[str]:

@@ -21,8 +21,7 @@ from tasks.priming.errors import UsageError
 from tasks.store.artifacts import ROOT, write_atomically
 
 _FILE = "prefect.toml"
-_PATIENCE_SECONDS = 10.0
-"""For a connection, and again for the answer."""
+_PATIENCE_SECONDS = 10.0  # for a connection, and again for the answer
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _RUNNING = "`make ui` is running here already: {}. Use it, or end it with Ctrl-C first."

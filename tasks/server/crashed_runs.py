@@ -23,8 +23,7 @@ from prefect.states import Crashed
 from tasks.store.manifests import as_observed, read_manifests
 
 _TIMEOUT_SECONDS = 5.0
-_NEWEST = 100
-"""Executions per request."""
+_NEWEST = 100  # executions per request
 
 _logger = logging.getLogger(__name__)
 

@@ -20,15 +20,10 @@ from types import FrameType
 
 import psutil
 
-MARK = "SURROGATE_OWNER"
-"""Environment variable that says to whom a process belongs."""
-
+MARK = "SURROGATE_OWNER"  # environment variable that says to whom a process belongs
 _ROOT = Path(__file__).resolve().parents[2]  # tasks.store would load libraries that the guardian does not need
-_PATIENCE_SECONDS = 5.0
-"""Time for a process to end by itself before it is killed."""
-
-_REPEAT_SECONDS = 0.7
-"""Time after which a signal that had no effect is repeated."""
+_PATIENCE_SECONDS = 5.0  # time for a process to end by itself before it is killed
+_REPEAT_SECONDS = 0.7  # time after which a signal that had no effect is repeated
 
 _GOODBYE = b"goodbye"
 

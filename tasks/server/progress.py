@@ -24,15 +24,11 @@ from tasks.pages.numbers import duration
 
 _Logger: TypeAlias = Union[logging.Logger, "logging.LoggerAdapter[logging.Logger]"]
 
-_PAUSE_SECONDS = 1.0
-"""Interval between updates, which is little for a server that takes fifty task runs per second."""
-
-_LOG_SECONDS = 10.0
-"""Interval between log lines."""
+_PAUSE_SECONDS = 1.0  # interval between updates, which is little for a server that takes fifty task runs per second
+_LOG_SECONDS = 10.0  # interval between log lines
 
 _TIMEOUT_SECONDS = 5.0
-_LAST_WORD_SECONDS = 3.0
-"""Time that the end of a run waits for the last update."""
+_LAST_WORD_SECONDS = 3.0  # time that the end of a run waits for the last update
 
 _logger = logging.getLogger(__name__)
 
@@ -41,14 +37,11 @@ _logger = logging.getLogger(__name__)
 class Part:
     """A part of a stage: the work of one task, e.g. a chunk."""
 
-    size: float
-    """Amount of work, in any unit."""
-    share: float = 0.0
-    """Fraction that is done."""
-    is_finished: bool = False
-    """Whether its result is available."""
+    size: float  # amount of work, in any unit
+    share: float = 0.0  # fraction that is done
+    is_finished: bool = False  # whether its result is available
+    # Start of its computation (time.monotonic); None if not started, or if the result was cached.
     computed_since: float | None = None
-    """Start of its computation (time.monotonic); None if not started, or if the result was cached."""
 
     def tell(self, share: float) -> None:
         """Record its progress, from 0 to 1."""
@@ -62,14 +55,10 @@ class Stage:
     """A stage and its progress."""
 
     name: str
-    parts: list[Part]
-    """Its parts, at least one."""
-    count: int
-    """What is counted, e.g. scores."""
-    unit: str
-    """The unit of `count`, e.g. "scores"; "" where parts are counted."""
-    shown: str | None = None
-    """The description last shown in the UI."""
+    parts: list[Part]  # its parts, at least one
+    count: int  # what is counted, e.g. scores
+    unit: str  # the unit of `count`, e.g. "scores"; "" where parts are counted
+    shown: str | None = None  # the description last shown in the UI
     artifact_id: UUID | None = None
 
     @property
@@ -122,8 +111,7 @@ class Stage:
         return ", ".join(filter(None, (f"{self.name[0].upper()}{self.name[1:]}: {self.amount}", self.time_left)))
 
 
-_watchers: list[Callable[[Stage], None]] = []
-"""Callbacks for changes of stages."""
+_watchers: list[Callable[[Stage], None]] = []  # callbacks for changes of stages
 
 
 @contextmanager

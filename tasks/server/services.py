@@ -32,16 +32,12 @@ from tasks.server.address import is_answering
 from tasks.server.processes import end_all
 from tasks.store.artifacts import ROOT
 
-HOME = ROOT / ".prefect"
-"""Folder of the server's database and the logs."""
-
-POOL = "local-process"
-"""The work pool that prefect.yaml names."""
+HOME = ROOT / ".prefect"  # folder of the server's database and the logs
+POOL = "local-process"  # the work pool that prefect.yaml names
 
 _DEFAULT_PORT = 4200
 _STARTUP_SECONDS = 180.0
-_RESTARTS = 5
-"""Restarts of a process that dies before it counts as broken."""
+_RESTARTS = 5  # restarts of a process that dies before it counts as broken
 
 _HOSTS = ("127.0.0.1", "localhost")
 
@@ -54,16 +50,11 @@ class ServiceError(UsageError):
 class Service:
     """A process that is kept running."""
 
-    name: str
-    """Its name, and that of its log."""
-    arguments: tuple[str, ...]
-    """Arguments of `python -m`."""
-    url: str
-    """The server's API."""
-    process: "subprocess.Popen[bytes] | None" = None
-    """The running process."""
-    restarts: int = field(default=0)
-    """How often it was restarted."""
+    name: str  # its name, and that of its log
+    arguments: tuple[str, ...]  # arguments of `python -m`
+    url: str  # the server's API
+    process: "subprocess.Popen[bytes] | None" = None  # the running process
+    restarts: int = field(default=0)  # how often it was restarted
 
     @property
     def log(self) -> Path:

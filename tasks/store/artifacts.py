@@ -32,8 +32,7 @@ Reference: TypeAlias = dict[str, Any]
 
 Row = TypeVar("Row")
 
-_GROUP_ROWS = 10_000
-"""Rows per row group of a file; ranges are read in row groups."""
+_GROUP_ROWS = 10_000  # rows per row group of a file; ranges are read in row groups
 
 _ROWS_AT_ONCE = 500
 """Records made at a time: enough for the speed of whole columns, and few for the garbage collector."""

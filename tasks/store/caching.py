@@ -25,8 +25,7 @@ _SERIALIZER = SealedJSONSerializer()
 _SERIALIZER_NAMED = _SERIALIZER.model_dump(mode="json")
 """The serialiser named in the records that Prefect writes for stages."""
 
-Inputs = Mapping[str, Any]
-"""A task's arguments by name."""
+Inputs = Mapping[str, Any]  # a task's arguments by name
 
 
 @dataclass
@@ -36,12 +35,11 @@ class StageCache(CachePolicy):
     Name the fields when creating one, StageCache(stage=..., ...): Prefect's own come first.
     """
 
-    stage: str = ""
-    """The stage's name: the first folder of the key."""
+    stage: str = ""  # the stage's name: the first folder of the key
+    # The function that computes it, e.g. "tasks.priming.scoring:score_family", or how to get it from the arguments.
     computation: str | Callable[[Inputs], str] = ""
-    """The function that computes it, e.g. "tasks.priming.scoring:score_family", or how to get it from the arguments."""
+    # How to get a second folder of the key from the arguments, e.g. the family; for readers of artifacts/stages/.
     folder: Callable[[Inputs], str] | None = None
-    """How to get a second folder of the key from the arguments, e.g. the family; for readers of artifacts/stages/."""
 
     def compute_key(
         self,

@@ -25,8 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _READING = Lock()
 _sources: dict[str, bytes] = {}
 
-_WHOLE = "*"
-"""Means all definitions of a module: used where the module itself is named."""
+_WHOLE = "*"  # means all definitions of a module: used where the module itself is named
 
 _PARSING = Lock()
 """Held while code is parsed: chunks start in threads, and two that parse at once break each other in Python 3.11 ("AST

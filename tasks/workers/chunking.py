@@ -13,8 +13,7 @@ from tasks.store.manifests import Manifest, read_manifest, read_manifests
 from tasks.workers.processes import with_language_model, worker_count
 
 _CHUNK_SECONDS = 120.0
-_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-"""Few, so that a slightly different speed leads to the same one."""
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # few, so that a slightly different speed leads to the same one
 
 _TOKENS_PER_SAMPLE = 1100
 """In the largest family: five contexts with query, answer and distractors, with passages as in MS MARCO."""

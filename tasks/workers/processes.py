@@ -35,8 +35,7 @@ from tasks.store.code import package_digest
 
 Result = TypeVar("Result")
 
-_LOOK_SECONDS = 0.5
-"""Interval between two looks at a worker's progress."""
+_LOOK_SECONDS = 0.5  # interval between two looks at a worker's progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +52,14 @@ class _Pool:
 _MOST_PROCESSES = 64
 """Limit on a CPU unless more are requested: one process distributes all work and could not keep more busy."""
 
-_pools: list[_Pool] = []
-"""The workers of this process, while there are any."""
+_pools: list[_Pool] = []  # the workers of this process, while there are any
 
 _part: ContextVar[Part | None] = ContextVar("part", default=None)
 """Receives the progress of the call that this thread makes."""
 
-_own_state: "list[tuple[ctypes.Array[ctypes.c_double], int]]" = []
-"""In a worker, where it reports its progress."""
+_own_state: "list[tuple[ctypes.Array[ctypes.c_double], int]]" = []  # in a worker, where it reports its progress
 
-_NEARLY_DONE = 0.999999
-"""Reported for a finished call: the next integer belongs to the next call."""
+_NEARLY_DONE = 0.999999  # reported for a finished call: the next integer belongs to the next call
 
 
 @contextmanager

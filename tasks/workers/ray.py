@@ -18,14 +18,12 @@ from typing import Any
 from tasks.loading.data import Identity, SetupError
 from tasks.store.artifacts import ROOT
 
-LOCAL = "local"
-"""Instead of an address: a temporary cluster on this machine."""
+LOCAL = "local"  # instead of an address: a temporary cluster on this machine
 
 _LEFT_OUT = [".git", ".venv", ".prefect", "artifacts/", "docs/", "tests/"]
 """Left out of the project's folder when it is sent to the cluster."""
 
-_CONNECTION_SECONDS = 20.0
-"""Time for a host to answer; Ray itself would try for minutes."""
+_CONNECTION_SECONDS = 20.0  # time for a host to answer; Ray itself would try for minutes
 
 
 class RayExecutor(Executor):
@@ -45,8 +43,7 @@ class RayExecutor(Executor):
         ray = _connected(address)
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
-        self.count = count or gpus or int(resources.get("CPU", 1))
-        """Number of workers."""
+        self.count = count or gpus or int(resources.get("CPU", 1))  # number of workers
         remote = ray.remote(_Worker).options(num_gpus=1 if gpus else 0, num_cpus=1)
         self._ray = ray
         self._workers = [remote.remote(language_model) for _ in range(self.count)]

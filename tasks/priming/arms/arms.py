@@ -33,18 +33,13 @@ Writer = Callable[[Sequence[Sample], Writing], list[Surrogate]]
 class ArmGroup:
     """Arms that share a template and a writer of surrogates."""
 
-    contexts: ContextRule
-    """The arms and how their contexts are made."""
-    write: Writer | None = None
-    """Writes one surrogate per sample and key; None for a family without surrogates."""
-    is_routed: bool = False
-    """Whether the router chooses among its arms."""
+    contexts: ContextRule  # the arms and how their contexts are made
+    write: Writer | None = None  # writes one surrogate per sample and key; None for a family without surrogates
+    is_routed: bool = False  # whether the router chooses among its arms
+    # Whether the writer uses the language model, so that its identity is part of the key.
     needs_language_model: bool = False
-    """Whether the writer uses the language model, so that its identity is part of the key."""
-    needs_generated: bool = False
-    """Whether the writer starts from the generated family's surrogates."""
-    needs_donors: bool = False
-    """Whether the writer uses another passage."""
+    needs_generated: bool = False  # whether the writer starts from the generated family's surrogates
+    needs_donors: bool = False  # whether the writer uses another passage
 
     @property
     def writer(self) -> str:

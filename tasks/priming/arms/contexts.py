@@ -16,20 +16,16 @@ class ContextRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str
-    """The family's name."""
+    family: str  # the family's name
+    # Its arms, in the order in which the router breaks ties. (Not named "keys": pydantic takes a model with an
+    # attribute of that name for a mapping.)
     arm_keys: tuple[str, ...]
-    """Its arms, in the order in which the router breaks ties. (Not named "keys": pydantic takes a model with an
-    attribute of that name for a mapping.)"""
-    template: str
-    """Text with {document} and, in families that have surrogates, {surrogate}."""
+    template: str  # text with {document} and, in families that have surrogates, {surrogate}
 
-    visibility: Visibility = "all"
-    """What attends to the surrogate."""
-    fixed_surrogates: tuple[str, ...] = ()
-    """The arms' surrogates if they are the same for every sample, else empty."""
+    visibility: Visibility = "all"  # what attends to the surrogate
+    fixed_surrogates: tuple[str, ...] = ()  # the arms' surrogates if they are the same for every sample, else empty
+    # Fraction of the usual number of tokens in a batch; another value batches the same arms differently.
     budget_share: float = Field(default=1.0, gt=0, le=1)
-    """Fraction of the usual number of tokens in a batch; another value batches the same arms differently."""
 
     @property
     def name(self) -> str:

@@ -14,8 +14,7 @@ from tasks.priming.prompts import GENERATION_INSTRUCTIONS
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.sampling import content_hash
 
-MODEL_KEY = "target_question"
-"""The generated surrogate that controls are made from."""
+MODEL_KEY = "target_question"  # the generated surrogate that controls are made from
 
 
 def write_blank(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:

@@ -22,16 +22,11 @@ if TYPE_CHECKING:  # imports torch
 class Writing:
     """What a writer may use besides the samples; defaults are for writers that do not need it."""
 
-    seed: int
-    """The experiment's seed."""
-    language_model: LanguageModel | None = None
-    """The model that generates."""
-    generation: GenerationSettings | None = None
-    """How it samples."""
-    donors: Sequence[Sample] = ()
-    """For each sample, in order, a row about another passage."""
-    generated: Sequence[Surrogate] = ()
-    """The generated family's surrogates of the samples."""
+    seed: int  # the experiment's seed
+    language_model: LanguageModel | None = None  # the model that generates
+    generation: GenerationSettings | None = None  # how it samples
+    donors: Sequence[Sample] = ()  # for each sample, in order, a row about another passage
+    generated: Sequence[Surrogate] = ()  # the generated family's surrogates of the samples
 
 
 def write_static(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:

@@ -20,12 +20,10 @@ from tasks.priming.engine.varlen import VarlenPlan, attend_varlen, is_usable, pl
 class AttentionRule:
     """A layer's attention parameters."""
 
-    scale: float
-    """Factor of the scores."""
-    window: int | None
-    """A token attends to itself and the `window - 1` positions before it; None: to all of them."""
+    scale: float  # factor of the scores
+    window: int | None  # a token attends to itself and the `window - 1` positions before it; None: to all of them
+    # Scores become softcap * tanh(score / softcap); None: they stay as they are (Gemma 2 has one).
     softcap: float | None
-    """Scores become softcap * tanh(score / softcap); None: they stay as they are (Gemma 2 has one)."""
 
 
 class Pack:
@@ -35,8 +33,7 @@ class Pack:
         """Lay out the segments, parents before children."""
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """Keys and values of each layer, if they are kept."""
-        self.call_count = 0
-        """Number of layers that have attended."""
+        self.call_count = 0  # number of layers that have attended
         self._layouts = lay_out(segments)
         self._first_rows = {layout.segment: layout.first_row for layout in self._layouts}
         self._keeps_keys = keeps_keys

@@ -77,8 +77,7 @@ class DecodingPack:
 
     def __init__(self, counts: Sequence[int], room: int) -> None:
         """Plan buffers for prompts of so many tokens with room for more; `fill` brings the prompts."""
-        self.call_count = 0
-        """Number of layers that have attended."""
+        self.call_count = 0  # number of layers that have attended
         self._counts: dict[int, dict[int, int]] = {}
         for row, count in enumerate(counts):
             self._counts.setdefault(buffer_length(count, room), {})[row] = count

@@ -47,28 +47,21 @@ _RECORDED_SHARE = 0.5
 class Prompt:
     """One request for a text."""
 
-    message: str
-    """The user's message, to be wrapped in the chat template."""
-    identity: str
-    """Seeds the random numbers; together with the message it determines the text."""
+    message: str  # the user's message, to be wrapped in the chat template
+    identity: str  # seeds the random numbers; together with the message it determines the text
+    # Two other messages that begin as this one always does: what all three share is computed once.
     prefix_probes: tuple[str, str]
-    """Two other messages that begin as this one always does: what all three share is computed once."""
-    token_limit: int | None = None
-    """Maximum number of new tokens; None: the settings' limit."""
+    token_limit: int | None = None  # maximum number of new tokens; None: the settings' limit
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What a model generated."""
 
-    text: str
-    """The decoded text, control tokens left out."""
-    prompt_token_count: int
-    """Tokens of the whole prompt, BOS, chat template and shared prefixes included."""
-    token_count: int
-    """Tokens generated, the final one included."""
-    finish: str
-    """stop: the model ended the text or the line; length: the token limit was reached."""
+    text: str  # the decoded text, control tokens left out
+    prompt_token_count: int  # tokens of the whole prompt, BOS, chat template and shared prefixes included
+    token_count: int  # tokens generated, the final one included
+    finish: str  # stop: the model ended the text or the line; length: the token limit was reached
 
 
 def generate_completions(

@@ -51,12 +51,9 @@ class _Tensor(NamedTuple):
 class GgufFile:
     """The header of a GGUF file."""
 
-    path: Path
-    """The file."""
-    metadata: dict[str, Any]
-    """Keys and values."""
-    tensors: dict[str, _Tensor]
-    """Tensors by name."""
+    path: Path  # the file
+    metadata: dict[str, Any]  # keys and values
+    tensors: dict[str, _Tensor]  # tensors by name
 
     @property
     def quantization(self) -> str:

@@ -24,16 +24,11 @@ _DOCUMENT_SEPARATOR = "<|endoftext|>"
 class LanguageModel:
     """A causal decoder with its tokenizer."""
 
-    model: Any
-    """An unmodified transformers model in evaluation mode."""
-    tokenizer: Any
-    """Its transformers tokenizer."""
-    window: int
-    """Maximum number of tokens, context and continuation together."""
-    numeric_path: str
-    """The arithmetic it is computed with; see numeric_path.py."""
-    first_token: str = "auto"
-    """The setting of the token that every context begins with; see first_token_id."""
+    model: Any  # an unmodified transformers model in evaluation mode
+    tokenizer: Any  # its transformers tokenizer
+    window: int  # maximum number of tokens, context and continuation together
+    numeric_path: str  # the arithmetic it is computed with; see numeric_path.py
+    first_token: str = "auto"  # the setting of the token that every context begins with; see first_token_id
 
     @property
     def parameter_count(self) -> int:

@@ -40,19 +40,14 @@ Measure: TypeAlias = Callable[[torch.Tensor, Sequence[int], Sequence[int]], Sequ
 class Request:
     """One answer, and its distractors, to be scored with one context."""
 
-    context: tuple[int, ...]
-    """Token ids of the context, BOS included."""
-    query: tuple[int, ...]
-    """Token ids of the query prompt."""
-    answer: tuple[int, ...]
-    """Token ids of the answer."""
+    context: tuple[int, ...]  # token ids of the context, BOS included
+    query: tuple[int, ...]  # token ids of the query prompt
+    answer: tuple[int, ...]  # token ids of the answer
+    # Range of the context's tokens that hold a character of the surrogate; set only where part of the model must not
+    # attend to it.
     surrogate: tuple[int, int] = (0, 0)
-    """Range of the context's tokens that hold a character of the surrogate; set only where part of the model must not
-    attend to it."""
-    visibility: Visibility = "all"
-    """What attends to the surrogate."""
-    distractors: tuple[tuple[int, ...], ...] = ()
-    """Token ids of each distractor, at least one per distractor."""
+    visibility: Visibility = "all"  # what attends to the surrogate
+    distractors: tuple[tuple[int, ...], ...] = ()  # token ids of each distractor, at least one per distractor
 
     @property
     def alternatives(self) -> tuple[tuple[int, ...], ...]:

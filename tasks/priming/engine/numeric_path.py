@@ -15,8 +15,7 @@ import torch
 # float32 matrix products of oneDNN and MKL both stay near 2e-6 of the largest element; bfloat16 parts give 1e-2.
 _LARGEST_PROBE_ERROR = 1e-5
 
-ONEDNN = "cpu-float32-onednn"
-"""float32 on the CPU through oneDNN."""
+ONEDNN = "cpu-float32-onednn"  # float32 on the CPU through oneDNN
 
 _INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 """Environment variables by which a user keeps a library from using some of the CPU's instructions."""

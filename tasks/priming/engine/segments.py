@@ -32,10 +32,9 @@ class KVCache:
     read, and there is no method to append.
     """
 
+    # Per layer the keys and values of its own tokens, (1, heads, tokens, dimension).
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-    """Per layer the keys and values of its own tokens, (1, heads, tokens, dimension)."""
-    parent: "KVCache | None" = None
-    """The cache of the tokens before, shared by all children and never copied."""
+    parent: "KVCache | None" = None  # the cache of the tokens before, shared by all children and never copied
 
     @property
     def own_count(self) -> int:
@@ -58,14 +57,11 @@ class KVCache:
 class Segment:
     """A run of tokens that attends to its ancestors and to itself."""
 
-    ids: Sequence[int]
-    """Token ids, at least one."""
-    parent: "Parent | None" = None
-    """A cache, or an earlier segment of the same pass."""
-    hidden: tuple[int, int] = (0, 0)
-    """Range of earlier positions that neither the segment nor its branches attend to."""
+    ids: Sequence[int]  # token ids, at least one
+    parent: "Parent | None" = None  # a cache, or an earlier segment of the same pass
+    hidden: tuple[int, int] = (0, 0)  # range of earlier positions that neither the segment nor its branches attend to
+    # Alternative continuations of the segment; an empty one needs no computation.
     branches: tuple[Sequence[int], ...] = ()
-    """Alternative continuations of the segment; an empty one needs no computation."""
 
     @property
     def own_count(self) -> int:
@@ -102,14 +98,10 @@ Parent: TypeAlias = KVCache | Segment
 class KeyRange:
     """Consecutive tokens of one ancestor that a segment attends to."""
 
-    owner: Parent
-    """The ancestor."""
-    start: int
-    """The first token, counted within the ancestor."""
-    stop: int
-    """One past the last token."""
-    position: int
-    """The position of the first token."""
+    owner: Parent  # the ancestor
+    start: int  # the first token, counted within the ancestor
+    stop: int  # one past the last token
+    position: int  # the position of the first token
 
 
 def visible_key_ranges(segment: Segment) -> list[KeyRange]:
@@ -134,18 +126,15 @@ def visible_key_ranges(segment: Segment) -> list[KeyRange]:
 class Layout:
     """Where a segment lies in its pack, what it attends to, and the blocks of rows in which it is computed."""
 
-    segment: Segment
-    """The segment."""
-    first_row: int
-    """Its first row in the pack."""
-    key_ranges: list[KeyRange]
-    """What it attends to of its ancestors."""
+    segment: Segment  # the segment
+    first_row: int  # its first row in the pack
+    key_ranges: list[KeyRange]  # what it attends to of its ancestors
+    # The position of each key that it attends to, its own last.
     key_positions: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-    """The position of each key that it attends to, its own last."""
+    # Its rows in blocks, each from the first number up to the second, branches included.
     blocks: list[tuple[int, int]]
-    """Its rows in blocks, each from the first number up to the second, branches included."""
+    # Masks that layers have asked for, by number of the block and the layer's window.
     masks: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)
-    """Masks that layers have asked for, by number of the block and the layer's window."""
 
     @property
     def before_count(self) -> int:

@@ -22,18 +22,12 @@ _OLDEST_CAPABILITY = (8, 0)
 class VarlenPlan:
     """A pack's sequences, ready for the kernel in every layer."""
 
-    caches: tuple[KVCache, ...]
-    """Caches whose keys are numbered after the pack's own, in this order."""
-    key_numbers: torch.Tensor
-    """(keys,) numbers of the keys that each sequence attends to, sequence by sequence."""
-    row_ends: torch.Tensor
-    """(sequences + 1,) int32: 0, then the number of rows up to the end of each sequence."""
-    key_ends: torch.Tensor
-    """(sequences + 1,) int32: the same for keys."""
-    most_rows: int
-    """Rows of the longest sequence."""
-    most_keys: int
-    """Keys of the longest sequence."""
+    caches: tuple[KVCache, ...]  # caches whose keys are numbered after the pack's own, in this order
+    key_numbers: torch.Tensor  # (keys,) numbers of the keys that each sequence attends to, sequence by sequence
+    row_ends: torch.Tensor  # (sequences + 1,) int32: 0, then the number of rows up to the end of each sequence
+    key_ends: torch.Tensor  # (sequences + 1,) int32: the same for keys
+    most_rows: int  # rows of the longest sequence
+    most_keys: int  # keys of the longest sequence
 
 
 def is_usable(query: torch.Tensor, softcap: float | None) -> bool:
