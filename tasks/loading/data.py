@@ -1,7 +1,7 @@
 """Rows of data sets, from the hub or from disk.
 
 In: settings. Out: rows, and an identity: the hash of a local file or the commit of a data set on the hub, which is part
-of the key of the sampling stage.
+of the key of the sampling stage. Whatever the user can fix raises a SetupError.
 """
 
 import hashlib
@@ -27,11 +27,7 @@ _BATCH_ROWS = 1000
 
 
 def identify_data(settings: DataSettings) -> Identity:
-    """Return which rows the settings select: the hash of a local file, or the commit of a data set on the hub.
-
-    Raises:
-        SetupError: The file does not exist, or the hub does not know the data set or cannot be reached.
-    """
+    """Return which rows the settings select: the hash of a local file, or the commit of a data set on the hub."""
     source = DATASETS.get(settings.data)
     location = source.location if source else settings.data
     path = _local_file(location)
@@ -76,11 +72,7 @@ def load_rows(identity: Identity) -> Iterator[dict[str, Any]]:
 
 
 def local_path(location: str) -> Path:
-    """Return a location as a path with ~ expanded, whether or not it exists.
-
-    Raises:
-        SetupError: It cannot be looked up: an unknown user's ~, a name that is too long, no permission.
-    """
+    """Return a location as a path with ~ expanded, whether or not it exists."""
     try:
         path = Path(location).expanduser()
         path.stat()
@@ -95,11 +87,7 @@ def local_path(location: str) -> Path:
 
 
 def _local_file(location: str) -> Path | None:
-    """Return the file of a location, or None if it is an id on the hub.
-
-    Raises:
-        SetupError: It looks like a file that does not exist.
-    """
+    """Return the file of a location, or None if it is an id on the hub."""
     path = local_path(location)
     path = path if path.is_absolute() or path.is_file() else ROOT / path
     shown = printable(location)

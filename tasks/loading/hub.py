@@ -71,11 +71,7 @@ def _downloaded_commit(name: str, revision: str, kind: str) -> str | None:
 
 
 def fetch_model(name: str, commit: str, *, has_weights: bool = True) -> Path:
-    """Return the folder of a commit's files, downloaded if necessary: no code, no pickles, weights in one format.
-
-    Raises:
-        SetupError: They are not on this machine and cannot be downloaded.
-    """
+    """Return the folder of a commit's files, downloaded if necessary: no code, no pickles, weights in one format."""
     from huggingface_hub import snapshot_download
 
     allowed, ignored = [*_SMALL_FILES, *(_WEIGHTS if has_weights else ())], list(_OTHER_FORMATS)

@@ -2,7 +2,7 @@
 
 In: a model's name. Out: the folder or GGUF file to load it from, and its hash or its commit on the hub. A folder whose
 configuration refers to other places, to pickled files or to code is refused before a library opens it: what is loaded
-is what was identified.
+is what was identified. Whatever the user can fix raises a SetupError.
 """
 
 import importlib.util
@@ -43,11 +43,7 @@ _LEADS_ELSEWHERE = re.compile(r"(^|_)(files?|path|subfolder|variant|cache_dir|ca
 
 
 def find_model(name: str) -> Path | None:
-    """Return the local folder or GGUF file of a model's name; None for a model on the hub.
-
-    Raises:
-        SetupError: The name looks like a folder, a file or a package that does not exist.
-    """
+    """Return the local folder or GGUF file of a model's name; None for a model on the hub."""
     if name.startswith("packaged/"):
         return _packaged_model(name)
     path = local_path(name)
@@ -63,11 +59,7 @@ def find_model(name: str) -> Path | None:
 
 
 def identify_files(name: str, revision: str | None) -> Identity:
-    """Return {"sha256"} of a local model's files, or {"revision"}, the commit of a model on the hub.
-
-    Raises:
-        SetupError: The model cannot be found, or its folder is refused.
-    """
+    """Return {"sha256"} of a local model's files, or {"revision"}, the commit of a model on the hub."""
     if path := find_model(name):
         return {"sha256": _sha256_of(path, _checked_files(path, name))}
     commit = hub_commit(name, revision, "model")
@@ -76,11 +68,7 @@ def identify_files(name: str, revision: str | None) -> Identity:
 
 
 def locate_outline(name: str, revision: str | None) -> Path:
-    """Return a folder or GGUF file with a model's configuration and tokenizer, without fetching weights from the hub.
-
-    Raises:
-        SetupError: As in identify_files.
-    """
+    """Return a folder or GGUF file with a model's configuration and tokenizer; fetches no weights from the hub."""
     if path := find_model(name):
         _checked_files(path, name)
         return path
@@ -163,11 +151,7 @@ def _sha256_of(folder: Path, files: list[Path]) -> str:
 
 
 def _checked_files(folder: Path, name: str) -> list[Path]:
-    """Return the model files of a folder, after checking whatever in them could refer to other files.
-
-    Raises:
-        SetupError: There are no safetensors weights, or something refers to a file that is not a model file.
-    """
+    """Return the model files of a folder, after checking whatever in them could refer to other files."""
     if folder.suffix == GGUF and folder.is_file():
         return [folder]
     files = model_files(folder)
@@ -191,11 +175,7 @@ def _checked_files(folder: Path, name: str) -> list[Path]:
 
 
 def _targets(file: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Yield (key, target) for everything in a model's file that refers to other files, relative to the file's folder.
-
-    Raises:
-        SetupError: A module of an embedding model may read other files.
-    """
+    """Yield (key, target) for what in a model's file refers to other files, relative to the file's folder."""
     if not file.name.endswith(("config.json", "index.json", "modules.json")):
         return
     try:

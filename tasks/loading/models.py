@@ -2,7 +2,8 @@
 
 In: settings. Out: loaded models, and identities: small dicts that say exactly what is loaded (a commit, or the hash of
 the files) and on what it runs, which are part of the keys of the stages that use it. Weights are read from safetensors
-or GGUF only, and no code that comes with a model is run.
+or GGUF only, and no code that comes with a model is run. Whatever the user can fix raises a SetupError: a model that
+cannot be found or loaded, or does not fit the machine or its tokenizer.
 """
 
 import importlib.metadata
@@ -54,11 +55,7 @@ sys.exit(3 if len(text) > 1_000_000 else 0)
 
 
 def identify_language_model(settings: LanguageModelSettings) -> Identity:
-    """Return everything that determines the numbers of a language model on this machine.
-
-    Raises:
-        SetupError: The model cannot be found, or the machine cannot run it with these settings.
-    """
+    """Return everything that determines the numbers of a language model on this machine."""
     import torch
 
     from tasks.priming.engine.numeric_path import choose_numeric_path, instruction_set
@@ -101,11 +98,7 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
 
 
 def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
-    """Return everything that determines the numbers of the sentence-embedding model.
-
-    Raises:
-        SetupError: The model cannot be found.
-    """
+    """Return everything that determines the numbers of the sentence-embedding model."""
     from tasks.priming.engine.numeric_path import instruction_set
 
     return {
@@ -118,11 +111,7 @@ def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
 
 
 def load_language_model(identity: Identity) -> LanguageModel:
-    """Return the language model of an identity; the newest one is kept in this process.
-
-    Raises:
-        SetupError: It cannot be loaded.
-    """
+    """Return the language model of an identity; the newest one is kept in this process."""
     with _LOADING:
         return _language_model(json.dumps(identity, sort_keys=True))
 
@@ -175,9 +164,6 @@ def outline_language_model(settings: LanguageModelSettings) -> LanguageModel:
     """Return a model with its real tokenizer and shape but no weights, from files of some megabytes.
 
     Of such a model only `facts` can be used.
-
-    Raises:
-        SetupError: The model cannot be found, or its configuration or tokenizer cannot be read.
     """
     shut_out_fetched_kernels()
     import torch
@@ -209,12 +195,7 @@ def outline_language_model(settings: LanguageModelSettings) -> LanguageModel:
 
 
 def _load_tokenizer(path: Path) -> Any:  # noqa: ANN401 - the library has no types
-    """Return the tokenizer of a language model's folder or GGUF file, told to leave control tokens in a text alone.
-
-    Raises:
-        TokenizerError: It cannot be told.
-        SetupError: Its chat template does not terminate, or the file's kind of tokenizer is unknown.
-    """
+    """Return the tokenizer of a language model's folder or GGUF file, told to leave control tokens in a text alone."""
     from transformers import AutoTokenizer
 
     if path.suffix == GGUF:
@@ -254,13 +235,7 @@ def require_end(template: str | dict[str, str] | None) -> None:
 
 
 def _checked(model: Any, tokenizer: Any, name: str, identity: Identity) -> LanguageModel:  # noqa: ANN401
-    """Return a model and its tokenizer after checking its window, its first token and the size of its embedding.
-
-    Raises:
-        SetupError: The model has no embedding for a token that a text or its chat template can have, so the tokenizer
-            is another model's; or it does not state its window.
-        TokenizerError: The tokenizer lacks the first token.
-    """
+    """Return a model and its tokenizer after checking its window, its first token and the size of its embedding."""
     size = model.get_input_embeddings().weight.shape[0]
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     template = str(tokenizer.chat_template or "")
@@ -283,11 +258,7 @@ def _checked(model: Any, tokenizer: Any, name: str, identity: Identity) -> Langu
 
 
 def load_embedding_model(identity: Identity) -> Any:  # noqa: ANN401
-    """Return the sentence-embedding model of an identity; the newest one is kept in this process.
-
-    Raises:
-        SetupError: It cannot be loaded.
-    """
+    """Return the sentence-embedding model of an identity; the newest one is kept in this process."""
     with _LOADING:
         return _embedding_model(json.dumps(identity, sort_keys=True))
 

@@ -28,11 +28,7 @@ class SettingsError(UsageError):
 
 
 def refuse_secrets(values: Mapping[str, object]) -> None:
-    """Refuse what looks like an access token or a password, without repeating it.
-
-    Raises:
-        SettingsError: A name or a value holds one.
-    """
+    """Refuse what looks like an access token or a password, without repeating it."""
     for name, value in values.items():
         if re.search(SECRET, f"{name} {value}"):
             shown = "A setting's name" if re.search(SECRET, name) else f"`{name}`"

@@ -55,11 +55,7 @@ def route_queries(
 
 
 def _unit_vectors(model: Any, texts: Sequence[str]) -> dict[str, Vectors]:  # noqa: ANN401
-    """Return the unit vector, (1, dimensions), of each text whose embedding has a direction.
-
-    Raises:
-        UsageError: No text has one.
-    """
+    """Return the unit vector, (1, dimensions), of each text whose embedding has a direction."""
     vectors = embed(model, texts)
     has_direction = _has_direction(vectors)
     if texts and not has_direction.any():

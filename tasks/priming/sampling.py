@@ -233,9 +233,6 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     The answer is the first well-formed one, else the first answer; the passage is the first selected one with an
     allowed number of words. Columns are MS MARCO's (`passages` as a dict of lists or a list of dicts) or plain
     `passage`, `query` and `answer`.
-
-    Raises:
-        RowFormatError: The row has the wrong columns or types.
     """
     try:
         query, answer, selected, has_passages = _plain_row(row) if "passage" in row else _msmarco_row(row)

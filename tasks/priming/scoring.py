@@ -164,7 +164,11 @@ def _score(arm: Arm, status: str, nlls: tuple[float, ...] | None) -> Score:
         status = "not_finite"
     scored = answer if status == "ok" and answer is not None else ()
     nll = sum(scored) / len(scored) if scored else None
-    distractor_nlls = None if nll is None or nlls is None else _distractor_means(request, nlls[len(request.answer) :])
+    distractor_nlls = None
+    if nll is not None and nlls is not None and request.distractors:
+        left = iter(nlls[len(request.answer) :])
+        means = tuple(sum(next(left) for _ in ids) / len(ids) for ids in request.distractors)
+        distractor_nlls = means if all(map(math.isfinite, means)) else None
     return Score(
         sample_id=arm.sample_id,
         family=arm.family,
@@ -181,10 +185,3 @@ def _score(arm: Arm, status: str, nlls: tuple[float, ...] | None) -> Score:
         answer_token_count=len(request.answer),
         control_string_count=arm.control_string_count,
     )
-
-
-def _distractor_means(request: Request, nlls: tuple[float, ...]) -> tuple[float, ...] | None:
-    """Return the mean NLL of each distractor; None if there are none or one of the values is not finite."""
-    left = iter(nlls)
-    means = tuple(sum(next(left) for _ in ids) / len(ids) for ids in request.distractors)
-    return means if means and all(map(math.isfinite, means)) else None

@@ -72,24 +72,24 @@ def remove_address(url: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_answering(url: str, seconds: float = 2.0) -> bool:
+def is_answering(url: str) -> bool:
     """Tell whether the API of a Prefect server answers at an address."""
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=seconds) as answer:
-            return bool(answer.status == 200)
-    except (OSError, ValueError):  # a URLError is an OSError
-        return False
+    return _status(url, 2.0) == 200
 
 
 def is_there(url: str) -> bool:
     """Tell whether anything answers at the address of an API within twenty seconds, even with an error."""
+    return _status(url, _PATIENCE_SECONDS) is not None
+
+
+def _status(url: str, seconds: float) -> int | None:
     try:
-        urllib.request.urlopen(f"{url}/health", timeout=_PATIENCE_SECONDS).close()
-    except urllib.error.HTTPError:
-        return True
+        with urllib.request.urlopen(f"{url}/health", timeout=seconds) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
     except (OSError, ValueError, http.client.HTTPException):
-        return False
-    return True
+        return None
 
 
 @contextmanager

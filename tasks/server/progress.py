@@ -72,38 +72,23 @@ class Stage:
         return all(part.share == 1.0 for part in self.parts)
 
     @property
-    def done(self) -> int:
-        """How much of `count` is done."""
-        return self.count if self.is_done else min(int(self.share * self.count), self.count - 1)
+    def amount(self) -> str:
+        """Its progress, e.g. "120 of 3,680 scores"."""
+        done = self.count if self.is_done else min(int(self.share * self.count), self.count - 1)
+        return f"{done:,} of {self.count:,} {self.unit}".rstrip()
 
     @property
-    def percent(self) -> float:
-        """Its share in percent, as shown in the UI."""
-        return round(100.0 * self.share, 1)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Remaining time at the pace of what was computed so far; None while nothing was.
+    def time_left(self) -> str:
+        """The remaining time in words, at the pace of what was computed so far; "" if unknown.
 
         Cached results are available at once and do not count.
         """
         begun = [part.computed_since for part in self.parts if part.computed_since is not None]
         computed = sum(part.size * part.share for part in self.parts if part.computed_since is not None)
-        if not computed:
-            return None
+        if self.is_done or not computed:
+            return ""
         left = sum(part.size * (1.0 - part.share) for part in self.parts)
-        return left * (time.monotonic() - min(begun)) / computed
-
-    @property
-    def amount(self) -> str:
-        """Its progress, e.g. "120 of 3,680 scores"."""
-        return f"{self.done:,} of {self.count:,} {self.unit}".rstrip()
-
-    @property
-    def time_left(self) -> str:
-        """The remaining time in words; "" if unknown."""
-        left = self.seconds_left
-        return "" if self.is_done or left is None else f"about {duration(left)} left"
+        return f"about {duration(left * (time.monotonic() - min(begun)) / computed)} left"
 
     @property
     def description(self) -> str:
@@ -203,20 +188,19 @@ class Progress:
             description = stage.description
             if description == stage.shown:
                 continue
+            percent = round(100.0 * stage.share, 1)
             try:
                 if stage.artifact_id is None:
                     artifact = ArtifactCreate(
                         key=f"progress-{stage.name.replace(' ', '-')}",
                         type="progress",
                         description=description,
-                        data=stage.percent,
+                        data=percent,
                         flow_run_id=flow_run_id,
                     )
                     stage.artifact_id = client.create_artifact(artifact).id
                 else:
-                    client.update_artifact(
-                        stage.artifact_id, ArtifactUpdate(data=stage.percent, description=description)
-                    )
+                    client.update_artifact(stage.artifact_id, ArtifactUpdate(data=percent, description=description))
             except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
                 _logger.debug("progress is not shown: %s", error)
                 return

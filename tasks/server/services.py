@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -54,7 +54,7 @@ class Service:
     arguments: tuple[str, ...]  # arguments of `python -m`
     url: str  # the server's API
     process: "subprocess.Popen[bytes] | None" = None  # the running process
-    restarts: int = field(default=0)  # how often it was restarted
+    restarts: int = 0  # how often it was restarted
 
     @property
     def log(self) -> Path:
@@ -76,11 +76,7 @@ class Service:
             )
 
     def keep_running(self) -> bool:
-        """Restart the process if it has died, and tell whether it had.
-
-        Raises:
-            ServiceError: It has died too often.
-        """
+        """Restart the process if it has died, and tell whether it had."""
         if self.process is None or self.process.poll() is None:
             return False
         if self.restarts == _RESTARTS:
@@ -100,11 +96,7 @@ class Service:
 
 
 def free_port(wanted: int | None) -> int:
-    """Return the wanted port, or else Prefect's usual port if it is free, or else any other.
-
-    Raises:
-        UsageError: The wanted port is taken.
-    """
+    """Return the wanted port, or else Prefect's usual port if it is free, or else any other."""
     for port in (wanted,) if wanted is not None else (_DEFAULT_PORT, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
@@ -175,11 +167,7 @@ def create_pool(url: str) -> None:
 
 
 def deploy_all(url: str) -> None:
-    """Create or update the deployments of prefect.yaml.
-
-    Raises:
-        ServiceError: The server refuses them.
-    """
+    """Create or update the deployments of prefect.yaml."""
     arguments = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     deployed = subprocess.run(
         arguments, cwd=ROOT, env=environment(url), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

@@ -1,7 +1,8 @@
 """Files under artifacts/: written atomically, verified when read, and referred to by plain dicts.
 
 In: records. Out: one parquet file named by its content, and a reference to it that stages pass on. The parquet files of
-a run are its primary data; the database and reports can be rebuilt from them.
+a run are its primary data; the database and reports can be rebuilt from them. Reading a file that is missing, altered
+or outside artifacts/ raises a DamagedArtifactError.
 """
 
 import dataclasses
@@ -140,20 +141,12 @@ def write_rows(rows: Sequence[object], record: type, stage: str) -> Reference:
 
 
 def read_table(reference: Mapping[str, Any]) -> pa.Table:
-    """Read the parquet file of a reference.
-
-    Raises:
-        DamagedArtifactError: The file is missing, altered or outside artifacts/.
-    """
+    """Read the parquet file of a reference."""
     return pq.read_table(_intact_file(reference))
 
 
 def read_rows(reference: Mapping[str, Any], record: Callable[..., Row]) -> list[Row]:
-    """Read the records of a reference; "start" and "stop" in it select a range of rows.
-
-    Raises:
-        DamagedArtifactError: As in read_table.
-    """
+    """Read the records of a reference; "start" and "stop" in it select a range of rows."""
     if "start" not in reference:
         return records_of(record, read_table(reference))
     path, start, stop = _intact_file(reference), reference["start"], reference["stop"]
@@ -169,11 +162,7 @@ def read_rows(reference: Mapping[str, Any], record: Callable[..., Row]) -> list[
 
 
 def open_rows(references: Iterable[Mapping[str, Any]], record: Callable[..., Row]) -> Sequence[Row]:
-    """Return the records of whole files, one after the other, kept as columns: for all rows of a run.
-
-    Raises:
-        DamagedArtifactError: As in read_table.
-    """
+    """Return the records of whole files, one after the other, kept as columns: for all rows of a run."""
     known = list(references)
     return StoredRows(record, (read_table(reference) for reference in known)) if known else []
 
@@ -181,11 +170,7 @@ def open_rows(references: Iterable[Mapping[str, Any]], record: Callable[..., Row
 def read_rows_of(
     sample_ids: Collection[str], references: Iterable[Mapping[str, Any]], record: Callable[..., Row]
 ) -> list[Row]:
-    """Read the records of a few samples from whole files, file by file.
-
-    Raises:
-        DamagedArtifactError: As in read_table.
-    """
+    """Read the records of a few samples from whole files, file by file."""
     wanted = pa.array(sorted(sample_ids), pa.string())
     tables = (read_table(reference) for reference in references)
     return [row for table in tables for row in records_of(record, table.filter(pc.is_in(table["sample_id"], wanted)))]
@@ -305,11 +290,7 @@ class StoredRows(Sequence[Row], Generic[Row]):
 
 
 def records_of(record: Callable[..., Row], table: pa.Table) -> list[Row]:
-    """Return all records of a table.
-
-    Raises:
-        KeyError: A column is missing.
-    """
+    """Return all records of a table."""
     batches = _ordered(record, table).to_batches(max_chunksize=_ROWS_AT_ONCE)
     return [row for batch in batches for row in map(record, *map(_values, batch.columns))]
 

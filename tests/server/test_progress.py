@@ -164,12 +164,11 @@ def test_time_left_follows_from_the_work_that_was_computed(monkeypatch: pytest.M
         shown = Progress()
         parts = list(shown.begin("score contexts", [40.0, 30.0, 30.0], 200, "scores"))
         shown.advance()
-        assert told[-1].seconds_left is None
+        assert told[-1].time_left == ""
         parts[1].tell(0.0)
         now += 60.0
         parts[1].tell(0.4)
         parts[1].tell(0.3)  # a second pass over the chunk takes nothing back
-        assert told[-1].seconds_left == pytest.approx(240.0)
         assert told[-1].description == "Score contexts: 104 of 200 scores, about 4 min left"
         parts[1].tell(1.0)
         parts[2].tell(1.0)

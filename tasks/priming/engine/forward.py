@@ -163,9 +163,6 @@ def attend_packed(
     Query (1, query heads, tokens, dimension) and keys are already rotated. transformers makes no mask for an
     implementation that it does not know. Returns the output (1, tokens, query heads, dimension), and None for the
     attention weights.
-
-    Raises:
-        UnsupportedModelError: An argument that would change the result is not supported.
     """
     unknown = sorted(n for n, v in others.items() if v is not None and n not in _HARMLESS_ARGUMENTS)
     if unknown or packed_segments is None or attention_mask is not None or dropout:

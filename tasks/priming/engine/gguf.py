@@ -1,8 +1,9 @@
 """Models in GGUF files: weights are dequantised, the tokenizer is rebuilt, and nothing is dropped silently.
 
 In: a file. Out: a model and a tokenizer of transformers. The file is untrusted: its header is read here, and every
-count is checked against the file's size before a library sees it. What the file states but transformers would ignore
-(a sliding window, a scaling of rotary positions, a way to split text) is refused by name, for it would change numbers.
+count is checked against the file's size before a library sees it. What the file states but transformers would ignore (a
+sliding window, a scaling of rotary positions, a way to split text) is refused by name with a SetupError, for it would
+change numbers.
 """
 
 import logging
@@ -76,11 +77,7 @@ class GgufFile:
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """Read the header of a GGUF file.
-
-    Raises:
-        SetupError: The file is no GGUF file, damaged, cut short or inconsistent; or the package gguf is missing.
-    """
+    """Read the header of a GGUF file."""
     if find_spec("gguf") is None:
         raise SetupError(
             f"The package gguf is not installed, which reads {path}. Install it: "
@@ -176,11 +173,7 @@ class _Header:
 
 
 def gguf_config(file: GgufFile) -> Any:  # noqa: ANN401 - the library has no types
-    """Return the configuration of a file's model.
-
-    Raises:
-        SetupError: Its architecture is unknown, or it states something that would be ignored.
-    """
+    """Return the configuration of a file's model."""
     from transformers import AutoConfig
     from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
@@ -243,11 +236,7 @@ def _with_window(file: GgufFile, values: dict[str, Any]) -> tuple[str, dict[str,
 
 
 def _require_stated_shapes(file: GgufFile, values: dict[str, Any], head_size: int) -> None:
-    """Check the shape that a file states against its tensors, before memory is allocated.
-
-    Raises:
-        SetupError: They differ, or the file states something that is not computed.
-    """
+    """Check the shape that a file states against its tensors, before memory is allocated."""
     layers = {int(name.split(".")[1]) for name in file.tensors if name.startswith("blk.")}
     expected = {
         "block_count": (values["num_hidden_layers"], len(layers)),
@@ -278,11 +267,7 @@ def _shape(file: GgufFile, name: str) -> tuple[int, ...]:
 
 
 def gguf_tokenizer(file: GgufFile) -> Any:  # noqa: ANN401 - as above
-    """Return the tokenizer of a file.
-
-    Raises:
-        SetupError: The file's way to split text is unknown, so its tokens would differ from those in training.
-    """
+    """Return the tokenizer of a file."""
     from tokenizers import normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
     from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
@@ -314,11 +299,7 @@ def gguf_tokenizer(file: GgufFile) -> Any:  # noqa: ANN401 - as above
 
 
 def load_gguf(file: GgufFile, dtype: Any, device: str) -> Any:  # noqa: ANN401 - as above
-    """Return the model of a file with its weights dequantised to a torch dtype, and the library's loading report.
-
-    Raises:
-        SetupError: The file lacks weights, or has some that the model does not.
-    """
+    """Return the model of a file with its weights dequantised to a torch dtype, and the library's loading report."""
     import torch
     from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, dequantize, get_tensor_name_map
     from transformers import AutoModelForCausalLM

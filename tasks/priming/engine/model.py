@@ -170,7 +170,15 @@ def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
     tokenizer = language_model.tokenizer
     if not tokenizer.chat_template:
         return encode_context(language_model, f"{message}\n\n")
-    parts = _filled_template(tokenizer).split(_PLACEHOLDER)
+    conversation = [{"role": "user", "content": _PLACEHOLDER}]
+    try:
+        filled = str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program by the model's authors and may fail in any way
+        raise TokenizerError(
+            f"The tokenizer's chat template cannot be filled ({type(error).__name__}: {error}). Correct it, use "
+            "another model, or remove it to send instructions as plain text: delete chat_template.jinja"
+        ) from error
+    parts = filled.split(_PLACEHOLDER)
     if len(parts) == 1:
         raise TokenizerError("The tokenizer's chat template drops the user's message; use another model.")
     whole, *apart = (_parsed(tokenizer, text) for text in (message.join(parts), *parts))
@@ -183,18 +191,6 @@ def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
     # Rare and hostile: the message is tokenised separately, so that what it spells out stays text.
     told = encode_continuation(tokenizer, message)
     return _with_one_bos(tokenizer, apart[0] + [i for ids in apart[1:] for i in (*told, *ids)])
-
-
-def _filled_template(tokenizer: Any) -> str:  # noqa: ANN401
-    """Return the chat template filled with the placeholder."""
-    conversation = [{"role": "user", "content": _PLACEHOLDER}]
-    try:
-        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template is a program by the model's authors and may fail in any way
-        raise TokenizerError(
-            f"The tokenizer's chat template cannot be filled ({type(error).__name__}: {error}). Correct it, use "
-            "another model, or remove it to send instructions as plain text: delete chat_template.jinja"
-        ) from error
 
 
 def count_control_strings(tokenizer: Any, *texts: str) -> int:  # noqa: ANN401
