@@ -106,6 +106,6 @@ def require_permission_to_download(name: str, commit: str) -> None:
     if size > _UNASKED_BYTES:
         raise SetupError(
             f"The model {name} is not on this machine, and {decimal(size)} would be downloaded. Downloads of more than "
-            f"{decimal(int(_UNASKED_BYTES))} are done only when asked for. Add --allow-download to the command, set "
+            f"{decimal(int(_UNASKED_BYTES))} need permission. Add --allow-download to the command, set "
             f"{ALLOW_DOWNLOAD}=1 for a worker, or fetch it once: .venv/bin/hf download {name} --revision {commit}"
         )

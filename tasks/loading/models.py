@@ -65,7 +65,7 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise SetupError(
-            "These settings need a CUDA GPU; none was found. Take device=cpu, or run the small profile instead: "
+            "These settings need a CUDA GPU; none was found. Use device=cpu, or run the small profile instead: "
             "python -m flows.experiment --profile demo"
         )
     is_nf4 = settings.quantization == "nf4"
@@ -227,7 +227,7 @@ def require_end(template: str | dict[str, str] | None) -> None:
         )
         if filled.returncode != 0:
             raise SetupError(
-                f"The model's chat template does not come to an end within {_TEMPLATE_SECONDS} s, "
+                f"The model's chat template does not terminate within {_TEMPLATE_SECONDS} s, "
                 f"{_TEMPLATE_BYTES >> 30} GiB and a million characters, so that no instruction could be sent. Give a "
                 "model with another template, or remove it to send instructions as plain text: delete "
                 "chat_template.jinja"
@@ -252,7 +252,7 @@ def _checked(model: Any, tokenizer: Any, name: str, identity: Identity) -> Langu
         )
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(window, int):
-        raise SetupError(f"{name} does not say how long a text it can read; use another model.")
+        raise SetupError(f"{name} does not state its context length; use another model.")
     first_token_id(tokenizer, identity["first_token"])  # raises if it does not exist
     return LanguageModel(model, tokenizer, window, identity["numeric_path"], identity["first_token"])
 

@@ -338,7 +338,7 @@ def load_gguf(file: GgufFile, dtype: Any, device: str) -> Any:  # noqa: ANN401 -
 
 
 def _lost(file: GgufFile, key: str) -> SetupError:
-    return _unfit(file.path, f"it states {key}, which would be lost and change its numbers")
+    return _unfit(file.path, f"it states {key}, which would be ignored and change its numbers")
 
 
 def _unfit(path: Path, reason: str) -> SetupError:

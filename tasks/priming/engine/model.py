@@ -189,8 +189,8 @@ def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
     if not is_spelled_out and [i for i in whole if i in control] == expected:
         return _with_one_bos(tokenizer, whole)
     # Rare and hostile: the message is tokenised separately, so that what it spells out stays text.
-    told = encode_continuation(tokenizer, message)
-    return _with_one_bos(tokenizer, apart[0] + [i for ids in apart[1:] for i in (*told, *ids)])
+    own = encode_continuation(tokenizer, message)
+    return _with_one_bos(tokenizer, apart[0] + [i for ids in apart[1:] for i in (*own, *ids)])
 
 
 def count_control_strings(tokenizer: Any, *texts: str) -> int:  # noqa: ANN401
@@ -223,13 +223,13 @@ def make_text_stay_text(tokenizer: Any) -> None:  # noqa: ANN401
         broken = [text for text in strings if control & set(encode_continuation(tokenizer, f"{text} a{text}"))]
     except (TypeError, ValueError, AttributeError):  # from tokenizers that are not transformers' own
         raise TokenizerError(
-            f"{name} cannot be told to leave control tokens in a text alone, so that a passage could end its own "
-            "context. Use a model with a tokenizer.json."
+            f"{name} cannot be told to leave control tokens in a text alone, so a passage could end its own context. "
+            "Use a model with a tokenizer.json."
         ) from None
     if broken:
         raise TokenizerError(
-            f"{name} makes a control token of the text {broken[0]!r} whatever it is told, so that a passage could end "
-            "its own context. Use a model with a tokenizer.json."
+            f"{name} makes a control token of the text {broken[0]!r} whatever its settings, so a passage could end its "
+            "own context. Use a model with a tokenizer.json."
         )
 
 
