@@ -18,7 +18,7 @@ from tasks.bench.plans import Plan
 from tasks.bench.sheet import Sheet
 from tasks.bench.timing import Arm, Meter, speed_ratios, time_rounds, waiting
 from tasks.bench.workload import make_workload
-from tasks.priming.engine.generation import Completion, Prompt, generate_lines
+from tasks.priming.engine.generation import Completion, Prompt, generate_completions
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import generation_prompt
 from tasks.priming.settings import GenerationSettings
@@ -100,7 +100,7 @@ def prompts_of(passages: Sequence[str]) -> list[Prompt]:
 
 def write_by_ours(passages: Sequence[str], language_model: LanguageModel) -> list[Completion]:
     """Write the lines of passages as a run does."""
-    return generate_lines(prompts_of(passages), language_model, GenerationSettings())
+    return generate_completions(prompts_of(passages), language_model, GenerationSettings())
 
 
 def write_by_notebook(passages: Sequence[str], language_model: LanguageModel) -> list[str]:

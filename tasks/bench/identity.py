@@ -14,7 +14,7 @@ from tasks.bench.methods import OURS
 from tasks.bench.plans import Plan
 from tasks.bench.sheet import Sheet
 from tasks.bench.workload import Workload, make_workload
-from tasks.priming.engine.generation import generate_lines
+from tasks.priming.engine.generation import generate_completions
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample
 from tasks.priming.scoring import score_family
@@ -89,9 +89,9 @@ def count_identical_lines(passages: Sequence[str], language_model: LanguageModel
     prompts = prompts_of(passages)
     settings = GenerationSettings()
     order = _shuffled(range(len(prompts)))
-    together = generate_lines(prompts, language_model, settings)
-    alone = [generate_lines([prompt], language_model, settings)[0] for prompt in prompts]
-    shuffled = generate_lines([prompts[number] for number in order], language_model, settings)
+    together = generate_completions(prompts, language_model, settings)
+    alone = [generate_completions([prompt], language_model, settings)[0] for prompt in prompts]
+    shuffled = generate_completions([prompts[number] for number in order], language_model, settings)
     placed = dict(zip(order, shuffled, strict=True))
     same = sum(line == alone[number] == placed[number] for number, line in enumerate(together))
     return same, len(prompts)

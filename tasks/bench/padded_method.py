@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from tasks.priming.engine.batches import token_budget
-from tasks.priming.engine.likelihood import token_nlls
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Request
+from tasks.priming.engine.nll import Request, token_nlls
 from tasks.priming.engine.numeric_path import numeric_path
 
 

@@ -57,9 +57,9 @@ def score_by_notebook(workload: Workload, language_model: LanguageModel) -> Foun
 def score_by_lm_eval(workload: Workload, language_model: LanguageModel, batch_size: int) -> Found:
     """Score a workload as lm-eval does."""
     arms = workload.arms(language_model)
-    sums = lm_eval_method.sum_log_likelihoods([arm.item for arm in arms], language_model, batch_size)
+    sums = lm_eval_method.sum_log_likelihoods([arm.request for arm in arms], language_model, batch_size)
     return {
-        (arm.sample_id, arm.family, arm.key): Means(-total / len(arm.item.answer))
+        (arm.sample_id, arm.family, arm.key): Means(-total / len(arm.request.answer))
         for arm, total in zip(arms, sums, strict=True)
     }
 
@@ -67,7 +67,7 @@ def score_by_lm_eval(workload: Workload, language_model: LanguageModel, batch_si
 def score_by_padding(workload: Workload, language_model: LanguageModel) -> Found:
     """Score a workload in right-padded batches."""
     arms = workload.arms(language_model)
-    nlls = padded_token_nlls([arm.item for arm in arms], language_model)
+    nlls = padded_token_nlls([arm.request for arm in arms], language_model)
     return {
         (arm.sample_id, arm.family, arm.key): Means(math.fsum(each) / len(each))
         for arm, each in zip(arms, nlls, strict=True)

@@ -123,7 +123,7 @@ def _batching_arms(dtype: str, model: LanguageModel, loads: _Loads) -> list[Arm]
 
 def _limits(dtype: str, model: LanguageModel, loads: _Loads) -> dict[Name, list[Product]]:
     """Return the products that ours computes, and those that it would compute if it shared nothing."""
-    items = [arm.item for arm in loads.limited.arms(model)]
+    items = [arm.request for arm in loads.limited.arms(model)]
     return {
         (PRODUCTS, dtype): record_products(model.model, lambda: score_by_ours(loads.limited, model)),
         (UNSHARED_PRODUCTS, dtype): unshared_products(items, model),

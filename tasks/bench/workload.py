@@ -10,8 +10,7 @@ from itertools import chain, islice, permutations
 
 from tasks.loading.data import identify_data, load_rows
 from tasks.priming.arms.arms import ARM_GROUPS, ArmGroup
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing, fixed_surrogate
+from tasks.priming.arms.writing import Writing, fixed_surrogate, write_static
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS
 from tasks.priming.records import Sample, Surrogate
@@ -56,7 +55,7 @@ class Workload:
 
     def token_count(self, language_model: LanguageModel) -> int:
         """Return the tokens of all sequences, each counted in full: the work, whatever a method computes for it."""
-        items = [arm.item for arm in self.arms(language_model)]
+        items = [arm.request for arm in self.arms(language_model)]
         return sum(len(item.context) + len(item.query) + len(item.answer) for item in items)
 
 

@@ -85,7 +85,7 @@ def score_twice(sample: Sample, language_model: LanguageModel) -> tuple[tuple[fl
     A context's cache is computed once and serves both; None where memory does not hold it.
     """
     (arm,) = encode_arms(ARM_GROUPS["baseline"].contexts, [sample], [], language_model)
-    return tuple(score_requests([arm.item, arm.item], language_model))
+    return tuple(score_requests([arm.request, arm.request], language_model))
 
 
 def score_as_the_notebook(

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tasks.priming.refusals import SECRET, describe_refusals, refuse_secrets
-from tasks.priming.refusals import SettingsError as SettingsError  # settings are where a reader looks for it
+from tasks.priming.errors import SECRET, describe_refusals, refuse_secrets
+from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
 
 
 class _Frozen(BaseModel):

@@ -22,8 +22,8 @@ def test_every_sample_has_eleven_contexts(tiny: LanguageModel) -> None:
     load = make_workload(3)
     arms = load.arms(tiny)
     assert len(arms) == 3 * CONTEXTS_PER_SAMPLE
-    assert len({(arm.sample_id, arm.item.context) for arm in arms}) == 33
-    by_hand = sum(len(arm.item.context) + len(arm.item.query) + len(arm.item.answer) for arm in arms)
+    assert len({(arm.sample_id, arm.request.context) for arm in arms}) == 33
+    by_hand = sum(len(arm.request.context) + len(arm.request.query) + len(arm.request.answer) for arm in arms)
     assert load.token_count(tiny) == by_hand
 
 

@@ -323,7 +323,9 @@ def test_a_row_of_wrong_columns_or_types_is_refused_with_what_is_allowed(row: di
 
 
 def test_a_refused_row_is_shown_briefly() -> None:
-    with pytest.raises(RowFormatError, match=r"aaa\.\.\., which cannot be read .*Rename or mend the columns") as caught:
+    with pytest.raises(
+        RowFormatError, match=r"aaa\.\.\., which cannot be read .*Rename or correct the columns"
+    ) as caught:
         read({"a" * 100_000: 1})
     assert len(str(caught.value)) < 1000
 

@@ -189,7 +189,7 @@ def faked(watch: Stopwatch) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
         for module in (scoring, surrogates):
             patch.setattr(module, "with_language_model", fake_engine)
-        patch.setattr(tasks.priming.engine.generation, "generate_lines", fake_lines)
+        patch.setattr(tasks.priming.engine.generation, "generate_completions", fake_lines)
         patch.setattr(embedding, "load_embedding_model", lambda identity: FakeEmbedding())
         patch.setattr(run, "report_crashed", lambda died: None)
         patch.setattr(Progress, "running", watched)

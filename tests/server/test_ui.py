@@ -87,7 +87,7 @@ def test_a_second_ui_in_the_same_checkout_is_refused(ui: Ui) -> None:
 
 
 def test_nothing_lands_in_the_home_of_the_user_and_nothing_listens_to_other_machines(ui: Ui) -> None:
-    (server,) = ui.processes("tasks.server.app")
+    (server,) = ui.processes("tasks.server.services")
     listening = [c for c in server.net_connections("tcp") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
     # the command in the second terminal may note which profile it used, the processes of the UI nothing
@@ -253,7 +253,7 @@ def test_the_form_says_of_each_setting_what_it_is_and_what_is_allowed(ui: Ui, pa
     (deployment,) = (d for d in ask(ui, "/deployments/filter") if d["name"] == "demo")
     said = page.open(
         f"{ui.url}/deployments/deployment/{deployment['id']}/run",
-        "A setting below that is left empty has this profile's value.",
+        "Settings below that are left empty take this profile's values.",
         "Samples to draw (count). Allowed: at least 1, at most 1,000,000.",
         "a hub id, a local folder or packaged/NAME.",
         "bfloat16",

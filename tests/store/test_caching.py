@@ -107,7 +107,7 @@ def test_the_key_holds_the_folder_that_the_inputs_tell() -> None:
 
 def test_the_computation_may_depend_on_the_inputs() -> None:
     policy = StageCache(stage="surrogates", computation=lambda inputs: ARM_GROUPS[inputs["family"]].writer)
-    by_name = StageCache(stage="surrogates", computation="tasks.priming.arms.static:write_static")
+    by_name = StageCache(stage="surrogates", computation="tasks.priming.arms.writing:write_static")
     assert compute(policy, {"family": "static"}) == compute(by_name, {"family": "static"})
 
 

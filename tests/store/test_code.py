@@ -17,7 +17,7 @@ import tasks.scoring
 import tasks.statistics
 import tasks.surrogates
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.store import code, sources
+from tasks.store import code
 from tasks.store.artifacts import ROOT
 from tasks.store.caching import StageCache
 from tasks.store.code import code_digest
@@ -88,7 +88,7 @@ def forget() -> None:
     code._package_digest.cache_clear()
     code._definitions.cache_clear()
     code._dump.cache_clear()
-    sources._sources.clear()
+    code._sources.clear()
 
 
 def edited(text: str, old: str, new: str) -> str:
