@@ -1,7 +1,7 @@
 """What a benchmark measured: its fields and their types, and the files that hold it.
 
 In: figures. Out: artifacts/bench/<id>.json, named by its content, and artifacts/bench.json, the newest. Publishing
-reads the former into table bench, a row a figure.
+loads the former into table bench, one row per figure.
 """
 
 import json
@@ -27,34 +27,23 @@ class Figure(_Frozen):
     """One measured quantity of one method."""
 
     part: str
-    """What was done: scoring, generation, queries, embedding, statistics or identity."""
+    """What was done: scoring, generation, queries, embedding, statistics, identity or experiment."""
     model: str
     """The language model, or whatever else computed it."""
     dtype: str
     """Number format of the model's weights."""
     method: str
-    """Who did it: ours, notebook, lm-eval, ..."""
+    """Who did it: ours, notebook, lm-eval, padded, or products (the limit)."""
     quantity: str
-    """What was measured."""
+    """What was measured, e.g. times as fast as the notebook."""
     value: FiniteFloat
     """The value; the median where it was measured in several rounds."""
     unit: str
-    """Its unit."""
+    """Unit of value, low and high; x is a ratio, 1 a share."""
     low: FiniteFloat | None = None
-    """Lowest of the rounds."""
+    """Lowest of the rounds; None where it was measured once."""
     high: FiniteFloat | None = None
-    """Highest of the rounds."""
-    goal: FiniteFloat | None = None
-    """What was to be reached, if anything."""
-    bound: Literal["at least", "at most"] | None = None
-    """On which side of the goal the value should be."""
-
-    @property
-    def is_met(self) -> bool | None:
-        """Whether the goal was reached; None without one."""
-        if self.goal is None:
-            return None
-        return self.value <= self.goal if self.bound == "at most" else self.value >= self.goal
+    """Highest of the rounds; None where it was measured once."""
 
 
 class Bench(_Frozen):
@@ -89,11 +78,7 @@ class Bench(_Frozen):
         return artifacts.digest(self.model_dump(mode="json"))[:16]
 
     def rows(self, bench_id: str) -> list[dict[str, Any]]:
-        """Return the rows of table bench, one a figure.
-
-        Args:
-            bench_id: What the rows are known by: the name of the file.
-        """
+        """Return the rows of table bench, one per figure; `bench_id` is the name of the file."""
         common = {
             "bench_id": bench_id,
             "measured_at": self.measured_at.astimezone(UTC).replace(tzinfo=None),
@@ -103,12 +88,7 @@ class Bench(_Frozen):
             "versions": json.dumps(self.versions, ensure_ascii=False),
         }
         return [
-            {
-                **common,
-                **figure.model_dump(),
-                "is_met": figure.is_met,
-                "workload": self.workload.get(f"{figure.part}, {figure.model}", ""),
-            }
+            common | figure.model_dump() | {"workload": self.workload.get(f"{figure.part}, {figure.model}", "")}
             for figure in self.figures
         ]
 
