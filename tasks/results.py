@@ -197,9 +197,9 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
 def _load_benches(connection: duckdb.DuckDBPyConnection) -> None:
     """Load what benchmarks measured; one whose rows break a rule of the table is skipped."""
     for name, bench in read_benches().items():
-        connection.register("arrow_rows", pa.Table.from_pylist(bench.rows(name)))
+        connection.register("arrow_rows", pa.Table.from_pylist([row.model_dump() for row in bench.rows()]))
         try:
-            connection.execute("INSERT INTO bench BY NAME SELECT * FROM arrow_rows")
+            connection.execute("INSERT INTO bench BY NAME SELECT ? AS bench_id, * FROM arrow_rows", [name])
         except _REFUSED as error:
             _logger.warning("skipped benchmark %s, whose rows were refused: %s", name, _first_line(error))
         finally:

@@ -27,10 +27,8 @@ LINE_LENGTHS: dict[str, tuple[int, int, int, int]] = {
     "misconception_negative": (28, 39, 22, 31),
     "messy_realworld": (26, 21, 33, 24),
 }
-"""Tokens of a line, its end included: by instruction, for every fourth passage; 20.5 in the mean, 39 at most.
-
-So long were the lines that instruction models wrote for such prompts: 6 tokens for keywords, up to 39 for a worry.
-"""
+"""Tokens of a line, its end included: by instruction, for every fourth passage; 20.5 in the mean, 39 at most, like the
+lines that instruction models wrote for such prompts."""
 
 _SEED = 0
 _SAME_LENGTH = "notebook, same length"

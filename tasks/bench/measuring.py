@@ -48,14 +48,9 @@ def measure(
     is_quick: bool = False,
     report: Report,
 ) -> Bench:
-    """Measure everything.
+    """Measure everything; embedding and statistics always run on the CPU.
 
-    Args:
-        device: Where the language models run; embedding and statistics always run on the CPU.
-        models: Names of models; empty: the device's default.
-        dtypes: Number formats, that of the base of all ratios first; empty: the device's default.
-        is_quick: Whether a small workload will do.
-        report: Is told what is being done.
+    Models and number formats, that of the base of all ratios first, are by default those of the device.
 
     Raises:
         SetupError: The device or a model is not there.

@@ -23,10 +23,8 @@ from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.settings import resolve_settings
 
-V1 = "tokenizer.model.v1"
-"""The tokenizer of Mistral-7B-Instruct-v0.2, which the notebook uses."""
-V3 = "mistral_instruct_tokenizer_240323.model.v3"
-"""Its successor, in which [INST] is a control token and no longer plain text."""
+V1 = "tokenizer.model.v1"  # that of Mistral-7B-Instruct-v0.2, which the notebook uses
+V3 = "mistral_instruct_tokenizer_240323.model.v3"  # in which [INST] is a control token and no longer plain text
 
 # That of mistralai/Mistral-7B-Instruct-v0.2 on the hub.
 _CHAT_TEMPLATE = (
@@ -38,16 +36,14 @@ _CHAT_TEMPLATE = (
     "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
 )
 
+# Models with random weights: name -> the values of _FIELDS.
 _FIELDS = "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"
 _SHAPES = {
     "tiny": (64, 128, 2, 2, 1),
     "small": (256, 896, 4, 4, 1),
     "wide": (768, 2688, 12, 12, 3),
-    "mistral-7b": (4096, 14_336, 32, 32, 8),  # that of mistralai/Mistral-7B-Instruct-v0.2, positions as well
+    "mistral-7b": (4096, 14_336, 32, 32, 8),  # that of mistralai/Mistral-7B-Instruct-v0.2
 }
-"""Models with random weights: name -> the values of _FIELDS."""
-_POSITIONS = {"mistral-7b": (32_768, 1_000_000.0)}
-"""Window and base of the rotations; others have 4,096 and 10,000."""
 
 _VOCABULARY = 32_000
 _SEED = 0
@@ -56,10 +52,7 @@ _SEED = 0
 def load_models(name: str, dtypes: Sequence[str], device: str) -> dict[str, LanguageModel]:
     """Return a language model in each of the number formats, all with the same weights but for rounding.
 
-    Args:
-        name: tiny, small, wide or mistral-7b, an id on the hub or a local folder.
-        dtypes: Number formats, e.g. "float32".
-        device: "cpu" or "cuda".
+    It is one of _SHAPES with random weights, or else an id on the hub or a local folder.
 
     Raises:
         SetupError: The model or its tokenizer cannot be loaded.
@@ -81,11 +74,7 @@ def load_models(name: str, dtypes: Sequence[str], device: str) -> dict[str, Lang
 
 @lru_cache(maxsize=1)
 def mistral_tokenizer() -> Any:  # noqa: ANN401 - a transformers tokenizer
-    """Return the tokenizer of Mistral-7B-Instruct-v0.2.
-
-    Raises:
-        SetupError: The package that holds it is not installed.
-    """
+    """Return the tokenizer of Mistral-7B-Instruct-v0.2."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
@@ -93,14 +82,10 @@ def mistral_tokenizer() -> Any:  # noqa: ANN401 - a transformers tokenizer
 
 
 def save_mistral_tokenizer(folder: Path, file_name: str = V1) -> Path:
-    """Save a Mistral tokenizer in an existing folder, as transformers saves it, and return where.
-
-    Args:
-        folder: Where to save it.
-        file_name: V1 or V3, sentencepiece files of the package mistral-common.
+    """Save a Mistral tokenizer, V1 or V3, in an existing folder, as transformers saves it, and return where.
 
     Raises:
-        SetupError: The package is not installed.
+        SetupError: The package mistral-common, which holds the tokenizers, is not installed.
     """
     package = importlib.util.find_spec("mistral_common")
     if package is None or package.origin is None:
@@ -132,13 +117,12 @@ def _build(name: str, dtype: str, device: str) -> Any:  # noqa: ANN401 - a trans
     """Return a Mistral with random weights, drawn from a fixed seed, that writes neither line breaks nor EOS."""
     from transformers import AutoModelForCausalLM, MistralConfig
 
-    window, rope_theta = _POSITIONS.get(name, (4096, 10_000.0))
     configuration = MistralConfig(
         vocab_size=_VOCABULARY,
         sliding_window=None,
         tie_word_embeddings=False,
-        max_position_embeddings=window,
-        rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
+        max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         **dict(zip(_FIELDS, _SHAPES[name], strict=True)),
     )
     cards = [torch.cuda.current_device()] if device == "cuda" else []

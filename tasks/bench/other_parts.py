@@ -5,7 +5,7 @@ as in a run.
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -14,17 +14,7 @@ import numpy as np
 
 from tasks.bench.matrix_products import product_arm, record_products
 from tasks.bench.scoring import build_cache, score_question
-from tasks.bench.timing import (
-    LARGEST_DIFFERENCE,
-    NOTEBOOK,
-    OURS,
-    PRODUCTS,
-    TIMES_LOOP,
-    TIMES_NOTEBOOK,
-    Arm,
-    Part,
-    Report,
-)
+from tasks.bench.timing import LARGEST_DIFFERENCE, NOTEBOOK, OURS, PRODUCTS, TIMES_LOOP, TIMES_NOTEBOOK, Arm, Part
 from tasks.bench.workload import Subject, Workload, make_workload
 from tasks.loading.models import identify_embedding_model, load_embedding_model
 from tasks.priming.engine.model import LanguageModel, encode_context
@@ -88,7 +78,7 @@ def score_copying(context: str, questions: Questions, language_model: LanguageMo
     return [score_question(each, length, copy.deepcopy(cache), language_model).mean_nll for each in questions]
 
 
-def measure_embedding(sample_count: int, rounds: int, report: Report) -> Part:
+def measure_embedding(sample_count: int, rounds: int, report: Callable[[str], None]) -> Part:
     """Measure the similarities of queries to ten surrogates each.
 
     The notebook embeds a query again for each of its surrogates, and does all of it twice; it is counted once here.
@@ -128,7 +118,7 @@ def compare_by_notebook(workload: Workload, model: object) -> list[float]:
     return [compute_similarity(s.text, queries[s.sample_id], model) for s in surrogates]
 
 
-def measure_statistics(resamples: int, rounds: int, report: Report) -> Part:
+def measure_statistics(resamples: int, rounds: int, report: Callable[[str], None]) -> Part:
     """Measure the bootstrap of six comparisons, by the project's intervals and by a loop as one would write it first.
 
     They give different things: ours are BCa intervals (bias corrected and accelerated, with a jackknife) of the mean
@@ -170,13 +160,8 @@ def resample_in_a_loop(values: Any, resamples: int) -> list[tuple[Vector, Vector
 def sum_experiment(subject: Subject, parts: Iterable[Part], similarity_samples: int) -> Part:
     """Add up what 2,500 samples would take by ours in each number format, and how many times that the notebook.
 
-    It is arithmetic on what was measured, for this machine and model: loading models and data, files and the database
-    are not in it.
-
-    Args:
-        subject: The model.
-        parts: Those that were measured.
-        similarity_samples: Samples of the embedding part.
+    It is arithmetic on the measured parts, for this machine and model: loading models and data, files and the database
+    are not included.
     """
     part, plan = subject.part("experiment"), subject.plan
     seconds = {

@@ -6,9 +6,9 @@ loads the former into table bench, one row per figure.
 
 import json
 import logging
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -46,6 +46,26 @@ class Figure(_Frozen):
     """Highest of the rounds; None where it was measured once."""
 
 
+class BenchRow(Figure):
+    """What the benchmark (make bench) measured: one quantity of one method.
+
+    Compare within one bench_id: machines differ, and ratios are taken within a round.
+    """
+
+    measured_at: datetime
+    """When the benchmark ended (UTC)."""
+    device: Literal["cpu", "cuda"]
+    """Where the language models ran."""
+    is_quick: bool
+    """Whether it was the quick run, whose ratios mean little."""
+    workload: str
+    """What was computed, in words."""
+    machine: str
+    """The machine in words (JSON)."""
+    versions: str
+    """Version of each library that takes part (JSON)."""
+
+
 class Bench(_Frozen):
     """One run of the benchmark."""
 
@@ -77,18 +97,18 @@ class Bench(_Frozen):
         """Hash of the content."""
         return artifacts.digest(self.model_dump(mode="json"))[:16]
 
-    def rows(self, bench_id: str) -> list[dict[str, Any]]:
-        """Return the rows of table bench, one per figure; `bench_id` is the name of the file."""
-        common = {
-            "bench_id": bench_id,
-            "measured_at": self.measured_at.astimezone(UTC).replace(tzinfo=None),
-            "device": self.device,
-            "is_quick": self.is_quick,
-            "machine": json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
-            "versions": json.dumps(self.versions, ensure_ascii=False),
-        }
+    def rows(self) -> list[BenchRow]:
+        """Return the rows of table bench, one per figure."""
         return [
-            common | figure.model_dump() | {"workload": self.workload.get(f"{figure.part}, {figure.model}", "")}
+            BenchRow(
+                **figure.model_dump(),
+                measured_at=self.measured_at.astimezone(UTC).replace(tzinfo=None),
+                device=self.device,
+                is_quick=self.is_quick,
+                workload=self.workload.get(f"{figure.part}, {figure.model}", ""),
+                machine=json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
+                versions=json.dumps(self.versions, ensure_ascii=False),
+            )
             for figure in self.figures
         ]
 
@@ -109,28 +129,32 @@ def read_newest() -> Bench:
         UsageError: There is none, or its file cannot be read.
     """
     path = artifacts.ARTIFACTS / "bench.json"
-    try:
-        return Bench.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+    found = _read(path)
+    if isinstance(found, str):
         raise UsageError(
-            f"{path} holds no benchmark ({_brief(error)}). It is what the benchmark writes when it ends: make bench"
-        ) from None
+            f"{path} holds no benchmark ({found}). It is what the benchmark writes when it ends: make bench"
+        )
+    return found
 
 
 def read_benches() -> dict[str, Bench]:
     """Return all benchmarks by the names of their files; a file that holds none is skipped with a warning."""
-    found = {}
+    benches = {}
     for path in sorted((artifacts.ARTIFACTS / "bench").glob("*.json")):
-        try:
-            found[path.stem] = Bench.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            _logger.warning("skipped %s, which is no benchmark: %s", path, _brief(error))
-    return found
+        found = _read(path)
+        if isinstance(found, str):
+            _logger.warning("skipped %s, which is no benchmark: %s", path, found)
+        else:
+            benches[path.stem] = found
+    return benches
 
 
-def _brief(error: Exception) -> str:
-    """Return what went wrong on one line."""
-    if isinstance(error, ValidationError):
+def _read(path: Path) -> Bench | str:
+    """Return the benchmark that a file holds, or what is wrong with it on one line."""
+    try:
+        return Bench.model_validate_json(path.read_bytes())
+    except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).partition("\n")[0]
+    except OSError as error:
+        return str(error).partition("\n")[0]

@@ -1,14 +1,7 @@
-"""Scoring: eleven contexts per sample by every method, with numbers that can be compared.
+"""Scoring: eleven contexts per sample by every method of docs/performance.md, with numbers that can be compared.
 
 In: a model in its number formats, a plan. Out: figures of speed, of memory and of how far the numbers of each method
-are from the notebook's in the first number format. The methods:
-
-    notebook  one context, one query, one answer at a time, all logits computed; a cache is copied before it is scored
-    lm-eval   its own class for transformers models, on the same token ids: it does not tokenise, which favours it
-    padded    what a careful user of transformers would write: right-padded batches of sequences of similar length, one
-              forward pass each (a causal model's tokens do not attend to padding after them), the output layer on rows
-              that predict an answer token; the numeric path is ours, so what differs is padding, attention and sharing
-    ours      as a run does, family by family
+are from the notebook's in the first number format.
 """
 
 import copy
@@ -42,8 +35,7 @@ class Means(NamedTuple):
     notebook_nll: float | None = None  # that of all but the first; None for one token, and where it is not known
 
 
-Found: TypeAlias = dict[tuple[str, str, str], Means]
-"""By sample, family and key."""
+Found: TypeAlias = dict[tuple[str, str, str], Means]  # by sample, family and key
 
 
 def measure_scoring(subject: Subject) -> Part:
@@ -106,9 +98,6 @@ def differences(found: Found, base: Found) -> list[tuple[str, float, str]]:
     return [*result, ("largest difference in the notebook's mean NLL", max(known), "nats")] if known else result
 
 
-# --- the methods ---
-
-
 def score_by_ours(workload: Workload, language_model: LanguageModel) -> Found:
     """Score a workload as a run does, family by family."""
     found: Found = {}
@@ -161,12 +150,12 @@ def has_lm_eval() -> bool:
 
 
 def score_by_lm_eval(workload: Workload, language_model: LanguageModel, batch_size: int) -> Found:
-    """Score a workload as lm-eval's HFLM does by default; it gets a copy of the tokenizer, to which it adds padding."""
+    """Score a workload as lm-eval's HFLM does by default; it need not tokenise, which favours it."""
     arms = workload.arms(language_model)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns that a model was handed over, as is meant
     harness = importlib.import_module("lm_eval.models.huggingface").HFLM(
         pretrained=language_model.model,
-        tokenizer=copy.deepcopy(language_model.tokenizer),
+        tokenizer=copy.deepcopy(language_model.tokenizer),  # it gives it a padding token
         batch_size=batch_size,
         max_length=language_model.window,
     )
@@ -179,7 +168,11 @@ def score_by_lm_eval(workload: Workload, language_model: LanguageModel, batch_si
 
 
 def score_by_padding(workload: Workload, language_model: LanguageModel) -> Found:
-    """Score a workload in right-padded batches."""
+    """Score a workload as a careful user of transformers would: right-padded batches of sequences of similar length.
+
+    A causal model's tokens do not attend to padding after them, so there is no mask; the output layer sees only rows
+    that predict an answer token. The numeric path is ours, so what differs is padding, attention and sharing.
+    """
     arms, model = workload.arms(language_model), language_model.model
     found: Found = {}
     with torch.inference_mode(), numeric_path(language_model.numeric_path):

@@ -30,9 +30,8 @@ def print_bench(bench: Bench) -> None:
     for title, table in tables_of(bench):
         console.print(f"\n{title}", style="bold")
         drawn = RichTable(box=None, padding=(0, 1, 0, 0))
-        for number, column in enumerate(table.columns):
-            is_text = number < table.text_columns
-            drawn.add_column(column, justify="left" if is_text else "right", no_wrap=True)
+        for column in table.columns:
+            drawn.add_column(column, justify="left" if column in ("method", "", "count") else "right", no_wrap=True)
         for row in table.rows:
             drawn.add_row(*map(str, row))
         console.print(drawn)
@@ -48,11 +47,11 @@ def tables_of(bench: Bench) -> list[tuple[str, Table]]:
     """Return a titled table for each part and model, one row per method, and one of the counts of identical answers."""
     places = dict.fromkeys((figure.part, figure.model) for figure in bench.figures)
     tables = [
-        (f"{part}, {model}: {bench.workload.get(f'{part}, {model}', '')}", _methods(bench, part, model))
+        (f"{part.capitalize()}, {model}: {bench.workload.get(f'{part}, {model}', '')}", _methods(bench, part, model))
         for part, model in places
         if part not in ("identity", "experiment")
     ]
-    return [*tables, ("the same bits, whatever is computed together", _identity(bench))]
+    return [*tables, ("The same bits, whatever is computed together", _identity(bench))]
 
 
 def _headings(bench: Bench) -> list[str]:

@@ -156,12 +156,7 @@ class Part:
     ) -> None:
         """Run arms in turns, and add what each one took, compared with the first one and with the limit.
 
-        Args:
-            arms: What to compute.
-            rounds: How often.
-            unit: The unit of their work, e.g. "tokens".
-            differences: Returns how far an arm's result is from the first one's.
-            ratio: What the speed as a multiple of the first one's is called.
+        Work is counted in `unit`, e.g. "tokens"; `ratio` is what the speed as a multiple of the first arm's is called.
         """
         self.time(arms, rounds)
         for name, arm in self.arms.items():

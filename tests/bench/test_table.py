@@ -11,7 +11,7 @@ def test_markdown_holds_what_was_found(bench: Bench) -> None:
     assert lines[0] == "2026-11-25 04:30 UTC, 2 minutes"
     assert "float32: cpu-float32-onednn, 99 GFLOP/s a core (torch's default: 75)" in lines
     assert "Note: lm-eval was left out" in lines
-    assert "scoring, small: 12 samples in 11 contexts, 24,000 tokens" in lines
+    assert "Scoring, small: 12 samples in 11 contexts, 24,000 tokens" in lines
     assert "| method |  | CPU s | x notebook | tokens/s | max d |" in lines
     assert "| notebook | fp32 | 12 |  | 2,000 |  |" in lines
     assert "| ours | fp32 |  | 6.04 (5.50-6.50) |  | 2.0e-6 |" in lines
