@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from tasks.bench import mistral_tokenizer
+from tasks.bench.models import V1
 from tasks.loading.data import Identity, SetupError
 from tasks.loading.model_files import find_model, parameter_count
 from tasks.loading.models import identify_language_model, load_language_model, outline_language_model, require_end
@@ -342,7 +342,7 @@ def byte_pair_ids(string: str, vocabulary: dict[str, int], ranks: dict[tuple[str
 def test_a_sentencepiece_vocabulary_gives_the_tokens_of_its_model(path: Path, mistral_tokenizer_folder: Path) -> None:
     """Expected: Mistral's own file, read by sentencepiece itself; a text stands behind a space of its own."""
     sentencepiece = pytest.importorskip("sentencepiece", reason="comes with the extra `offline`")
-    model_file = Path(pytest.importorskip("mistral_common").__file__).parent / "data" / mistral_tokenizer.V1
+    model_file = Path(pytest.importorskip("mistral_common").__file__).parent / "data" / V1
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model_file))
     count = range(processor.get_piece_size())
     kinds = [(processor.is_unknown, 2), (processor.is_control, 3), (processor.is_byte, 6)]

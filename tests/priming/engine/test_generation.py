@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from tasks.bench.memory import peak_cpu_bytes
+from tasks.bench.timing import peak_cpu_bytes
 from tasks.priming.arms import writing
 from tasks.priming.arms.writing import Writing, clean, write_generated
 from tasks.priming.engine import generation
