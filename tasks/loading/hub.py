@@ -19,7 +19,7 @@ _UNASKED_BYTES = 1e9
 """Downloads above this size need --allow-download; 360 million parameters of two bytes are below it."""
 
 _WEIGHTS = ("model*.safetensors", "[0-9]_*/model*.safetensors")  # of a model, and of an embedding model's modules
-_SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab")
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab")
 _OTHER_FORMATS = ("onnx/*", "openvino/*", "coreml/*", "original/*", "model*/*")
 
 _SECONDS = 20
@@ -74,7 +74,7 @@ def fetch_model(name: str, commit: str, *, has_weights: bool = True) -> Path:
     """Return the folder of a commit's files, downloaded if necessary: no code, no pickles, weights in one format."""
     from huggingface_hub import snapshot_download
 
-    allowed, ignored = [*_SMALL_FILES, *(_WEIGHTS if has_weights else ())], list(_OTHER_FORMATS)
+    allowed, ignored = [*SMALL_FILES, *(_WEIGHTS if has_weights else ())], list(_OTHER_FORMATS)
     try:
         return Path(snapshot_download(name, revision=commit, allow_patterns=allowed, ignore_patterns=ignored))
     except Exception as error:  # as above

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.loading.data import Identity, local_path, unreadable
-from tasks.loading.hub import fetch_model, hub_commit, require_permission_to_download
+from tasks.loading.hub import SMALL_FILES, fetch_model, hub_commit, require_permission_to_download
 from tasks.loading.redaction import printable
 from tasks.priming.engine.gguf import read_gguf
 from tasks.priming.errors import SetupError
@@ -30,10 +30,7 @@ _PACKAGED_MODELS = {
 
 GGUF = ".gguf"  # suffix of GGUF files
 
-_PATTERNS = (
-    "*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab"
-)  # fmt: skip
-"""The files of a model: weights, configuration, tokenizer."""
+_PATTERNS = ("*.safetensors", *SMALL_FILES)  # the files of a model: weights, configuration, tokenizer
 
 _EMBEDDING_MODULES = ("Transformer", "Pooling", "Normalize", "Dense")
 """Modules of sentence-transformers that read only such files."""
@@ -61,7 +58,13 @@ def find_model(name: str) -> Path | None:
 def identify_files(name: str, revision: str | None) -> Identity:
     """Return {"sha256"} of a local model's files, or {"revision"}, the commit of a model on the hub."""
     if path := find_model(name):
-        return {"sha256": _sha256_of(path, _checked_files(path, name))}
+        files = _checked_files(path, name)
+        try:
+            if path in files:  # a GGUF file
+                return {"sha256": current_sha256(path)}
+            return {"sha256": digest({str(file.relative_to(path)): current_sha256(file) for file in files})}
+        except OSError as error:
+            raise unreadable(Path(error.filename or path), error) from None
     commit = hub_commit(name, revision, "model")
     require_permission_to_download(name, commit)
     return {"revision": commit}
@@ -139,15 +142,6 @@ def _require_unchanged(name: str, identity: Identity) -> None:
             f"The model {printable(name)} cannot be loaded: its files have changed since the run identified them. "
             "Leave the files alone while a run uses them, and start the same command again."
         )
-
-
-def _sha256_of(folder: Path, files: list[Path]) -> str:
-    try:
-        if folder in files:  # a GGUF file
-            return current_sha256(folder)
-        return digest({str(file.relative_to(folder)): current_sha256(file) for file in files})
-    except OSError as error:
-        raise unreadable(Path(error.filename or folder), error) from None
 
 
 def _checked_files(folder: Path, name: str) -> list[Path]:

@@ -15,13 +15,13 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from tasks.store.code import ROOT
+
 MARK = "SURROGATE_OWNER"  # environment variable that says to whom a process belongs
-_ROOT = Path(__file__).resolve().parents[2]  # tasks.store would load libraries that the guardian does not need
 _PATIENCE_SECONDS = 5.0  # time for a process to end by itself before it is killed
 _REPEAT_SECONDS = 0.7  # time after which a signal that had no effect is repeated
 
@@ -40,7 +40,7 @@ def leave_no_orphans() -> str:
     mark = uuid.uuid4().hex
     guardian = subprocess.Popen(  # before the mark is set, so that it does not get it
         [sys.executable, "-m", "tasks.server.processes", mark],
-        cwd=_ROOT,
+        cwd=ROOT,
         stdin=subprocess.PIPE,  # only this process has its writing end, which closes with it
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -37,38 +37,30 @@ def pin_sources() -> None:
     sys.meta_path.insert(0, _Finder())
 
 
+@cache
 def code_digest(computation: str) -> str:
     """Return the hash of a computation's code.
 
     Raises:
         ValueError: This checkout has no such module or function.
     """
-    with _PARSING:
-        return _code_digest(computation)
-
-
-def package_digest() -> str:
-    """Return the hash of all code that can change a number: every definition in tasks.priming."""
-    with _PARSING:
-        return _package_digest()
-
-
-@cache
-def _package_digest() -> str:
     from tasks.store.artifacts import digest  # imports pyarrow
 
-    modules = [_module(path) for path in sorted(_path(PACKAGE).parent.rglob("*.py"))]
-    return digest({f"{module}:{name}": _dump(module, name) for module in modules for name in _definitions(module)})
+    module, _, function = computation.partition(":")
+    with _PARSING:
+        if not _is_module(module) or function not in _definitions(module):
+            raise ValueError(f"There is no computation {computation!r}; it is written module:function.")
+        return digest({f"{m}:{n}": _dump(m, n) for m, n in _closure(module, function)})
 
 
 @cache
-def _code_digest(computation: str) -> str:
-    module, _, function = computation.partition(":")
-    if not _is_module(module) or function not in _definitions(module):
-        raise ValueError(f"There is no computation {computation!r}; it is written module:function.")
+def package_digest() -> str:
+    """Return the hash of all code that can change a number: every definition in tasks.priming."""
     from tasks.store.artifacts import digest
 
-    return digest({f"{m}:{n}": _dump(m, n) for m, n in _closure(module, function)})
+    with _PARSING:
+        modules = [_module(path) for path in sorted(_path(PACKAGE).parent.rglob("*.py"))]
+        return digest({f"{module}:{name}": _dump(module, name) for module in modules for name in _definitions(module)})
 
 
 def _closure(module: str, name: str) -> list[tuple[str, str]]:
@@ -169,16 +161,11 @@ class _Stripper(ast.NodeTransformer):
         """Strip functions and classes, and whatever is in them."""
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             node.decorator_list = []
-            node.body = [s for s in node.body if not _is_bare_string(s)] or [ast.Pass()]
+            bare = {
+                id(s): s.value.value for s in node.body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)
+            }
+            node.body = [s for s in node.body if not isinstance(bare.get(id(s)), str)] or [ast.Pass()]
         return super().generic_visit(node)
-
-
-def _is_bare_string(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
 
 
 def _is_module(name: str) -> bool:

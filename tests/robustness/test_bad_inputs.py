@@ -183,7 +183,9 @@ def test_queries_about_one_passage_are_one_cluster() -> None:
     ],
 )
 def test_a_row_of_another_form_is_refused_with_what_is_allowed(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(RowFormatError, match=f"Row 0 has the .*{said}.*Allowed are query, answers, .*Rename or mend"):
+    with pytest.raises(
+        RowFormatError, match=f"Row 0 has the .*{said}.*Allowed are query, answers, .*Rename or correct"
+    ):
         read(given)
 
 
