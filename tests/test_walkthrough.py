@@ -98,7 +98,7 @@ def text_of(blocks: list[Block]) -> str:
 def table_of(blocks: list[Block], *columns: str) -> list[dict[str, str]]:
     """Return the rows of the tables that have these columns."""
     return [
-        {name: cell.text if isinstance(cell, Quoted) else cell for name, cell in zip(block.columns, row, strict=True)}
+        {name: cell if isinstance(cell, str) else cell.text for name, cell in zip(block.columns, row, strict=True)}
         for block in blocks
         if isinstance(block, Table) and set(columns) <= set(block.columns)
         for row in block.rows
