@@ -1,22 +1,24 @@
 """Stage 6, publishing: the manifests and parquet files of all runs -> artifacts/results.duckdb.
 
-In: what is under artifacts/, no arguments. Out: a database that is made anew beside the old one and renamed into its
-place, so that a reader of the old one neither waits nor makes anyone wait, a killed publisher leaves the old one whole,
-and a lost database costs seconds. Tables, comments and the questions as views stand in results.sql.
+In: what is under artifacts/, no arguments. Out: a database that is built under another name and then renamed, so that
+readers of the old one neither wait nor make anyone wait, a killed publisher leaves the old one whole, and a lost
+database costs seconds. Its tables are made from the records (tasks/store/tables.py); its views stand in results.sql.
 
 Nothing is cached: publishing must be able to rebuild. A run whose artifact is missing or damaged is published without
-it, as incomplete, and says so in table check.
+it and without what belongs to it, as incomplete, and says so in table run_check.
 """
 
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -25,23 +27,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.bench.records import read_benches
+from tasks.bench.records import BenchRow, read_benches
 from tasks.loading.redaction import without_secrets
 from tasks.store import artifacts
-from tasks.store.manifests import LOCK_SECONDS, TABLES, Manifest, RecordedReference, read_manifests
-
-QUESTIONS = (
-    "does_priming_help",
-    "is_generated_better_than_static",
-    "is_generation_worth_its_compute",
-    "does_the_content_matter",
-    "does_routing_help",
-    "who_gains",
-    "does_the_measure_matter",
-    "what_does_it_cost",
-    "run_summary",
-)
-"""Views that `read_question` reads."""
+from tasks.store.manifests import LOCK_SECONDS, AttemptRecord, Manifest, RecordedReference, read_manifests
+from tasks.store.tables import TABLES, Table, create_statements
 
 # Extensions are never fetched, and a missing table is never taken for a Python variable of its name.
 _HARDENED: dict[str, str | bool | int | float | list[str]] = {
@@ -53,10 +43,99 @@ _HARDENED: dict[str, str | bool | int | float | list[str]] = {
 _CHUNKS_AT_ONCE = 300
 # The oldest supported clients read it; DuckDB 2's own default shuts out every 1.x.
 _STORAGE_VERSION = "v1.4.0"
-_SCHEMA = Path(__file__).with_suffix(".sql")
-# Rows break a rule of results.sql; any other error of DuckDB is one of the machine, such as a full disk.
+_VIEWS = Path(__file__).with_suffix(".sql")
+# Rows break a rule of their table; any other error of DuckDB is one of the machine, such as a full disk.
 _REFUSED = (duckdb.IntegrityError, duckdb.DataError, duckdb.ProgrammingError)
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One experiment: settings and inputs, however often it was executed."""
+
+    run_id: str
+    """Hash of the settings, the inputs and the code."""
+    profile: str
+    """Profile that the settings started from."""
+    status: Literal["running", "complete", "failed", "interrupted", "incomplete"]
+    """interrupted: it was stopped, or its process died; incomplete: it completed, but an artifact has gone since (see
+    table run_check, and start the run again). Conclusions come from complete runs only."""
+    seed: int | None
+    """Seed of every random draw."""
+    sample_count: int | None
+    """Samples asked for."""
+    data: str | None
+    """Data set: a known name, an id on the hub or a file."""
+    language_model: str | None
+    """The model that writes surrogates and scores answers: a hub id or a folder."""
+    embedding_model: str | None
+    """The sentence-embedding model that routes."""
+    parameter_count: int | None
+    """Parameters of the language model."""
+    dtype: str | None
+    """Number format of the language model's weights, or of its arithmetic where they are quantised."""
+    quantization: str | None
+    """none, or how the language model's weights are quantised."""
+    first_token: str | None
+    """The token that every context begins with; None if there is none, or before scoring was checked."""
+    answer_delimiter: str | None
+    """What stands between the query prompt and the answer; None before scoring was checked."""
+    device: str | None
+    """Where the models ran."""
+    numeric_path: str | None
+    """How the numbers were computed: what decides whether bits repeat."""
+    row_count: int | None
+    """Rows of the data set that were read."""
+    eligible_count: int | None
+    """Rows that could be samples."""
+    drawn_count: int | None
+    """Samples that were drawn."""
+    seconds: float | None
+    """What the computations of all stages took (seconds), remembered ones included."""
+    started_at: datetime | None
+    """Start of the latest attempt (UTC)."""
+    ended_at: datetime | None
+    """End of the latest attempt (UTC); None while it runs or if it was killed."""
+    settings: str
+    """All settings (JSON)."""
+    versions: str
+    """Version of each library that numbers depend on (JSON)."""
+    data_identity: str
+    """What identifies the data set, e.g. revision or sha256 (JSON)."""
+    language_model_identity: str
+    """What identifies the language model, e.g. revision or sha256 (JSON)."""
+    embedding_model_identity: str
+    """What identifies the embedding model, e.g. revision or sha256 (JSON)."""
+    funnel: str | None
+    """How rows became samples, with the number of rejected rows by reason (JSON)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """What the computation of an artifact took, when it was computed."""
+
+    stage: str
+    """The table that it filled, e.g. score."""
+    entry: str
+    """The family, or control, e.g. static or control/random_words; empty where a stage has no such parts."""
+    chunk: str
+    """The chunk of samples, e.g. 0000; all, or what was checked."""
+    seconds: float
+    """Seconds."""
+
+
+_TABLES = {
+    "run": Table(RunRow, "run_id", before={}),
+    "attempt": Table(AttemptRecord, "attempt_id"),
+    "stage_time": Table(StageTime, "stage, entry, chunk"),
+    **TABLES,
+    "bench": Table(
+        BenchRow,
+        "bench_id, part, model, dtype, method, quantity",
+        before={"bench_id": "Hash of the result: the name of its file under artifacts/bench."},
+    ),
+}
+"""All tables of the database, in the order in which they are created and filled."""
 
 
 @task(name="publish results", task_run_name="publish results", cache_policy=NO_CACHE, persist_result=False)
@@ -95,28 +174,11 @@ def rebuild_database() -> dict[str, Any]:
     return {"path": str(database), **counts}
 
 
-def read_question(view: str, run_id: str) -> list[dict[str, Any]]:
-    """Return the rows of a question view for one run, a dict a row.
-
-    Args:
-        view: A name in QUESTIONS.
-        run_id: The run; one that is not published, or not complete, has no rows.
-
-    Raises:
-        ValueError: There is no such question.
-        FileNotFoundError: Nothing has been published yet.
-    """
-    if view not in QUESTIONS:
-        raise ValueError(f"Unknown question {view!r}. Questions: {', '.join(QUESTIONS)}.")
-    with open_results() as connection:
-        answer = connection.execute(f"SELECT * FROM {view} WHERE run_id = ?", [run_id])
-        names = [column[0] for column in answer.description]
-        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-
-
 @contextmanager
 def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the database to be read, on a connection that can reach nothing else.
+
+    A view's name alone means the view that answers for the newest complete run; all_runs.NAME answers for every run.
 
     Raises:
         FileNotFoundError: Nothing has been published yet.
@@ -135,6 +197,7 @@ def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
             # log lies beside this one, which never has any.
             path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
             connection = stack.enter_context(_attached(path, "READ_ONLY"))
+        connection.execute("SET search_path = 'results.latest,results.main,results.all_runs'")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection
@@ -148,8 +211,7 @@ def _attached(path: Path, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
     that earlier time, even if another has been renamed into its place since.
     """
     with duckdb.connect(":memory:", config=_HARDENED) as connection:
-        quoted = str(path.resolve()).replace("'", "''")
-        connection.execute(f"ATTACH '{quoted}' AS results ({options})")
+        connection.execute(f"ATTACH {_quoted(str(path.resolve()))} AS results ({options})")
         connection.execute("USE results")
         yield connection
 
@@ -159,14 +221,48 @@ def _build(path: Path, manifests: Sequence[Manifest]) -> dict[str, int]:
     # No log: a file whose writer dies is thrown away, and so there never is one to leave behind.
     options = f"STORAGE_VERSION '{_STORAGE_VERSION}', RECOVERY_MODE 'no_wal_writes'"
     with _attached(path, options) as connection:
-        connection.execute(_SCHEMA.read_text(encoding="utf-8"))
+        for name, table in _TABLES.items():
+            connection.execute(create_statements(name, table))
+        connection.execute(_VIEWS.read_text(encoding="utf-8"))
         rows = sum(_load_run(connection, manifest) for manifest in manifests)
         _load_benches(connection)
+        _complete_views(connection)
         runs = connection.execute("SELECT count(*) FROM run").fetchall()[0][0]
         connection.execute("CHECKPOINT results")
         connection.execute("USE memory")
         connection.execute("DETACH results")
     return {"runs": runs, "rows": rows}
+
+
+def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Pass comments on to the columns of views, and make of each view of a run one of the newest complete run.
+
+    A column without a comment of its own gets that of the table or view that it comes from, or one of the same name.
+    """
+    newest = "SELECT run_id FROM run WHERE status = 'complete' ORDER BY started_at DESC NULLS LAST, run_id LIMIT 1"
+    run_id = next((found for (found,) in connection.execute(newest).fetchall()), "")
+    told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL AND NOT internal"
+    comments = {(table, column): comment for table, column, comment in connection.execute(told).fetchall()}
+    views = "SELECT view_name, sql, comment FROM duckdb_views() WHERE schema_name = 'all_runs' ORDER BY view_oid"
+    names = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'all_runs' AND table_name = ?"
+    for view, definition, said in connection.execute(views).fetchall():
+        columns = [name for (name,) in connection.execute(f"{names} ORDER BY column_index", [view]).fetchall()]
+        read = re.findall(r'(?:FROM|JOIN) \(*(?:all_runs\.)?"?(\w+)', definition)
+        schemas = ["all_runs"]
+        if columns[0] == "run_id":
+            schemas.append("latest")
+            listed = ", ".join(f'"{column}"' for column in columns[1:])
+            connection.execute(
+                f"CREATE VIEW latest.{view} AS SELECT {listed} FROM all_runs.{view} WHERE run_id = {_quoted(run_id)}"
+            )
+            connection.execute(f"COMMENT ON VIEW latest.{view} IS {_quoted(said)}")
+        for column in columns:
+            sources = [view, *re.findall(rf'\b(\w+)\."?{column}\b', definition), *read]
+            passed_on = next((comments[source, column] for source in sources if (source, column) in comments), None)
+            text = passed_on or next((known for (_, name), known in comments.items() if name == column), None)
+            for schema in schemas[: 1 if column == "run_id" else None]:
+                connection.execute(f'COMMENT ON COLUMN {schema}.{view}."{column}" IS {_quoted(text)}')
+            comments[view, column] = text
 
 
 def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
@@ -181,14 +277,15 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
             "skipped run %s, whose manifest has a value that is not allowed: %s", manifest.run_id, _first_line(error)
         )
         return 0
-    row_count, problems = 0, []
-    for table, chunks in manifest.artifacts.items():
-        loaded, damaged = _load_table(connection, manifest.run_id, table, chunks)
+    unknown = "this version has no such table: another version of the project wrote it. Start the run again"
+    row_count, problems = 0, [_problem(table, unknown) for table in manifest.artifacts if table not in TABLES]
+    for table in (name for name in TABLES if name in manifest.artifacts):
+        loaded, damaged = _load_table(connection, manifest.run_id, table, manifest.artifacts[table])
         row_count += loaded
         problems += damaged
     for problem in problems:
         _logger.warning("run %s: %s: %s", manifest.run_id, problem["chunk"], problem["detail"])
-        _insert_values(connection, "check", {"run_id": manifest.run_id, **problem})
+        _insert_values(connection, "run_check", {"run_id": manifest.run_id, **problem})
     if problems and manifest.status == "complete":  # of a run that is not, its own status says more
         connection.execute("UPDATE run SET status = 'incomplete' WHERE run_id = ?", [manifest.run_id])
     return row_count
@@ -197,9 +294,9 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
 def _load_benches(connection: duckdb.DuckDBPyConnection) -> None:
     """Load what benchmarks measured; one whose rows break a rule of the table is skipped."""
     for name, bench in read_benches().items():
-        connection.register("arrow_rows", pa.Table.from_pylist(bench.rows(name)))
+        connection.register("arrow_rows", pa.Table.from_pylist([row.model_dump() for row in bench.rows()]))
         try:
-            connection.execute("INSERT INTO bench BY NAME SELECT * FROM arrow_rows")
+            connection.execute("INSERT INTO bench BY NAME SELECT ? AS bench_id, * FROM arrow_rows", [name])
         except _REFUSED as error:
             _logger.warning("skipped benchmark %s, whose rows were refused: %s", name, _first_line(error))
         finally:
@@ -210,8 +307,6 @@ def _load_table(
     connection: duckdb.DuckDBPyConnection, run_id: str, table: str, chunks: dict[str, RecordedReference]
 ) -> tuple[int, list[dict[str, Any]]]:
     """Load the artifacts of one table of a run; return the count of its rows, and a check row for each that failed."""
-    if table not in TABLES:
-        return 0, [_problem(table, "written by a later version of this project, which has more tables")]
     expected, problems = 0, []
     names = iter(chunks)
     try:
@@ -226,10 +321,9 @@ def _load_table(
                 _insert(connection, table, pa.concat_tables(parts), run_id)
             expected += sum(part.num_rows for part in parts)
     except (*_REFUSED, pa.ArrowException) as error:
-        connection.execute(f'DELETE FROM "{table}" WHERE run_id = ?', [run_id])
+        connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
         return 0, [*problems, _problem(table, f"its rows were refused: {_first_line(error)}")]
-    statement = f'SELECT count(*) FROM "{table}" WHERE run_id = ?'
-    found = connection.execute(statement, [run_id]).fetchall()[0][0]
+    found = connection.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", [run_id]).fetchall()[0][0]
     assert found == expected, f"{table} of run {run_id} has {found} rows instead of {expected}"
     return expected, problems
 
@@ -241,7 +335,7 @@ def _read_chunk(table: str, chunk: str, reference: RecordedReference) -> pa.Tabl
             f"artifacts/{reference.path} has {rows.num_rows} rows, but {reference.rows} were recorded. "
             "Start the run again: it is recomputed."
         )
-    if table == "check":  # the only record that does not say what part of the run it speaks of
+    if table == "run_check":  # the only record that does not say what part of the run it speaks of
         rows = rows.append_column("chunk", pa.array([chunk] * rows.num_rows, pa.string()))
     return rows
 
@@ -251,10 +345,8 @@ def _problem(chunk: str, detail: str) -> dict[str, Any]:
 
 
 def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
-    """Insert what the manifest itself says: the run, its funnel, its times and its attempts."""
-    _insert_values(connection, "run", _run_row(manifest))
-    for reason, count in (manifest.funnel.rejected if manifest.funnel else {}).items():
-        _insert_values(connection, "reject", {"run_id": manifest.run_id, "reason": reason, "count": count})
+    """Insert what the manifest itself says: the run, its times and its attempts."""
+    _insert_values(connection, "run", asdict(_run_row(manifest)))
     _insert(connection, "stage_time", _stage_times(manifest), manifest.run_id)
     for attempt in manifest.attempts:
         moments = {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
@@ -274,42 +366,41 @@ def _stage_times(manifest: Manifest) -> pa.Table:
     )
 
 
-def _run_row(manifest: Manifest) -> dict[str, Any]:
+def _run_row(manifest: Manifest) -> RunRow:
     funnel, model = manifest.funnel, manifest.language_model
     latest = manifest.attempts[-1] if manifest.attempts else None
-    return {
-        "run_id": manifest.run_id,
-        "profile": manifest.profile,
-        "status": manifest.status,
-        "seed": manifest.settings.get("seed"),
-        "sample_count": _setting(manifest, "sampling", "sample_count"),
-        "data": _setting(manifest, "data", "data"),
-        "language_model": _setting(manifest, "language_model", "language_model"),
-        "embedding_model": _setting(manifest, "embedding", "embedding_model"),
-        "parameter_count": model.get("parameter_count"),
-        "dtype": model.get("dtype"),
-        "quantization": model.get("quantization"),
-        "first_token": model.get("contexts_begin_with"),
-        "answer_delimiter": model.get("answer_delimiter"),
-        "device": manifest.device,
-        "numeric_path": manifest.numeric_path,
-        "row_count": funnel.rows if funnel else None,
-        "eligible_count": funnel.eligible if funnel else None,
-        "drawn_count": funnel.drawn if funnel else None,
-        "seconds": sum(manifest.stage_seconds.values()) if manifest.stage_seconds else None,
-        "started_at": _utc(latest.started_at) if latest else None,
-        "ended_at": _utc(latest.ended_at) if latest else None,
-        "settings": _json(manifest.settings),
-        "versions": _json(manifest.versions),
-        "data_identity": _json(manifest.data),
-        "language_model_identity": _json(model),
-        "embedding_model_identity": _json(manifest.embedding_model),
-        "funnel": _json(funnel.model_dump()) if funnel else None,
-        "stage_seconds": _json(manifest.stage_seconds),
-    }
+    return RunRow(
+        run_id=manifest.run_id,
+        profile=manifest.profile,
+        status=manifest.status,
+        seed=manifest.settings.get("seed"),
+        sample_count=_setting(manifest, "sampling", "sample_count"),
+        data=_setting(manifest, "data", "data"),
+        language_model=_setting(manifest, "language_model", "language_model"),
+        embedding_model=_setting(manifest, "embedding", "embedding_model"),
+        parameter_count=model.get("parameter_count"),
+        dtype=model.get("dtype"),
+        quantization=model.get("quantization"),
+        first_token=model.get("contexts_begin_with"),
+        answer_delimiter=model.get("answer_delimiter"),
+        device=manifest.device,
+        numeric_path=manifest.numeric_path,
+        row_count=funnel.rows if funnel else None,
+        eligible_count=funnel.eligible if funnel else None,
+        drawn_count=funnel.drawn if funnel else None,
+        seconds=sum(manifest.stage_seconds.values()) if manifest.stage_seconds else None,
+        started_at=_utc(latest.started_at) if latest else None,
+        ended_at=_utc(latest.ended_at) if latest else None,
+        settings=_json(manifest.settings),
+        versions=_json(manifest.versions),
+        data_identity=_json(manifest.data),
+        language_model_identity=_json(model),
+        embedding_model_identity=_json(manifest.embedding_model),
+        funnel=_json(asdict(funnel)) if funnel else None,
+    )
 
 
-def _setting(manifest: Manifest, section: str, name: str) -> object:
+def _setting(manifest: Manifest, section: str, name: str) -> Any:  # noqa: ANN401 - whatever the manifest holds
     """Return one setting; None where an earlier version had no such setting."""
     values = manifest.settings.get(section)
     return values.get(name) if isinstance(values, dict) else None
@@ -318,15 +409,19 @@ def _setting(manifest: Manifest, section: str, name: str) -> object:
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, run_id: str) -> None:
     connection.register("arrow_rows", rows)
     try:
-        connection.execute(f'INSERT INTO "{table}" BY NAME SELECT ? AS run_id, * FROM arrow_rows', [run_id])
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT ? AS run_id, * FROM arrow_rows", [run_id])
     finally:
         connection.unregister("arrow_rows")
 
 
 def _insert_values(connection: duckdb.DuckDBPyConnection, table: str, row: dict[str, Any]) -> None:
-    names = ", ".join(f'"{name}"' for name in row)
     places = ", ".join("?" for _ in row)
-    connection.execute(f'INSERT INTO "{table}" ({names}) VALUES ({places})', list(row.values()))
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", list(row.values()))
+
+
+def _quoted(text: str | None) -> str:
+    """Return text as SQL writes it."""
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
 def _first_line(error: Exception) -> str:

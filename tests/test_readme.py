@@ -62,5 +62,6 @@ def test_the_answers_are_those_of_the_first_look(tmp_path: Path) -> None:
         [sys.executable, "-m", "flows.experiment"], cwd=ROOT, env=environment, check=True, timeout=PATIENCE * 3
     )
     with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as connection:
+        connection.execute("SET search_path = 'latest,main'")
         for query, text in QUERIES:
             assert answer(connection, query) == text

@@ -1,7 +1,9 @@
 """The database holds what the runs recorded, answers the questions, and is whole whatever happens to a publisher."""
 
+import inspect
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -18,11 +20,13 @@ from filelock import FileLock, Timeout
 from prefect.logging import disable_run_logger
 
 from tasks import results
-from tasks.priming.records import Check, Route, Sample, Surrogate
+from tasks.priming.records import Check, Reject, Route, Sample, Surrogate
+from tasks.reading.database import Row, rows_of
 from tasks.store import artifacts, manifests
 from tasks.store.sealing import with_seal, without_seal
+from tasks.store.tables import Table
 from tests.places import ROOT
-from tests.published_rows import comparison, finish, record, score, start
+from tests.published_rows import comparison, finish, record, record_answers, score, start
 from tests.waiting import PATIENCE
 
 NLLS = {
@@ -52,6 +56,7 @@ SAMPLES = [
     Sample("second", 4, "Another one.", "how many?", "7", None, "p2"),
 ]
 STAGE_SECONDS = {"sample/all": 1.0, "score/static/0000": 2.0, "score/control/random_words/0001": 0.5}
+REJECTS = [Reject(2, "no answer", "who?"), Reject(65, "passage length", "")]
 ROUTES = [Route(*arm, similarity=0.5, is_routed=True, is_tie=False) for arm in NLLS if arm[1] != "baseline"]
 SURROGATES = [
     Surrogate(*arm, "a guess", '"a guess"', 30, 4, "stop", False, False, False) for arm in NLLS if arm[1] != "baseline"
@@ -61,20 +66,21 @@ SURROGATES = [
 def record_all(run_id: str = "abc") -> manifests.Attempt:
     """Record a whole small run, chunk by chunk, as the flow does; it is left running."""
     attempt = start(run_id)
-    manifests.record_facts(
-        attempt,
-        language_model={"parameter_count": 7, "dtype": "float32", "quantization": "none"},
-        stage_seconds=STAGE_SECONDS,
-        funnel={"rows": 65, "eligible": 2, "drawn": 2, "rejected": {"no answer": 9, "passage length": 54}},
-    )
+    facts = {
+        "language_model": {"parameter_count": 7, "dtype": "float32", "quantization": "none"},
+        "stage_seconds": STAGE_SECONDS,
+        "funnel": {"rows": 65, "eligible": 2, "drawn": 2, "rejected": {"no answer": 9, "passage length": 54}},
+    }
+    manifests.extend_run(attempt, {}, facts)
     record(attempt, "sample", SAMPLES)
+    record(attempt, "reject", REJECTS)
     record(attempt, "surrogate", SURROGATES)
     record(attempt, "route", ROUTES)
     for sample in ("first", "second"):
         rows = [score(arm, nlls) for arm, nlls in NLLS.items() if arm[0] == sample]
         record(attempt, "score", rows, chunk=sample)
-        record(attempt, "check", [Check("cache_is_unchanged", 0.0, 0.0, True, f"3 arms of {sample}")], chunk=sample)
-    record(attempt, "comparison", COMPARISONS)
+        record(attempt, "run_check", [Check("cache_is_unchanged", 0.0, 0.0, True, f"3 arms of {sample}")], chunk=sample)
+    record_answers(attempt, comparison=COMPARISONS)
     return attempt
 
 
@@ -89,8 +95,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifacts, "ARTIFACTS", path)
         complete()
-        # 2 samples + 4 surrogates + 4 routes + 6 scores + 4 comparisons + 2 checks
-        assert results.rebuild_database() == {"path": str(path / "results.duckdb"), "runs": 1, "rows": 22}
+        # 2 samples + 2 rejects + 4 surrogates + 4 routes + 6 scores + 4 comparisons + 4 answers + 2 checks
+        assert results.rebuild_database() == {"path": str(path / "results.duckdb"), "runs": 1, "rows": 28}
     return path
 
 
@@ -114,11 +120,17 @@ def query(statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
+def read(view: str, run_id: str) -> list[Row]:
+    with results.open_results() as connection:
+        return rows_of(connection, f"SELECT * FROM all_runs.{view} WHERE run_id = $run_id", run_id)
+
+
 def export() -> dict[str, list[str]]:
     """Return every row of every table and view, sorted."""
     with client() as connection:
-        names = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY ALL").fetchall()
-        return {name: sorted(map(repr, connection.execute(f'SELECT * FROM "{name}"').fetchall())) for (name,) in names}
+        found = "SELECT table_schema, table_name FROM information_schema.tables ORDER BY ALL"
+        names = [f'{schema}."{name}"' for schema, name in connection.execute(found).fetchall()]
+        return {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}").fetchall())) for name in names}
 
 
 def start_child(code: str) -> "subprocess.Popen[str]":
@@ -127,7 +139,7 @@ def start_child(code: str) -> "subprocess.Popen[str]":
 
 
 def test_outcome_has_one_row_per_sample_and_arm(published: Path) -> None:
-    rows = query("SELECT sample_id, family, key, nll, nll_notebook, improvement FROM outcome ORDER BY ALL")
+    rows = query("SELECT sample_id, family, key, nll, nll_notebook, improvement FROM all_runs.outcome ORDER BY ALL")
     assert rows == [  # by hand, from NLLS
         ("first", "baseline", "document", 2.0, 2.0, 0.0),
         ("first", "generated", "target_question", 3.0, 3.0, -1.0),
@@ -136,7 +148,9 @@ def test_outcome_has_one_row_per_sample_and_arm(published: Path) -> None:
         ("second", "generated", "target_question", 0.25, None, 0.25),
         ("second", "static", "factual", None, None, None),
     ]
-    arms = query("SELECT DISTINCT family, similarity, is_routed, context_token_count FROM outcome ORDER BY ALL")
+    arms = query(
+        "SELECT DISTINCT family, similarity, is_routed, context_token_count FROM all_runs.outcome ORDER BY ALL"
+    )
     assert arms == [("baseline", None, None, 107), ("generated", 0.5, True, 107), ("static", 0.5, True, 107)]
     assert query("SELECT token_nlls FROM score WHERE nll = 2") == [([2.0, 1.0, 3.0],)]
 
@@ -152,7 +166,7 @@ def test_outcome_takes_baseline_and_route_of_its_own_run_and_arm(folder: Path) -
         finish(run_id, score=[score(("first", *arm), (nll,)) for arm, nll in nlls.items()], route=routes)
     results.rebuild_database()
     columns = "run_id, key, nll, improvement, similarity, is_routed"
-    assert query(f"SELECT {columns} FROM outcome ORDER BY run_id, key") == [
+    assert query(f"SELECT {columns} FROM all_runs.outcome ORDER BY run_id, key") == [
         ("abc", "document", 4.0, 0.0, None, None),
         ("abc", "factual", 3.0, 1.0, 0.25, True),
         ("abc", "problem", 1.0, 3.0, 0.75, False),
@@ -163,7 +177,7 @@ def test_outcome_takes_baseline_and_route_of_its_own_run_and_arm(folder: Path) -
 
 
 def test_run_summary_counts(published: Path) -> None:
-    (summary,) = results.read_question("run_summary", "abc")
+    (summary,) = read("run_summary", "abc")
     expected = {
         "status": "complete",
         "data": "demo",
@@ -182,7 +196,8 @@ def test_run_summary_counts(published: Path) -> None:
         "seconds": 3.5,
     }
     assert {name: summary[name] for name in expected} == expected
-    assert query("SELECT reason, count FROM reject ORDER BY ALL") == [("no answer", 9), ("passage length", 54)]
+    assert query("SELECT * EXCLUDE run_id FROM reject") == [(2, "no answer", "who?"), (65, "passage length", "")]
+    assert json.loads(query("SELECT funnel FROM run")[0][0])["rejected"] == {"no answer": 9, "passage length": 54}
     assert query("SELECT seed, parameter_count, dtype, quantization FROM run") == [(42, 7, "float32", "none")]
 
 
@@ -202,13 +217,65 @@ def test_every_table_view_and_column_says_what_it_is(published: Path) -> None:
         assert query(f"SELECT {names} {of_ours} AND comment IS NULL") == []
 
 
-def test_a_table_has_the_fields_of_its_record(published: Path) -> None:
-    statement = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
-    columns = query(statement)
-    for table, kind in manifests.TABLES.items():
-        own = ["run_id", "chunk"] if table == "check" else ["run_id"]
-        found = [column for name, column in columns if name == table]
-        assert found == own + artifacts.schema_of(kind).names
+FIELD = re.compile(r'^    (\w+): (.+?)( \| None)?(?: = .+?)?\n    """(.+?)"""$', re.MULTILINE | re.DOTALL)
+"""An attribute of a record as its source has it: name, type, whether it may be None, docstring."""
+SQL_TYPES = {
+    "str": "VARCHAR",
+    "int": "BIGINT",
+    "float": "DOUBLE",
+    "FiniteFloat": "DOUBLE",
+    "bool": "BOOLEAN",
+    "datetime": "TIMESTAMP",
+    "AwareDatetime": "TIMESTAMP",
+    "tuple[float, ...]": "FLOAT[]",
+    "tuple[str, ...]": "VARCHAR[]",
+}
+
+
+@pytest.mark.parametrize(("name", "table"), results._TABLES.items(), ids=list(results._TABLES))
+def test_the_catalogue_says_what_the_record_says(published: Path, name: str, table: Table) -> None:
+    """Names, types, nullability and comments, read from the text of the record's class and of its base class."""
+    expected = [(column, "VARCHAR", False, text) for column, text in table.before.items()]
+    for kind in [kind for kind in reversed(table.record.__mro__) if kind.__module__.startswith("tasks.")]:
+        for field, annotation, optional, text in FIELD.findall(inspect.getsource(kind)):
+            sql_type = "VARCHAR" if annotation.startswith("Literal[") else SQL_TYPES[annotation]
+            expected.append((field, sql_type, bool(optional), " ".join(text.split()).replace("None", "NULL")))
+    columns = "column_name, data_type, is_nullable, comment"
+    found = query(f"SELECT {columns} FROM duckdb_columns() WHERE table_name = '{name}' ORDER BY column_index")
+    assert found == expected
+    assert len(expected) > 3
+    assert str(table.record.__doc__).startswith(
+        query(f"SELECT comment FROM duckdb_tables() WHERE table_name = '{name}'")[0][0].replace("NULL", "None")[:80]
+    )
+
+
+def test_rows_have_keys_and_belong_to_rows_of_other_tables(published: Path) -> None:
+    keys = dict(
+        query("""
+        SELECT table_name, array_to_string(constraint_column_names, ', ')
+        FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY'
+    """)
+    )
+    assert keys == {
+        name: ("run_id, " if "run_id" in table.before else "") + table.key for name, table in results._TABLES.items()
+    }
+    parents = query("""
+        SELECT table_name, array_to_string(constraint_column_names, ', '), referenced_table
+        FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' ORDER BY ALL
+    """)
+    of_sample = {(name, "run_id, sample_id", "sample") for name in ("distractor", "surrogate", "route", "score")}
+    of_comparison = {(name, "run_id, comparison", "comparison") for name in ("measure", "stratum")}
+    of_run = {name for name in results._TABLES if name not in ("run", "bench")}
+    of_run -= {name for name, _, _ in of_sample | of_comparison}
+    assert set(parents) == of_sample | of_comparison | {(name, "run_id", "run") for name in of_run}
+
+
+def test_no_name_is_a_reserved_word(published: Path) -> None:
+    ours = "FROM duckdb_columns() WHERE NOT internal AND database_name = 'published'"
+    names = f"SELECT column_name {ours} UNION SELECT table_name {ours}"
+    reserved = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
+    assert query(f"({names}) INTERSECT ({reserved})") == []
+    assert ("select",) in query(reserved)
 
 
 def test_older_clients_can_read_the_file(published: Path) -> None:
@@ -239,8 +306,8 @@ def test_a_rerun_replaces_and_does_not_double() -> None:
     complete()
     results.rebuild_database()
     after = export()
-    for table in ("sample", "surrogate", "route", "score", "comparison", "check", "reject", "outcome"):
-        assert after[table] == before[table]
+    for table in ("sample", "surrogate", "route", "score", "comparison", "run_check", "reject", "answer"):
+        assert after[f'main."{table}"'] == before[f'main."{table}"']
     assert query("SELECT count(*) FROM attempt") == [(2,)]
 
 
@@ -256,9 +323,14 @@ def test_a_run_that_is_not_complete_is_shown_but_concludes_nothing() -> None:
         ("ghi", "failed"),
         ("jkl", "interrupted"),
     ]
-    assert query("SELECT DISTINCT run_id FROM outcome ORDER BY ALL") == [("abc",), ("def",), ("ghi",), ("jkl",)]
-    assert query("SELECT DISTINCT run_id FROM does_priming_help") == [("abc",)]
-    assert query("SELECT DISTINCT run_id FROM is_generated_better_than_static") == [("abc",)]
+    assert query("SELECT DISTINCT run_id FROM all_runs.outcome ORDER BY ALL") == [
+        ("abc",),
+        ("def",),
+        ("ghi",),
+        ("jkl",),
+    ]
+    assert query("SELECT DISTINCT run_id FROM all_runs.does_priming_help") == [("abc",)]
+    assert query("SELECT DISTINCT run_id FROM all_runs.is_generated_better_than_static") == [("abc",)]
     assert query("SELECT status, error FROM attempt WHERE run_id = 'ghi'") == [("failed", "out of luck")]
 
 
@@ -267,8 +339,8 @@ def test_the_newest_run_comes_first() -> None:
     finish("abc", comparison=COMPARISONS)
     finish("efg", comparison=COMPARISONS)
     results.rebuild_database()
-    assert [run_id for (run_id,) in query("SELECT run_id FROM run_summary")] == ["efg", "abc", "def"]
-    assert next(run_id for (run_id,) in query("SELECT run_id FROM does_priming_help")) == "efg"
+    assert [run_id for (run_id,) in query("SELECT run_id FROM all_runs.run_summary")] == ["efg", "abc", "def"]
+    assert next(run_id for (run_id,) in query("SELECT run_id FROM all_runs.does_priming_help")) == "efg"
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered"])
@@ -288,12 +360,12 @@ def test_a_damaged_artifact_makes_its_run_incomplete_and_no_other(
 
     results.rebuild_database()
     assert query("SELECT run_id, status FROM run ORDER BY ALL") == [("abc", "complete"), ("def", "incomplete")]
-    ((run_id, chunk, detail),) = query('SELECT run_id, chunk, detail FROM "check" WHERE NOT passed')
+    ((run_id, chunk, detail),) = query("SELECT run_id, chunk, detail FROM run_check WHERE NOT passed")
     assert (run_id, chunk) == ("def", "score/problem")
     assert reference["path"] in detail
     assert reference["path"] in caplog.text
     assert query("SELECT run_id, count(*) FROM score GROUP BY ALL ORDER BY ALL") == [("abc", 6), ("def", 6)]
-    assert results.read_question("does_priming_help", "def") == []
+    assert read("does_priming_help", "def") == []
 
     path.write_bytes(content)
     results.rebuild_database()
@@ -315,19 +387,20 @@ def test_rows_that_break_a_rule_make_their_run_incomplete(table: str, rows: list
     record(attempt, table, rows, chunk="wrong")
     manifests.finish_run(attempt)
     results.rebuild_database()
-    ((run_id, chunk, detail),) = query('SELECT run_id, chunk, detail FROM "check" WHERE NOT passed')
+    (run_id, chunk, detail), *others = query("SELECT run_id, chunk, detail FROM run_check WHERE NOT passed")
     assert (run_id, chunk) == ("def", table)
     assert reason in detail
+    assert [chunk for _, chunk, _ in others] == (["surrogate", "route", "score"] if table == "sample" else [])
     assert query(f"SELECT DISTINCT run_id FROM {table}") == [("abc",)]
 
 
 def test_a_reference_that_counts_other_rows_is_damaged() -> None:
     attempt = record_all()
     reference = artifacts.write_rows(SAMPLES, Sample, "sample")
-    manifests.record_artifacts(attempt, "sample", {"all": reference | {"rows": 5}})
+    manifests.extend_run(attempt, {"sample": {"all": reference | {"rows": 5}}})
     manifests.finish_run(attempt)
     results.rebuild_database()
-    assert "has 2 rows, but 5" in query('SELECT detail FROM "check" WHERE NOT passed')[0][0]
+    assert "has 2 rows, but 5" in query("SELECT detail FROM run_check WHERE NOT passed")[0][0]
 
 
 def test_a_damaged_manifest_costs_its_own_run_alone(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -363,7 +436,7 @@ def test_a_reader_keeps_the_old_database_and_stops_nobody(folder: Path) -> None:
         results.rebuild_database()
         assert reader.execute("SELECT run_id FROM run").fetchall() == [("abc",)]
         # the same process reads the new one, although it has the old one open under the same name
-        assert len(results.read_question("run_summary", "def")) == 1
+        assert len(read("run_summary", "def")) == 1
 
 
 def test_a_session_that_writes_into_an_earlier_database_stops_nobody(folder: Path) -> None:
@@ -386,7 +459,7 @@ def test_a_session_that_writes_into_an_earlier_database_stops_nobody(folder: Pat
         user.stdin.flush()
         user.stdout.readline()
         assert (folder / "results.duckdb.wal").exists()
-        assert [row["run_id"] for row in results.read_question("run_summary", "abc")] == ["abc"]
+        assert [row["run_id"] for row in read("run_summary", "abc")] == ["abc"]
         user.kill()
 
 
@@ -395,14 +468,14 @@ def test_a_log_left_beside_the_database_is_not_replayed_into_the_next(folder: Pa
     log = folder / "results.duckdb.wal"
     writer = duckdb.connect(str(folder / "results.duckdb"))
     writer.execute("SET wal_autocheckpoint = '1GB'")
-    writer.execute("INSERT INTO reject VALUES ('x', 'y', 1)")
+    writer.execute("CREATE TABLE mine AS SELECT 1")
     content = log.read_bytes()
     writer.close()
     log.write_bytes(content)
     complete()
     results.rebuild_database()
     assert not log.exists()
-    assert query("SELECT count(*) FROM reject") == [(2,)]
+    assert query("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'mine'") == [(0,)]
 
 
 def test_a_publisher_that_is_killed_leaves_the_old_database_and_no_lock(folder: Path) -> None:
@@ -449,8 +522,8 @@ def test_a_publisher_that_fails_leaves_the_old_database(folder: Path, monkeypatc
     results.rebuild_database()
     before = export()
     broken = folder / "broken.sql"
-    broken.write_text("CREATE TABLE run (run_id TEXT); CREATE NONSENSE")
-    monkeypatch.setattr(results, "_SCHEMA", broken)
+    broken.write_text("CREATE TABLE mine (run_id TEXT); CREATE NONSENSE")
+    monkeypatch.setattr(results, "_VIEWS", broken)
     with pytest.raises(duckdb.ParserException):
         results.rebuild_database()
     assert export() == before
@@ -461,19 +534,15 @@ def test_a_folder_with_a_quote_in_its_name(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(artifacts, "ARTIFACTS", folder / "it's here")
     complete()
     results.rebuild_database()
-    assert len(results.read_question("does_priming_help", "abc")) == 2
+    assert len(read("does_priming_help", "abc")) == 2
 
 
-def test_only_questions_are_read(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="Start a run"):
-        results.read_question("run_summary", "abc")
-    results.rebuild_database()
-    with pytest.raises(ValueError, match="Questions: does_priming_help"):
-        results.read_question("run; DROP TABLE run", "abc")
-    assert results.read_question("run_summary", "' OR 1 = 1 --") == []
+def test_nothing_published_is_said_with_what_to_do() -> None:
+    with pytest.raises(FileNotFoundError, match="Start a run"), results.open_results():
+        pass
 
 
 def test_the_stage_returns_plain_values(folder: Path) -> None:
     complete()
     with disable_run_logger():
-        assert results.publish_results.fn() == {"path": str(folder / "results.duckdb"), "runs": 1, "rows": 22}
+        assert results.publish_results.fn() == {"path": str(folder / "results.duckdb"), "runs": 1, "rows": 28}

@@ -1,14 +1,14 @@
 """What a benchmark measured: its fields and their types, and the files that hold it.
 
 In: figures. Out: artifacts/bench/<id>.json, named by its content, and artifacts/bench.json, the newest. Publishing
-reads the former into table bench, a row a figure.
+loads the former into table bench, one row per figure.
 """
 
 import json
 import logging
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -27,34 +27,43 @@ class Figure(_Frozen):
     """One measured quantity of one method."""
 
     part: str
-    """What was done: scoring, generation, queries, embedding, statistics or identity."""
+    """What was done: scoring, generation, queries, embedding, statistics, identity or experiment."""
     model: str
     """The language model, or whatever else computed it."""
     dtype: str
     """Number format of the model's weights."""
     method: str
-    """Who did it: ours, notebook, lm-eval, ..."""
+    """Who did it: ours, notebook, lm-eval, padded, or products (the limit)."""
     quantity: str
-    """What was measured."""
+    """What was measured, e.g. times as fast as the notebook."""
     value: FiniteFloat
     """The value; the median where it was measured in several rounds."""
     unit: str
-    """Its unit."""
+    """Unit of value, low and high; x is a ratio, 1 a share."""
     low: FiniteFloat | None = None
-    """Lowest of the rounds."""
+    """Lowest of the rounds; None where it was measured once."""
     high: FiniteFloat | None = None
-    """Highest of the rounds."""
-    goal: FiniteFloat | None = None
-    """What was to be reached, if anything."""
-    bound: Literal["at least", "at most"] | None = None
-    """On which side of the goal the value should be."""
+    """Highest of the rounds; None where it was measured once."""
 
-    @property
-    def is_met(self) -> bool | None:
-        """Whether the goal was reached; None without one."""
-        if self.goal is None:
-            return None
-        return self.value <= self.goal if self.bound == "at most" else self.value >= self.goal
+
+class BenchRow(Figure):
+    """What the benchmark (make bench) measured: one quantity of one method.
+
+    Compare within one bench_id: machines differ, and ratios are taken within a round.
+    """
+
+    measured_at: datetime
+    """When the benchmark ended (UTC)."""
+    device: Literal["cpu", "cuda"]
+    """Where the language models ran."""
+    is_quick: bool
+    """Whether it was the quick run, whose ratios mean little."""
+    workload: str
+    """What was computed, in words."""
+    machine: str
+    """The machine in words (JSON)."""
+    versions: str
+    """Version of each library that takes part (JSON)."""
 
 
 class Bench(_Frozen):
@@ -88,27 +97,18 @@ class Bench(_Frozen):
         """Hash of the content."""
         return artifacts.digest(self.model_dump(mode="json"))[:16]
 
-    def rows(self, bench_id: str) -> list[dict[str, Any]]:
-        """Return the rows of table bench, one a figure.
-
-        Args:
-            bench_id: What the rows are known by: the name of the file.
-        """
-        common = {
-            "bench_id": bench_id,
-            "measured_at": self.measured_at.astimezone(UTC).replace(tzinfo=None),
-            "device": self.device,
-            "is_quick": self.is_quick,
-            "machine": json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
-            "versions": json.dumps(self.versions, ensure_ascii=False),
-        }
+    def rows(self) -> list[BenchRow]:
+        """Return the rows of table bench, one per figure."""
         return [
-            {
-                **common,
+            BenchRow(
                 **figure.model_dump(),
-                "is_met": figure.is_met,
-                "workload": self.workload.get(f"{figure.part}, {figure.model}", ""),
-            }
+                measured_at=self.measured_at.astimezone(UTC).replace(tzinfo=None),
+                device=self.device,
+                is_quick=self.is_quick,
+                workload=self.workload.get(f"{figure.part}, {figure.model}", ""),
+                machine=json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
+                versions=json.dumps(self.versions, ensure_ascii=False),
+            )
             for figure in self.figures
         ]
 
@@ -129,28 +129,32 @@ def read_newest() -> Bench:
         UsageError: There is none, or its file cannot be read.
     """
     path = artifacts.ARTIFACTS / "bench.json"
-    try:
-        return Bench.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+    found = _read(path)
+    if isinstance(found, str):
         raise UsageError(
-            f"{path} holds no benchmark ({_brief(error)}). It is what the benchmark writes when it ends: make bench"
-        ) from None
+            f"{path} holds no benchmark ({found}). It is what the benchmark writes when it ends: make bench"
+        )
+    return found
 
 
 def read_benches() -> dict[str, Bench]:
     """Return all benchmarks by the names of their files; a file that holds none is skipped with a warning."""
-    found = {}
+    benches = {}
     for path in sorted((artifacts.ARTIFACTS / "bench").glob("*.json")):
-        try:
-            found[path.stem] = Bench.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            _logger.warning("skipped %s, which is no benchmark: %s", path, _brief(error))
-    return found
+        found = _read(path)
+        if isinstance(found, str):
+            _logger.warning("skipped %s, which is no benchmark: %s", path, found)
+        else:
+            benches[path.stem] = found
+    return benches
 
 
-def _brief(error: Exception) -> str:
-    """Return what went wrong on one line."""
-    if isinstance(error, ValidationError):
+def _read(path: Path) -> Bench | str:
+    """Return the benchmark that a file holds, or what is wrong with it on one line."""
+    try:
+        return Bench.model_validate_json(path.read_bytes())
+    except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).partition("\n")[0]
+    except OSError as error:
+        return str(error).partition("\n")[0]

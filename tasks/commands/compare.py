@@ -82,6 +82,6 @@ def find_runs(texts: Sequence[str]) -> list[RunRows]:
         if run_id in found[:number]:
             raise UsageError(
                 f"{texts[found.index(run_id)]!r} and {texts[number]!r} are the same run, {run_id}. "
-                "Name each run once; `SELECT run_id, profile, started_at FROM run_summary` lists them."
+                "Name each run once; `SELECT run_id, profile, started_at FROM run` lists them."
             )
     return [read_compared(run_id) for run_id in found]

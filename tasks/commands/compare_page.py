@@ -11,9 +11,9 @@ from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, paragraph
 from tasks.pages.numbers import in_form
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import flat_settings
-from tasks.priming.statistics.robust_mean import RobustMean
-from tasks.priming.statistics.two_runs import compare_conditions
-from tasks.reading.answers import TITLES, answers_of
+from tasks.priming.statistics.paired import PairedStatistics
+from tasks.priming.statistics.two_runs import compare_runs
+from tasks.reading.answers import by_question, improvement_of, name_of
 from tasks.reading.database import PAIRING_QUERIES, QUERIES, RunRows, read_run
 
 _HASH_CHARACTERS = 40
@@ -36,7 +36,7 @@ def read_compared(run_id: str) -> RunRows:
     Raises:
         UsageError: As in read_run.
     """
-    return read_run(run_id, PAIRING_QUERIES | {view: QUERIES[view] for view in TITLES})
+    return read_run(run_id, PAIRING_QUERIES | {"what_did_it_find": QUERIES["what_did_it_find"]})
 
 
 def describe_runs(runs: Sequence[RunRows]) -> list[Block]:
@@ -122,18 +122,16 @@ def _value(value: Any) -> str:  # noqa: ANN401 - what JSON can say
 def _answers(runs: Sequence[RunRows]) -> Iterator[Block]:
     yield Heading("What they found")
     yield paragraph("Each run's own answers on its own samples; improvements are in nats per answer token.")
-    answers = [answers_of(run.tables) for run in runs]
-    for view, title in TITLES.items():
-        found = [{row["comparison"]: row for row in answer.get(view, [])} for answer in answers]
+    answers = [by_question(run.tables["what_did_it_find"]) for run in runs]
+    for title in dict.fromkeys(title for answer in answers for title in answer):
+        found = [{name_of(row): row for row in answer.get(title, [])} for answer in answers]
         rows: list[tuple[Part, ...]] = []
         for name in dict.fromkeys(name for by_name in found for name in by_name):
             for number, by_name in enumerate(found):
-                row = by_name.get(name) or {"answer": "not run", "improvement": "-"}
-                interval = f" ({row['interval']})" if "interval" in row else ""
-                answer = f"{_LETTERS[number]} {row['answer']}"
-                rows.append(("" if number else name, answer, row["improvement"] + interval))
-        if rows:
-            yield Table((title, "answer", "improvement (interval)"), tuple(rows), 2)
+                row = by_name.get(name)
+                answer, numbers = (row["sentence"], " ".join(improvement_of(row))) if row else ("not run", "-")
+                rows.append(("" if number else name, f"{_LETTERS[number]} {answer}", numbers))
+        yield Table((title, "answer", "improvement (interval)"), tuple(rows), 2)
 
 
 def _values(run: RunRows, query: str) -> dict[str, Any]:
@@ -166,9 +164,9 @@ def _pair(first: RunRows, second: RunRows, letter: str) -> Iterator[Block]:
     )
     nlls: list[tuple[Part, ...]] = []
     improvements: list[tuple[Part, ...]] = []
-    for found in compare_conditions(first.nlls, second.nlls, passages, level):
+    for found in compare_runs(first.nlls, second.nlls, passages, level):
         nll, excess = found.nll, found.excess
-        means = in_form(nll.reference_mean, ".4f"), in_form(nll.arm_mean, ".4f")
+        means = in_form(nll.nll_reference_mean, ".4f"), in_form(nll.nll_arm_mean, ".4f")
         nlls.append((found.condition, f"{nll.n:,}", f"{nll.tie_count:,}", *means, *_difference(nll)))
         if excess:
             means = in_form(found.improvement_first, "+.4f"), in_form(found.improvement_second, "+.4f")
@@ -207,10 +205,9 @@ def _tokenizers(first: RunRows, second: RunRows) -> str:
     )
 
 
-def _difference(found: RobustMean) -> tuple[str, str]:
+def _difference(found: PairedStatistics) -> tuple[str, str]:
     """Return a mean difference and its interval."""
     if found.n and found.tie_count == found.n:
         return "0", "all equal"
-    if found.low is None or found.high is None:
-        return in_form(found.mean, "+.4f"), "-"
-    return in_form(found.mean, "+.4f"), f"{found.low:+.4f} to {found.high:+.4f}"
+    mean, low, high = found.improvement_mean, found.improvement_low, found.improvement_high
+    return in_form(mean, "+.4f"), "-" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"

@@ -32,9 +32,9 @@ from rich.text import Text
 from tasks.commands.guard import guarded
 from tasks.loading.redaction import printable
 from tasks.priming.errors import UsageError
-from tasks.store import artifacts, liveness
+from tasks.store import artifacts
 from tasks.store.artifacts import file_sha256, is_reference
-from tasks.store.manifests import locked_manifests, read_manifest, read_manifests
+from tasks.store.manifests import is_alive, locked_manifests, read_manifest, read_manifests
 from tasks.store.sealing import sealed_text
 
 STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "checks", "statistics")
@@ -103,7 +103,7 @@ def remove_litter() -> list[Litter]:
             attempt.attempt_id: manifest.run_id
             for manifest in read_manifests()
             for attempt in manifest.attempts
-            if attempt.status == "running" and liveness.is_alive(attempt.attempt_id)
+            if attempt.status == "running" and is_alive(attempt.attempt_id)
         }
         if alive:
             raise UsageError(
@@ -169,7 +169,7 @@ def _half_written() -> Iterator[Litter]:
             if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
                 yield Litter(path, size, "it was being written when its process was killed")
     for path, size in _files(["runs/.attempts"], _ATTEMPT):
-        if not liveness.is_alive(path.name):
+        if not is_alive(path.name):
             yield Litter(path, size, "its process has ended")
 
 

@@ -1,8 +1,6 @@
-"""The command that sets a run beside the published table: `python -m tasks.commands.reference RUN_ID [--numbers FILE]`.
+"""The command that compares a run with the published table: `python -m tasks.commands.reference RUN_ID`.
 
-In: a complete run's rows in artifacts/results.duckdb, and published numbers (by default those of the notebook's full
-run, tasks/priming/statistics/reference_numbers.json). Out: a printed table, and what is known to differ. Nothing is
-written.
+In: a complete run's rows in artifacts/results.duckdb. Out: a printed table, and what is known to differ.
 
 Status 0: printed. 2: what was given cannot be used.
 """
@@ -12,7 +10,6 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
@@ -22,13 +19,14 @@ from rich.table import Table
 from tasks.commands.guard import guarded
 from tasks.priming.errors import UsageError
 from tasks.priming.records import Route, Sample, Score
-from tasks.priming.statistics.reference import CONFIDENCE_LEVEL, Reproduction, reproduce
-from tasks.priming.statistics.reference_numbers import (
+from tasks.priming.statistics.reference import (
+    CONFIDENCE_LEVEL,
     KNOWN_DIFFERENCES,
-    NUMBERS,
-    PublishedNumbers,
+    Published,
+    Reproduction,
     other_inputs,
-    parse_numbers,
+    read_published,
+    reproduce,
 )
 from tasks.priming.statistics.run_data import RunData
 from tasks.results import open_results
@@ -42,17 +40,15 @@ _VERDICTS = {True: "yes", False: "no", None: "-"}
 
 @guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the published table beside a run's, and return the exit status."""
+    """Print a run compared with the published table, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m tasks.commands.reference", description="Set a run beside the published table."
+        prog="python -m tasks.commands.reference", description="Compare a run with the published table."
     )
     parser.add_argument("run_id", metavar="RUN_ID", help="A complete run; `python -m flows.experiment` prints its id.")
-    parser.add_argument("--numbers", metavar="FILE", type=Path, default=NUMBERS, help="JSON of published numbers.")
     values = parser.parse_args(arguments)
-    published = parse_numbers(_read_text(values.numbers))
-    inputs, evidence = read_run(values.run_id)
-    rows = reproduce(published, evidence)
-    _print(values.run_id, rows, published, other_inputs(published, inputs))
+    inputs, run = read_run(values.run_id)
+    published = read_published()
+    _print(values.run_id, reproduce(published, run), published, other_inputs(published, inputs))
     return 0
 
 
@@ -76,16 +72,6 @@ def read_run(run_id: str) -> tuple[dict[str, Any], RunData]:
             "this version published; any run publishes it anew: python -m flows.experiment --profile demo"
         ) from None
     return inputs, RunData(samples=samples, routes=routes, scores=scores, surrogates=[])
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read as text: {error}. Give --numbers a JSON file, or leave it out: the numbers of the "
-            f"full run are in {NUMBERS}."
-        ) from None
 
 
 def _read_inputs(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, Any]:
@@ -121,11 +107,11 @@ def _read_records(connection: duckdb.DuckDBPyConnection, table: str, record: typ
     return [record(*(tuple(value) if isinstance(value, list) else value for value in row)) for row in rows]
 
 
-def _print(run_id: str, rows: Sequence[Reproduction], published: PublishedNumbers, warnings: Sequence[str]) -> None:
+def _print(run_id: str, rows: Sequence[Reproduction], published: Published, warnings: Sequence[str]) -> None:
     console = Console(width=_COLUMNS, highlight=False, markup=False, soft_wrap=False)
     for warning in warnings:
         console.print(f"Warning: {warning}: whether numbers agree says nothing about the published result.")
-    console.print(f"Run {run_id} beside {published.source}.")
+    console.print(f"Run {run_id} compared with {published['source']}.")
     console.print(_table(rows))
     judged = [row for row in rows if row.agrees is not None]
     by_chance = (1 - CONFIDENCE_LEVEL) * len(judged)

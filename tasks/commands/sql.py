@@ -21,7 +21,7 @@ from rich.cells import cell_len, set_cell_size
 
 from tasks.commands.guard import guarded
 from tasks.pages.texts import visible
-from tasks.results import QUESTIONS, open_results
+from tasks.results import open_results
 from tasks.store import artifacts
 
 _PROMPT, _CONTINUED = "sql> ", "...> "
@@ -35,11 +35,14 @@ A statement ends with ';' and may have many lines. Ctrl-C clears what was typed,
   .tables      the tables, and what each holds
   .help        this
   .quit        end
-DESCRIBE does_priming_help; lists the columns of a view or table. Nothing can be changed here.
+Views answer for the newest complete run; all_runs.NAME answers for every run. DESCRIBE NAME; lists the columns of a
+view or table. Nothing can be changed here.
 """
 _LISTS = {
     ".tables": "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = 'results' ORDER BY table_name",
-    ".questions": "SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'results' AND NOT internal",
+    ".questions": (
+        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'results' GROUP BY ALL ORDER BY ALL"
+    ),
 }
 
 
@@ -119,10 +122,7 @@ class Prompt:
         if command in (".quit", ".exit"):
             return False
         if command in _LISTS:
-            found = dict(self._connection.execute(_LISTS[command]).fetchall())
-            known = [name for name in QUESTIONS if name in found]
-            for name in dict.fromkeys([*known, *found]):
-                comment = found[name]
+            for name, comment in self._connection.execute(_LISTS[command]).fetchall():
                 lines = textwrap.wrap(comment or "", min(self.width or _LIST_WIDTH, _LIST_WIDTH) - 4)
                 sys.stdout.write("\n".join([name, *(f"    {line}" for line in lines)]) + "\n")
         elif command == ".help":

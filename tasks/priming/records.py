@@ -1,10 +1,43 @@
 """The rows that travel between stages, one frozen dataclass a kind.
 
-Each record is one row of a stage's parquet file and of the DuckDB table of the same name. This module never moves:
-its names are part of what is stored. Missing is None, never 0.0.
+Each record is one row of a stage's parquet file and of a DuckDB table, which has the fields as columns and the
+docstrings as comments. This module never moves: its names are part of what is stored. Missing is None, never 0.0.
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Verdict: TypeAlias = Literal[
+    "better",
+    "worse",
+    "better, but negligibly",
+    "worse, but negligibly",
+    "equivalent",
+    "no difference shown",
+    "undecided: fewer than two pairs",
+    "undecided: fewer than two passages",
+    "undecided: no interval could be computed",
+    "optimistic by construction, not a verdict",
+]
+"""What one comparison alone says; `judge` in tasks/priming/statistics/comparisons.py gives the rules."""
+
+AnswerValue: TypeAlias = Literal[
+    "yes",
+    "negligible",  # better, but by less than the margin
+    "any_text_helps",  # better than no text, but not better than random words
+    "equivalent",
+    "hurts",  # worse
+    "undecided",
+    "not_asked",  # nothing that was run asks it, or an oracle does, which is no test
+    "controls_missing",
+    "likelihood_only",  # the answer becomes likelier, but no more preferred to wrong ones
+    "run_incomplete",  # given where a run that is not complete is shown, never stored
+    # No rule gives these yet.
+    "cannot_read",
+    "could_not_show",
+    "depends_on_measure",
+]
+"""All answers that there are to a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +61,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Reject:
+    """A row of the data that could not be a sample: the first 1,000 of a run."""
+
+    position: int
+    """Its place in the data, counted from 1."""
+    reason: str
+    """Why it was dropped."""
+    excerpt: str
+    """How its query begins, or its passage or answer where there is no query: at most 80 characters."""
+
+
+@dataclass(frozen=True, slots=True)
 class Distractor:
-    """A wrong answer to a sample's query: the answer to another query of the same type about another passage."""
+    """A wrong answer to a query: the answer to one of the same type, if there is any, about another passage."""
 
     sample_id: str
     """The sample whose cache it is scored on."""
@@ -38,7 +83,7 @@ class Distractor:
     answer: str
     """The text that is scored."""
     source_id: str
-    """The sample_id of the row that it answers."""
+    """The sample_id of the row that it answers, drawn or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +93,9 @@ class Surrogate:
     sample_id: str
     """The sample whose passage it stands before."""
     family: str
-    """static, generated or control."""
+    """The arm's family."""
     key: str
-    """Which surrogate of the family, e.g. quantitative or target_question."""
+    """The arm's key within the family, e.g. quantitative or target_question."""
     text: str
     """The text that goes into the template; empty where the model wrote nothing."""
     raw_text: str
@@ -71,14 +116,14 @@ class Surrogate:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The similarity of one surrogate to the query, and whether the router chose it."""
+    """How similar a surrogate is to the query, and whether the router chose it."""
 
     sample_id: str
     """The sample."""
     family: str
     """The family within which the router chooses."""
     key: str
-    """The arm of this row."""
+    """The arm's key within the family."""
     similarity: float | None
     """Cosine similarity of the two sentence embeddings; None for an empty surrogate."""
     is_routed: bool
@@ -90,7 +135,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The negative log-likelihood of the gold answer, read from one context's KV cache."""
+    """The negative log-likelihood (NLL) of the gold answer, read from the KV cache of one arm's context."""
 
     sample_id: str
     """The sample."""
@@ -106,14 +151,14 @@ class Score:
     answer_tokens: tuple[str, ...]
     """The text of each answer token, in order; together they are the answer as the tokenizer decodes it."""
     nll: float | None
-    """Mean of token_nlls: the metric of record."""
+    """Mean of token_nlls, nats per answer token: the metric of record."""
     nll_notebook: float | None
     """Mean over all tokens but the first, which is what the notebook's code computes; None for a one-token answer."""
     distractor_nlls: tuple[float, ...] | None
-    """Mean NLL of each distractor on the same cache, nats per token of its own; None where the sample has none, or
-    unless status is ok."""
+    """Mean NLL of each distractor on the same cache, nats per token of its own, in the order of their numbers; None
+    where the sample has none, where one does not fit the model's window or is not finite, or unless status is ok."""
     margin: float | None
-    """Mean of distractor_nlls - nll: how far the answer is preferred to wrong ones; None without distractors."""
+    """Mean of distractor_nlls - nll: how far the answer is preferred to wrong ones; None without distractor_nlls."""
     context_token_count: int
     """Tokens of the context, BOS included: what the KV cache holds."""
     query_token_count: int
@@ -204,18 +249,17 @@ class Comparison:
     n_to_decide_margin: int | None
     """Pairs that would show, likewise, on which side of the margin (of +margin) the improvement lies; None where the
     interval does not hold the margin."""
-    verdict: str
-    """What this comparison alone says: better, worse, either of them but negligibly, equivalent, no difference shown,
-    or undecided with the reason."""
+    verdict: Verdict
+    """What this comparison alone says."""
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class Measure:
     """A comparison made again by another measure or on fewer samples: does its result depend on how it is measured?"""
 
     comparison: str
-    """The comparison that is varied."""
-    variant: str
+    """The comparison that is made again."""
+    measure: str
     """margin (how far the answer is preferred to distractors), answer_first (share of samples in which the answer's
     NLL is below every distractor's), first_token_unscored (the notebook's NLL) or longer_answers (no one-token
     answers)."""
@@ -319,7 +363,7 @@ class RoutingChoice:
 
 @dataclass(frozen=True, slots=True)
 class RoutingAgreement:
-    """How often the router chooses the key that turns out best, beside what chance would give."""
+    """How often the router chooses the key that turns out best, compared with what chance would give."""
 
     family: str
     """The family."""
@@ -344,7 +388,7 @@ class RoutingAgreement:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one condition costs, beside what it gains: per document when it is indexed, and per query."""
+    """What one condition costs and what it gains: per document when it is indexed, and per query."""
 
     condition: str
     """An arm ("static/factual") or a routed family ("static/routed": all its caches are built, one is read)."""
@@ -365,7 +409,7 @@ class Cost:
     extra_attended_tokens: float
     """The same, more than the baseline's."""
     query_flops: float
-    """Floating-point operations of query and answer behind the cache, per query."""
+    """Floating-point operations of query and answer on the cache, per query."""
     nll_mean: float | None
     """Mean NLL on the samples that all conditions have, nats per answer token."""
     improvement_mean: float | None
@@ -381,15 +425,52 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One property that a run verified about itself."""
+    """One property that a run verified about itself, or an artifact of it that could not be loaded."""
 
     name: str
-    """What was checked, e.g. cache_equals_plain_pass."""
+    """What was checked, e.g. cache_equals_plain_pass; artifacts_are_intact where a file has gone."""
     value: float | None
     """What was measured; None where it could not be."""
-    limit: float | None
+    limit_value: float | None
     """The largest value that passes."""
     passed: bool | None
     """Whether the value is within its limit; None where the property is recorded but not promised."""
     detail: str
-    """On how many samples and arms, and in what unit."""
+    """On how many samples and arms, and in what unit; or what is wrong with which file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a run answers to one question about one subject."""
+
+    position: int
+    """Its place in the order in which answers are shown, from 0; the first is the run's headline."""
+    question: str
+    """The question's key, e.g. does_priming_help: the name of its view, but for the headline's should_i_prime."""
+    question_title: str
+    """The question in words."""
+    subject: str
+    """What it is asked of, e.g. generated, or which part of the question it is; empty for the headline."""
+    answer: AnswerValue
+    """The answer."""
+    sentence: str
+    """The answer as it is shown, with the reason."""
+    comparison: str | None
+    """The comparison that asks the question; None where nothing was compared."""
+    arm: str | None
+    """The condition in question, e.g. generated/routed."""
+    reference: str | None
+    """What it is compared with, e.g. baseline/document."""
+    rests_on: str | None
+    """The comparison that settles the answer, or leaves it open: that of the question, or one with a control."""
+    improvement_mean: float | None
+    """Mean improvement in the question's own comparison, nats per answer token."""
+    improvement_low: float | None
+    """Lower end of its confidence interval."""
+    improvement_high: float | None
+    """Upper end of its confidence interval."""
+    p_adjusted: float | None
+    """Its p-value after adjustment for the number of comparisons declared with it."""
+    samples_to_decide: int | None
+    """Samples that would settle an open answer with a chance of 80 % if the true improvement were the measured one;
+    None where the answer stands, or where no number of samples would."""

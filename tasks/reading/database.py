@@ -25,7 +25,7 @@ _EXTREME_SAMPLES = """
         outcome.improvement, outcome.similarity, surrogate.text AS surrogate,
         reference.nll AS reference_nll, reference.token_nlls AS reference_token_nlls,
         score.nll AS arm_nll, score.token_nlls AS arm_token_nlls, score.answer_tokens
-    FROM outcome
+    FROM all_runs.outcome
     JOIN sample ON sample.run_id = $run_id AND sample.sample_id = outcome.sample_id
     JOIN score ON score.run_id = $run_id AND score.sample_id = outcome.sample_id
         AND score.family = outcome.family AND score.key = outcome.key
@@ -40,35 +40,31 @@ _EXTREME_SAMPLES = """
 """The samples that gain most, or least, over the baseline by the first routed family."""
 
 _ORDERS = {
-    "does_priming_help": "comparison",
-    "is_generated_better_than_static": "comparison",
-    "is_generation_worth_its_compute": "comparison",
-    "does_the_content_matter": "comparison",
-    "does_routing_help": "comparison",
-    "does_the_measure_matter": "variant, comparison",
-    "who_gains": "comparison, stratified_by, rank",
-    "what_does_it_cost": "nll_mean NULLS LAST, condition",
-    "run_summary": "run_id",
+    "all_runs.what_did_it_find": "position",
+    "all_runs.is_generation_worth_its_compute": "comparison",
+    "all_runs.does_the_measure_matter": "measure, comparison",
+    "all_runs.who_gains": "comparison, stratified_by, rank",
+    "all_runs.what_does_it_cost": "nll_mean NULLS LAST, condition",
+    "all_runs.run_summary": "run_id",
     "attempt": "started_at, attempt_id",
     "comparison": "rowid",
     "correlation": "family, key",
     "routing_choice": "family, routed_key, best_key",
     "routing_agreement": "family",
-    "check": "CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name",
+    "run_check": "CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name",
 }
 """Tables and views that are read whole -> the order of their rows."""
 
 QUERIES: dict[str, str] = {
     **{
-        name: f'SELECT * FROM "{name}" WHERE run_id = $run_id ORDER BY {order}'  # check is a reserved word
+        name.removeprefix("all_runs."): f"SELECT * FROM {name} WHERE run_id = $run_id ORDER BY {order}"
         for name, order in _ORDERS.items()
     },
-    "reject": "SELECT reason, count FROM reject WHERE run_id = $run_id ORDER BY count DESC, reason",
     "stage_time": """
         SELECT stage, count(*) AS artifacts, list(seconds ORDER BY entry, chunk) AS seconds
         FROM stage_time WHERE run_id = $run_id GROUP BY stage ORDER BY min(rowid)""",
     "point": """
-        SELECT family, similarity, improvement FROM outcome
+        SELECT family, similarity, improvement FROM all_runs.outcome
         WHERE run_id = $run_id AND is_routed AND similarity IS NOT NULL AND improvement IS NOT NULL
         ORDER BY family, sample_id""",
     "flag": """
@@ -87,7 +83,7 @@ QUERIES: dict[str, str] = {
         SELECT chosen.*, surrogate.* EXCLUDE (run_id, sample_id), outcome.similarity, outcome.is_routed,
             outcome.improvement
         FROM chosen JOIN surrogate ON surrogate.run_id = $run_id AND surrogate.sample_id = chosen.sample_id
-        LEFT JOIN outcome ON outcome.run_id = $run_id AND outcome.sample_id = surrogate.sample_id
+        LEFT JOIN all_runs.outcome ON outcome.run_id = $run_id AND outcome.sample_id = surrogate.sample_id
             AND outcome.family = surrogate.family AND outcome.key = surrogate.key
         WHERE surrogate.family IN (SELECT family FROM route WHERE run_id = $run_id)
         ORDER BY chosen.sample_id, surrogate.family, surrogate.key""",
@@ -117,7 +113,7 @@ _NLLS = """
     SELECT family || '/' || key AS condition, sample_id, nll FROM score
     WHERE run_id = $run_id AND nll IS NOT NULL
     UNION ALL
-    SELECT family || '/routed' AS condition, sample_id, nll FROM outcome
+    SELECT family || '/routed' AS condition, sample_id, nll FROM all_runs.outcome
     WHERE run_id = $run_id AND nll IS NOT NULL AND is_routed
     ORDER BY condition, sample_id"""
 """The NLLs of every condition; a routed family has, for each sample, that of the arm that the router chose."""

@@ -76,7 +76,7 @@ def _context(rows: RunRows, plots: Plots) -> dict[str, Any]:
         "script_hash": Markup(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")),
         "run": rows.run,
         "headline": verdicts.make_headline(rows),
-        "answers": verdicts.make_answers(rows),
+        "cards": verdicts.make_cards(rows),
         "answer_tables": tables.answer_tables(rows),
         "facts": facts_of(rows),
         "tables": tables.tables_of(rows, summarize_conditions(rows)),

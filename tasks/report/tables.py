@@ -7,9 +7,19 @@ from collections.abc import Sequence
 from functools import partial
 from math import fsum
 
-from tasks.pages.blocks import Column, Table, Value, interval_column, make_table, number_column, only_with, text_column
+from tasks.pages.blocks import (
+    Column,
+    Quoted,
+    Table,
+    Value,
+    interval_column,
+    make_table,
+    number_column,
+    only_with,
+    text_column,
+)
 from tasks.pages.numbers import count, duration, number, percent, probability, quantity, ratio
-from tasks.reading.answers import TITLES
+from tasks.reading.answers import by_question, name_of
 from tasks.reading.database import Row, RunRows
 
 BASELINE = "baseline/document"
@@ -43,8 +53,7 @@ _IMPROVEMENT = interval_column("improvement (interval)", "improvement")
 _MARGIN = only_with(
     "margin_improvement_mean", interval_column("of the margin over wrong answers", "margin_improvement")
 )
-_QUESTION = Column("question", lambda row: row["question"] or row["comparison"], is_text=True)
-_ANSWER = Column("answer", lambda row: row["answer"] or row["verdict"], is_text=True)
+_ASKED = Column("comparison", lambda row: Quoted(label_of(name_of(row))), is_text=True)
 _WINS_AND_LOSSES = Column(
     "win / tie / loss",
     lambda row: Value(" / ".join(count(row[f"{name}_count"]) for name in ("win", "tie", "loss")), row["win_count"]),
@@ -57,7 +66,7 @@ _ONE_DECIMAL, _THREE_DECIMALS = partial(number, decimals=1), partial(number, dec
 
 _TABLES: dict[str, tuple[str, str, list[Column]]] = {
     "measures": ("By other measures", "does_the_measure_matter", [
-        _COMPARISON, text_column("measure", "variant"), text_column("unit"), _SAMPLES, _IMPROVEMENT,
+        _COMPARISON, text_column("measure"), text_column("unit"), _SAMPLES, _IMPROVEMENT,
         number_column("by mean NLL", "nll_improvement_mean"), text_column("says"),
     ]),
     "funnel": ("How rows became samples", "reject", [text_column("step"), number_column("rows", form=count)]),
@@ -113,10 +122,10 @@ _TABLES: dict[str, tuple[str, str, list[Column]]] = {
         number_column("equals query", "equals_query", count), number_column("stray marks", "stray_marks", count),
         number_column("cut off", "cut_off", count), number_column("mean tokens", "tokens", _ONE_DECIMAL),
     ]),
-    "checks": ("Checks", "check", [
+    "checks": ("Checks", "run_check", [
         Column("result", lambda row: _RESULTS[row["passed"]], is_text=True), text_column("check", "name"),
-        text_column("part", "chunk"), number_column("value", form=ratio), number_column("limit", form=ratio),
-        text_column("detail"),
+        text_column("part", "chunk"), number_column("value", form=ratio),
+        number_column("limit", "limit_value", form=ratio), text_column("detail"),
     ]),
 }  # fmt: skip
 """Name -> caption, the table or view that holds all rows, and columns."""
@@ -145,24 +154,23 @@ def tables_of(rows: RunRows, conditions: Sequence[Row]) -> dict[str, Table]:
         "front": sorted((row for row in costs if not row["is_dominated"]), key=lambda row: float(row["index_flops"])),
         "costs": costs,
         "flags": found["flag"],
-        "checks": found["check"],
+        "checks": found["run_check"],
     }
     return {name: make_table(caption, source, shown[name], made) for name, (caption, source, made) in _TABLES.items()}
 
 
 def answer_tables(rows: RunRows) -> list[Table]:
     """Return, for each question that has answers, the comparisons that they rest on."""
-    tables = []
-    for view, title in TITLES.items():
-        asks = any("question" in row for row in rows.tables[view])
-        columns = [_QUESTION if asks else _COMPARISON, _SAMPLES, _IMPROVEMENT, _MARGIN, _WINS, _ADJUSTED, _ANSWER]
-        tables.append(make_table(title, view, rows.tables[view], columns))
-    return [table for table in tables if table.rows]
+    columns = [_ASKED, _SAMPLES, _IMPROVEMENT, _MARGIN, _WINS, _ADJUSTED, text_column("answer", "sentence")]
+    return [
+        make_table(title, found[0]["question"], found, columns)
+        for title, found in by_question(rows.tables["what_did_it_find"]).items()
+    ]
 
 
 def check_counts(rows: RunRows) -> dict[str, int]:
     """Return how many checks passed, failed and were only recorded."""
-    found = [row["passed"] for row in rows.tables["check"]]
+    found = [row["passed"] for row in rows.tables["run_check"]]
     return {name: sum(passed is result for passed in found) for result, name in _RESULTS.items()}
 
 
@@ -171,6 +179,7 @@ def _funnel(rows: RunRows) -> list[Row]:
     run = rows.run
     if run["row_count"] is None:
         return []
-    dropped = [{"step": f"dropped: {row['reason']}", "rows": -row["count"]} for row in rows.tables["reject"]]
+    rejected = sorted(run["funnel"]["rejected"].items(), key=lambda item: (-item[1], item[0]))
+    dropped = [{"step": f"dropped: {reason}", "rows": -count} for reason, count in rejected]
     ends = [{"step": "eligible", "rows": run["eligible_count"]}, {"step": "drawn", "rows": run["drawn_count"]}]
     return [{"step": "rows read", "rows": run["row_count"]}, *dropped, *ends]

@@ -11,25 +11,29 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.reading.answers import TITLES, Rows, answers_of, read_questions
+from tasks.pages.numbers import percent
+from tasks.reading.answers import Row, by_question, headline_of, improvement_of, name_of
+from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results
+
+Tables: TypeAlias = Mapping[str, Sequence[Row]]
+"""View -> rows of one run."""
 
 _DIGITS = 6
 """Significant digits of numbers in tables; the database has all of them."""
 
-_FIRST_COLUMNS = (
-    "question", "family", "instead", "comparison", "condition", "answer", "variant", "says", "stratified_by", "level",
-    "n", "improvement_mean", "improvement_low", "improvement_high",
-)  # fmt: skip
-"""What a table begins with, where it has it: the others are reached by scrolling."""
-
 _CELL_CHARACTERS = 30
 """Of a line in a cell of the page's tables."""
+
+_QUESTIONS = """
+    SELECT view_name, comment FROM duckdb_views()
+    WHERE schema_name = 'all_runs' AND view_name NOT IN ('outcome', 'compare_runs')"""
+"""All views of a run but that of its samples, and what each says."""
 
 _RUN_FACTS = {
     "profile": "profile",
@@ -56,92 +60,86 @@ def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
         plots: Title -> PNG.
     """
     try:
-        questions = read_questions(run_id)
-        page = results_page(run_id, questions, plots or {})
+        questions, tables, checks = read_tables(run_id)
+        page = results_page(run_id, tables, checks, plots or {})
         create_markdown_artifact(page, key="results", description=f"What run {run_id} found.")
-        for view, rows in questions.items():
-            description = f"{_title(view)} Run {run_id}."
-            if rows:
-                create_table_artifact(question_table(rows), key=view.replace("_", "-"), description=description)
+        for view, said in questions.items():
+            if rows := question_table(tables[view]):
+                create_table_artifact(rows, key=view.replace("_", "-"), description=f"{said} Run {run_id}.")
     except Exception as error:  # of the network, the server or Prefect, at the very end of what may be hours
         get_run_logger().warning("the UI does not show the results (%s); they are in the database", error)
 
 
-def results_page(run_id: str, questions: Mapping[str, Rows], plots: Mapping[str, bytes]) -> str:
+def read_tables(run_id: str) -> tuple[dict[str, str], Tables, Sequence[Row]]:
+    """Return the question views with what each asks, their rows for one run, and its checks, failed ones first."""
+    with open_results() as connection:
+        questions = dict(connection.execute(_QUESTIONS).fetchall())
+        tables = {
+            view: rows_of(connection, f"SELECT * FROM all_runs.{view} WHERE run_id = $run_id", run_id)
+            for view in questions
+        }
+        return questions, tables, rows_of(connection, QUERIES["run_check"], run_id)
+
+
+def results_page(run_id: str, tables: Tables, checks: Sequence[Row], plots: Mapping[str, bytes]) -> str:
     """Return a run's answers, checks and plots as markdown.
 
     Args:
         run_id: A run that is published and complete.
-        questions: The rows of each question view.
+        tables: The rows of each question view.
+        checks: What the run verified about itself.
         plots: Title -> PNG.
     """
-    (facts,) = questions["run_summary"]
-    answers = answers_of(questions)
+    (facts,) = tables["run_summary"]
+    answers = tables["what_did_it_find"]
     parts = [
         f"# {_escaped(facts['profile'])}, {_plain(facts['drawn_count'])} samples",
+        f"**{_escaped(headline_of(facts, answers)[1])}**",
         f"Run `{run_id}`. Improvements are in nats per answer token over what is named second; positive is better.",
-        _check_line(run_id),
+        _check_line(checks),
     ]
-    for view, rows in answers.items():
-        parts += [f"## {TITLES[view]}", _verdicts(rows), _comparisons(rows)]
+    for title, rows in by_question(answers).items():
+        parts += [f"## {title}", _answer_table(rows)]
     parts += [f"## {_escaped(title)}\n\n![{_escaped(title)}]({_data_uri(png)})" for title, png in plots.items()]
     values = [f"- {heading}: {_escaped(_plain(facts[column]))}" for heading, column in _RUN_FACTS.items()]
     parts += ["## The run", "\n".join(values)]
-    parts += [f"All results: `SELECT * FROM outcome WHERE run_id = '{run_id}'` in `artifacts/results.duckdb`."]
+    parts += [f"All results: `SELECT * FROM all_runs.outcome WHERE run_id = '{run_id}'` in `artifacts/results.duckdb`."]
     return "\n\n".join(parts) + "\n"
 
 
-def question_table(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def question_table(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Return the rows of a question view for a table artifact: what JSON can say, without the run's id."""
-    shown = []
-    for row in rows:
-        first = {name: row[name] for name in _FIRST_COLUMNS if name in row}
-        values = first | {name: value for name, value in row.items() if name != "run_id"}
-        shown.append({name: _json_value(value) for name, value in values.items()})
-    return shown
+    return [{name: _json_value(value) for name, value in row.items() if name != "run_id"} for row in rows]
 
 
-def _check_line(run_id: str) -> str:
-    """Return what the run's checks of itself found, failed ones first."""
-    with open_results() as connection:
-        found = connection.execute(
-            'SELECT name, passed, value, "limit", detail FROM "check" WHERE run_id = ? ORDER BY name', [run_id]
-        ).fetchall()
-    failed = [row for row in found if row[1] is False]
-    passed = sum(row[1] is True for row in found)
-    line = f"The run checked itself: {passed} checks passed, {len(failed)} failed, {len(found) - passed - len(failed)} "
+def _check_line(checks: Sequence[Row]) -> str:
+    """Return what the run's checks of itself found, with the failed ones."""
+    passed, failed = (sum(row["passed"] is result for row in checks) for result in (True, False))
+    line = f"The run checked itself: {passed} checks passed, {failed} failed, {len(checks) - passed - failed} "
     line += "were recorded only."
-    rows = [
-        [_wrapped(name), _plain(value), _plain(limit), _wrapped(text or "-")] for name, _, value, limit, text in failed
-    ]
-    if not rows:
+    if not failed:
         return line
+    rows = [
+        [_wrapped(row["name"]), _plain(row["value"]), _plain(row["limit_value"]), _wrapped(row["detail"] or "-")]
+        for row in checks
+        if row["passed"] is False
+    ]
     return f"{line} **Do not believe the answers before you know why:**\n\n" + _markdown_table(
         ("failed check", "value", "limit", "detail"), rows
     )
 
 
-def _verdicts(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return the answers of a question as a list, one an answer."""
-    by_answer: dict[str, list[str]] = {}
-    for row in rows:
-        by_answer.setdefault(row["answer"], []).append(row["comparison"])
-    if len(rows) > 1 and len(by_answer) == 1:
-        return f"**{_escaped(rows[0]['answer'])}**"
-    return "\n".join(f"- **{_escaped(answer)}**: {_escaped('; '.join(names))}" for answer, names in by_answer.items())
-
-
-def _comparisons(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return a question's comparisons as a table that fits the page; the table artifacts have all columns."""
+def _answer_table(answers: Sequence[Row]) -> str:
+    """Return a question's answers as a table that fits the page; the table artifacts have all columns."""
     cells = [
         [
-            _wrapped(row["comparison"]),
-            row["n"],
-            f"{row['improvement']}<br>({row['interval']})",
-            row["win"],
-            _wrapped(row["answer"]),
+            _wrapped(name_of(row)),
+            _plain(row["n"]),
+            "<br>".join(improvement_of(row)),
+            percent(row["win_rate"]),
+            _wrapped(row["sentence"]),
         ]
-        for row in rows
+        for row in answers
     ]
     return _markdown_table(("comparison", "n", "improvement (interval)", "wins", "answer"), cells)
 
@@ -152,7 +150,7 @@ def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> s
 
 
 def _wrapped(text: str) -> str:
-    """Return escaped text in short lines: the page breaks none in a table, and would hide what is behind."""
+    """Return escaped text in short lines: the page breaks none in a table, and would hide what follows."""
     return "<br>".join(map(_escaped, textwrap.wrap(text, _CELL_CHARACTERS)))
 
 
@@ -163,11 +161,6 @@ def _escaped(text: str) -> str:
 
 def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-
-
-def _title(view: str) -> str:
-    """Return a view's name as the question that it is."""
-    return TITLES.get(view) or f"{view.replace('_', ' ').capitalize()}."
 
 
 def _plain(value: object) -> str:

@@ -1,15 +1,15 @@
-"""What a run is and which artifacts it has made so far: one JSON manifest a run, artifacts/runs/<run_id>.json.
+"""What a run is and which artifacts it has made so far: one JSON manifest per run, artifacts/runs/<run_id>.json.
 
-In: facts and references, as the run's stages come by them. Out: a file that always holds whole JSON, from which the
-database is rebuilt and which keeps the files of unfinished runs from being taken for litter. The processes of a run
-may all extend it at once.
+In: facts and references, as the stages of the run produce them. Out: a file that always holds complete JSON, a
+`Manifest` and its sha256, from which the database is rebuilt; prune keeps every file that a manifest names. All
+processes of a run may extend it at the same time.
 
-Manifest (format 1): {"format", "run_id", "status", "profile", "settings", "versions", "device", "numeric_path", "data",
-"language_model", "embedding_model", "funnel", "stage_seconds", "artifacts": {table: {chunk: reference}}, "attempts",
-"sha256" of all others}.
 A chunk that is recorded again replaces itself. A rerun starts a new attempt; what it has not recorded again by the time
-it completes is dropped, so every attempt records all of its artifacts, those that were remembered included. A process
-that was killed leaves "running" behind; `as_observed` tells such a run from one that runs.
+it completes is dropped, so every attempt records all of its artifacts, those that were remembered included.
+
+An attempt holds the lock artifacts/runs/.attempts/<attempt_id>, which the system frees when its process ends, however
+it ends. The manifest of a killed process says "running" for ever; `as_observed` tells such a run from one that runs, on
+any machine that shares the folder and its locks.
 """
 
 import json
@@ -20,28 +20,112 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
-from filelock import FileLock
-from pydantic import ValidationError
+from filelock import FileLock, Timeout
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.loading.redaction import redacted
 from tasks.priming.errors import UsageError
-from tasks.store import artifacts, liveness
-from tasks.store.manifest_records import FORMAT, TABLES, AttemptRecord, Manifest, RecordedReference, RunDescription
+from tasks.priming.sampling import Funnel
+from tasks.store import artifacts
 from tasks.store.sealing import with_seal, without_seal
-
-__all__ = [
-    "LOCK_SECONDS", "TABLES", "Attempt", "Manifest", "RecordedReference", "RunDescription", "as_observed", "extend_run",
-    "fail_run", "finish_run", "interrupt_run", "locked_manifests", "read_manifest", "read_manifests",
-    "record_artifacts", "record_facts", "start_run",
-]  # fmt: skip
+from tasks.store.tables import TABLES
 
 LOCK_SECONDS = 600
-"""How long to wait for another process that holds a lock: one that died has let go of it, so this one is stuck."""
+"""How long to wait for a lock: a process that died no longer holds it, so one that still does is stuck."""
+
+FORMAT: Final = 1
+"""Of the manifests that this version writes, the latest that it reads."""
 
 _ERROR_CHARACTERS = 2000
+_PROBE_SECONDS = 0.05
+"""Another process that probes the lock of an attempt holds it for less."""
+
 _logger = logging.getLogger(__name__)
+_held: dict[str, FileLock] = {}
+"""The locks of this process's attempts."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunDescription(_Frozen):
+    """What is known of a run at its start; the rest follows with `extend_run`."""
+
+    run_id: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,99}$")
+    """Hash of the settings and the inputs: names the manifest and is the first part of every primary key."""
+    profile: str
+    """Name of the profile that the settings started from."""
+    settings: dict[str, Any]
+    """The ExperimentSettings, as JSON."""
+    versions: dict[str, str] = {}
+    """Version of each library that numbers depend on."""
+    device: str | None = None
+    """Where the models ran, in words."""
+    numeric_path: str | None = None
+    """How the numbers were computed: what decides whether bits repeat."""
+    data: dict[str, Any] = {}
+    """What identifies the data set."""
+    language_model: dict[str, Any] = {}
+    """What identifies the language model: revision or sha256, parameter_count, dtype, quantization."""
+    embedding_model: dict[str, Any] = {}
+    """What identifies the embedding model."""
+    chunk_size: int | None = None
+    """Samples in each chunk of its artifacts; None before any is recorded."""
+
+
+class RecordedReference(BaseModel):
+    """A reference to an artifact, with what else its stage reported, and which attempts recorded it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    path: str
+    """Relative to artifacts/."""
+    sha256: str
+    """Of the file."""
+    rows: int
+    """Rows in the file."""
+    recorded_by: tuple[str, ...] = ()
+    """Ids of attempts, oldest first."""
+
+
+class AttemptRecord(_Frozen):
+    """One execution of a run."""
+
+    attempt_id: str
+    """Random."""
+    flow_run_id: str | None
+    """Prefect's id of the execution, where it has one."""
+    started_at: AwareDatetime
+    """Start (UTC)."""
+    ended_at: AwareDatetime | None = None
+    """End (UTC); None while it runs or if it was killed."""
+    status: Literal["running", "complete", "failed", "interrupted"] = "running"
+    """interrupted: it was stopped, or its process died."""
+    error: str | None = None
+    """Why it failed."""
+
+
+class Manifest(RunDescription):
+    """All that is known of a run."""
+
+    # What a later version adds within this format is kept when an earlier one rewrites the file.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format: Literal[1] = FORMAT
+    """Raised when an earlier version could no longer read the file."""
+    status: Literal["running", "complete", "failed", "interrupted"] = "running"
+    """Of the attempt that started or ended last."""
+    funnel: Funnel | None = None
+    """None until the samples are drawn."""
+    stage_seconds: dict[str, float] = {}
+    """What each stage's computation took (seconds)."""
+    artifacts: dict[str, dict[str, RecordedReference]] = {}
+    """Table -> chunk -> reference."""
+    attempts: tuple[AttemptRecord, ...] = ()
+    """Oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,70 +146,49 @@ _FACTS = {*RunDescription.model_fields, "funnel", "stage_seconds"} - {"run_id", 
 def start_run(description: RunDescription, flow_run_id: str | None = None) -> Attempt:
     """Write the manifest of a new run, or start another attempt of a run that has one; its status is running again.
 
-    The attempt lives until it is ended or this process ends.
+    The attempt is alive until it is ended or this process ends.
 
     Args:
-        description: What is known at the start; what an earlier attempt knew beyond it is kept.
+        description: What is known at the start; what else an earlier attempt knew is kept.
         flow_run_id: Prefect's id of this execution.
-
-    Returns:
-        The attempt, to be given to the other functions.
 
     Raises:
         UsageError: A later version of this project has made this run.
     """
     attempt = AttemptRecord(attempt_id=uuid.uuid4().hex[:12], flow_run_id=flow_run_id, started_at=datetime.now(UTC))
-    with _lock():
-        previous = _read_if_whole(_path(description.run_id))
-        liveness.hold(attempt.attempt_id)
+    with locked_manifests():
+        previous = read_manifest(description.run_id)
+        _hold(attempt.attempt_id)
         known = previous.model_dump() if previous else {}
         known |= {name: value for name, value in description.model_dump().items() if value not in (None, {})}
         earlier = previous.attempts if previous else ()
-        dead = [record for record in earlier if record.status == "running" and not liveness.is_alive(record.attempt_id)]
-        attempts = [_as_dead(record) if record in dead else record for record in earlier]
-        known |= {"status": "running", "attempts": [*attempts, attempt]}
+        dead = [record for record in earlier if _is_dead(record)]
+        known |= {"status": "running", "attempts": [*map(_as_observed, earlier), attempt]}
         _write(Manifest.model_validate(known))
         for record in dead:
-            liveness.forget(record.attempt_id)
+            _let_go(record.attempt_id)
     died = tuple(record.flow_run_id for record in dead if record.flow_run_id)
     return Attempt(run_id=description.run_id, attempt_id=attempt.attempt_id, died=died)
 
 
-def record_facts(attempt: Attempt, **facts: object) -> None:
-    """Add what became known since the start, e.g. funnel={...} or stage_seconds={"sampling": 1.5}.
-
-    A dict is merged into the one that is there; anything else replaces it.
-
-    Raises:
-        ValueError: A name is not a fact of the manifest, or its value has the wrong type.
-        DamagedArtifactError: The manifest has gone.
-    """
-    extend_run(attempt, {}, facts)
-
-
-def record_artifacts(attempt: Attempt, table: str, references: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add finished artifacts of a table, one reference a chunk; a chunk that is there already is replaced.
+def extend_run(
+    attempt: Attempt,
+    references: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    facts: Mapping[str, object] = {},
+) -> None:
+    """Add finished artifacts, and what became known since the start, in one go.
 
     Args:
         attempt: From start_run.
-        table: A name in TABLES.
-        references: Chunk name, e.g. "static/0003", to reference. The name must not depend on the attempt.
+        references: Table, a name in TABLES, to chunk, e.g. "static/0003", to reference. A chunk that is there already
+            is replaced, so its name must not depend on the attempt.
+        facts: E.g. {"stage_seconds": {"sampling": 1.5}}: a dict is merged into the one that is there; anything else
+            replaces it.
 
     Raises:
-        ValueError: There is no such table, or a value is not a reference.
+        ValueError: There is no such table or fact, or a value has the wrong type.
         UsageError: Another attempt of the run is in progress and has recorded another content for a chunk.
         DamagedArtifactError: The manifest has gone.
-    """
-    extend_run(attempt, {table: references}, {})
-
-
-def extend_run(
-    attempt: Attempt, references: Mapping[str, Mapping[str, Mapping[str, Any]]], facts: Mapping[str, object]
-) -> None:
-    """Add both artifacts, by table and chunk, and facts in one go; see record_artifacts and record_facts.
-
-    Raises:
-        ValueError, UsageError, DamagedArtifactError: As there.
     """
     if unknown := facts.keys() - _FACTS:
         raise ValueError(f"Unknown facts {sorted(unknown)}. Known facts: {', '.join(sorted(_FACTS))}.")
@@ -184,10 +247,7 @@ def interrupt_run(attempt: Attempt, reason: str) -> None:
 
 def as_observed(manifest: Manifest) -> Manifest:
     """Return a manifest that calls interrupted what it calls running though the process has died."""
-    attempts = tuple(
-        _as_dead(record) if record.status == "running" and not liveness.is_alive(record.attempt_id) else record
-        for record in manifest.attempts
-    )
+    attempts = tuple(map(_as_observed, manifest.attempts))
     is_running = any(record.status == "running" for record in attempts)
     status = "interrupted" if manifest.status == "running" and not is_running else manifest.status
     return manifest.model_copy(update={"status": status, "attempts": attempts})
@@ -198,7 +258,7 @@ def read_manifests() -> list[Manifest]:
     manifests = []
     for path in sorted(_folder().glob("*.json")):
         try:
-            manifests.append(_read_if_whole(path))
+            manifests.append(read_manifest(path.stem))
         except UsageError as error:
             _logger.warning("skipped a run: %s", error)
     return [manifest for manifest in manifests if manifest]
@@ -210,7 +270,58 @@ def read_manifest(run_id: str) -> Manifest | None:
     Raises:
         UsageError: A later version of this project wrote it.
     """
-    return _read_if_whole(_path(run_id))
+    path = _path(run_id)
+    try:
+        content = json.loads(path.read_bytes())
+        _refuse_later_format(path, content)
+        # Read back as JSON: only there is a list of JSON a tuple.
+        manifest = Manifest.model_validate_json(json.dumps(without_seal(content)))
+        if manifest.run_id != run_id:
+            raise ValueError(f"it is of run {manifest.run_id}")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # a ValidationError is a ValueError
+        reason = "; ".join(_problems(error)) if isinstance(error, ValidationError) else str(error)
+        _logger.warning("skipped the damaged manifest %s (%s); start its run again to write it anew", path, reason)
+        return None
+    return manifest
+
+
+@contextmanager
+def locked_manifests() -> Iterator[None]:
+    """Within the context, no other process can start, extend or end a run."""
+    _folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(_folder() / ".lock", timeout=LOCK_SECONDS):
+        yield
+
+
+def is_alive(attempt_id: str) -> bool:
+    """Tell whether the process of an attempt still runs it."""
+    path = _attempt_path(attempt_id)
+    if not path.exists():  # it has ended
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=_PROBE_SECONDS, poll_interval=_PROBE_SECONDS / 5)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _hold(attempt_id: str) -> None:
+    """Mark an attempt as alive until it is let go or this process ends."""
+    path = _attempt_path(attempt_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _held[attempt_id] = FileLock(path)
+    _held[attempt_id].acquire()
+
+
+def _let_go(attempt_id: str) -> None:
+    """Remove the mark of an attempt that has ended."""
+    if lock := _held.pop(attempt_id, None):
+        lock.release()
+    _attempt_path(attempt_id).unlink(missing_ok=True)
 
 
 def _with_facts(manifest: Manifest, facts: Mapping[str, object]) -> Manifest:
@@ -228,7 +339,7 @@ def _with_chunks(
         earlier = chunks[name].recorded_by if name in chunks else ()
         if earlier and chunks[name].sha256 != reference["sha256"]:
             # What another process has gone on from must not change under it: its run would end with parts of two.
-            if any(liveness.is_alive(other) for other in earlier if other != attempt.attempt_id):
+            if any(is_alive(other) for other in earlier if other != attempt.attempt_id):
                 raise UsageError(
                     f"Another process computes run {attempt.run_id} at this moment and has other numbers in {name}. "
                     "The numbers of both are kept apart, and this process ends. Wait until the other has ended, then "
@@ -240,15 +351,12 @@ def _with_chunks(
     return chunks
 
 
-def _as_dead(record: AttemptRecord) -> AttemptRecord:
-    return record.model_copy(update={"status": "interrupted"})
+def _is_dead(record: AttemptRecord) -> bool:
+    return record.status == "running" and not is_alive(record.attempt_id)
 
 
-@contextmanager
-def locked_manifests() -> Iterator[None]:
-    """Within the context, no process can start, extend or end a run."""
-    with _lock():
-        yield
+def _as_observed(record: AttemptRecord) -> AttemptRecord:
+    return record.model_copy(update={"status": "interrupted"}) if _is_dead(record) else record
 
 
 def _ended(manifest: Manifest, attempt: Attempt, status: str, error: str | None) -> Manifest:
@@ -264,7 +372,7 @@ def _end(attempt: Attempt, change: Callable[[Manifest], Manifest]) -> None:
     try:
         _change(attempt, change)
     finally:
-        liveness.let_go(attempt.attempt_id)
+        _let_go(attempt.attempt_id)
 
 
 def _folder() -> Path:
@@ -275,19 +383,17 @@ def _path(run_id: str) -> Path:
     return _folder() / f"{run_id}.json"
 
 
-def _lock() -> FileLock:
-    """Return the lock around read, change and write; the system frees it when its process dies."""
-    _folder().mkdir(parents=True, exist_ok=True)
-    return FileLock(_folder() / ".lock", timeout=LOCK_SECONDS)
+def _attempt_path(attempt_id: str) -> Path:
+    return _folder() / ".attempts" / attempt_id
 
 
 def _change(attempt: Attempt, change: Callable[[Manifest], Manifest]) -> None:
-    path = _path(attempt.run_id)
-    with _lock():
-        manifest = _read_if_whole(path)
+    with locked_manifests():
+        manifest = read_manifest(attempt.run_id)
         if manifest is None:
             raise artifacts.DamagedArtifactError(
-                f"The manifest {path} is missing or damaged. Start the run again: what is finished is remembered."
+                f"The manifest {_path(attempt.run_id)} is missing or damaged. Start the run again: what is finished is "
+                "remembered."
             )
         _write(change(manifest))
 
@@ -296,23 +402,6 @@ def _write(manifest: Manifest) -> None:
     sealed = with_seal({"format": manifest.format, **manifest.model_dump(mode="json")})
     content = json.dumps(sealed, indent=1, allow_nan=False)
     artifacts.write_atomically(_path(manifest.run_id), content.encode())
-
-
-def _read_if_whole(path: Path) -> Manifest | None:
-    try:
-        content = json.loads(path.read_bytes())
-        _refuse_later_format(path, content)
-        # Read back as JSON: only there is a list of JSON a tuple.
-        manifest = Manifest.model_validate_json(json.dumps(without_seal(content)))
-        if manifest.run_id != path.stem:
-            raise ValueError(f"it is of run {manifest.run_id}")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:  # a ValidationError is a ValueError
-        reason = "; ".join(_problems(error)) if isinstance(error, ValidationError) else str(error)
-        _logger.warning("skipped the damaged manifest %s (%s); start its run again to write it anew", path, reason)
-        return None
-    return manifest
 
 
 def _refuse_later_format(path: Path, content: object) -> None:

@@ -17,12 +17,12 @@ from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import resolve_settings
 from tasks.store import manifests
-from tests.published_rows import comparison, record, score
+from tests.published_rows import comparison, record, record_answers, score
 
 pytestmark = pytest.mark.usefixtures("artifacts_folder")
 
 BASELINE, STATIC = ("baseline", "document"), ("static", "factual")
-# The example of tasks/priming/statistics/robust_mean.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
+# The example of tasks/priming/statistics/paired.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
 FIRST_NLLS = {"a": 2.0, "b": 1.5, "c": 3.0, "d": 1.0}
 SECOND_NLLS = {"a": 1.5, "b": 1.5, "c": 2.0, "d": 1.25}
 
@@ -61,8 +61,7 @@ def make_run(
         "surrogate": [surrogate for sample in samples for surrogate in surrogates(sample, text)],
         "comparison": [comparison("static/routed", "baseline/document", improvement_mean=gain)],
     }
-    for table, rows in tables.items():
-        record(attempt, table, rows)
+    record_answers(attempt, **tables)
     if status == "complete":
         manifests.finish_run(attempt)
     else:

@@ -14,7 +14,7 @@ from tasks.commands.doctor_report import print_findings
 from tasks.loading.needs import needed_bytes, profile_findings
 from tasks.priming.settings import PROFILES
 from tasks.results import rebuild_database
-from tasks.store.manifests import RunDescription, finish_run, record_artifacts, start_run
+from tasks.store.manifests import RunDescription, extend_run, finish_run, start_run
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +40,9 @@ def publish(folder: Path, run_id: str = "abc") -> Path:
     from tasks.store.artifacts import write_rows
 
     attempt = start_run(RunDescription(run_id=run_id, profile="demo", settings={"seed": 42}))
-    row = Check(name="a", value=None, limit=None, passed=None, detail="")
+    row = Check(name="a", value=None, limit_value=None, passed=None, detail="")
     reference: dict[str, Any] = write_rows([row], Check, "checks")
-    record_artifacts(attempt, "check", {"scoring": reference})
+    extend_run(attempt, {"run_check": {"scoring": reference}})
     finish_run(attempt)
     rebuild_database()
     return folder / str(reference["path"])

@@ -15,8 +15,7 @@ from flows.experiment import experiment
 from tasks import results
 from tasks.commands import estimates
 from tasks.commands.run import run_command
-from tasks.loading.models import identify_language_model, load_language_model
-from tasks.loading.outline import outline_language_model
+from tasks.loading.models import identify_language_model, load_language_model, outline_language_model
 from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.records import Sample
 from tasks.priming.settings import resolve_settings
@@ -149,7 +148,7 @@ def make_run(run_id: str, **changes: Any) -> None:
     record(attempt, "score", [score((s.sample_id, "baseline", "document"), (1.0, 2.0)) for s in samples])
     record(attempt, "surrogate", [fixed_surrogate(s, "generated", "keyword_query", "a guess") for s in samples])
     seconds = {"score/baseline/0000": 1.5, "score/static/0000": 2.5, "surrogate/generated/0000": 6.0}
-    manifests.record_facts(attempt, stage_seconds=seconds)
+    manifests.extend_run(attempt, {}, {"stage_seconds": seconds})
     manifests.finish_run(attempt)
 
 

@@ -15,7 +15,7 @@ from tasks.commands.prune import find_litter, main, remove_litter
 from tasks.priming.errors import UsageError
 from tasks.store import manifests
 from tasks.store.artifacts import ROOT
-from tasks.store.manifests import RunDescription, finish_run, interrupt_run, record_artifacts
+from tasks.store.manifests import RunDescription, extend_run, finish_run, interrupt_run
 from tasks.store.sealing import SealedJSONSerializer
 
 
@@ -64,7 +64,7 @@ def names(litter: list[Any], folder: Path) -> set[str]:
 def test_what_no_manifest_names_is_listed_and_then_removed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attempt = start()
     kept, orphan = artifact("scoring/static", "kept"), artifact("scoring/static", "orphan")
-    record_artifacts(attempt, "score", {"static/0": kept})
+    extend_run(attempt, {"score": {"static/0": kept}})
     finish_run(attempt)
     kept_record, orphan_record = record(folder, "scoring/a", kept), record(folder, "scoring/b/c", orphan)
     litter = {orphan["path"], str(orphan_record.relative_to(folder))}
@@ -89,7 +89,7 @@ def test_what_no_manifest_names_is_listed_and_then_removed(folder: Path, capsys:
 def test_a_run_that_was_interrupted_keeps_what_it_has(folder: Path) -> None:
     attempt = start()
     made = artifact("surrogates/static", "made")
-    record_artifacts(attempt, "surrogate", {"static/0": made})
+    extend_run(attempt, {"surrogate": {"static/0": made}})
     interrupt_run(attempt, "stopped")
     record(folder, "surrogates/a", made)
     assert remove_litter() == []
@@ -100,7 +100,7 @@ def test_a_file_that_is_named_only_within_a_reference_is_kept(folder: Path) -> N
     attempt = start()
     donors = artifact("sampling", "donor")
     samples = artifact("sampling", "sample") | {"donor_chunks": [donors | {"start": 0, "stop": 1}]}
-    record_artifacts(attempt, "sample", {"all": samples})
+    extend_run(attempt, {"sample": {"all": samples}})
     finish_run(attempt)
     record(folder, "sampling/a", samples)
     assert find_litter() == []
@@ -110,7 +110,7 @@ def test_a_forgotten_run_leaves_what_another_shares(folder: Path) -> None:
     shared, own = artifact("scoring/static", "shared"), artifact("scoring/static", "own")
     for run_id, references in (("abc", {"a": shared, "b": own}), ("def", {"a": shared})):
         attempt = start(run_id)
-        record_artifacts(attempt, "score", references)
+        extend_run(attempt, {"score": references})
         finish_run(attempt)
     assert find_litter() == []
     (folder / "runs" / "abc.json").unlink()
@@ -168,7 +168,7 @@ def test_names_are_shown_as_they_are_and_obeyed_by_nobody(folder: Path, capsys: 
     ("given", "expected"), [("", ROOT / "artifacts"), ("sub", ROOT / "sub"), ("/x/y", Path("/x/y"))]
 )
 def test_the_folder_is_never_whatever_folder_one_happens_to_be_in(given: str, expected: Path) -> None:
-    program = "import os; from tasks import artifacts; os.chdir('/'); print(artifacts.ARTIFACTS)"
+    program = "import os; from tasks.store import artifacts; os.chdir('/'); print(artifacts.ARTIFACTS)"
     environment = os.environ | {"SURROGATE_ARTIFACTS": given}
     said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert said.stdout.strip() == str(expected)

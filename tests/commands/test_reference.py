@@ -1,6 +1,5 @@
-"""The command that sets a run beside the published table: it fits its width, warns, and refuses in one clear line."""
+"""The command that compares a run with the published table: it fits its width, warns, and refuses in one clear line."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,44 +13,32 @@ import pytest
 from tasks import results
 from tasks.commands.reference import main, read_run
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
-from tasks.priming.records import Route, Sample, Score
-from tasks.priming.statistics.reference_numbers import KNOWN_DIFFERENCES, NUMBERS
+from tasks.priming.statistics.reference import KNOWN_DIFFERENCES
 from tasks.store import artifacts, manifests
+from tasks.store.tables import TABLES
 from tests.places import ROOT
+from tests.run_rows import route, sample, score
 from tests.waiting import PATIENCE
 
 ARMS = [
-    ("baseline", "document"),
-    *(("static", key) for key in STATIC_SURROGATES),
-    *(("generated", key) for key in GENERATION_INSTRUCTIONS),
+    "baseline/document",
+    *(f"static/{key}" for key in STATIC_SURROGATES),
+    *(f"generated/{key}" for key in GENERATION_INSTRUCTIONS),
 ]
-SAMPLES = [Sample(f"s{i}", i, "It's a [bold]passage", "why?", "because", None, f"p{i}") for i in range(6)]
+SAMPLES = [sample(f"s{i}", position=i, passage="It's a [bold]passage") for i in range(6)]
 ROUTES = [
-    Route(sample.sample_id, family, key, 0.5, key in ("factual", "keyword_query"), False)
-    for sample in SAMPLES
-    for family, key in ARMS[1:]
+    route(each.sample_id, arm, is_routed=arm in ("static/factual", "generated/keyword_query"))
+    for each in SAMPLES
+    for arm in ARMS[1:]
 ]
-# By hand: sample i has i behind the baseline and 0.5 less behind every surrogate; the last has a one-token answer.
+# By hand: sample i has i with the baseline and 0.5 less with every surrogate; the last has a one-token answer.
 SCORES = [
-    Score(
-        sample_id=sample.sample_id,
-        family=family,
-        key=key,
-        status="ok",
-        token_nlls=(1.0,) if sample.position == 5 else (1.0, nll),
-        nll=1.0 if sample.position == 5 else (1.0 + nll) / 2,
-        nll_notebook=None if sample.position == 5 else nll,
-        answer_tokens=(),
-        distractor_nlls=None,
-        margin=None,
-        context_token_count=107,
-        query_token_count=16,
-        answer_token_count=1 if sample.position == 5 else 2,
-        control_string_count=0,
-    )
-    for sample in SAMPLES
-    for family, key in ARMS
-    for nll in [sample.position + (0.0 if family == "baseline" else -0.5)]
+    score(each.sample_id, arm, 1.0, token_nlls=(1.0,), answer_token_count=1)
+    if each.position == 5
+    else score(each.sample_id, arm, (1.0 + nll) / 2, token_nlls=(1.0, nll), nll_notebook=nll)
+    for each in SAMPLES
+    for arm in ARMS
+    for nll in [each.position + (0.0 if arm == "baseline/document" else -0.5)]
 ]
 MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
 MSMARCO = {"data": "microsoft/ms_marco", "config": "v1.1", "split": "validation", "revision": "abc"}
@@ -75,8 +62,8 @@ def record(run_id: str, *, model: str = MISTRAL, data: dict[str, Any] = MSMARCO,
     attempt = start(run_id, settings, data)
     tables: dict[str, Sequence[object]] = {"sample": SAMPLES, "route": ROUTES, "score": SCORES}
     for table, rows in tables.items():
-        reference = artifacts.write_rows(rows, manifests.TABLES[table], table)
-        manifests.record_artifacts(attempt, table, {"all": reference})
+        reference = artifacts.write_rows(rows, TABLES[table].record, table)
+        manifests.extend_run(attempt, {table: {"all": reference}})
     manifests.finish_run(attempt)
     results.rebuild_database()
 
@@ -133,17 +120,6 @@ def test_the_rows_are_the_records_that_the_run_made() -> None:
     assert sorted(map(repr, evidence.scores)) == sorted(map(repr, SCORES))
 
 
-def test_other_numbers_can_be_given(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    record("abc")
-    numbers = json.loads(NUMBERS.read_text(encoding="utf-8")) | {"source": "[red]elsewhere", "n": 2600}
-    path = folder / "numbers.json"
-    path.write_text(json.dumps(numbers), encoding="utf-8")
-    assert main(["abc", "--numbers", str(path)]) == 0
-    printed = capsys.readouterr().out
-    assert "Run abc beside [red]elsewhere." in printed
-    assert any(line.split()[:2] == ["samples", "2600"] for line in printed.splitlines())
-
-
 def test_of_many_complete_runs_the_latest_five_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(7):
         manifests.finish_run(start(f"run{number}", {"seed": number}, {}))
@@ -188,22 +164,9 @@ def test_a_file_that_is_no_database_is_refused(capsys: pytest.CaptureFixture[str
 def test_a_database_of_an_earlier_version_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     record("abc")
     with duckdb.connect(str(folder / "results.duckdb")) as connection:
-        connection.execute("DROP VIEW IF EXISTS outcome")
+        connection.execute("DROP SCHEMA latest CASCADE; DROP SCHEMA all_runs CASCADE")
         connection.execute("ALTER TABLE score RENAME COLUMN nll_notebook TO something_else")
     assert "It must be a database that this version published" in refusal(capsys, "abc")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "cannot be read as text"), (b"\xff\xfe\x00", "cannot be read as text"), (b"{}", "no published numbers")],
-)
-def test_numbers_that_cannot_be_used_are_refused(
-    capsys: pytest.CaptureFixture[str], folder: Path, content: bytes | None, message: str
-) -> None:
-    path = folder / "numbers.json"
-    if content is not None:
-        path.write_bytes(content)
-    assert message in refusal(capsys, "abc", "--numbers", str(path))
 
 
 def test_a_user_gets_one_line_and_status_two(folder: Path) -> None:

@@ -10,7 +10,7 @@ from tasks import results
 from tasks.commands.summary import print_summary
 from tasks.priming.settings import resolve_settings
 from tasks.store import manifests
-from tests.published_rows import comparison, record
+from tests.published_rows import comparison, record_answers
 
 FUNNEL = {"rows": 9, "eligible": 8, "drawn": 8, "rejected": {}}
 
@@ -29,8 +29,8 @@ def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL) -> str:
             "static/routed", "baseline/document", verdict="equivalent", improvement_mean=-0.01, n=9, win_count=6
         ),
     ]
-    record(attempt, "comparison", rows)
-    manifests.record_facts(attempt, funnel=funnel)
+    record_answers(attempt, comparison=rows)
+    manifests.extend_run(attempt, {}, {"funnel": funnel})
     manifests.finish_run(attempt)
     results.rebuild_database()
     return attempt.run_id

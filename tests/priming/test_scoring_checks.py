@@ -10,8 +10,7 @@ import transformers
 
 from tasks.priming import scoring_checks as module
 from tasks.priming.arms.contexts import ContextRule, Visibility
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_static
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine import segments
 from tasks.priming.engine.forward import forward_packed
@@ -95,7 +94,7 @@ def without_bos(patch: pytest.MonkeyPatch) -> None:
         found = seen(segment)
         return [dataclasses.replace(found[0], start=1, position=1), *found[1:]] if found else []
 
-    patch.setattr("tasks.priming.engine.layouts.visible_key_ranges", without_the_first_token)
+    patch.setattr("tasks.priming.engine.segments.visible_key_ranges", without_the_first_token)
 
 
 def off_by_one(patch: pytest.MonkeyPatch) -> None:
@@ -166,7 +165,7 @@ def test_an_engine_whose_numbers_depend_on_the_batch_is_seen(
 def test_a_path_that_was_not_proven_is_recorded_without_a_promise(reader: LanguageModel) -> None:
     unproven = dataclasses.replace(reader, numeric_path="cpu-float32-default")
     check = checks(unproven)["alone_equals_batched"]
-    assert (check.limit, check.passed) == (None, None)
+    assert (check.limit_value, check.passed) == (None, None)
     assert check.value is not None
 
 

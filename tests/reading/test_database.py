@@ -48,7 +48,7 @@ def test_examples_are_of_different_passages(published: Published) -> None:
 def test_a_run_that_failed_has_rows_but_no_answers(published: Published) -> None:
     rows = read_run("abd456")
     assert not rows.is_complete
-    assert not rows.tables["does_priming_help"]
+    assert not rows.tables["what_did_it_find"]
     assert "baseline/document" in rows.nlls
     assert "control/bare_document" not in rows.nlls
 

@@ -16,7 +16,7 @@ from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.all_statistics import STATISTICS
 from tasks.priming.statistics.run_data import ModelFacts, RunData
 from tasks.store import artifacts, manifests
-from tests import evidence_rows
+from tests import run_rows
 from tests.published_rows import record
 
 KEYS = {
@@ -65,7 +65,7 @@ def make_evidence(words: Words, sample_count: int) -> RunData:
     for number in range(sample_count):
         sample_id = f"{number:04x}"
         samples.append(
-            evidence_rows.sample(
+            run_rows.sample(
                 sample_id,
                 f"passage {number // 2}",
                 position=number,
@@ -96,17 +96,15 @@ def publish_run(run_id: str, words: Words, sample_count: int = 24) -> RunData:
     """Record and complete a run under artifacts/; the database is rebuilt by the caller."""
     evidence = make_evidence(words, sample_count)
     attempt = manifests.start_run(_description(run_id, words, sample_count))
-    manifests.record_facts(
-        attempt,
-        funnel={"rows": 60, "eligible": 40, "drawn": sample_count, "rejected": {words.note: 15, "no answer": 5}},
-        stage_seconds={"sample/all": 1.5, "score/static/0000": 62.0},
-    )
+    funnel = {"rows": 60, "eligible": 40, "drawn": sample_count, "rejected": {words.note: 15, "no answer": 5}}
+    seconds = {"sample/all": 1.5, "score/static/0000": 62.0}
+    manifests.extend_run(attempt, {}, {"funnel": funnel, "stage_seconds": seconds})
     for table in ("sample", "route", "score", "surrogate"):
         record(attempt, table, getattr(evidence, f"{table}s"))
     settings = StatisticsSettings(bootstrap_resamples=200)
     for table, statistic in STATISTICS.items():
         rows = statistic.compute(evidence, settings, 42)
-        if table == "check":
+        if table == "run_check":
             rows = [dataclasses.replace(row, detail=f"{row.detail} {words.note}") for row in rows]
         record(attempt, table, rows)
     manifests.finish_run(attempt)
@@ -169,7 +167,7 @@ def _description(run_id: str, words: Words, sample_count: int) -> manifests.RunD
 def _score(sample_id: str, arm: str, nll: float, token: str) -> Score:
     """Return the score of a two-token answer whose second token is the harder one."""
     nlls: Sequence[float] = (nll / 2, 1.5 * nll)
-    return evidence_rows.score(
+    return run_rows.score(
         sample_id,
         arm,
         nll,

@@ -59,17 +59,19 @@ def test_the_output_may_be_any_file(published: Published, tmp_path: Path) -> Non
 def test_numbers_are_those_of_sql(query: Any, page: str) -> None:
     """Formatted by Python's own rounding, not by the report's."""
     said = Page(page).said
-    columns = "improvement_mean, improvement_low, improvement_high, answer"
-    rows = query(f"SELECT {columns} FROM does_priming_help WHERE run_id = 'abc123'")
-    rows += query(f"SELECT {columns} FROM is_generation_worth_its_compute WHERE run_id = 'abc123'")
+    columns = "improvement_mean, improvement_low, improvement_high, sentence"
+    rows = query(f"SELECT {columns} FROM all_runs.does_priming_help WHERE run_id = 'abc123'")
+    rows += query(f"SELECT {columns} FROM all_runs.is_generation_worth_its_compute WHERE run_id = 'abc123'")
     assert len(rows) == 3
-    for mean, low, high, answer in rows:
+    for mean, low, high, sentence in rows:
         assert max(map(abs, (mean, low, high))) > 0.1  # so that three decimals are shown
         assert f"{mean:.3f} ({low:.3f} to {high:.3f})".replace("-", "−") in said
-        assert answer in said
+        assert sentence in said
     for name, value in query("SELECT name, value FROM \"check\" WHERE run_id = 'abc123'"):
         assert f'<td>{name}</td><td>all</td><td class="number" data-order="{value}">' in page
-    for condition, tokens in query("SELECT condition, prefill_tokens FROM what_does_it_cost WHERE run_id = 'abc123'"):
+    for condition, tokens in query(
+        "SELECT condition, prefill_tokens FROM all_runs.what_does_it_cost WHERE run_id = 'abc123'"
+    ):
         assert re.search(f"<td>{condition}</td>.*>{tokens:.0f}</td>", page)
 
 
@@ -212,7 +214,7 @@ def test_a_failed_run_shows_what_there_is(published: Published) -> None:
 def test_a_run_that_lost_a_file_draws_no_conclusion(artifacts_folder: Path) -> None:
     evidence = publish_run("whole", Words())
     attempt = manifests.Attempt(run_id="whole", attempt_id="other")
-    manifests.record_artifacts(attempt, "distractor", {"all": {"path": "gone.parquet", "sha256": "0", "rows": 1}})
+    manifests.extend_run(attempt, {"distractor": {"all": {"path": "gone.parquet", "sha256": "0", "rows": 1}}})
     results.rebuild_database()
     page = render_report(read_run("whole"))
     assert "No conclusions: this run is incomplete" in page

@@ -93,7 +93,7 @@ def test_no_altered_record_of_a_stage_is_believed(reference: Reference, change: 
 @pytest.mark.parametrize("change", [flipped, altered_values], ids=["bits", "fault06-values"])
 def test_every_altered_manifest_is_found(reference: Reference, change: object) -> None:
     attempt = start_run(RunDescription(run_id="abc", profile="demo", settings={"seed": 42}))
-    manifests.record_artifacts(attempt, "check", {"all": reference})
+    manifests.extend_run(attempt, {"run_check": {"all": reference}})
     finish_run(attempt)
     path = artifacts.ARTIFACTS / "runs" / "abc.json"
     content = path.read_bytes()

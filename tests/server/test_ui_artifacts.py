@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.priming.records import Check
-from tasks.reading.answers import answers_of, read_questions
 from tasks.results import rebuild_database
-from tasks.server.ui_artifacts import question_table, results_page
+from tasks.server.ui_artifacts import question_table, read_tables, results_page
 from tests.published_rows import comparison, finish, score
 
 # A picture of one pixel.
@@ -30,22 +29,27 @@ def run_id(artifacts_folder: Path) -> str:
             comparison("static routed", "baseline/document"),
             comparison("generated routed", "baseline/document", improvement_low=None),
         ],
-        check=[Check(name="cache|unchanged", value=0.5, limit=1e-05, passed=False, detail="see <b>here</b>")],
+        run_check=[Check(name="cache|unchanged", value=0.5, limit_value=1e-05, passed=False, detail="see <b>here</b>")],
     )
     rebuild_database()
     return "abc"
 
 
 def page_of(run_id: str, plots: dict[str, bytes]) -> str:
-    return results_page(run_id, read_questions(run_id), plots)
+    _, tables, checks = read_tables(run_id)
+    return results_page(run_id, tables, checks, plots)
 
 
 def test_the_page_has_the_verdict_and_the_table_of_each_question(run_id: str) -> None:
     page = page_of(run_id, {})
     assert page.startswith("# demo, ")
-    assert "## Does priming help?\n\n**undecided: controls not run**" in page
+    assert "\n\n**Do not decide by this run: 1 of its checks failed**\n\n" in page
+    assert page.count("\n## ") == 2  # the one question that was asked, and the run
     # 0.5 (0.3 to 0.7), five of eight pairs won, as published_rows has them
-    assert "| static routed vs<br>baseline/document | 8 | +0.5000<br>(+0.3000 to +0.7000) | 62.5% | undecided:" in page
+    assert (
+        "| static routed vs<br>baseline/document | 8 | +0.5000<br>(+0.3000 to +0.7000) | 62.5\u00a0% | undecided:"
+        in page
+    )
     assert "(- to +0.7000)" in page  # an end that there is not
     assert "data:image" not in page
 
@@ -68,22 +72,19 @@ def test_a_table_says_only_what_json_can_say() -> None:
     (row,) = question_table(rows)
     json.dumps(row, allow_nan=False)
     assert row == {
-        "answer": "yes",
         "n": 3,
+        "answer": "yes",
         "low": None,
         "high": None,
         "mean": 0.333333,
         "at": "2026-11-25 03:07:04 UTC",
     }
-    assert list(row)[:2] == ["answer", "n"]  # what is read first stands first
 
 
-def test_every_question_can_be_a_table(run_id: str) -> None:
-    questions = read_questions(run_id)
-    assert len(questions["does_priming_help"]) == 2
-    for rows in questions.values():
+def test_every_question_can_be_a_table_that_says_what_it_holds(run_id: str) -> None:
+    questions, tables, _ = read_tables(run_id)
+    assert len(tables["does_priming_help"]) == 2
+    assert "outcome" not in questions
+    assert questions["who_gains"].startswith("Which samples gain?")
+    for rows in tables.values():
         json.dumps(question_table(rows), allow_nan=False)
-
-
-def test_answers_leave_out_questions_that_nothing_answers(run_id: str) -> None:
-    assert list(answers_of(read_questions(run_id))) == ["does_priming_help"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.priming.errors import UsageError
-from tasks.store import artifacts, liveness, manifests
+from tasks.store import artifacts, manifests
 from tasks.store.manifests import (
     RunDescription,
     as_observed,
@@ -19,8 +19,6 @@ from tasks.store.manifests import (
     interrupt_run,
     read_manifest,
     read_manifests,
-    record_artifacts,
-    record_facts,
 )
 from tasks.store.sealing import with_seal, without_seal
 from tests.places import ROOT
@@ -52,12 +50,12 @@ def start(flow_run_id: str | None = None) -> manifests.Attempt:
 def start_and_die(folder: Path, flow_run_id: str, table: str = "", *chunks: str) -> None:
     """Start an attempt in a process that records chunks and is then killed, as far as it can tell."""
     code = (
-        "import os, sys; from tasks.store.manifests import RunDescription, record_artifacts, start_run\n"
+        "import os, sys; from tasks.store.manifests import RunDescription, extend_run, start_run\n"
         "run = RunDescription(run_id='abc', profile='demo', settings={'seed': 42})\n"
         "attempt = start_run(run, sys.argv[1])\n"
         "for name in sys.argv[3:]:\n"
         "    reference = {'path': f'scoring/{name}.parquet', 'sha256': name, 'rows': 3}\n"
-        "    record_artifacts(attempt, sys.argv[2], {name: reference})\n"
+        "    extend_run(attempt, {sys.argv[2]: {name: reference}})\n"
         "os._exit(9)\n"
     )
     died = subprocess.run(
@@ -71,11 +69,11 @@ def start_and_die(folder: Path, flow_run_id: str, table: str = "", *chunks: str)
 
 def test_a_manifest_is_plain_json_that_says_everything(folder: Path) -> None:
     attempt = start("flow-1")
-    record_facts(attempt, device="2 CPU cores", language_model={"revision": "f00", "parameter_count": 7})
-    record_facts(attempt, stage_seconds={"sampling": 1.0})
-    record_facts(attempt, stage_seconds={"scoring": 2.0})
-    record_facts(attempt, funnel={"rows": 5, "eligible": 4, "drawn": 3, "rejected": {"no answer": 1}})
-    record_artifacts(attempt, "score", {"static/0": reference("a")})
+    extend_run(attempt, {}, {"device": "2 CPU cores", "language_model": {"revision": "f00", "parameter_count": 7}})
+    extend_run(attempt, {}, {"stage_seconds": {"sampling": 1.0}})
+    extend_run(attempt, {}, {"stage_seconds": {"scoring": 2.0}})
+    extend_run(attempt, {}, {"funnel": {"rows": 5, "eligible": 4, "drawn": 3, "rejected": {"no answer": 1}}})
+    extend_run(attempt, {"score": {"static/0": reference("a")}})
     finish_run(attempt)
 
     content = json.loads((folder / "runs" / "abc.json").read_text())
@@ -93,8 +91,8 @@ def test_a_manifest_is_plain_json_that_says_everything(folder: Path) -> None:
 
 def test_a_chunk_that_is_recorded_twice_is_there_once() -> None:
     attempt = start()
-    record_artifacts(attempt, "score", {"static/0": reference("a"), "static/1": reference("b")})
-    record_artifacts(attempt, "score", {"static/0": reference("c")})
+    extend_run(attempt, {"score": {"static/0": reference("a"), "static/1": reference("b")}})
+    extend_run(attempt, {"score": {"static/0": reference("c")}})
     (manifest,) = read_manifests()
     assert {name: chunk.sha256 for name, chunk in manifest.artifacts["score"].items()} == {
         "static/0": "c",
@@ -112,7 +110,7 @@ def test_a_rerun_keeps_what_was_recorded_until_it_completes_without_it(folder: P
     assert [attempt.status for attempt in manifest.attempts] == ["interrupted", "running"]
     assert set(manifest.artifacts["score"]) == {"a", "b"}
 
-    record_artifacts(rerun, "score", {"a": reference("a")})
+    extend_run(rerun, {"score": {"a": reference("a")}})
     finish_run(rerun)
     (manifest,) = read_manifests()
     assert manifest.status == "complete"
@@ -137,14 +135,14 @@ def test_a_run_whose_process_died_is_told_apart_from_one_that_runs(folder: Path)
 
 
 def test_an_attempt_of_a_version_without_locks_counts_as_dead_once_it_left_running_behind(folder: Path) -> None:
-    liveness.let_go(start().attempt_id)
+    (folder / "runs" / ".attempts" / start().attempt_id).unlink()
     (manifest,) = read_manifests()
     assert as_observed(manifest).status == "interrupted"
 
 
 def test_a_run_that_was_stopped_says_so_and_keeps_its_artifacts() -> None:
     attempt = start()
-    record_artifacts(attempt, "sample", {"all": reference("a")})
+    extend_run(attempt, {"sample": {"all": reference("a")}})
     interrupt_run(attempt, "stopped by KeyboardInterrupt")
     (manifest,) = read_manifests()
     assert (manifest.status, manifest.attempts[0].status) == ("interrupted", "interrupted")
@@ -168,8 +166,8 @@ def test_artifacts_and_facts_are_added_in_one_go(folder: Path) -> None:
 
 def test_of_two_attempts_at_once_neither_drops_what_the_other_recorded_too() -> None:
     first, second = start(), start()
-    record_artifacts(first, "score", {"a": reference("a")})
-    record_artifacts(second, "score", {"a": reference("a")})
+    extend_run(first, {"score": {"a": reference("a")}})
+    extend_run(second, {"score": {"a": reference("a")}})
     finish_run(first)
     (manifest,) = read_manifests()
     assert set(manifest.artifacts["score"]) == {"a"}
@@ -179,15 +177,15 @@ def test_of_two_attempts_at_once_neither_drops_what_the_other_recorded_too() -> 
 def test_a_chunk_that_an_attempt_goes_on_from_is_not_replaced_by_another() -> None:
     """A run once ended complete with scores of one attempt and comparisons of the other."""
     first, second = start(), start()
-    record_artifacts(first, "score", {"static/0": reference("a")})
+    extend_run(first, {"score": {"static/0": reference("a")}})
     with pytest.raises(UsageError, match=r"Another process computes run abc .* in static/0\. .*start the same command"):
-        record_artifacts(second, "score", {"static/0": reference("b")})
+        extend_run(second, {"score": {"static/0": reference("b")}})
     fail_run(second, "as it was told")
     finish_run(first)
     (manifest,) = read_manifests()
     assert manifest.artifacts["score"]["static/0"].sha256 == "a"
     third = start()  # once the first has ended, its chunk may be another
-    record_artifacts(third, "score", {"static/0": reference("b")})
+    extend_run(third, {"score": {"static/0": reference("b")}})
     (manifest,) = read_manifests()
     assert manifest.artifacts["score"]["static/0"].sha256 == "b"
     assert manifest.artifacts["score"]["static/0"].recorded_by == (third.attempt_id,)
@@ -195,7 +193,7 @@ def test_a_chunk_that_an_attempt_goes_on_from_is_not_replaced_by_another() -> No
 
 def test_a_failed_run_says_why_and_keeps_its_artifacts() -> None:
     attempt = start()
-    record_artifacts(attempt, "sample", {"all": reference("a")})
+    extend_run(attempt, {"sample": {"all": reference("a")}})
     fail_run(attempt, "the disk is full" + "!" * 10_000)
     (manifest,) = read_manifests()
     assert manifest.status == "failed"
@@ -207,7 +205,8 @@ def test_a_failed_run_says_why_and_keeps_its_artifacts() -> None:
 
 
 def test_a_rerun_knows_what_an_earlier_attempt_found_out() -> None:
-    record_facts(start(), numeric_path="packed", funnel={"rows": 1, "eligible": 1, "drawn": 1, "rejected": {}})
+    funnel = {"rows": 1, "eligible": 1, "drawn": 1, "rejected": {}}
+    extend_run(start(), {}, {"numeric_path": "packed", "funnel": funnel})
     start()
     (manifest,) = read_manifests()
     assert manifest.numeric_path == "packed"
@@ -291,13 +290,13 @@ def test_what_a_later_version_adds_is_kept(folder: Path) -> None:
 def test_mistakes_of_a_caller_are_refused() -> None:
     attempt = start()
     with pytest.raises(ValueError, match="Known facts: chunk_size, data, device"):
-        record_facts(attempt, divice="cpu")
+        extend_run(attempt, {}, {"divice": "cpu"})
     with pytest.raises(ValueError, match="eligible"):
-        record_facts(attempt, funnel={"rows": 5})
+        extend_run(attempt, {}, {"funnel": {"rows": 5}})
     with pytest.raises(ValueError, match="Tables with artifacts: sample"):
-        record_artifacts(attempt, "scores", {"a": reference("a")})
+        extend_run(attempt, {"scores": {"a": reference("a")}})
     with pytest.raises(ValueError, match="sha256"):
-        record_artifacts(attempt, "score", {"a": {"path": "x", "rows": 1}})
+        extend_run(attempt, {"score": {"a": {"path": "x", "rows": 1}}})
     with pytest.raises(ValueError, match="run_id"):
         RunDescription(run_id="../abc", profile="demo", settings={})
     (manifest,) = read_manifests()
@@ -311,11 +310,11 @@ def test_nothing_is_read_where_nothing_ran() -> None:
 def test_processes_of_one_run_lose_nothing_of_each_other(folder: Path) -> None:
     attempt = start()
     code = (
-        "import sys; from tasks.store.manifests import Attempt, record_artifacts\n"
+        "import sys; from tasks.store.manifests import Attempt, extend_run\n"
         "attempt = Attempt(run_id='abc', attempt_id=sys.argv[1])\n"
         "for number in range(20):\n"
         "    reference = {'path': 'x', 'sha256': 'y', 'rows': 1}\n"
-        "    record_artifacts(attempt, 'score', {f'{sys.argv[2]}/{number}': reference})\n"
+        "    extend_run(attempt, {'score': {f'{sys.argv[2]}/{number}': reference}})\n"
     )
     environment = {**os.environ, "SURROGATE_ARTIFACTS": str(folder)}
     children = [

@@ -10,13 +10,20 @@ import pytest
 
 from tasks.priming.records import Check, Score
 from tasks.store import artifacts
-from tasks.store.artifacts import DamagedArtifactError, chunks_of, open_rows, read_rows, write_rows
-from tasks.store.stored_rows import StoredRows, records_of
-from tests import evidence_rows
+from tasks.store.artifacts import (
+    DamagedArtifactError,
+    StoredRows,
+    chunks_of,
+    open_rows,
+    read_rows,
+    records_of,
+    write_rows,
+)
+from tests import run_rows
 
 
 def scores(first: int, count: int) -> list[Score]:
-    rows = [evidence_rows.score(f"{number % 7:04}", "static/factual", number / 8) for number in range(first, count)]
+    rows = [run_rows.score(f"{number % 7:04}", "static/factual", number / 8) for number in range(first, count)]
     lists = ((0.5, 1.25), (), None)
     return [dataclasses.replace(row, token_nlls=lists[n % 3], answer_tokens=("a", "é")) for n, row in enumerate(rows)]
 
@@ -62,12 +69,12 @@ def test_columns_are_found_by_their_names() -> None:
     rows = checks(3)
     table = pa.table({name: [getattr(row, name) for row in rows] for name in ("detail", "name", "value")})
     table = table.append_column("passed", pa.array([True] * 3)).append_column(
-        "limit", pa.array([None] * 3, pa.float64())
+        "limit_value", pa.array([None] * 3, pa.float64())
     )
     assert records_of(Check, table) == rows
     assert list(StoredRows(Check, [table])) == rows
-    with pytest.raises(KeyError, match="limit"):
-        records_of(Check, table.drop_columns("limit"))
+    with pytest.raises(KeyError, match="limit_value"):
+        records_of(Check, table.drop_columns("limit_value"))
 
 
 # --- ranges of a file ---

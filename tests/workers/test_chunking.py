@@ -42,10 +42,10 @@ def test_the_speed_is_that_of_the_model_here() -> None:
 @pytest.mark.usefixtures("artifacts_folder")
 def test_a_run_takes_the_size_of_an_earlier_one_with_the_same_model() -> None:
     """Its own before others'; nothing is measured, for which this model would have to exist."""
-    manifests.record_facts(start("aaaa", {**MODEL, "parameter_count": 7}), chunk_size=20)
-    manifests.record_facts(start("bbbb", {**MODEL, "sha256": "other"}), chunk_size=200)
+    manifests.extend_run(start("aaaa", {**MODEL, "parameter_count": 7}), {}, {"chunk_size": 20})
+    manifests.extend_run(start("bbbb", {**MODEL, "sha256": "other"}), {}, {"chunk_size": 200})
     assert choose_chunk_size("cccc", MODEL, 100) == 20
-    manifests.record_facts(start("cccc", MODEL), chunk_size=5)
+    manifests.extend_run(start("cccc", MODEL), {}, {"chunk_size": 5})
     assert choose_chunk_size("cccc", MODEL, 100) == 5
     assert choose_chunk_size("aaaa", MODEL, 100) == 20
 

@@ -1,29 +1,26 @@
 """Stage 5, computed: every statistic of a run, as data.
 
 In: all rows of the stages before. Out: rows of one table a statistic. A new statistic is one function from RunData to
-rows and one entry here; its table stands in tasks/results.sql. What each computes is told in its own module.
+rows and one entry here; its table is declared in tasks/store/tables.py. What each computes is told in its own module.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from tasks.priming.records import (
+    Answer,
     Check,
     Comparison,
     Correlation,
     Cost,
+    Measure,
     RoutingAgreement,
     RoutingChoice,
     Stratum,
-    Variant,
 )
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.run_data import RunData
-
-Compute = Callable[[RunData, StatisticsSettings, int], list[Any]]
-"""Takes the rows, how to compare, and the run's seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +28,25 @@ class Statistic:
     """One way to look at a run's rows."""
 
     record: type
-    """The class of its rows; its table has the same name in lower case with underscores."""
+    """The class of its rows; described field by field, as its table then is."""
     computation: str
     """The computing function as "module:function": its libraries take seconds to load, often for nothing."""
 
-    @property
-    def compute(self) -> Compute:
-        """The computing function."""
+    def compute(self, evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Any]:
+        """Compute the rows from a run's rows, how to compare and the run's seed; those of another may be used."""
         module, _, name = self.computation.partition(":")
-        found: Compute = getattr(import_module(module), name)
-        return found
+        return evidence.once(getattr(import_module(module), name), settings, seed)
 
 
 STATISTICS: dict[str, Statistic] = {
     "comparison": Statistic(Comparison, "tasks.priming.statistics.comparisons:compare_conditions"),
-    "variant": Statistic(Variant, "tasks.priming.statistics.measures:vary_comparisons"),
+    "measure": Statistic(Measure, "tasks.priming.statistics.measures:vary_comparisons"),
     "stratum": Statistic(Stratum, "tasks.priming.statistics.strata:describe_strata"),
     "correlation": Statistic(Correlation, "tasks.priming.statistics.router:correlate_similarity"),
     "routing_choice": Statistic(RoutingChoice, "tasks.priming.statistics.router:confuse_routes"),
     "routing_agreement": Statistic(RoutingAgreement, "tasks.priming.statistics.router:agree_with_oracle"),
     "cost": Statistic(Cost, "tasks.priming.statistics.cost:cost_of_conditions"),
-    "check": Statistic(Check, "tasks.priming.statistics.checks:check_outcomes"),
+    "run_check": Statistic(Check, "tasks.priming.statistics.checks:check_outcomes"),
+    "answer": Statistic(Answer, "tasks.priming.statistics.verdicts:answer_questions"),
 }
 """Table -> what fills it."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from tasks.priming.records import Comparison
+from tasks.priming.records import Comparison, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
@@ -72,7 +72,7 @@ def adjust(p_values: Mapping[str, float | None], adjustment: str) -> dict[str, f
     }
 
 
-def judge(comparison: Comparison) -> str:
+def judge(comparison: Comparison) -> Verdict:
     """Say what one comparison alone shows, at its own confidence level.
 
     - "better" or "worse": the interval of the mean excludes 0 and p_adjusted, where there is one, is below
@@ -94,12 +94,12 @@ def judge(comparison: Comparison) -> str:
     if comparison.improvement_low is None or comparison.improvement_high is None:
         return "undecided: no interval could be computed"
     is_significant = comparison.p_adjusted is None or comparison.p_adjusted < 1 - comparison.confidence_level
-    negligibly = ", but negligibly" if _is_equivalent(comparison) else ""
+    is_negligible = _is_equivalent(comparison)
     if is_significant and comparison.improvement_low > 0:
-        return f"better{negligibly}"
+        return "better, but negligibly" if is_negligible else "better"
     if is_significant and comparison.improvement_high < 0:
-        return f"worse{negligibly}"
-    return "equivalent" if negligibly else "no difference shown"
+        return "worse, but negligibly" if is_negligible else "worse"
+    return "equivalent" if is_negligible else "no difference shown"
 
 
 def _is_equivalent(comparison: Comparison) -> bool:
@@ -139,7 +139,7 @@ def _compare(
         p_adjusted=None,
         adjustment=contrast.adjustment,
         equivalence_margin=settings.equivalence_margin,
-        verdict="",
+        verdict="no difference shown",  # until it is judged
     )
 
 

@@ -20,7 +20,7 @@ from tasks.priming.statistics.run_data import RunData
 Condition: TypeAlias = dict[str, float]
 """sample_id -> value, for the samples that have a finite one."""
 
-Measure: TypeAlias = Callable[[Score], float | None]
+ScoreValue: TypeAlias = Callable[[Score], float | None]
 """What is compared: less is better; None where a score has none."""
 
 
@@ -29,7 +29,7 @@ def nll(score: Score) -> float | None:
     return score.nll
 
 
-def conditions_of(evidence: RunData, seed: int, measure: Measure = nll) -> dict[str, Condition]:
+def conditions_of(evidence: RunData, seed: int, measure: ScoreValue = nll) -> dict[str, Condition]:
     """Return all conditions of a run.
 
     Args:
@@ -61,7 +61,7 @@ def keys_of(evidence: RunData) -> dict[str, list[str]]:
     return keys
 
 
-def _make_conditions(evidence: RunData, seed: int, measure: Measure) -> dict[str, Condition]:
+def _make_conditions(evidence: RunData, seed: int, measure: ScoreValue) -> dict[str, Condition]:
     passages = passages_of(evidence)
     if len(passages) < len(evidence.samples):
         counts = Counter(sample.sample_id for sample in evidence.samples)
@@ -73,7 +73,7 @@ def _make_conditions(evidence: RunData, seed: int, measure: Measure) -> dict[str
     return conditions
 
 
-def _arms(scores: Iterable[Score], passages: Mapping[str, str], measure: Measure) -> dict[str, Condition]:
+def _arms(scores: Iterable[Score], passages: Mapping[str, str], measure: ScoreValue) -> dict[str, Condition]:
     """Return the values of every arm."""
     found: dict[str, dict[str, float | None]] = {}
     for score in scores:

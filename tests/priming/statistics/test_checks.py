@@ -69,7 +69,7 @@ def test_a_repeated_baseline_that_differs_fails_where_bits_are_promised(
     rows[2] = dataclasses.replace(rows[2], nll=2.25)
     rows[5] = dataclasses.replace(rows[5], nll=1.5)
     noise = checks(rows, model=model)["repeated_baseline_noise"]
-    assert (noise.value, noise.limit, noise.passed) == (0.5, limit, passed)  # by hand: max(|2 - 2.25|, |2 - 1.5|)
+    assert (noise.value, noise.limit_value, noise.passed) == (0.5, limit, passed)  # by hand: max(|2 - 2.25|, |2 - 1.5|)
     assert "2 samples" in noise.detail
 
 
@@ -98,7 +98,7 @@ def test_without_a_repeated_baseline_there_is_no_noise_floor() -> None:
 )
 def test_token_counts_that_contradict_each_other_are_counted(changes: dict[str, Any], violations: float) -> None:
     check = checks(scores(**changes))["token_counts_add_up"]
-    assert (check.value, check.limit, check.passed) == (violations, 0.0, violations == 0.0)
+    assert (check.value, check.limit_value, check.passed) == (violations, 0.0, violations == 0.0)
 
 
 def test_every_missing_row_is_counted() -> None:
@@ -112,7 +112,7 @@ def test_scores_without_an_nll_are_recorded_by_their_reason() -> None:
     rows = scores(status="too_long", nll=None, token_nlls=None)
     rows[0] = dataclasses.replace(rows[0], status="not_finite", nll=None)
     check = checks(rows)["scores_without_nll"]
-    assert (check.value, check.limit, check.passed) == (2.0, None, None)
+    assert (check.value, check.limit_value, check.passed) == (2.0, None, None)
     assert check.detail == "scores: 1 not_finite, 1 too_long; of 6"
 
 
@@ -138,7 +138,7 @@ def test_a_surrogate_that_is_not_as_asked_lowers_the_share(changes: dict[str, An
         surrogate("a", family="static", text="", finish="fixed", is_query=True),
     ]
     check = checks(scores(), [*others, *elsewhere, surrogate("b", key="keyword_query", **changes)])[name]
-    assert (check.value, check.limit, check.passed) == (share, None, None)
+    assert (check.value, check.limit_value, check.passed) == (share, None, None)
     assert "4 generated surrogates" in check.detail
 
 

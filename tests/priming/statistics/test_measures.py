@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from tasks.priming.records import Route, Score, Variant
+from tasks.priming.records import Measure, Route, Score
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import declare_contrasts
 from tasks.priming.statistics.measures import MEASURES, VARIED_KINDS, vary_comparisons
 from tasks.priming.statistics.run_data import RunData
-from tests import evidence_rows
-from tests.evidence_rows import sample, shuffled
+from tests import run_rows
+from tests.run_rows import route, sample, shuffled
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 ARMS = ("static/factual", "static/problem", "generated/keyword_query", "generated/target_question")
@@ -28,19 +28,18 @@ def score(sample_id: str, arm: str, nll: float | None, distractors: tuple[float,
     if nll is not None:
         measured["nll_notebook"] = nll + 0.5
         measured["margin"] = sum(distractors) / len(distractors) - nll if distractors else None
-    return evidence_rows.score(sample_id, arm, nll, **measured | others)
+    return run_rows.score(sample_id, arm, nll, **measured | others)
 
 
 def routed(sample_id: str, *arms: str) -> list[Route]:
     """Return the routes of a sample, in which the given arms are chosen."""
-    named = {arm: arm.split("/") for arm in ARMS}
-    return [Route(sample_id, family, key, 0.5, arm in arms, False) for arm, (family, key) in named.items()]
+    return [route(sample_id, arm, is_routed=arm in arms) for arm in ARMS]
 
 
 def static_run(*rows: tuple[Score, Score]) -> RunData:
     """Return a run of one static key, which is always routed: per sample its score and the baseline's."""
     samples = [sample(arm.sample_id) for arm, _ in rows]
-    routes = [Route(row.sample_id, "static", "factual", 0.5, True, False) for row in samples]
+    routes = [route(row.sample_id, "static/factual") for row in samples]
     return RunData(samples, routes, [row for pair in rows for row in pair], [])
 
 
@@ -66,8 +65,8 @@ def experiment(count: int = 24) -> RunData:
     return RunData(samples, routes, scores, [])
 
 
-def vary(evidence: RunData, seed: int = 42) -> dict[tuple[str, str], Variant]:
-    return {(row.comparison, row.variant): row for row in vary_comparisons(evidence, SETTINGS, seed)}
+def vary(evidence: RunData, seed: int = 42) -> dict[tuple[str, str], Measure]:
+    return {(row.comparison, row.measure): row for row in vary_comparisons(evidence, SETTINGS, seed)}
 
 
 def test_every_deciding_comparison_is_made_by_every_measure() -> None:
@@ -78,7 +77,7 @@ def test_every_deciding_comparison_is_made_by_every_measure() -> None:
         for contrast in declare_contrasts(evidence.routes, evidence.scores)
         if contrast.kind in VARIED_KINDS
     ]
-    assert [(row.variant, row.comparison) for row in rows] == [(name, each) for name in MEASURES for each in declared]
+    assert [(row.measure, row.comparison) for row in rows] == [(name, each) for name in MEASURES for each in declared]
     assert "generated/target_question vs control/hidden_and_blind_added_up" in declared
     assert "generated routed vs best free arm" in declared
     assert "static/factual vs baseline" not in declared  # what no verdict rests on
@@ -172,13 +171,9 @@ def test_the_best_key_is_chosen_by_the_measure() -> None:
     """Expected by hand: factual has the lower NLL everywhere, problem the larger margin, 4 against 1."""
     ids = [f"s{number}" for number in range(6)]
     routes = [
-        Route(s, family, key, 0.5, is_routed, False)
+        route(s, arm, is_routed=arm != "static/problem")
         for s in ids
-        for family, key, is_routed in (
-            ("static", "factual", True),
-            ("static", "problem", False),
-            ("generated", "target_question", True),
-        )
+        for arm in ("static/factual", "static/problem", "generated/target_question")
     ]
     scores = [
         row
@@ -207,7 +202,7 @@ def test_two_effects_are_added_up_in_the_measure() -> None:
         "control/blank_surrogate": 1.0,
     }
     scores = [score(s, arm, 1.0, (1.0 + margin,)) for s in "ab" for arm, margin in margins.items()]
-    routes = [Route(s, "generated", "target_question", 0.5, True, False) for s in "ab"]
+    routes = [route(s, "generated/target_question") for s in "ab"]
     found = vary(RunData([sample("a"), sample("b")], routes, scores, []))
     interaction = found["generated/target_question vs control/hidden_and_blind_added_up", "margin"]
     assert (interaction.arm_mean, interaction.reference_mean, interaction.improvement_mean) == (5.0, 4.0, 1.0)
@@ -222,10 +217,10 @@ def test_a_measure_that_equals_the_nll_gives_the_comparison_itself() -> None:
     compared = [row for row in compare_conditions(evidence, SETTINGS, 42) if row.kind in VARIED_KINDS]
     assert len(compared) > 10
     for row in compared:
-        variant = found[row.comparison, "longer_answers"]
-        assert (variant.n, variant.passage_count) == (row.n, row.passage_count)
-        assert (variant.arm_mean, variant.reference_mean) == (row.nll_arm_mean, row.nll_reference_mean)
-        assert (variant.improvement_mean, variant.p_value) == (row.improvement_mean, row.p_value)
+        measure = found[row.comparison, "longer_answers"]
+        assert (measure.n, measure.passage_count) == (row.n, row.passage_count)
+        assert (measure.arm_mean, measure.reference_mean) == (row.nll_arm_mean, row.nll_reference_mean)
+        assert (measure.improvement_mean, measure.p_value) == (row.improvement_mean, row.p_value)
 
 
 @pytest.mark.parametrize(
