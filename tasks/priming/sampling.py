@@ -304,8 +304,9 @@ def _text(value: object) -> str:
 def _excerpt(row: Mapping[str, Any]) -> str:
     """Return how the first text of a row begins, on one line that every encoding can store."""
     texts = (row.get(name) for name in ("query", "passage", "answer"))
-    text = next((text for text in texts if isinstance(text, str) and text.strip()), "")
-    return " ".join(text.strip()[: 10 * _EXCERPT_CHARACTERS].encode(errors="replace").decode().split())[:_EXCERPT_CHARACTERS]
+    text = next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "")
+    storable = text[: 10 * _EXCERPT_CHARACTERS].encode(errors="replace").decode()
+    return " ".join(storable.split())[:_EXCERPT_CHARACTERS]
 
 
 def _has_half_a_pair(text: str) -> bool:

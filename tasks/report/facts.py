@@ -39,7 +39,7 @@ def funnel_table(rows: RunRows) -> Table | None:
     steps += [{"step": f"dropped: {reason}", "count": -count} for reason, count in rejected]
     steps += [{"step": "eligible", "count": run["eligible_count"]}, {"step": "drawn", "count": run["drawn_count"]}]
     columns = [text_column("step", "step"), number_column("rows", "count", _signed_count)]
-    return make_table("How rows became samples", columns, steps, "reject")
+    return make_table("How rows became samples", columns, steps, "run")
 
 
 def attempts_table(rows: RunRows) -> Table:
