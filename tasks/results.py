@@ -382,11 +382,9 @@ def _setting(manifest: Manifest, section: str, name: str) -> Any:  # noqa: ANN40
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, **before: str) -> None:
     """Insert rows, each preceded by columns of one value."""
     columns = "".join(f"? AS {name}, " for name in before)
-    connection.register("arrow_rows", rows)
-    try:
-        connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns}* FROM arrow_rows", list(before.values()))
-    finally:
-        connection.unregister("arrow_rows")
+    connection.register("arrow_rows", rows)  # in place of what was refused before, which a transaction cannot remove
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns}* FROM arrow_rows", list(before.values()))
+    connection.unregister("arrow_rows")
 
 
 def _first_line(error: Exception) -> str:
