@@ -39,13 +39,13 @@ _HARDENED: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
 }
-# Of a table with thousands, since all of them together would take as much memory as the database.
+# All chunks of a large table together would take as much memory as the database.
 _CHUNKS_AT_ONCE = 300
 # The oldest supported clients read it; DuckDB 2's own default shuts out every 1.x.
 _STORAGE_VERSION = "v1.4.0"
 _VIEWS = Path(__file__).with_suffix(".sql")
 # Rows break a rule of their table; any other error of DuckDB is one of the machine, such as a full disk.
-_REFUSED = (duckdb.IntegrityError, duckdb.DataError, duckdb.ProgrammingError)
+_REFUSED = (duckdb.IntegrityError, duckdb.DataError, duckdb.ProgrammingError, pa.ArrowException, OverflowError)
 _logger = logging.getLogger(__name__)
 
 
@@ -165,7 +165,7 @@ def rebuild_database() -> dict[str, Any]:
         try:
             counts = _build(unfinished, read_manifests())
             _sync(unfinished)
-            # A log that a writer left beside the old database would be replayed into the new one.
+            # A log that a writer left next to the old database would be replayed into the new one.
             database.with_name("results.duckdb.wal").unlink(missing_ok=True)
             os.replace(unfinished, database)
             _sync(folder)
@@ -193,8 +193,8 @@ def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
         except duckdb.IOException as error:
             if "WAL does not match database file" not in str(error):
                 raise
-            # Somebody's session that has an earlier database open, gone by its name since, has written into that: its
-            # log lies beside this one, which never has any.
+            # A session that has an earlier database open, replaced since, has written to it: its log lies next to this
+            # one, which never has a log of its own.
             path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
             connection = stack.enter_context(_attached(path, "READ_ONLY"))
         connection.execute("SET search_path = 'results.latest,results.main,results.all_runs'")
@@ -207,8 +207,8 @@ def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
 def _attached(path: Path, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database file as the current one.
 
-    Attached to a connection of its own: to connect to a path in a process that has it open already gives the file of
-    that earlier time, even if another has been renamed into its place since.
+    Attached to a connection of its own: connecting to a path that this process already has open would return the file
+    that it was then, even if another has been renamed into its place since.
     """
     with duckdb.connect(":memory:", config=_HARDENED) as connection:
         connection.execute(f"ATTACH {_quoted(str(path.resolve()))} AS results ({options})")
@@ -285,7 +285,8 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
         problems += damaged
     for problem in problems:
         _logger.warning("run %s: %s: %s", manifest.run_id, problem["chunk"], problem["detail"])
-        _insert_values(connection, "run_check", {"run_id": manifest.run_id, **problem})
+    if problems:
+        _insert(connection, "run_check", pa.Table.from_pylist(problems), run_id=manifest.run_id)
     if problems and manifest.status == "complete":  # of a run that is not, its own status says more
         connection.execute("UPDATE run SET status = 'incomplete' WHERE run_id = ?", [manifest.run_id])
     return row_count
@@ -294,13 +295,11 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
 def _load_benches(connection: duckdb.DuckDBPyConnection) -> None:
     """Load what benchmarks measured; one whose rows break a rule of the table is skipped."""
     for name, bench in read_benches().items():
-        connection.register("arrow_rows", pa.Table.from_pylist([row.model_dump() for row in bench.rows()]))
         try:
-            connection.execute("INSERT INTO bench BY NAME SELECT ? AS bench_id, * FROM arrow_rows", [name])
+            rows = pa.Table.from_pylist([row.model_dump() for row in bench.rows()])
+            _insert(connection, "bench", rows, bench_id=name)
         except _REFUSED as error:
             _logger.warning("skipped benchmark %s, whose rows were refused: %s", name, _first_line(error))
-        finally:
-            connection.unregister("arrow_rows")
 
 
 def _load_table(
@@ -318,9 +317,9 @@ def _load_table(
                 except (artifacts.DamagedArtifactError, pa.ArrowException, OSError) as error:
                     problems.append(_problem(f"{table}/{chunk}", str(error)))
             if parts:
-                _insert(connection, table, pa.concat_tables(parts), run_id)
+                _insert(connection, table, pa.concat_tables(parts), run_id=run_id)
             expected += sum(part.num_rows for part in parts)
-    except (*_REFUSED, pa.ArrowException) as error:
+    except _REFUSED as error:
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
         return 0, [*problems, _problem(table, f"its rows were refused: {_first_line(error)}")]
     found = connection.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", [run_id]).fetchall()[0][0]
@@ -345,25 +344,21 @@ def _problem(chunk: str, detail: str) -> dict[str, Any]:
 
 
 def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
-    """Insert what the manifest itself says: the run, its times and its attempts."""
-    _insert_values(connection, "run", asdict(_run_row(manifest)))
-    _insert(connection, "stage_time", _stage_times(manifest), manifest.run_id)
-    for attempt in manifest.attempts:
-        moments = {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
-        _insert_values(connection, "attempt", {"run_id": manifest.run_id, **attempt.model_dump(), **moments})
-
-
-def _stage_times(manifest: Manifest) -> pa.Table:
-    """Return what each artifact took: as a table, since there is one for every family and chunk."""
-    parts = [name.partition("/") for name in manifest.stage_seconds]
-    return pa.table(
-        {
-            "stage": pa.array([stage for stage, _, _ in parts], pa.string()),
-            "entry": pa.array([part.rpartition("/")[0] for _, _, part in parts], pa.string()),
-            "chunk": pa.array([part.rpartition("/")[2] for _, _, part in parts], pa.string()),
-            "seconds": pa.array(list(manifest.stage_seconds.values()), pa.float64()),
-        }
-    )
+    """Insert what the manifest itself says: the run, its attempts and its times."""
+    attempts = [
+        attempt.model_dump() | {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
+        for attempt in manifest.attempts
+    ]
+    times = [
+        StageTime(stage, *part.rpartition("/")[::2], seconds)
+        for name, seconds in manifest.stage_seconds.items()
+        for stage, _, part in [name.partition("/")]
+    ]
+    _insert(connection, "run", pa.Table.from_pylist([asdict(_run_row(manifest))]))
+    if attempts:
+        _insert(connection, "attempt", pa.Table.from_pylist(attempts), run_id=manifest.run_id)
+    if times:
+        _insert(connection, "stage_time", pa.Table.from_pylist([*map(asdict, times)]), run_id=manifest.run_id)
 
 
 def _run_row(manifest: Manifest) -> RunRow:
@@ -406,17 +401,12 @@ def _setting(manifest: Manifest, section: str, name: str) -> Any:  # noqa: ANN40
     return values.get(name) if isinstance(values, dict) else None
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, run_id: str) -> None:
-    connection.register("arrow_rows", rows)
-    try:
-        connection.execute(f"INSERT INTO {table} BY NAME SELECT ? AS run_id, * FROM arrow_rows", [run_id])
-    finally:
-        connection.unregister("arrow_rows")
-
-
-def _insert_values(connection: duckdb.DuckDBPyConnection, table: str, row: dict[str, Any]) -> None:
-    places = ", ".join("?" for _ in row)
-    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", list(row.values()))
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, **before: str) -> None:
+    """Insert rows, each preceded by columns of one value."""
+    columns = "".join(f"? AS {name}, " for name in before)
+    connection.register("arrow_rows", rows)  # in place of what was refused before, which a transaction cannot remove
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns}* FROM arrow_rows", list(before.values()))
+    connection.unregister("arrow_rows")
 
 
 def _quoted(text: str | None) -> str:

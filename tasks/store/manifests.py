@@ -213,36 +213,19 @@ def finish_run(attempt: Attempt) -> None:
     """Mark the run complete, and drop the artifacts of earlier attempts that this one did not record.
 
     Raises:
-        DamagedArtifactError: The manifest has gone.
+        DamagedArtifactError: The manifest has gone; so for the two functions below.
     """
-
-    def finished(manifest: Manifest) -> Manifest:
-        kept = {
-            table: {name: chunk for name, chunk in chunks.items() if attempt.attempt_id in chunk.recorded_by}
-            for table, chunks in manifest.artifacts.items()
-        }
-        return _ended(manifest.model_copy(update={"artifacts": kept}), attempt, "complete", None)
-
-    _end(attempt, finished)
+    _end(attempt, "complete", None)
 
 
 def fail_run(attempt: Attempt, error: str) -> None:
-    """Mark the run failed; its artifacts stay, so that a rerun goes on from them.
-
-    Raises:
-        DamagedArtifactError: The manifest has gone.
-    """
-    said = redacted(error)[:_ERROR_CHARACTERS]  # before it is cut: half a secret is not recognised
-    _end(attempt, lambda manifest: _ended(manifest, attempt, "failed", said))
+    """Mark the run failed; its artifacts stay, so that a rerun goes on from them."""
+    _end(attempt, "failed", redacted(error)[:_ERROR_CHARACTERS])  # before it is cut: half a secret is not recognised
 
 
 def interrupt_run(attempt: Attempt, reason: str) -> None:
-    """Mark the run interrupted: it was stopped, and a rerun goes on from its artifacts.
-
-    Raises:
-        DamagedArtifactError: The manifest has gone.
-    """
-    _end(attempt, lambda manifest: _ended(manifest, attempt, "interrupted", reason[:_ERROR_CHARACTERS]))
+    """Mark the run interrupted: it was stopped, and a rerun goes on from its artifacts."""
+    _end(attempt, "interrupted", reason[:_ERROR_CHARACTERS])
 
 
 def as_observed(manifest: Manifest) -> Manifest:
@@ -359,18 +342,23 @@ def _as_observed(record: AttemptRecord) -> AttemptRecord:
     return record.model_copy(update={"status": "interrupted"}) if _is_dead(record) else record
 
 
-def _ended(manifest: Manifest, attempt: Attempt, status: str, error: str | None) -> Manifest:
+def _end(attempt: Attempt, status: str, error: str | None) -> None:
     end = {"status": status, "error": error, "ended_at": datetime.now(UTC)}
-    attempts = tuple(
-        record.model_copy(update=end) if record.attempt_id == attempt.attempt_id else record
-        for record in manifest.attempts
-    )
-    return manifest.model_copy(update={"status": status, "attempts": attempts})
 
+    def ended(manifest: Manifest) -> Manifest:
+        attempts = tuple(
+            record.model_copy(update=end) if record.attempt_id == attempt.attempt_id else record
+            for record in manifest.attempts
+        )
+        kept = {
+            table: {name: chunk for name, chunk in chunks.items() if attempt.attempt_id in chunk.recorded_by}
+            for table, chunks in manifest.artifacts.items()
+        }
+        tables = kept if status == "complete" else manifest.artifacts
+        return manifest.model_copy(update={"status": status, "attempts": attempts, "artifacts": tables})
 
-def _end(attempt: Attempt, change: Callable[[Manifest], Manifest]) -> None:
     try:
-        _change(attempt, change)
+        _change(attempt, ended)
     finally:
         _let_go(attempt.attempt_id)
 
