@@ -22,19 +22,18 @@ from tasks.priming import settings as allowed
 from tasks.priming.settings import resolve_settings
 from tasks.server.form import with_form
 from tasks.server.standalone import standalone
-from tasks.walkthrough.before_the_query import routed_contexts
-from tasks.walkthrough.published import published_surrogates, read_published
-from tasks.walkthrough.steps import (
+from tasks.walkthrough.story import tell
+from tasks.walkthrough.walk import (
+    Guesses,
+    Walk,
     choose_sample,
     compare_with_query,
-    describe_models,
     inspect_caches,
+    published_surrogates,
     score_answer,
     show_walkthrough,
     write_surrogates,
 )
-from tasks.walkthrough.story import tell
-from tasks.walkthrough.walk import Guesses, Notebook, Walk
 
 
 @with_form
@@ -54,7 +53,7 @@ def walkthrough(
 ) -> list[Block]:
     """Lead through one sample: surrogates, similarities, contexts, caches, scoring, routing and the three results.
 
-    Without `sample` it is the notebook's own example, and what the notebook printed stands beside ours.
+    Without `sample` it is the notebook's own example, and what the notebook printed is shown next to ours.
     """
     changes = {name: value for name, value in locals().items() if name not in ("profile", "sample")}
     settings = resolve_settings(profile, **changes)
@@ -64,16 +63,14 @@ def walkthrough(
     surrogates = write_surrogates(chosen, settings, reader)
     routes = compare_with_query(chosen, surrogates, router)
     here = Guesses(surrogates, routes, score_answer(chosen, surrogates, reader, ("baseline", "static", "generated")))
-    notebook = None
+    theirs = None
     if sample is None:
         surrogates = published_surrogates(chosen)
         routes = compare_with_query(chosen, surrogates, router)
         theirs = Guesses(surrogates, routes, score_answer(chosen, surrogates, reader, ("generated",)))
-        notebook = Notebook(read_published(), theirs)
-    inspection = inspect_caches(chosen, routed_contexts(chosen.passage, here), reader)
+    inspection = inspect_caches(chosen, here, reader)
 
-    models = describe_models(reader, router)
-    blocks = tell(Walk(profile, settings, models, sample, chosen, here, inspection, notebook))
+    blocks = tell(Walk(profile, settings, reader, router, sample, chosen, here, inspection, theirs))
     show_walkthrough(blocks, name_sample(profile, sample))
     return blocks
 

@@ -5,7 +5,7 @@ imported is shown by the same rules as any other.
 """
 
 from tasks.commands.guard import prepare_process
-from tasks.store.sources import pin_sources
+from tasks.store.code import pin_sources
 
 pin_sources()
 prepare_process()

@@ -114,11 +114,11 @@ def newest_states(folder: Path) -> Counter[tuple[str, str]]:
 
 
 COMPUTED_AT_FIRST = Counter(
-    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 3 that are scored
+    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 1 that is routed, 3 scored
     {
         ("draw", "Completed"): 1,
         ("write", "Completed"): 6,
-        ("route", "Completed"): 1,
+        ("route", "Completed"): 3,
         ("score", "Completed"): 9,
         ("check", "Completed"): 1,
         ("compute", "Completed"): len(statistics_by_table()),
@@ -180,7 +180,7 @@ def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_ch
     assert (states["write", "Completed"], states["write", "Cached"]) == (1, 5)
     # the surrogates come out the same, so that the contexts made of them need not be scored again
     assert (states["score", "Completed"], states["score", "Cached"]) == (1, 8)
-    assert (states["compute", "Cached"], states["route", "Cached"]) == (len(statistics_by_table()), 1)
+    assert (states["compute", "Cached"], states["route", "Cached"]) == (len(statistics_by_table()), 3)
     assert export(copied) == export(first_run)
 
 
@@ -234,13 +234,13 @@ def test_a_new_control_is_one_function_and_one_entry_and_leaves_all_other_stages
     folder = shutil.copytree(controls_run, tmp_path / "artifacts")
     for name in ("flows", "tasks"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    surrogates = tmp_path / "tasks" / "priming" / "surrogates"
+    arms = tmp_path / "tasks" / "priming" / "arms"
     function = """
 
 def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
     return _controls("first_words", samples, lambda number, sample: " ".join(sample.passage.split()[:5]))
 """
-    controls, families = surrogates / "controls.py", surrogates / "families.py"
+    controls, families = arms / "controls.py", arms / "arms.py"
     controls.write_text(controls.read_text() + function)
     entry = '_control("actual_query", write_actual_query),'
     edited = families.read_text().replace(entry, f'{entry} _control("first_words", write_first_words),')
@@ -250,7 +250,7 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
     states = newest_states(folder)
     assert (states["write", "Cached"], states["write", "Completed"]) == (27, 3)
     assert (states["score", "Cached"], states["score", "Completed"]) == (36, 3)
-    assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 1)
+    assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 3)
     assert states["compute", "Completed"] == len(statistics_by_table())
     with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as connection:
         scored = connection.execute("SELECT count(*) FROM score WHERE key = 'first_words' AND status = 'ok'")

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from tasks.commands.estimates import TokenCounts, contexts_before_writing, count_tokens, estimate_memory, find_pace
 from tasks.loading.data import SetupError, identify_data, load_rows
-from tasks.loading.outline import outline_language_model
+from tasks.loading.models import outline_language_model
 from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, paragraph
 from tasks.pages.numbers import duration
 from tasks.pages.terminal import print_blocks

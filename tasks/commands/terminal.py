@@ -84,7 +84,10 @@ def _bars(console: Console) -> Iterator[None]:
         preparation = bars.add_task(_PREPARATION, total=None, amount="")
         shown: dict[str, TaskID] = {}
 
-        def show(stage: Stage) -> None:
+        def show(stage: Stage | str) -> None:
+            if isinstance(stage, str):
+                bars.print(stage, markup=False)
+                return
             bars.update(preparation, total=1, completed=1)
             if stage.name not in shown:
                 shown[stage.name] = bars.add_task(stage.name, total=1.0, amount=stage.amount)
@@ -102,22 +105,22 @@ def _bars(console: Console) -> Iterator[None]:
 @contextmanager
 def _lines(console: Console) -> Iterator[None]:
     last_line = time.monotonic()
-    begun: dict[str, float] = {}
     ended: set[str] = set()
 
-    def show(stage: Stage) -> None:
+    def show(stage: Stage | str) -> None:
         nonlocal last_line
         now = time.monotonic()
-        passed = now - begun.setdefault(stage.name, now)
-        if stage.is_done and stage.name not in ended:
+        if isinstance(stage, str):
+            said = stage
+        elif stage.is_done and stage.name not in ended:
             ended.add(stage.name)
-            time_shown = duration(passed)
+            said = f"{stage.name}: {stage.amount}, {duration(stage.seconds)}"
         elif not stage.is_done and now - last_line >= _SILENCE_SECONDS:
-            time_shown = stage.time_left or f"{passed:.0f} s so far"
+            said = ", ".join((f"{stage.name}: {stage.amount}", stage.time_left or f"{stage.seconds:.0f} s so far"))
         else:
             return
         last_line = now
-        console.print(f"{stage.name}: {stage.amount}, {time_shown}", soft_wrap=True, markup=False)
+        console.print(said, soft_wrap=True, markup=False)
 
     with watched_by(show):
         yield

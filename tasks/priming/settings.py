@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tasks.priming.refusals import SECRET, describe_refusals, refuse_secrets
-from tasks.priming.refusals import SettingsError as SettingsError  # settings are where a reader looks for it
+from tasks.priming.errors import SECRET, describe_refusals, refuse_secrets
+from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
 
 
 class _Frozen(BaseModel):
@@ -184,35 +184,36 @@ class ExperimentSettings(_Frozen):
         return self
 
 
-# The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
-_PAPER_SAMPLING = SamplingSettings(max_words=300, draw="notebook")
-_SMOLLM2 = LanguageModelSettings(language_model="packaged/smollm2-135m-instruct", dtype="float32", device="cpu")
-_PACKAGED_MINILM = EmbeddingSettings(embedding_model="packaged/all-MiniLM-L6-v2")
+def _changed(settings: ExperimentSettings, changes: Mapping[str, Any]) -> ExperimentSettings:
+    """Return settings with other values in place of some, given by their own names."""
+    values = settings.model_dump()
+    homes = {name: values for name, value in values.items() if not isinstance(value, dict)}
+    homes |= {name: section for section in values.values() if isinstance(section, dict) for name in section}
+    for name, value in changes.items():
+        if name not in homes:
+            raise SettingsError(f"Unknown setting {name!r}. Known settings: {', '.join(sorted(homes))}.")
+        homes[name][name] = value
+    try:
+        return ExperimentSettings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(describe_refusals(error)) from None
+
 
 ProfileName = Literal["demo", "smollm2-msmarco", "laptop", "mistral-7b", "mistral-7b-bf16"]
+_LAPTOP = {"sample_count": 200, "language_model": "HuggingFaceTB/SmolLM2-360M-Instruct", "dtype": "float32"}
+_PACKAGED = {"language_model": "packaged/smollm2-135m-instruct", "embedding_model": "packaged/all-MiniLM-L6-v2"}
+_SMOLLM2 = _LAPTOP | _PACKAGED | {"device": "cpu"}
+# The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
+_PAPER = {"max_words": 300, "draw": "notebook", "device": "cuda"}
+# A first look: as many samples and controls as two plain cores compute in three and a half minutes.
+_FIRST_LOOK = {"data": "example", "sample_count": 16, "controls": ("bare_document", "random_words", "actual_query")}
+
 PROFILES: dict[ProfileName, ExperimentSettings] = {
-    # A first look: as many samples and controls as two plain cores compute in three and a half minutes.
-    "demo": ExperimentSettings(
-        controls=("bare_document", "random_words", "actual_query"),
-        data=DataSettings(data="example"),
-        sampling=SamplingSettings(sample_count=16),
-        language_model=_SMOLLM2,
-        embedding=_PACKAGED_MINILM,
-    ),
-    "smollm2-msmarco": ExperimentSettings(
-        sampling=SamplingSettings(sample_count=200), language_model=_SMOLLM2, embedding=_PACKAGED_MINILM
-    ),
-    "laptop": ExperimentSettings(
-        sampling=SamplingSettings(sample_count=200),
-        language_model=LanguageModelSettings(language_model="HuggingFaceTB/SmolLM2-360M-Instruct", dtype="float32"),
-    ),
-    "mistral-7b": ExperimentSettings(
-        sampling=_PAPER_SAMPLING,
-        language_model=LanguageModelSettings(dtype="float16", quantization="nf4", device="cuda"),
-    ),
-    "mistral-7b-bf16": ExperimentSettings(
-        sampling=_PAPER_SAMPLING, language_model=LanguageModelSettings(device="cuda")
-    ),
+    "demo": _changed(ExperimentSettings(), _SMOLLM2 | _FIRST_LOOK),
+    "smollm2-msmarco": _changed(ExperimentSettings(), _SMOLLM2),
+    "laptop": _changed(ExperimentSettings(), _LAPTOP),
+    "mistral-7b": _changed(ExperimentSettings(), _PAPER | {"dtype": "float16", "quantization": "nf4"}),
+    "mistral-7b-bf16": _changed(ExperimentSettings(), _PAPER),
 }
 
 EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": ("all",)}
@@ -273,17 +274,7 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
     refuse_secrets({"profile": profile, **changes})
     if profile not in PROFILES:
         raise SettingsError(f"Unknown profile {profile!r}. Known profiles: {', '.join(PROFILES)}.")
-    values = PROFILES[profile].model_dump()
-    homes = {name: values for name, value in values.items() if not isinstance(value, dict)}
-    homes |= {name: section for section in values.values() if isinstance(section, dict) for name in section}
-    for name, value in changes.items():
-        if name not in homes:
-            raise SettingsError(f"Unknown setting {name!r}. Known settings: {', '.join(sorted(homes))}.")
-        homes[name][name] = value
-    try:
-        settings = ExperimentSettings.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError(describe_refusals(error)) from None
+    settings = _changed(PROFILES[profile], changes)
     if settings.controls != ("all",) and not set(settings.controls) <= set(CONTROLS):
         raise SettingsError(
             f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}. Use "

@@ -15,7 +15,7 @@ from pathlib import Path
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
 from tasks.priming.errors import UsageError
-from tasks.server.address import is_there, without_profile, without_stale_address
+from tasks.server.address import is_there, without_unwanted_server
 from tasks.server.processes import ended_by_signals, leave_no_orphans
 from tasks.store import artifacts
 
@@ -63,17 +63,8 @@ def standalone() -> Iterator[None]:
     leaving = _Leaving()
     atexit.register(leaving.leave)  # registered first, so it is done last
     try:
-        with without_stale_address() as stale, without_profile() as profile, ended_by_signals(_END_SECONDS):
-            if stale:
-                sys.stderr.write(
-                    f"The server of prefect.toml, {stale}, does not answer: a temporary one is used, whose runs no UI "
-                    "shows. `make ui` starts one to watch; the file can be removed.\n"
-                )
-            if profile:
-                sys.stderr.write(
-                    f"The server of your Prefect profile, {profile}, is not used: it would be sent what this run logs "
-                    f"and finds. A temporary one is. To use yours: export PREFECT_API_URL={profile}\n"
-                )
+        with without_unwanted_server() as message, ended_by_signals(_END_SECONDS):
+            sys.stderr.write(message)
             if not get_current_settings().api.url and not {"-h", "--help"} & set(sys.argv):
                 leave_no_orphans()
             # A run's end waits up to a second for the thread that sends them; whether it lives its lock tells.

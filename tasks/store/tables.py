@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from tasks.priming import records
 from tasks.store.artifacts import kind_of
-from tasks.store.sources import source_of
+from tasks.store.code import source_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from flows.experiment import experiment
 from tasks import results
 from tasks.commands import estimates
 from tasks.commands.run import run_command
-from tasks.loading.models import identify_language_model, load_language_model
-from tasks.loading.outline import outline_language_model
+from tasks.loading.models import identify_language_model, load_language_model, outline_language_model
 from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.records import Sample
 from tasks.priming.settings import resolve_settings

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.commands.estimates import TokenCounts, count_tokens, estimate_memory
-from tasks.loading.models import identify_language_model
-from tasks.loading.outline import outline_language_model
+from tasks.loading.models import identify_language_model, outline_language_model
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.records import Distractor, Sample
@@ -58,8 +57,7 @@ def test_a_model_with_large_caches_holds_fewer_lines_at_once() -> None:
 def peak_of_work(samples: list[Sample], distractors: list[Distractor], *, language_model: LanguageModel) -> float:
     """Write and score as a run does, and return the most memory that this process has ever held (bytes)."""
     from tasks.priming.arms.arms import ARM_GROUPS
-    from tasks.priming.arms.generated import write_generated
-    from tasks.priming.arms.writing import Writing
+    from tasks.priming.arms.writing import Writing, write_generated
     from tasks.priming.scoring import score_family
     from tasks.priming.settings import GenerationSettings
 

@@ -168,7 +168,7 @@ def test_names_are_shown_as_they_are_and_obeyed_by_nobody(folder: Path, capsys: 
     ("given", "expected"), [("", ROOT / "artifacts"), ("sub", ROOT / "sub"), ("/x/y", Path("/x/y"))]
 )
 def test_the_folder_is_never_whatever_folder_one_happens_to_be_in(given: str, expected: Path) -> None:
-    program = "import os; from tasks import artifacts; os.chdir('/'); print(artifacts.ARTIFACTS)"
+    program = "import os; from tasks.store import artifacts; os.chdir('/'); print(artifacts.ARTIFACTS)"
     environment = os.environ | {"SURROGATE_ARTIFACTS": given}
     said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert said.stdout.strip() == str(expected)

@@ -128,7 +128,7 @@ def test_a_model_that_is_nowhere_is_one_line_with_what_to_do(tmp_path: Path, mon
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
 @case(21, "a GPU that is not there")
 def test_a_missing_gpu_is_one_line_with_what_to_do_and_auto_takes_the_processor() -> None:
-    with pytest.raises(SetupError, match=r"need a CUDA GPU; none was found\. Take device=cpu, or .*--profile demo"):
+    with pytest.raises(SetupError, match=r"need a CUDA GPU; none was found\. Use device=cpu, or .*--profile demo"):
         identify(device="cuda", quantization="nf4")
     assert identify(device="auto", quantization="nf4")["device"] == "cpu"  # where four-bit weights work, slowly
 

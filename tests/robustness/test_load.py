@@ -137,17 +137,17 @@ def test_no_number_of_threads_changes_a_bit_of_a_statistic() -> None:
         for key in ("factual", "problem")
     ]
     settings = StatisticsSettings()
-    no_surrogates: list[Any] = []
-    references = (
-        write_rows(samples, Sample, "sampling"),
-        no_surrogates,
-        write_rows(routes, Route, "routing"),
-        [write_rows(scores, Score, "scoring")],
-    )
+    references: dict[str, Any] = {
+        "samples": [write_rows(samples, Sample, "sampling")],
+        "surrogates": [],
+        "routes": [write_rows(routes, Route, "routing")],
+        "scores": [write_rows(scores, Score, "scoring")],
+    }
     facts = dataclasses.asdict(ModelFacts(1_000, 100, 4, 128, 2_048, is_batch_invariant=True))
     found = set()
     with disable_run_logger():
         for threads in (1, 2, 4):
             with threadpool_limits(threads, user_api="blas"):
-                found.add(compute_statistic.fn("comparison", *references, facts, settings, 1)["sha256"])
+                rows_of = compute_statistic.fn("comparison", **references, model=facts, settings=settings, seed=1)
+                found.add(rows_of["sha256"])
     assert len(found) == 1

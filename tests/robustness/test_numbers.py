@@ -17,9 +17,7 @@ import torch
 
 from tasks import results
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.priming.arms.generated import write_generated
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_generated, write_static
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.errors import UsageError

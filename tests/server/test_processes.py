@@ -145,7 +145,7 @@ def test_a_process_that_is_asked_to_end_does(
     with process.stderr as errors:
         said = errors.read()
     assert process.wait(timeout=PATIENCE) == status
-    assert ("not waited any longer" in said) == is_at_its_deadline
+    assert ("before everything had ended" in said) == is_at_its_deadline
 
 
 CONVERTING = """

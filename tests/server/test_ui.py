@@ -87,7 +87,7 @@ def test_a_second_ui_in_the_same_checkout_is_refused(ui: Ui) -> None:
 
 
 def test_nothing_lands_in_the_home_of_the_user_and_nothing_listens_to_other_machines(ui: Ui) -> None:
-    (server,) = ui.processes("tasks.server.app")
+    (server,) = ui.processes("tasks.server.services")
     listening = [c for c in server.net_connections("tcp") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
     # the command in the second terminal may note which profile it used, the processes of the UI nothing
@@ -195,7 +195,12 @@ def test_the_run_is_named_by_profile_size_and_model_and_its_tasks_by_stage_famil
     assert run["name"] == f"demo, 6 samples, {tiny_folder()}"
     tasks = ask(ui, "/task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}}, limit=200)
     names = {task["name"] for task in tasks}
-    assert {"draw 6 samples", "write generated surrogates 3-6", "score static contexts 0-3", "route queries"} <= names
+    assert {
+        "draw 6 samples",
+        "write generated surrogates 3-6",
+        "score static contexts 0-3",
+        "route queries 3-6",
+    } <= names
 
 
 def test_each_stage_has_its_progress_and_each_question_its_table(ui: Ui) -> None:
@@ -203,9 +208,9 @@ def test_each_stage_has_its_progress_and_each_question_its_table(ui: Ui) -> None
     progress = {a["key"]: (a["data"], a["description"]) for a in artifacts if a["type"] == "progress"}
     # 2 chunks of 2 families that are written and of 3 that are scored; 9 statistics
     assert progress == {
-        "progress-draw-samples": (100.0, "Draw samples: 2 of 2"),
+        "progress-draw-samples": (100.0, "Draw samples: 1 of 1"),
         "progress-write-surrogates": (100.0, "Write surrogates: 30 of 30 lines"),
-        "progress-route-queries": (100.0, "Route queries: 1 of 1"),
+        "progress-route-queries": (100.0, "Route queries: 2 of 2"),
         "progress-score-contexts": (100.0, "Score contexts: 66 of 66 scores"),
         "progress-check-scoring": (100.0, "Check scoring: 1 of 1"),
         "progress-compute-statistics": (100.0, "Compute statistics: 9 of 9"),
@@ -248,7 +253,7 @@ def test_the_form_says_of_each_setting_what_it_is_and_what_is_allowed(ui: Ui, pa
     (deployment,) = (d for d in ask(ui, "/deployments/filter") if d["name"] == "demo")
     said = page.open(
         f"{ui.url}/deployments/deployment/{deployment['id']}/run",
-        "A setting below that is left empty has this profile's value.",
+        "Settings below that are left empty take this profile's values.",
         "Samples to draw (count). Allowed: at least 1, at most 1,000,000.",
         "a hub id, a local folder or packaged/NAME.",
         "bfloat16",

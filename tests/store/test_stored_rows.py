@@ -10,8 +10,15 @@ import pytest
 
 from tasks.priming.records import Check, Score
 from tasks.store import artifacts
-from tasks.store.artifacts import DamagedArtifactError, chunks_of, open_rows, read_rows, write_rows
-from tasks.store.stored_rows import StoredRows, records_of
+from tasks.store.artifacts import (
+    DamagedArtifactError,
+    StoredRows,
+    chunks_of,
+    open_rows,
+    read_rows,
+    records_of,
+    write_rows,
+)
 from tests import run_rows
 
 

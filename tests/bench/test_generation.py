@@ -2,7 +2,7 @@
 
 import statistics
 
-from tasks.bench.generation_part import line_lengths, prompts_of, write_by_ours
+from tasks.bench.generation import line_lengths, prompts_of, write_by_ours
 from tasks.priming.engine.model import LanguageModel
 
 
