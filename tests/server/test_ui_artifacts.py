@@ -53,7 +53,7 @@ def test_the_page_has_the_headline_and_the_table_of_each_question(run_id: str) -
 def test_a_failed_check_is_shown_with_what_it_found(run_id: str) -> None:
     page = page_of(run_id, {})
     assert "0 checks passed, 1 failed, 0 were recorded only. Do not believe the answers" in page
-    assert r"| cache\|unchanged | ` see <b>here</b> ` | 0.5 | 1e-05 |" in page  # a bar would end the cell
+    assert r"| cache\|unchanged | ` see <b>here</b> ` | 0.5 | 1e−05 |" in page  # a bar would end the cell
 
 
 def test_plots_stand_in_the_page_itself(run_id: str) -> None:
