@@ -249,7 +249,7 @@ def test_it_fits_its_columns_and_has_no_colour_codes_in_a_file(
 def hostile_blocks() -> list[Block]:
     row = (Quoted(HOSTILE), Quoted("a\\|b"), Quoted("`"), Quoted(""), "1")
     return [
-        Paragraph(("Before ", Quoted(HOSTILE), " behind.")),
+        Paragraph(("Before ", Quoted(HOSTILE), " after.")),
         Correction((Quoted("``` x ```"),)),
         Verbatim(f"{HOSTILE}\n````\n</details>"),
         Table(("a", "b", "c", "d", "n"), (row, row), text_columns=4),
@@ -286,7 +286,7 @@ def test_hostile_text_is_no_markdown() -> None:
     assert len(cells) == 3 * 5  # a bar in a cell has not ended it
 
 
-def test_a_cell_keeps_its_bars_but_for_a_blank_behind_a_backslash() -> None:
+def test_a_cell_keeps_its_bars_but_for_a_blank_after_a_backslash() -> None:
     parser = MarkdownIt("commonmark").enable("table")
     tokens = parser.parse(to_markdown([Table(("a", "b"), ((Quoted("x|y"), Quoted("x\\|y")),), text_columns=2)]))
     cells = [child.content for token in tokens for child in token.children or () if child.type == "code_inline"]

@@ -69,28 +69,17 @@ class BenchRow(Figure):
 class Bench(_Frozen):
     """One run of the benchmark."""
 
-    format: Literal[1] = 1
-    """Raised when an earlier version could no longer read the file."""
-    measured_at: AwareDatetime
-    """When it ended."""
-    seconds: FiniteFloat
-    """How long it took."""
-    device: Literal["cpu", "cuda"]
-    """Where the language models ran."""
-    is_quick: bool
-    """Whether it was the quick run, whose ratios mean little."""
-    machine: dict[str, str]
-    """The machine in words: processor, memory, load and so on."""
-    numeric_paths: dict[str, str] = {}
-    """By number format: which arithmetic computes on a CPU, and how fast."""
-    versions: dict[str, str]
-    """Version of each library that takes part."""
-    workload: dict[str, str]
-    """What was computed, by part and model, in words."""
-    notes: tuple[str, ...] = ()
-    """What a reader has to know: what was left out, what was disturbed."""
-    figures: tuple[Figure, ...] = Field(min_length=1)
-    """All that was measured."""
+    format: Literal[1] = 1  # raised when an earlier version could no longer read the file
+    measured_at: AwareDatetime  # when it ended
+    seconds: FiniteFloat  # how long it took
+    device: Literal["cpu", "cuda"]  # where the language models ran
+    is_quick: bool  # whether it was the quick run, whose ratios mean little
+    machine: dict[str, str]  # the machine in words: processor, memory, load and so on
+    numeric_paths: dict[str, str] = {}  # by number format: which arithmetic computes on a CPU, and how fast
+    versions: dict[str, str]  # version of each library that takes part
+    workload: dict[str, str]  # what was computed, by part and model, in words
+    notes: tuple[str, ...] = ()  # what a reader has to know: what was left out, what was disturbed
+    figures: tuple[Figure, ...] = Field(min_length=1)  # all that was measured
 
     @property
     def bench_id(self) -> str:

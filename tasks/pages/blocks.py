@@ -32,8 +32,11 @@ class Value:
     """What it is sorted by; None sorts last."""
 
 
-Part: TypeAlias = str | Quoted | Value
-"""A piece of a sentence, or a cell."""
+Part: TypeAlias = str | Quoted
+"""A piece of a sentence."""
+
+Cell: TypeAlias = Part | Value
+"""A cell of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Table:
 
     columns: tuple[str, ...]
     """The headings."""
-    rows: tuple[tuple[Part, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     """As many cells each as there are headings."""
     text_columns: int | Collection[int] = 1
     """How many of the first columns hold text, or which ones, from 0; the others hold numbers and are flush right."""
@@ -117,7 +120,7 @@ class Column:
 
     heading: str
     """What stands above it."""
-    cell: Callable[[Mapping[str, Any]], Part]
+    cell: Callable[[Mapping[str, Any]], Cell]
     """Returns the cell of a row."""
     is_text: bool = False
     """Whether it holds text."""

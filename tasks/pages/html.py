@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from tasks.pages.blocks import Part, Table, Value
+from tasks.pages.blocks import Cell, Table, Value
 from tasks.pages.numbers import count
 from tasks.pages.texts import untrusted
 
@@ -25,8 +25,8 @@ def table_html(table: Table) -> Markup:
     return shown + _LEFT_OUT.format(count(table.left_out), table.source) if table.left_out else shown
 
 
-def _cell(kind: str, part: Part) -> Markup:
-    order = part.order if isinstance(part, Value) else None
+def _cell(kind: str, cell: Cell) -> Markup:
+    order = cell.order if isinstance(cell, Value) else None
     sorted_by = "" if order is None else Markup(' data-order="{}"').format(order)
-    text = part if isinstance(part, str) else part.text
+    text = cell if isinstance(cell, str) else cell.text
     return Markup("<td{}{}>{}</td>").format(kind, sorted_by, untrusted(text, _CELL_CHARACTERS))

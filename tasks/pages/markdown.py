@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 
-from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Part, Quoted, Table, Value, Verbatim
+from tasks.pages.blocks import Block, Cell, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
 from tasks.pages.texts import on_one_line, visible
 
 _LINE = 100
@@ -37,11 +37,7 @@ def _rendered(block: Block) -> str:
 
 
 def _joined(parts: Iterable[Part]) -> str:
-    return "".join(_code(part.text) if isinstance(part, Quoted) else _escaped(_text(part)) for part in parts)
-
-
-def _text(part: str | Value) -> str:
-    return part.text if isinstance(part, Value) else part
+    return "".join(_code(part.text) if isinstance(part, Quoted) else _escaped(part) for part in parts)
 
 
 def _table(block: Table) -> str:
@@ -51,13 +47,13 @@ def _table(block: Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(cell: Part) -> str:
+def _cell(cell: Cell) -> str:
     """Return a cell in short lines, since the page hides what is too long.
 
     A bar would end the cell, even in code, unless a backslash precedes it that is not part of the text.
     """
     if not isinstance(cell, Quoted):
-        return "<br>".join(map(_escaped, textwrap.wrap(_text(cell), _CELL)))
+        return "<br>".join(map(_escaped, textwrap.wrap(cell if isinstance(cell, str) else cell.text, _CELL)))
     lines = textwrap.wrap(on_one_line(cell.text), _CELL) or [cell.text]
     return "<br>".join(_code(re.sub(r"\\(?=\|)", r"\\ ", line)).replace("|", r"\|") for line in lines)
 

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Part, Quoted, Table, Value, Verbatim
+from tasks.pages.blocks import Block, Cell, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
 from tasks.pages.texts import on_one_line, visible
 
 WIDTH = 80
@@ -51,7 +51,7 @@ def _rendered(block: Block) -> RenderableType:
 def _joined(parts: Iterable[Part]) -> Text:
     """Return the parts of a sentence, quoted text in quotation marks."""
     return Text("").join(
-        Text(f'"{on_one_line(part.text)}"', style="cyan") if isinstance(part, Quoted) else _cell(part) for part in parts
+        Text(f'"{on_one_line(part.text)}"', style="cyan") if isinstance(part, Quoted) else Text(part) for part in parts
     )
 
 
@@ -77,7 +77,5 @@ def _table(block: Table) -> RichTable:
     return table
 
 
-def _cell(part: Part) -> Text:
-    if isinstance(part, Quoted):
-        return Text(on_one_line(part.text))
-    return Text(part.text if isinstance(part, Value) else part)
+def _cell(cell: Cell) -> Text:
+    return Text(cell if isinstance(cell, str) else on_one_line(cell.text))

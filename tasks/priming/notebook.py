@@ -27,16 +27,11 @@ from tasks.priming.scoring import encode_arms
 class NotebookScore:
     """What the notebook's function makes of one answer, and of the cache that it is given."""
 
-    nll: float
-    """Mean NLL in nats of all answer tokens but the first; 0.0 for a one-token answer, as in the notebook."""
-    first_nll: float
-    """NLL of the first token, from the logits of the query's pass, which the notebook computes and does not read."""
-    token_count: int
-    """Tokens of the answer."""
-    tokens_before: int
-    """Tokens in the cache when the function was called."""
-    tokens_after: int
-    """Tokens in the cache when it returned."""
+    nll: float  # mean NLL in nats of all answer tokens but the first; 0.0 for a one-token answer, as in the notebook
+    first_nll: float  # of the first token, from the logits of the query's pass, which the notebook does not read
+    token_count: int  # tokens of the answer
+    tokens_before: int  # tokens in the cache when the function was called
+    tokens_after: int  # tokens in the cache when it returned
 
     @property
     def mean_nll(self) -> float:
@@ -202,14 +197,10 @@ def score_twice(sample: Sample, language_model: LanguageModel) -> tuple[tuple[fl
 class LayerShape:
     """What one layer of a KV cache holds."""
 
-    keys: tuple[int, ...]
-    """Shape of the keys: (1, heads, tokens, dimension)."""
-    values: tuple[int, ...]
-    """Shape of the values, likewise."""
-    number_format: str
-    """Of both, e.g. float32."""
-    byte_count: int
-    """Bytes of both together."""
+    keys: tuple[int, ...]  # shape of the keys: (1, heads, tokens, dimension)
+    values: tuple[int, ...]  # shape of the values, likewise
+    number_format: str  # of both, e.g. float32
+    byte_count: int  # bytes of both together
 
 
 def describe_cache(context: str, language_model: LanguageModel) -> list[LayerShape]:

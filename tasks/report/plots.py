@@ -5,7 +5,7 @@ In: a run's rows. Out: figures, each with its finding in words; nothing is concl
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +110,10 @@ def _draw_comparison(axes: Axes, place: int, row: Row, limits: tuple[float, floa
     mean, low, high = row["improvement_mean"], row["improvement_low"], row["improvement_high"]
     color = LIGHT["oracle" if row["is_optimistic"] else role_of(row["arm"])]
     left, right = limits
-    beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "clip_on": False}
-    axes.text(0.0, place - 0.39, label_of(row["comparison"]), **beside)
+    centred: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "clip_on": False}
+    axes.text(0.0, place - 0.39, label_of(row["comparison"]), **centred)
     edge = (WIDTH - 20.0) / (WIDTH - 154.4)  # of the figure, in widths of the axes
-    axes.text(edge, place, _improvement(row), ha="right", fontsize=SMALL_POINTS, color=LIGHT["muted"], **beside)
+    axes.text(edge, place, _improvement(row), ha="right", fontsize=SMALL_POINTS, color=LIGHT["muted"], **centred)
     axes.plot([0, 0], [place - 0.2, place + 0.2], color=LIGHT["muted"], linewidth=0.8)  # leaves out the name
     if low is not None and high is not None:
         axes.plot([max(low, left), min(high, right)], [place] * 2, color=color, linewidth=1.8, solid_capstyle="butt")
@@ -167,9 +167,9 @@ def _strata(name: str, comparison: Row, levels: Sequence[Row]) -> Plot:
         axes.axhline(len(levels) - 0.5, color=LIGHT["line"], linewidth=0.8)
         axes.locator_params(axis="x", nbins=4)
         for place, row in enumerate(shown):
-            low, high = row["improvement_low"], row["improvement_high"]
-            if low is not None and high is not None:
-                axes.plot([low, high], [place] * 2, color=color, linewidth=1.8, solid_capstyle="butt")
+            if row["improvement_low"] is not None and row["improvement_high"] is not None:
+                ends = [row["improvement_low"], row["improvement_high"]]
+                axes.plot(ends, [place] * 2, color=color, linewidth=1.8, solid_capstyle="butt")
             axes.plot([row["improvement_mean"]], [place], "o", color=color, markersize=5)
         axes.set_xlabel("improvement, nats per token")
     finding = (
@@ -255,14 +255,12 @@ def summarize_conditions(rows: RunRows) -> list[Row]:
 
     Source: numpy.quantile.
     """
+    order = {family: place for place, family in enumerate(FAMILIES)}
     found: list[Row] = []
     for condition, nlls in rows.nlls.items():
         quantiles = np.quantile(list(nlls.values()), list(_QUANTILES.values())).tolist()
-        mean = math.fsum(nlls.values()) / len(nlls)
-        found.append(
-            {"condition": condition, "n": len(nlls), "mean": mean} | dict(zip(_QUANTILES, quantiles, strict=True))
-        )
-    order = {family: place for place, family in enumerate(FAMILIES)}
+        mean = {"condition": condition, "n": len(nlls), "mean": math.fsum(nlls.values()) / len(nlls)}
+        found.append(mean | dict(zip(_QUANTILES, quantiles, strict=True)))
     return sorted(
         found,
         key=lambda row: (order.get(row["condition"].partition("/")[0], len(order)), row["mean"], row["condition"]),
@@ -274,7 +272,9 @@ def nll_plots(rows: RunRows) -> list[Plot]:
     conditions = summarize_conditions(rows)
     if not conditions:
         return []
-    lines = list(_with_families(conditions))
+    lines: list[tuple[str, Row | None]] = []  # a family's name alone, then its conditions
+    for family, group in itertools.groupby(conditions, key=lambda row: str(row["condition"]).partition("/")[0]):
+        lines += [(family, None), *((row["condition"].partition("/")[2], row) for row in group)]
     with new_figure(14.0 * len(lines) + 46.0, left=142.0, bottom=38.0) as (figure, axes):
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_xlim(0, 1.05 * max(max(row["mean"], row["most"]) for row in conditions) or 1.0)
@@ -283,7 +283,11 @@ def nll_plots(rows: RunRows) -> list[Plot]:
         axes.tick_params(axis="y", length=0)
         axes.set_yticks([])
         for place, (label, row) in enumerate(lines):
-            _draw_condition(axes, place, label, row)
+            color, weight = (LIGHT["ink"], "normal") if row else (LIGHT["muted"], "bold")
+            words: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": color, "fontweight": weight, "clip_on": False}
+            axes.text(-0.03, place, label, transform=axes.get_yaxis_transform(), ha="right", va="center", **words)
+            if row:
+                _draw_spread(axes, place, row)
         axes.set_xlabel("NLL, nats per answer token (lower is better)")
     best, worst = (choose(conditions, key=lambda row: float(row["mean"])) for choose in (min, max))
     finding = (
@@ -297,28 +301,10 @@ def nll_plots(rows: RunRows) -> list[Plot]:
     return [Plot("nll", "Mean, median and spread", finding, figure)]
 
 
-def _with_families(conditions: Sequence[Row]) -> Iterator[tuple[str, Row | None]]:
-    """Return a line for each family's name and one for each of its conditions."""
-    family = ""
-    for row in conditions:
-        name, _, key = row["condition"].partition("/")
-        if name != family:
-            family = name
-            yield name, None
-        yield key, row
-
-
-def _draw_condition(axes: Axes, place: int, label: str, row: Row | None) -> None:
-    """Draw a condition with its name, or the name of a family alone."""
-    color, weight = LIGHT["ink" if row else "muted"], "normal" if row else "bold"
-    words: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": color, "fontweight": weight, "clip_on": False}
-    axes.text(-0.03, place, label, transform=axes.get_yaxis_transform(), ha="right", va="center", **words)
-    if row is None:
-        return
-    color = LIGHT[role_of(row["condition"])]
-    axes.plot([row["least"], row["most"]], [place] * 2, color=color, linewidth=1.0, alpha=0.7)
-    middle: dict[str, Any] = {"linewidth": 5.0, "solid_capstyle": "butt", "alpha": 0.45}
-    axes.plot([row["lower"], row["upper"]], [place] * 2, color=color, **middle)
+def _draw_spread(axes: Axes, place: int, row: Row) -> None:
+    color, level = LIGHT[role_of(row["condition"])], [place] * 2
+    axes.plot([row["least"], row["most"]], level, color=color, linewidth=1.0, alpha=0.7)
+    axes.plot([row["lower"], row["upper"]], level, color=color, linewidth=5.0, solid_capstyle="butt", alpha=0.45)
     axes.plot([row["median"]], [place], "|", color=LIGHT["ink"], markersize=7)
     axes.plot([row["mean"]], [place], "o", color=color, markersize=4.5)
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from tasks.reading.database import Row, RunRows
 
@@ -46,23 +45,16 @@ def flagged_examples(rows: RunRows) -> list[Row]:
 
 
 def extreme_examples(rows: Sequence[Row]) -> list[Row]:
-    """Return samples with the tokens of their answer after the baseline's context and after the primed one.
-
-    Args:
-        rows: Rows of the queries `best` or `worst`.
-    """
-    return [
-        row
-        | {
-            "arm": f"{row['family']}/{row['key']}",
-            "readings": [
-                ("baseline", row["reference_nll"], _tokens(row["reference_token_nlls"], row["answer_tokens"])),
-                ("primed", row["arm_nll"], _tokens(row["arm_token_nlls"], row["answer_tokens"])),
-            ],
-            "left_out": max(0, len(row["arm_token_nlls"]) - _MOST_TOKENS),
-        }
-        for row in rows
-    ]
+    """Return rows of the queries `best` or `worst`, with the answer's tokens after each of the two contexts."""
+    found = []
+    for row in rows:
+        readings = [
+            (name, row[f"{side}_nll"], _tokens(row[f"{side}_token_nlls"], row["answer_tokens"]))
+            for name, side in (("baseline", "reference"), ("primed", "arm"))
+        ]
+        left_out = max(0, len(row["arm_token_nlls"]) - _MOST_TOKENS)
+        found.append(row | {"arm": f"{row['family']}/{row['key']}", "readings": readings, "left_out": left_out})
+    return found
 
 
 def _tokens(nlls: Sequence[float], texts: Sequence[str] | None) -> list[Token]:
@@ -74,7 +66,7 @@ def _tokens(nlls: Sequence[float], texts: Sequence[str] | None) -> list[Token]:
     ]
 
 
-def _with_flags(row: Row) -> dict[str, Any]:
+def _with_flags(row: Row) -> Row:
     """Return a surrogate with its arm, and what is wrong with it in words."""
     flagged = row | {"is_empty": not row["text"], "is_cut_off": row["finish"] == "length"}
     flags = [words for name, words in _FLAGS.items() if flagged[name]]

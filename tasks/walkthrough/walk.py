@@ -40,42 +40,27 @@ _STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 class Published:
     """The notebook's example and what it printed; an arm is written family/key."""
 
-    source: str
-    """The cells that printed it."""
-    language_model: str
-    """Its id on the hub."""
-    quantization: str
-    """Of its weights."""
-    passage: str
-    """The example's passage."""
-    query: str
-    """Its query."""
-    answer: str
-    """Its answer."""
-    generated: dict[str, str]
-    """Key -> the surrogate that the model wrote."""
-    similarities: dict[str, float]
-    """Arm -> similarity of its surrogate to the query, to 4 decimals."""
-    context_tokens: dict[str, int]
-    """Arm -> tokens of its context."""
-    answer_tokens: list[str]
-    """The answer's tokens but the first, each decoded alone, which loses a leading space."""
-    nll: dict[str, float]
-    """Arm -> mean NLL of all answer tokens but the first, from the first use of its cache."""
-    second_use_nll: float
-    """The same of the baseline's cache, scored a second time."""
+    source: str  # the cells that printed it
+    language_model: str  # its id on the hub
+    quantization: str  # of its weights
+    passage: str  # the example's passage
+    query: str  # its query
+    answer: str  # its answer
+    generated: dict[str, str]  # key -> the surrogate that the model wrote
+    similarities: dict[str, float]  # arm -> similarity of its surrogate to the query, to 4 decimals
+    context_tokens: dict[str, int]  # arm -> tokens of its context
+    answer_tokens: list[str]  # the answer's tokens but the first, each decoded alone, which loses a leading space
+    nll: dict[str, float]  # arm -> mean NLL of all answer tokens but the first, from the first use of its cache
+    second_use_nll: float  # the same of the baseline's cache, scored a second time
 
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
     """Surrogates of the sample, and what became of them."""
 
-    surrogates: list[Surrogate]
-    """The texts."""
-    routes: list[Route]
-    """Their similarities to the query, and which of each family is taken."""
-    scores: list[Score]
-    """The answer's score with each context, the baseline's included where the surrogates were written here."""
+    surrogates: list[Surrogate]  # the texts
+    routes: list[Route]  # their similarities to the query, and which of each family is taken
+    scores: list[Score]  # the answer's score with each context, the baseline's included for those written here
 
     def surrogate(self, arm: str) -> Surrogate:
         """Return the surrogate of an arm, written family/key."""
@@ -106,38 +91,25 @@ class Guesses:
 class Inspection:
     """What is looked at beyond an experiment's rows."""
 
-    facts: ModelFacts
-    """The language model's shape."""
-    caches: "dict[str, list[LayerShape]]"
-    """Arm -> the layers of its cache: the baseline's and those of the routed arms."""
-    scored_twice: tuple[tuple[float, ...] | None, ...]
-    """The answer's token NLLs, scored twice with one cache of the baseline."""
-    notebook_scores: "list[NotebookScore]"
-    """The same by the notebook's function."""
+    facts: ModelFacts  # the language model's shape
+    caches: "dict[str, list[LayerShape]]"  # arm -> the layers of its cache: the baseline's and those of the routed arms
+    scored_twice: tuple[tuple[float, ...] | None, ...]  # the answer's token NLLs, twice with one cache of the baseline
+    notebook_scores: "list[NotebookScore]"  # the same by the notebook's function
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
     """All that a walkthrough tells of one sample."""
 
-    profile: str
-    """What the settings started from."""
-    settings: ExperimentSettings
-    """With which it was computed."""
-    language_model: Identity
-    """The model that reads and writes."""
-    embedding_model: Identity
-    """The model that routes."""
-    number: int | None
-    """Which of the drawn samples it is, from 1; None for the notebook's example."""
+    profile: str  # what the settings started from
+    settings: ExperimentSettings  # with which it was computed
+    language_model: Identity  # the model that reads and writes
+    embedding_model: Identity  # the model that routes
+    number: int | None  # which of the drawn samples it is, from 1; None for the notebook's example
     sample: Sample
-    """The sample."""
-    here: Guesses
-    """Surrogates written here, with all their arms."""
-    inspection: Inspection
-    """What is looked at beyond an experiment's rows."""
-    theirs: Guesses | None = None
-    """The surrogates that the notebook's model wrote, measured here; None unless it is the notebook's example."""
+    here: Guesses  # surrogates written here, with all their arms
+    inspection: Inspection  # what is looked at beyond an experiment's rows
+    theirs: Guesses | None = None  # the surrogates that the notebook's model wrote, measured here; for its example only
 
 
 @lru_cache(maxsize=1)

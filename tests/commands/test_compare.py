@@ -1,4 +1,4 @@
-"""Runs side by side: what differs is said, what is shared is paired, and what cannot be compared is refused clearly."""
+"""Comparing runs: differences are listed, shared samples are paired, and what cannot be compared is refused."""
 
 import re
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def surrogates(sample: Sample, text: str) -> list[Surrogate]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
-    """Publish, and return what the command prints, in lines of one blank a gap."""
+    """Publish, and return what the command prints, with every gap reduced to one blank."""
     results.rebuild_database()
     assert main(runs) == 0
     out = capsys.readouterr().out
@@ -93,7 +93,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
     return error
 
 
-# --- what is paired ---
+# --- paired differences ---
 
 
 def test_differences_are_paired_with_their_interval(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +135,7 @@ def test_every_run_is_compared_with_the_first(capsys: pytest.CaptureFixture[str]
     assert "seed 99 97 98" in out
 
 
-# --- what is said of them ---
+# --- descriptions ---
 
 
 def test_what_differs_in_how_they_were_made_is_listed_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

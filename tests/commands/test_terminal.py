@@ -1,4 +1,4 @@
-"""What is shown while a run computes: bars in a terminal, a line a stage in a log, and nothing of others' noise."""
+"""Progress of a run: one bar per stage in a terminal, one line per stage in a file, no messages of others."""
 
 import logging
 import os

@@ -136,7 +136,7 @@ def published(shared_run: Published, monkeypatch: pytest.MonkeyPatch) -> Publish
 
 @pytest.fixture
 def query(published: Published) -> Iterator[Any]:
-    """Return what asks the shared database, whatever the report's own code does."""
+    """Return a function that queries the shared database without the report's own code."""
     with duckdb.connect(published.folder / "results.duckdb", read_only=True) as connection:
         yield lambda statement, *values: connection.execute(statement, list(values)).fetchall()
 

@@ -79,7 +79,7 @@ def test_ticks_are_powers_of_ten_on_both_sides() -> None:
 
 
 def test_every_role_has_a_colour_of_its_own_in_light_and_dark() -> None:
-    """A colour in a plot is replaced by the role that it stands for, so no two may share one."""
+    """A page replaces each colour in a plot by its role, so no two roles may share one."""
     assert LIGHT.keys() == DARK.keys()
     assert len(set(LIGHT.values())) == len(LIGHT)
 

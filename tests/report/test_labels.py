@@ -1,7 +1,7 @@
-"""What people read: of a run whose numbers are all different, each one stands under its own label.
+"""Every number that people read is shown under its own label.
 
-The rows are no statistics of anything. They are numbers of which no two look alike as they are shown, so that one
-under another's heading, or two that are exchanged, cannot pass for right. How they are rounded is written out here.
+The rows are not statistics of anything: all their numbers differ as they are shown, so that a number under the wrong
+heading, or two that are swapped, fail a test. How they are rounded is written out here.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from tests import run_rows
 from tests.published_rows import comparison, record_answers
 
 Cells = Mapping[str, str]
-"""Heading -> what stands below it in one row of a table."""
+"""Heading -> text of one row of a table."""
 
 RUN = "labels"
 ARMS = ("baseline/document", "generated/keyword_query", "generated/target_question", "static/factual", "static/problem")
@@ -48,22 +48,22 @@ _counts = itertools.count(1_001)
 
 
 def share() -> float:
-    """Return a number between 0.1 and 1 that no other is: shown with three decimals, or one of a percentage."""
+    """Return a unique number between 0.1 and 1, shown with three decimals, or as a percentage with one."""
     return next(_thousandths) / 1000
 
 
 def probability() -> float:
-    """Return a number below 0.1 that no other probability is: shown with two digits."""
+    """Return a unique probability below 0.1, shown with two digits."""
     return next(_hundredths) / 1000
 
 
 def count() -> int:
-    """Return a whole number above a thousand that no other is."""
+    """Return a unique whole number above a thousand."""
     return next(_counts)
 
 
 def distinct(record_type: Any, **given: Any) -> Any:
-    """Return a record with the given fields; whatever else is a number is like no other."""
+    """Return a record with the given fields; all its other numbers are unique."""
     values = {}
     for field in dataclasses.fields(record_type):
         if field.name in given:
@@ -80,7 +80,7 @@ def distinct(record_type: Any, **given: Any) -> Any:
 
 
 def compared(arm: str, reference: str, kind: str) -> Comparison:
-    """Return a comparison with numbers like no other's; wins and ties are shares that no two have alike."""
+    """Return a comparison with unique numbers, and unique shares of wins and ties."""
     texts = comparison(arm, reference, kind)
     given = {
         field.name: getattr(texts, field.name)
@@ -444,7 +444,7 @@ def test_flags(tables: dict[str, list[Cells]]) -> None:
 # --- plots and examples ---
 
 
-def test_the_router_stands_in_rows_and_the_best_key_in_columns(rows: RunRows) -> None:
+def test_rows_are_routed_keys_and_columns_best_keys(rows: RunRows) -> None:
     (plot,) = confusion_plots(rows)
     axes = plot.figure.axes[0]
     lines, columns = ([label.get_text() for label in axis.get_ticklabels()] for axis in (axes.yaxis, axes.xaxis))
@@ -457,7 +457,7 @@ def test_the_router_stands_in_rows_and_the_best_key_in_columns(rows: RunRows) ->
     assert said + percent(agreement.chance_rate or 0) in plot.finding
 
 
-def test_similarity_lies_along_and_improvement_up(rows: RunRows) -> None:
+def test_the_x_axis_is_similarity_and_the_y_axis_improvement(rows: RunRows) -> None:
     plot = next(plot for plot in similarity_plots(rows) if plot.title.startswith("static"))
     nlls = {(score.sample_id, score.family, score.key): score.nll or 0 for score in SCORES}
     routed = [route for route in ROUTES if route.is_routed and route.family == "static"]

@@ -1,4 +1,4 @@
-"""The page: the same bytes for the same rows, numbers of the database, no harm from any text, no request."""
+"""The page: equal bytes for equal rows, the numbers of the database, no harm from any text, no requests."""
 
 import base64
 import hashlib
@@ -149,7 +149,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_no_element_comes_from_data(pages: dict[str, str]) -> None:
-    """The page of hostile texts has the elements of the one of harmless texts, and marks around controls besides."""
+    """The page of hostile texts has the elements of the one of harmless texts, and marks around control characters."""
     shown = {run_id: Page(page) for run_id, page in pages.items()}
     skeletons = {
         run_id: [tag for tag, attributes in page.elements if ("class", "control") not in attributes]
@@ -167,7 +167,7 @@ def test_no_control_character_is_left(pages: dict[str, str]) -> None:
 
 
 def test_what_runs_right_to_left_is_isolated(pages: dict[str, str]) -> None:
-    """It stands in an element of its own direction, or alone in its cell."""
+    """It is in an element with its own direction, or by itself in a cell."""
     page = pages["hostile"]
     found = list(re.finditer("שלום", page))
     assert len(found) > 50
@@ -224,7 +224,7 @@ def test_a_run_that_lost_a_file_draws_no_conclusion(artifacts_folder: Path) -> N
         assert word not in page
 
 
-def test_a_failed_check_stands_on_top(artifacts_folder: Path) -> None:
+def test_a_failed_check_comes_first(artifacts_folder: Path) -> None:
     publish_run("checked", Words())
     results.rebuild_database()
     with duckdb.connect(artifacts_folder / "results.duckdb") as connection:

@@ -21,7 +21,7 @@ from tasks.store import code
 from tasks.store.artifacts import ROOT
 from tasks.store.caching import StageCache
 from tasks.store.code import code_digest
-from tasks.store.manifests import TABLES
+from tasks.store.tables import TABLES
 
 Digest = Callable[..., str]
 
@@ -255,7 +255,7 @@ def test_every_statistic_names_its_computation_and_fills_a_table_of_its_own() ->
     statistics = tasks.statistics.statistics_by_table()
     digests = {code_digest(policy.computation({"table": table})) for table in statistics}
     assert len(digests) == len(statistics) > 1
-    assert {table: TABLES[table] for table in statistics} == {
+    assert {table: TABLES[table].record for table in statistics} == {
         table: statistic.record for table, statistic in statistics.items()
     }
 

@@ -6,7 +6,6 @@ import random
 from typing import Any
 
 import pytest
-import scipy.stats
 
 from tasks.priming.records import Measure, Route, Score
 from tasks.priming.settings import StatisticsSettings
@@ -147,24 +146,6 @@ def test_longer_answers_leave_out_those_of_one_token() -> None:
     )
     found = vary(evidence)["static routed vs baseline", "longer_answers"]
     assert (found.n, found.improvement_mean) == (2, 2.0)
-
-
-def test_intervals_and_p_values_are_those_of_the_paired_t_test_where_passages_are_single() -> None:
-    generator = random.Random(2)
-    arm, baseline = ([generator.gauss(0, 1) for _ in range(20)] for _ in range(2))
-    pairs = [
-        (
-            score(f"s{n:02d}", "static/factual", 5.0 - a, (5.0,)),
-            score(f"s{n:02d}", "baseline/document", 5.0 - b, (5.0,)),
-        )
-        for n, (a, b) in enumerate(zip(arm, baseline, strict=True))
-    ]
-    found = vary(static_run(*pairs))["static routed vs baseline", "margin"]
-    expected = scipy.stats.ttest_rel(arm, baseline)
-    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6)  # scipy.stats.ttest_rel of the margins
-    assert found.improvement_low == pytest.approx(expected.confidence_interval().low, rel=1e-6)  # likewise
-    assert found.improvement_high == pytest.approx(expected.confidence_interval().high, rel=1e-6)  # likewise
-    assert found.cohens_d == pytest.approx(expected.statistic / math.sqrt(20))  # t = d x sqrt(n)
 
 
 def test_the_best_key_is_chosen_by_the_measure() -> None:

@@ -194,13 +194,6 @@ def test_a_level_has_the_statistics_of_its_pairs_alone() -> None:
     assert (numeric.tie_count, entity.tie_count) == (1, 0)  # the fourth sample
 
 
-def test_a_level_of_one_pair_or_one_passage_has_no_interval() -> None:
-    samples = [sample("a", "one"), sample("b", "two", passage_id="p"), sample("c", "two", passage_id="p")]
-    one, two = described(static_run(samples, [2.0, 4.0, 3.0], [1.0, 1.0, 1.0]), "query_type")
-    assert (one.n, one.passage_count, one.improvement_low, one.cohens_d) == (1, 1, None, None)
-    assert (two.n, two.passage_count, two.improvement_low, two.improvement_high) == (2, 1, None, None)
-
-
 CONTRASTS = {
     "static": Contrast("", "routed", "static/routed", "baseline/document"),
     "static against the bare document": Contrast("", "routed", "static/routed", "control/bare_document"),

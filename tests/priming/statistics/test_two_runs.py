@@ -46,20 +46,6 @@ def test_improvements_are_over_each_runs_own_baseline() -> None:
     assert found["baseline/document"].improvement_first is None
 
 
-def test_intervals_are_clustered_by_passage() -> None:
-    """Two samples of one passage that differ alike are one piece of evidence; by hand below."""
-    passages = {"a": "p", "b": "p", "c": "q", "d": "q"}
-    first = {"baseline/document": {"a": 1.0, "b": 1.0, "c": 3.0, "d": 3.0}}
-    second = {"baseline/document": dict.fromkeys("abcd", 0.0)}
-    (found,) = compare_runs(first, second, passages, 0.95)
-    # mean 2; residual sums of the two passages -2 and +2; error^2 = 2 / 1 * 8 / 16 = 1; t(1) at 97.5 % = 12.7062
-    assert found.nll.improvement_mean == 2.0
-    assert found.nll.passage_count == 2
-    assert (found.nll.improvement_low, found.nll.improvement_high) == pytest.approx(
-        (2 - 12.7062, 2 + 12.7062), abs=1e-4
-    )
-
-
 def test_only_what_both_runs_have_is_compared_and_the_baseline_comes_first() -> None:
     found = compare_runs(FIRST, SECOND, PASSAGES, 0.95)
     assert [difference.condition for difference in found] == ["baseline/document", "static/routed", "static/factual"]
