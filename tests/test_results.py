@@ -220,6 +220,8 @@ def test_every_table_view_and_column_says_what_it_is(published: Path) -> None:
 FIELD = re.compile(r'^    (\w+): (.+?)( \| None)?(?: = .+?)?\n    """(.+?)"""$', re.MULTILINE | re.DOTALL)
 """An attribute of a record as its source has it: name, type, whether it may be None, docstring."""
 SQL_TYPES = {
+    "AnswerValue": "VARCHAR",
+    "Verdict": "VARCHAR",
     "str": "VARCHAR",
     "int": "BIGINT",
     "float": "DOUBLE",

@@ -129,7 +129,7 @@ def _answers(runs: Sequence[RunRows]) -> Iterator[Block]:
         for name in dict.fromkeys(name for by_name in found for name in by_name):
             for number, by_name in enumerate(found):
                 row = by_name.get(name)
-                answer, numbers = (row["sentence"], " ".join(improvement_of(row))) if row else ("not run", "-")
+                answer, numbers = (row["sentence"], improvement_of(row)) if row else ("not run", "-")
                 rows.append(("" if number else name, f"{_LETTERS[number]} {answer}", numbers))
         yield Table((title, "answer", "improvement (interval)"), tuple(rows), 2)
 

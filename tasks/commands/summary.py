@@ -6,15 +6,13 @@ In: a published run. Out: a page of 80 columns on standard output. No number is 
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.loading.redaction import printable
-from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, paragraph
-from tasks.pages.numbers import duration
 from tasks.pages.terminal import print_blocks
 from tasks.priming.settings import PROFILES, flat_settings
-from tasks.reading.answers import Row, by_question, headline_of, improvement_of, name_of
+from tasks.reading.answers import summary_blocks
 from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results
 
@@ -36,38 +34,12 @@ def print_summary(run_id: str, *, report: str | None, path: str) -> None:
     with open_results() as connection:
         (run,) = rows_of(connection, _RUN, run_id)
         answers = rows_of(connection, QUERIES["what_did_it_find"], run_id)
-    print_blocks(_summary(run, answers))
+    print_blocks(summary_blocks(run, answers))
     # Commands and paths are not wrapped, so that they can be copied.
     if any(row["answer"] in ("undecided", "controls_missing") for row in answers):
         sys.stdout.write(f"More:    {_continuation(run)}\n")
     sys.stdout.write(f"Report:  {report or 'not written; make it by python -m flows.report ' + run_id}\n")
     sys.stdout.write(f"Results: {path}\nIn SQL:  make sql\n")
-
-
-def _summary(run: Row, answers: Sequence[Row]) -> Iterator[Block]:
-    yield Heading(headline_of(run, answers)[1])
-    yield paragraph(
-        f"Run {run['run_id']}: {run['drawn_count']:,} samples of ",
-        Quoted(run["data"]),
-        ", language model ",
-        Quoted(run["language_model"]),
-        f" on {run['device']}, {duration(run['seconds'])} of computation.",
-    )
-    compared = [row for row in answers if row["n"] is not None]
-    if not compared:
-        return
-    counts = sorted({row["n"] for row in compared})
-    pairs = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    yield paragraph(
-        f"Improvements are in nats per answer token, positive is better; each is the mean of {pairs} pairs, with its "
-        f"{compared[0]['confidence_level']:.0%} interval. Effect sizes, p-values, strata, costs and checks are in the "
-        "report."
-    )
-    for title, found in by_question(answers).items():
-        cells: list[tuple[Part, ...]] = [
-            (name_of(row), row["sentence"], " ".join(improvement_of(row))) for row in found
-        ]
-        yield Table((title, "answer", "improvement (interval)"), tuple(cells), text_columns=2)
 
 
 def _continuation(run: Mapping[str, Any]) -> str:

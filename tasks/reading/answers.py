@@ -1,11 +1,14 @@
 """A run's answers as people read them: under their questions, with rounded numbers.
 
-In: rows of the views run_summary and what_did_it_find. Out: text for a terminal or a page. Nothing is judged here.
+In: rows of the views run_summary and what_did_it_find. Out: text and blocks for a terminal or a page. Nothing is judged
+here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from tasks.pages.blocks import Block, Heading, Quoted, Table, paragraph
+from tasks.pages.numbers import count, duration
 from tasks.priming.records import AnswerValue
 
 Row: TypeAlias = Mapping[str, Any]
@@ -45,10 +48,40 @@ def name_of(answer: Row) -> str:
     return str(answer["subject"] if asks else answer["comparison"])
 
 
-def improvement_of(answer: Row) -> tuple[str, str]:
-    """Return the mean improvement and its interval."""
+def improvement_of(answer: Row) -> str:
+    """Return the mean improvement with its interval."""
     mean, low, high = (
         "-" if value is None else f"{value:+.4f}"
         for value in (answer[f"improvement_{name}"] for name in ("mean", "low", "high"))
     )
-    return mean, f"({low} to {high})"
+    return f"{mean} ({low} to {high})"
+
+
+def summary_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
+    """Yield a run's headline, what was run, and the answers to each question in a table.
+
+    Args:
+        summary: The run's row of run_summary.
+        answers: Its rows of what_did_it_find.
+    """
+    yield Heading(headline_of(summary, answers)[1])
+    yield paragraph(
+        f"Run {summary['run_id']}: {count(summary['drawn_count'])} samples of ",
+        Quoted(summary["data"]),
+        ", language model ",
+        Quoted(summary["language_model"]),
+        f" on {summary['device']}, {duration(summary['seconds'])} of computation.",
+    )
+    compared = [row for row in answers if row["n"] is not None]
+    if not compared:
+        return
+    counts = sorted({row["n"] for row in compared})
+    pairs = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    yield paragraph(
+        f"Improvements are in nats per answer token, positive is better; each is the mean of {pairs} pairs, with its "
+        f"{compared[0]['confidence_level']:.0%} interval. Effect sizes, p-values, strata, costs and checks are in the "
+        "report."
+    )
+    for title, found in by_question(answers).items():
+        rows = tuple((name_of(row), row["sentence"], improvement_of(row)) for row in found)
+        yield Table((title, "answer", "improvement (interval)"), rows, text_columns=2)

@@ -67,7 +67,7 @@ def test_numbers_are_those_of_sql(query: Any, page: str) -> None:
         assert max(map(abs, (mean, low, high))) > 0.1  # so that three decimals are shown
         assert f"{mean:.3f} ({low:.3f} to {high:.3f})".replace("-", "−") in said
         assert sentence in said
-    for name, value in query("SELECT name, value FROM \"check\" WHERE run_id = 'abc123'"):
+    for name, value in query("SELECT name, value FROM run_check WHERE run_id = 'abc123'"):
         assert f'<td>{name}</td><td>all</td><td class="number" data-order="{value}">' in page
     for condition, tokens in query(
         "SELECT condition, prefill_tokens FROM all_runs.what_does_it_cost WHERE run_id = 'abc123'"
@@ -228,7 +228,7 @@ def test_a_failed_check_comes_first(artifacts_folder: Path) -> None:
     publish_run("checked", Words())
     results.rebuild_database()
     with duckdb.connect(artifacts_folder / "results.duckdb") as connection:
-        connection.execute("UPDATE \"check\" SET passed = false WHERE name = 'token_counts_add_up'")
+        connection.execute("UPDATE run_check SET passed = false WHERE name = 'token_counts_add_up'")
     rows = read_run("checked")
     assert make_headline(rows).text == "Do not decide by this run: 1 of its checks failed"
     in_order = [str(row[0]) for row in tables_of(rows, [])["checks"].rows]

@@ -18,7 +18,7 @@ BLANK_SURROGATE = "control/blank_surrogate"
 RANDOM_WORDS = "control/random_words"
 TARGET_QUESTION = "generated/target_question"
 REPEATED_BASELINE = "control/repeated_baseline"
-"""The baseline's context once more: what is difficult by it is difficult by the baseline."""
+"""The baseline's context, scored once more in other batches."""
 
 ADDED_UP = "control/hidden_and_blind_added_up"
 """What hiding the surrogate from the query and from the passage would give together if the two did not interact."""
@@ -27,7 +27,7 @@ HIDDEN_SURROGATE = "control/hidden_surrogate"
 BLIND_PASSAGE = "control/blind_passage"
 
 TWO_BY_TWO = (HIDDEN_SURROGATE, BLIND_PASSAGE, BLANK_SURROGATE)
-"""The passage alone sees the surrogate, the query alone does, there is none to see; both see target_question."""
+"""Only the passage sees the surrogate; only the query does; there is none. Both see it in TARGET_QUESTION."""
 
 CONTROL_CONTRASTS: dict[tuple[str, str], str] = {
     (BASELINE, BARE_DOCUMENT): "Does the framing help a document without a surrogate?",
@@ -75,7 +75,7 @@ class Contrast:
     reference: str
     """The condition it is compared with."""
     is_primary: bool = False
-    """Whether the experiment was made for it: Holm's adjustment is over these, the rest is explored."""
+    """Whether the experiment was made for it: Holm's adjustment covers these; the others are exploratory."""
 
     @property
     def adjustment(self) -> str | None:
@@ -86,11 +86,11 @@ class Contrast:
 
 
 def declare_contrasts(routes: Iterable[Route], scores: Iterable[Score] = ()) -> list[Contrast]:
-    """List the contrasts that the routed families and the controls call for, by the names of families and keys alone.
+    """List the contrasts that the routed families and the controls call for, from the names of families and keys alone.
 
-    With the families of the experiment and its controls five are primary: each family routed against the baseline and
-    the bare document, and generated routed against the best single static key. Names are in alphabetical order, so that
-    the order of rows decides neither the list nor which of two families is the reference.
+    With the families and controls of the experiment, five are primary: each routed family against the baseline and the
+    bare document, and generated routed against the best single static key. Names are in alphabetical order, so that the
+    order of rows decides neither the list nor which of two families is the reference.
     """
     arms = sorted({(route.family, route.key) for route in routes})
     families = sorted({family for family, _ in arms})
@@ -131,7 +131,7 @@ def declare_contrasts(routes: Iterable[Route], scores: Iterable[Score] = ()) -> 
 
 
 def free_arms(scored: Iterable[str]) -> list[str]:
-    """Return which of the given conditions need nothing written: the fixed phrases, routed or not, and none at all."""
+    """Return the given conditions for which nothing is written: fixed phrases, routed or not, and no surrogate."""
     names = set(scored)
     without = [name for name in (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE) if name in names]
     derived = {f"{FREE_FAMILY}/{name}" for name in ("oracle", "mean_of_keys", "best_key")}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.priming.statistics.derived_conditions import added_up, best_key_elsewhere, mean_of_keys
+from tasks.priming.statistics.conditions import added_up, best_key_elsewhere, mean_of_keys
 
 
 def test_the_mean_of_keys_is_over_all_keys_and_complete_samples() -> None:
