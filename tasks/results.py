@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -124,18 +124,22 @@ class StageTime:
     """Seconds."""
 
 
-_TABLES = {
+RUN_TABLES = {
     "run": Table(RunRow, "run_id", before={}),
     "attempt": Table(AttemptRecord, "attempt_id"),
     "stage_time": Table(StageTime, "stage, entry, chunk"),
     **TABLES,
+}
+"""The tables with rows of runs, in the order in which they are created and filled."""
+
+_TABLES = {
+    **RUN_TABLES,
     "bench": Table(
         BenchRow,
         "bench_id, part, model, dtype, method, quantity",
         before={"bench_id": "Hash of the result: the name of its file under artifacts/bench."},
     ),
 }
-"""All tables of the database, in the order in which they are created and filled."""
 
 
 @task(name="publish results", task_run_name="publish results", cache_policy=NO_CACHE, persist_result=False)
@@ -163,7 +167,7 @@ def rebuild_database() -> dict[str, Any]:
     with FileLock(folder / ".publish.lock", timeout=LOCK_SECONDS):
         unfinished.unlink(missing_ok=True)  # left by a publisher that was killed
         try:
-            counts = _build(unfinished, read_manifests())
+            counts = build_database(unfinished, _load_everything)
             _sync(unfinished)
             # A log that a writer left next to the old database would be replayed into the new one.
             database.with_name("results.duckdb.wal").unlink(missing_ok=True)
@@ -189,14 +193,14 @@ def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
         raise FileNotFoundError(f"There is no database {path} yet. Start a run: it publishes one.")
     with ExitStack() as stack:
         try:
-            connection = stack.enter_context(_attached(path, "READ_ONLY"))
+            connection = stack.enter_context(attached(path, "READ_ONLY"))
         except duckdb.IOException as error:
             if "WAL does not match database file" not in str(error):
                 raise
             # A session that has an earlier database open, replaced since, has written to it: its log lies next to this
             # one, which never has a log of its own.
             path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
-            connection = stack.enter_context(_attached(path, "READ_ONLY"))
+            connection = stack.enter_context(attached(path, "READ_ONLY"))
         connection.execute("SET search_path = 'results.latest,results.main,results.all_runs'")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -204,8 +208,8 @@ def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def _attached(path: Path, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database file as the current one.
+def attached(path: Path, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database file, as the current database of a connection.
 
     Attached to a connection of its own: connecting to a path that this process already has open would return the file
     that it was then, even if another has been renamed into its place since.
@@ -216,16 +220,24 @@ def _attached(path: Path, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def _build(path: Path, manifests: Sequence[Manifest]) -> dict[str, int]:
-    """Write a whole database file and return how many runs, and rows of records, it holds."""
+def build_database(
+    path: Path, load: Callable[[duckdb.DuckDBPyConnection], int], *, is_small: bool = False
+) -> dict[str, int]:
+    """Write a whole database file and return how many runs, and rows of records, it holds.
+
+    Args:
+        path: The file, which must not exist.
+        load: Fills the tables, and returns how many rows of records it inserted.
+        is_small: Whether to write small blocks, and no indexes, by which keys are enforced: half the size for a file of
+            one run that is only read.
+    """
     # No log: a file whose writer dies is thrown away, and so there never is one to leave behind.
     options = f"STORAGE_VERSION '{_STORAGE_VERSION}', RECOVERY_MODE 'no_wal_writes'"
-    with _attached(path, options) as connection:
+    with attached(path, f"{options}, BLOCK_SIZE 16384" if is_small else options) as connection:
         for name, table in _TABLES.items():
-            connection.execute(create_statements(name, table))
+            connection.execute(create_statements(name, table, with_keys=not is_small))
         connection.execute(_VIEWS.read_text(encoding="utf-8"))
-        rows = sum(_load_run(connection, manifest) for manifest in manifests)
-        _load_benches(connection)
+        rows = load(connection)
         _complete_views(connection)
         runs = connection.execute("SELECT count(*) FROM run").fetchall()[0][0]
         connection.execute("CHECKPOINT results")
@@ -263,6 +275,13 @@ def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
             for schema in schemas[: 1 if column == "run_id" else None]:
                 connection.execute(f'COMMENT ON COLUMN {schema}.{view}."{column}" IS {_quoted(text)}')
             comments[view, column] = text
+
+
+def _load_everything(connection: duckdb.DuckDBPyConnection) -> int:
+    """Load all runs and benchmarks, and return how many rows of records the runs have."""
+    rows = sum(_load_run(connection, manifest) for manifest in read_manifests())
+    _load_benches(connection)
+    return rows
 
 
 def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:

@@ -40,11 +40,14 @@ class Source:
     location: str  # an id on the hub, or a path relative to the project's folder
     config: str | None = None  # name of the configuration on the hub
     split: str | None = None  # the split on the hub
+    licence: str = "unknown"  # as a dataset card on the hub names it
+    may_be_passed_on: bool = True  # whether the licence lets an export contain the texts
 
 
 DATASETS: dict[str, Source] = {
-    "example": Source("tasks/example/corpus.jsonl"),
-    "msmarco-v1.1": Source("microsoft/ms_marco", "v1.1", "validation"),
+    "example": Source("tasks/example/corpus.jsonl", licence="apache-2.0"),
+    # For research that is not commercial; its terms grant no right to pass the texts on.
+    "msmarco-v1.1": Source("microsoft/ms_marco", "v1.1", "validation", licence="other", may_be_passed_on=False),
 }
 
 

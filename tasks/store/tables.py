@@ -88,8 +88,10 @@ _SHARES = ("p_value", "p_adjusted", "_level")
 """Names of numbers from 0 to 1 end like this."""
 
 
-def create_statements(name: str, table: Table) -> str:
+def create_statements(name: str, table: Table, *, with_keys: bool = True) -> str:
     """Return the SQL that creates a table with its constraints and comments; those it references must be there.
+
+    Without keys, no index is stored by which primary and foreign keys are enforced.
 
     Raises:
         KeyError: A field has no docstring or a type that no column has.
@@ -99,11 +101,13 @@ def create_statements(name: str, table: Table) -> str:
     columns += [_column(column, kind) for column, kind in _annotations(table.record).items()]
     comments = {**table.before, **{column: known[column] for column in _annotations(table.record)}}
     prefix = "run_id, " if "run_id" in table.before else ""
-    constraints = [f"PRIMARY KEY ({prefix}{table.key})", *(f"CHECK ({check})" for check in table.checks)]
+    constraints = [f"CHECK ({check})" for check in table.checks]
     parents = {other: f"run_id, {key}" for other, key in table.references.items()}
     if prefix and not parents:
         parents = {"run": "run_id"}
-    constraints += [f"FOREIGN KEY ({key}) REFERENCES {other} ({key})" for other, key in parents.items()]
+    if with_keys:
+        constraints.append(f"PRIMARY KEY ({prefix}{table.key})")
+        constraints += [f"FOREIGN KEY ({key}) REFERENCES {other} ({key})" for other, key in parents.items()]
     summary = inspect.cleandoc(table.record.__doc__ or "").partition("\n\n")[0]
     return "\n".join(
         [
