@@ -1,16 +1,14 @@
 """The experiment: six stages in order, one branch per surrogate family.
 
-Run it without a server by `python -m flows.experiment --profile demo`, or as a deployment by
+Run it without a server by `python -m flows run --profile demo`, or as a deployment by
 `prefect deployment run experiment/demo`. What is finished is remembered: a rerun goes on where the last one ended.
 """
 
-import sys
 from itertools import chain
 from typing import Any
 
 from prefect import flow
 
-from tasks.commands.run import run_command
 from tasks.loading.redaction import keeps_secrets
 from tasks.priming import settings as allowed
 from tasks.priming.arms.arms import entries_of
@@ -22,7 +20,6 @@ from tasks.run import identify_inputs, name_flow_run, recorded_run
 from tasks.sampling import distractor_chunk, donor_chunk, draw_samples
 from tasks.scoring import check_scoring, score_contexts, scores_to_compute, sensible_check_count
 from tasks.server.form import with_form
-from tasks.server.standalone import standalone
 from tasks.server.ui_artifacts import show_results
 from tasks.statistics import compute_statistic, forget_rows, statistics_by_table
 from tasks.surrogates import lines_to_write, write_surrogates
@@ -146,5 +143,6 @@ def experiment(
 
 
 if __name__ == "__main__":
-    with standalone():
-        sys.exit(run_command(experiment))
+    from flows.__main__ import enter
+
+    enter("run")

@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.commands.guard import guarded
-
 # --- the model: targets, not measurements ---
 
 MODEL_SECONDS = 180.0 / 2500
@@ -211,12 +209,5 @@ def _line(found: Forecast) -> list[str]:
     ]
 
 
-@guarded()
-def main() -> int:
-    """Print the forecasts."""
-    sys.stdout.write(forecast_table())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.stdout.write(forecast_table())

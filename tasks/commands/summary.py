@@ -34,7 +34,7 @@ def print_summary(run_id: str, *, report: str | None, path: str) -> None:
         report: Where its report is; None if none was written.
         path: Where the database is.
     """
-    rows = _read_run(run_id)
+    rows = read_summary_rows(run_id)
     answers = answers_of(read_questions(run_id, TITLES))
     print_blocks(_summary(rows, answers))
     # Commands and paths are not wrapped, so that they can be copied.
@@ -98,7 +98,7 @@ def _table(title: str, rows: Sequence[dict[str, str]]) -> Table:
     return Table((title, "answer", "improvement (interval)"), tuple(cells), text_columns=2)
 
 
-def _read_run(run_id: str) -> RunRows:
+def read_summary_rows(run_id: str) -> RunRows:
     """Read what the headline needs, and none of the rows of samples, of which there may be millions."""
     statements = {"run": _RUN} | {name: QUERIES[name] for name in _BEHIND_THE_HEADLINE}
     tables = {}

@@ -37,7 +37,7 @@ _RESTARTS = 5
 """How often a process that dies is started again before it counts as broken."""
 
 
-class ServiceError(UsageError):
+class ServiceError(OSError):
     """A process that is needed does not run; the message says where its log is."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from tasks.loading.data import Identity, identify_data, load_rows
 from tasks.loading.models import load_embedding_model, load_language_model
@@ -27,6 +28,13 @@ from tasks.walkthrough.walk import BASELINE, Inspection, Models
 _TIMES = 2
 # Nothing is remembered: a walkthrough shows what is computed.
 _STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+def name_walkthrough() -> str:
+    """Return what the UI calls this walkthrough: its profile and its sample."""
+    parameters = flow_run.get_parameters()
+    number = parameters.get("sample")
+    return f"{parameters.get('profile')}, {'the example of the notebook' if number is None else f'sample {number}'}"
 
 
 @task(name="choose the sample", task_run_name="choose the sample", **_STEP)

@@ -11,8 +11,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from flows.__main__ import main
 from tasks import results
-from tasks.commands.reference import main, read_run
+from tasks.commands.reference import read_run
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.records import Route, Sample, Score
 from tasks.priming.statistics.reference_numbers import KNOWN_DIFFERENCES, NUMBERS
@@ -89,7 +90,7 @@ def start(run_id: str, settings: dict[str, Any], data: dict[str, Any]) -> manife
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return the one line that the command refuses with."""
-    assert main(arguments) == 2
+    assert main(["reference", *arguments]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
@@ -98,7 +99,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_the_table_fits_a_hundred_columns_and_names_the_differences(capsys: pytest.CaptureFixture[str]) -> None:
     record("abc")
-    assert main(["abc"]) == 0
+    assert main(["reference", "abc"]) == 0
     printed = capsys.readouterr().out
     assert max(len(line) for line in printed.splitlines()) <= 100
     lines = [line.split() for line in printed.splitlines()]
@@ -114,7 +115,7 @@ def test_the_table_fits_a_hundred_columns_and_names_the_differences(capsys: pyte
 
 def test_another_model_and_other_data_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     record("abc", model="owner/[bold]model", data={"data": "demo", "file": "evaluation.jsonl"}, max_words=200)
-    assert main(["abc"]) == 0
+    assert main(["reference", "abc"]) == 0
     flat = " ".join(capsys.readouterr().out.split())
     assert f"Warning: language_model is owner/[bold]model, published {MISTRAL}: whether numbers agree" in flat
     assert "Warning: data is demo, published microsoft/ms_marco" in flat
@@ -138,9 +139,9 @@ def test_other_numbers_can_be_given(capsys: pytest.CaptureFixture[str], folder: 
     numbers = json.loads(NUMBERS.read_text(encoding="utf-8")) | {"source": "[red]elsewhere", "n": 2600}
     path = folder / "numbers.json"
     path.write_text(json.dumps(numbers), encoding="utf-8")
-    assert main(["abc", "--numbers", str(path)]) == 0
+    assert main(["reference", "abc", "--numbers", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "Run abc beside [red]elsewhere." in printed
+    assert "Run abc compared with [red]elsewhere." in printed
     assert any(line.split()[:2] == ["samples", "2600"] for line in printed.splitlines())
 
 
@@ -208,7 +209,7 @@ def test_numbers_that_cannot_be_used_are_refused(
 
 def test_a_user_gets_one_line_and_status_two(folder: Path) -> None:
     environment = os.environ | {"SURROGATE_ARTIFACTS": str(folder)}
-    command = [sys.executable, "-m", "tasks.commands.reference", "nope"]
+    command = [sys.executable, "-m", "flows", "reference", "nope"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
