@@ -1,9 +1,6 @@
-"""The command that sets a run beside the published table: it fits its width, warns, and refuses in one clear line."""
+"""The verb `reference`: the table fits its width, other inputs are warned of, and refusals are one clear line."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,6 @@ from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.records import Route, Sample, Score
 from tasks.priming.statistics.reference_numbers import KNOWN_DIFFERENCES, NUMBERS
 from tasks.store import artifacts, manifests
-from tests.places import ROOT
-from tests.waiting import PATIENCE
 
 ARMS = [
     ("baseline", "document"),
@@ -32,7 +27,7 @@ ROUTES = [
     for sample in SAMPLES
     for family, key in ARMS[1:]
 ]
-# By hand: sample i has i behind the baseline and 0.5 less behind every surrogate; the last has a one-token answer.
+# By hand: sample i has i with the baseline and 0.5 less with every surrogate; the last has a one-token answer.
 SCORES = [
     Score(
         sample_id=sample.sample_id,
@@ -145,38 +140,23 @@ def test_other_numbers_can_be_given(capsys: pytest.CaptureFixture[str], folder: 
     assert any(line.split()[:2] == ["samples", "2600"] for line in printed.splitlines())
 
 
-def test_of_many_complete_runs_the_latest_five_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(7):
-        manifests.finish_run(start(f"run{number}", {"seed": number}, {}))
-    results.rebuild_database()
-    assert "Latest complete runs: run6, run5, run4, run3, run2. " in refusal(capsys, "nope")
-
-
-def test_without_a_database_the_message_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
-    message = refusal(capsys, "abc")
-    assert message.startswith("error: There is no database ")
-    assert message.endswith("Start a run: it publishes one.\n")
-
-
-def test_an_unknown_run_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("named", ["abc", "ab", "latest"])
+def test_a_run_is_named_by_its_id_its_beginning_or_as_the_latest(
+    capsys: pytest.CaptureFixture[str], named: str
+) -> None:
     record("abc")
-    assert refusal(capsys, "nope") == (
-        "error: There is no run nope; only a complete run can be compared. Latest complete runs: abc. "
-        "To complete one, start it (again): python -m flows.experiment --profile mistral-7b\n"
-    )
-
-
-@pytest.mark.parametrize("is_failed", [False, True])
-def test_a_run_that_is_not_complete_is_refused(capsys: pytest.CaptureFixture[str], is_failed: bool) -> None:
-    attempt = start("abc", {"seed": 42}, {})
-    if is_failed:
-        manifests.fail_run(attempt, "out of memory")
+    manifests.fail_run(start("bcd", {"seed": 42}, {}), "out of memory")  # later, and not complete
     results.rebuild_database()
-    status = "failed" if is_failed else "running"
-    assert (
-        f"error: Run abc is {status}; only a complete run can be compared. Latest complete runs: none yet."
-        in refusal(capsys, "abc")
-    )
+    assert main(["reference", named]) == 0
+    assert capsys.readouterr().out.startswith("Run abc compared with ")
+
+
+def test_a_run_that_is_unknown_or_not_complete_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refusal(capsys, "abc").startswith("error: No run is published yet")
+    manifests.fail_run(start("abc", {"seed": 42}, {}), "out of memory")
+    results.rebuild_database()
+    assert refusal(capsys, "nope").startswith("error: There is no run 'nope'. Runs, newest first: abc")
+    assert refusal(capsys, "abc").startswith("error: Run abc is failed; only complete runs can be compared: none.")
 
 
 def test_a_file_that_is_no_database_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
@@ -205,14 +185,3 @@ def test_numbers_that_cannot_be_used_are_refused(
     if content is not None:
         path.write_bytes(content)
     assert message in refusal(capsys, "abc", "--numbers", str(path))
-
-
-def test_a_user_gets_one_line_and_status_two(folder: Path) -> None:
-    environment = os.environ | {"SURROGATE_ARTIFACTS": str(folder)}
-    command = [sys.executable, "-m", "flows", "reference", "nope"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: There is no database ")
-    assert "Traceback" not in done.stderr
