@@ -15,8 +15,8 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from itertools import groupby
+from typing import Literal, NamedTuple
 
 import psutil
 from prefect.artifacts import create_table_artifact
@@ -24,7 +24,7 @@ from rich.filesize import decimal
 
 from tasks.commands.prune import find_litter
 from tasks.loading.needs import profile_findings
-from tasks.pages.blocks import Block, Heading, Quoted, Table
+from tasks.pages.blocks import Heading, Quoted, Table
 from tasks.pages.terminal import print_blocks
 from tasks.priming.errors import UsageError
 from tasks.results import open_results
@@ -37,8 +37,10 @@ _HUB = "https://huggingface.co"
 _HUB_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+State = Literal["ok", "lacks", "broken"]
+
+
+class Finding(NamedTuple):
     """One thing that was examined."""
 
     section: str
@@ -47,7 +49,7 @@ class Finding:
     """What was examined."""
     value: str
     """What was found, and if something is wrong what to do."""
-    state: Literal["ok", "lacks", "broken"] = "ok"
+    state: State = "ok"
     """lacks: something will not work here; broken: something should work and does not."""
 
 
@@ -58,22 +60,16 @@ def execute(options: argparse.Namespace) -> int:
 
 def print_findings(findings: Sequence[Finding]) -> int:
     """Print findings by section; return 1 if something is broken, else 0."""
-    blocks: list[Block] = []
-    for section in dict.fromkeys(finding.section for finding in findings):
-        rows = [
-            (Quoted(found.name), Quoted(found.value), found.state.replace("broken", "BROKEN"))
-            for found in findings
-            if found.section == section
-        ]
-        blocks += [Heading(section), Table(("what", "found", "state"), tuple(rows), 3)]
-    print_blocks(blocks)
+    for section, found in groupby(findings, key=lambda finding: finding.section):
+        rows = tuple((Quoted(one.name), Quoted(one.value), one.state.replace("broken", "BROKEN")) for one in found)
+        print_blocks([Heading(section), Table(("what", "found", "state"), rows, 3)])
     return int(any(finding.state == "broken" for finding in findings))
 
 
 def show_findings() -> bool:
     """Examine the machine, show the findings as a table of this flow run, and return whether nothing is broken."""
     findings = examine()
-    rows = list(map(asdict, findings))
+    rows = [finding._asdict() for finding in findings]
     create_table_artifact(rows, key="doctor", description="What the machine of this worker has, and what it lacks.")
     return all(finding.state != "broken" for finding in findings)
 
