@@ -11,6 +11,7 @@ it and without what belongs to it, as incomplete, and says so in table run_check
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -31,19 +32,6 @@ from tasks.loading.redaction import without_secrets
 from tasks.store import artifacts
 from tasks.store.manifests import LOCK_SECONDS, AttemptRecord, Manifest, RecordedReference, read_manifests
 from tasks.store.tables import TABLES, Table, create_statements
-
-QUESTIONS = (
-    "does_priming_help",
-    "is_generated_better_than_static",
-    "is_generation_worth_its_compute",
-    "does_the_content_matter",
-    "does_routing_help",
-    "who_gains",
-    "does_the_measure_matter",
-    "what_does_it_cost",
-    "run_summary",
-)
-"""Views that answer for one run."""
 
 # Extensions are never fetched, and a missing table is never taken for a Python variable of its name.
 _HARDENED: dict[str, str | bool | int | float | list[str]] = {
@@ -190,6 +178,8 @@ def rebuild_database() -> dict[str, Any]:
 def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the database to be read, on a connection that can reach nothing else.
 
+    A view's name alone means the view that answers for the newest complete run; all_runs.NAME answers for every run.
+
     Raises:
         FileNotFoundError: Nothing has been published yet.
         duckdb.Error: The file is no database.
@@ -207,6 +197,7 @@ def open_results() -> Iterator[duckdb.DuckDBPyConnection]:
             # one, which never has a log of its own.
             path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
             connection = stack.enter_context(_attached(path, "READ_ONLY"))
+        connection.execute("SET search_path = 'results.latest,results.main,results.all_runs'")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection
@@ -220,8 +211,7 @@ def _attached(path: Path, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
     that it was then, even if another has been renamed into its place since.
     """
     with duckdb.connect(":memory:", config=_HARDENED) as connection:
-        quoted = str(path.resolve()).replace("'", "''")
-        connection.execute(f"ATTACH '{quoted}' AS results ({options})")
+        connection.execute(f"ATTACH {_quoted(str(path.resolve()))} AS results ({options})")
         connection.execute("USE results")
         yield connection
 
@@ -236,11 +226,43 @@ def _build(path: Path, manifests: Sequence[Manifest]) -> dict[str, int]:
         connection.execute(_VIEWS.read_text(encoding="utf-8"))
         rows = sum(_load_run(connection, manifest) for manifest in manifests)
         _load_benches(connection)
+        _complete_views(connection)
         runs = connection.execute("SELECT count(*) FROM run").fetchall()[0][0]
         connection.execute("CHECKPOINT results")
         connection.execute("USE memory")
         connection.execute("DETACH results")
     return {"runs": runs, "rows": rows}
+
+
+def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Pass comments on to the columns of views, and make of each view of a run one of the newest complete run.
+
+    A column without a comment of its own gets that of the table or view that it comes from, or one of the same name.
+    """
+    newest = "SELECT run_id FROM run WHERE status = 'complete' ORDER BY started_at DESC NULLS LAST, run_id LIMIT 1"
+    run_id = next((found for (found,) in connection.execute(newest).fetchall()), "")
+    told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL AND NOT internal"
+    comments = {(table, column): comment for table, column, comment in connection.execute(told).fetchall()}
+    views = "SELECT view_name, sql, comment FROM duckdb_views() WHERE schema_name = 'all_runs' ORDER BY view_oid"
+    names = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'all_runs' AND table_name = ?"
+    for view, definition, said in connection.execute(views).fetchall():
+        columns = [name for (name,) in connection.execute(f"{names} ORDER BY column_index", [view]).fetchall()]
+        read = re.findall(r'(?:FROM|JOIN) \(*(?:all_runs\.)?"?(\w+)', definition)
+        schemas = ["all_runs"]
+        if columns[0] == "run_id":
+            schemas.append("latest")
+            listed = ", ".join(f'"{column}"' for column in columns[1:])
+            connection.execute(
+                f"CREATE VIEW latest.{view} AS SELECT {listed} FROM all_runs.{view} WHERE run_id = {_quoted(run_id)}"
+            )
+            connection.execute(f"COMMENT ON VIEW latest.{view} IS {_quoted(said)}")
+        for column in columns:
+            sources = [view, *re.findall(rf'\b(\w+)\."?{column}\b', definition), *read]
+            passed_on = next((comments[source, column] for source in sources if (source, column) in comments), None)
+            text = passed_on or next((known for (_, name), known in comments.items() if name == column), None)
+            for schema in schemas[: 1 if column == "run_id" else None]:
+                connection.execute(f'COMMENT ON COLUMN {schema}.{view}."{column}" IS {_quoted(text)}')
+            comments[view, column] = text
 
 
 def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
@@ -385,6 +407,11 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, *
     connection.register("arrow_rows", rows)  # in place of what was refused before, which a transaction cannot remove
     connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns}* FROM arrow_rows", list(before.values()))
     connection.unregister("arrow_rows")
+
+
+def _quoted(text: str | None) -> str:
+    """Return text as SQL writes it."""
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
 def _first_line(error: Exception) -> str:

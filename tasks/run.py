@@ -8,23 +8,28 @@ however often it runs, and another version of the code is another run.
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from prefect import get_run_logger
+from prefect import Task, get_run_logger
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from tasks.loading.data import Identity, identify_data
 from tasks.loading.models import identify_embedding_model, identify_language_model
+from tasks.priming.arms.arms import ArmGroup
+from tasks.priming.records import Sample
 from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
+from tasks.scoring import characters_to_read
 from tasks.server.crashed_runs import report_crashed
 from tasks.server.processes import is_interrupted, note_interruption, terminations_noted
 from tasks.server.progress import Progress
-from tasks.store.artifacts import Reference, digest
-from tasks.store.caching import essence
+from tasks.statistics import statistics_by_table
+from tasks.store.artifacts import Reference, digest, read_rows
+from tasks.store.caching import Batch, essence
 from tasks.store.code import package_digest
 from tasks.store.manifests import (
     Attempt,
@@ -36,7 +41,9 @@ from tasks.store.manifests import (
     read_manifest,
     start_run,
 )
+from tasks.surrogates import lines_to_write
 from tasks.workers.chunking import choose_chunk_size
+from tasks.workers.processes import in_order, worker_count, working
 
 _RECORDED_VERSIONS = (
     "accelerate", "bitsandbytes", "datasets", "duckdb", "numpy", "prefect", "pyarrow", "scikit-learn", "scipy",
@@ -66,7 +73,7 @@ class RunInputs:
 
 
 class Run:
-    """A run in progress."""
+    """A run in progress: what it reads, how far it is, and what it has recorded."""
 
     def __init__(self, run_id: str, inputs: RunInputs, attempt: Attempt) -> None:
         """Note what the run is called, what it reads, and which execution of it this is."""
@@ -80,6 +87,8 @@ class Run:
         self._references: dict[str, dict[str, Reference]] = {}
         self._facts: dict[str, Any] = {}
         self._next_flush = 0.0
+        self._batch_count = 0
+        self.progress.add("draw samples", {"sample/all": 1.0})
 
     def chunk_size(self, given: int | None, sample_count: int) -> int:
         """Return how many samples a chunk has: as many as are asked for, or as fit the model's speed."""
@@ -87,9 +96,67 @@ class Run:
         self._facts["chunk_size"] = size
         return size
 
-    def record(self, table: str, chunk: str, reference: Reference) -> Reference:
-        """Add a finished artifact to the run's manifest and return its reference."""
-        self._references.setdefault(table, {})[chunk] = reference
+    def plan(self, groups: Mapping[str, ArmGroup], chunks: Sequence[Mapping[str, Any]]) -> None:
+        """Tell progress of the stages that follow the draw, and how much work each of their parts is."""
+        named = named_chunks(chunks)
+        lines: dict[str, float] = {}
+        characters: dict[str, float] = {}
+        for number, chunk in named.items():
+            samples = read_rows(chunk["samples"], Sample)
+            for name, group in groups.items():
+                characters[f"score/{name}/{number}"] = characters_to_read(group.contexts, samples)
+                if group.write:
+                    lines[f"surrogate/{name}/{number}"] = lines_to_write(group, len(samples))
+        sample_count = sum(chunk["samples"]["stop"] - chunk["samples"]["start"] for chunk in chunks)
+        arm_count = sum(len(group.contexts.arm_keys) for group in groups.values())
+        if lines:
+            self.progress.add("write surrogates", lines, int(sum(lines.values())), "lines")
+        self.progress.add("route queries", {f"route/{number}": 1.0 for number in named})
+        self.progress.add("score contexts", characters, sample_count * arm_count, "scores")
+        self.progress.add("check scoring", {"run_check/scoring": 1.0})
+        self.progress.add("compute statistics", {f"{table}/all": 1.0 for table in statistics_by_table()})
+        self.progress.add("publish results")
+
+    def batches(self, chunks: Sequence[Mapping[str, Any]]) -> Iterator[Batch]:
+        """Yield the chunks by name, as many at a time as there are workers: one for each."""
+        remaining = iter(named_chunks(chunks).items())
+        while batch := dict(islice(remaining, worker_count())):
+            yield batch
+            self._batch_count += 1
+
+    @property
+    def is_preliminary(self) -> bool:
+        """Whether the first of several batches has just been computed, not remembered."""
+        return self._batch_count == 0 and self.progress.is_partly_computed("score contexts")
+
+    def remark(self, text: str) -> None:
+        """Say something to whoever watches, and in the log."""
+        get_run_logger().info("%s", text)
+        self.progress.tell(text)
+
+    def stage(self, table: str, task: Task[..., Any], calls: Mapping[str, Mapping[str, Any]]) -> dict[str, Reference]:
+        """Run a stage's task for some of its parts, in order, and record what comes out.
+
+        Args:
+            table: The table that the rows belong to.
+            task: The task; its name is the stage's.
+            calls: Its arguments by the name of the part, which must not depend on the attempt, e.g. "static/0003".
+
+        Returns:
+            The references by the names of the parts.
+        """
+        found: dict[str, Reference] = {}
+        with self.progress.running(task.name) as stage:
+            results = in_order(task, ((arguments, stage.parts[f"{table}/{part}"]) for part, arguments in calls.items()))
+            for part, reference in zip(calls, results, strict=True):
+                found[part] = reference
+                self.record(table, part, reference)
+                self.progress.finish(stage, f"{table}/{part}")
+        return found
+
+    def record(self, table: str, part: str, reference: Reference) -> None:
+        """Add a finished artifact to the run's manifest."""
+        self._references.setdefault(table, {})[part] = reference
         if "funnel" in reference:
             self._facts["funnel"] = reference["funnel"]
         if "model" in reference:
@@ -100,11 +167,9 @@ class Run:
                 "answer_delimiter": facts["answer_delimiter"],
             }
         if "seconds" in reference:
-            self._facts.setdefault("stage_seconds", {})[f"{table}/{chunk}"] = reference["seconds"]
+            self._facts.setdefault("stage_seconds", {})[f"{table}/{part}"] = reference["seconds"]
         if time.monotonic() >= self._next_flush:
             self.flush()
-        self.progress.advance()
-        return reference
 
     def flush(self) -> None:
         """Write what was recorded into the manifest."""
@@ -115,6 +180,11 @@ class Run:
         self._references, self._facts = {}, {}
         end = time.monotonic()
         self._next_flush = end + max(_FLUSH_SECONDS, (end - start) / _FLUSH_SHARE)
+
+
+def named_chunks(chunks: Sequence[Mapping[str, Any]]) -> Batch:
+    """Return chunks by name; a name does not depend on how many there are."""
+    return {f"{number:04}": chunk for number, chunk in enumerate(chunks)}
 
 
 def identify_inputs(settings: ExperimentSettings) -> RunInputs:
@@ -164,27 +234,41 @@ def name_flow_run() -> str:
 
 
 @contextmanager
-def recorded_run(profile: str, settings: ExperimentSettings, inputs: RunInputs) -> Iterator[Run]:
-    """Keep the manifest of a run: running within the context, then complete, failed or interrupted."""
+def recorded_run(
+    profile: str, settings: ExperimentSettings, workers: int | None, ray_address: str | None
+) -> Iterator[Run]:
+    """Run within the context, with workers, and keep a manifest: running, then complete, failed or interrupted.
+
+    Args:
+        profile: The profile's name.
+        settings: The run's settings.
+        workers: Processes that compute; None: as many as suit.
+        ray_address: The Ray cluster that they run on; None: this machine.
+
+    Raises:
+        SetupError: Something that the settings name does not exist, cannot be reached or does not fit this machine.
+    """
+    inputs = identify_inputs(settings)
     run_id = name_run(settings, inputs)
-    attempt = start_run(_describe(run_id, profile, settings, inputs), flow_run.get_id())
-    report_crashed(attempt.died)
-    run = Run(run_id, inputs, attempt)
-    try:
-        with terminations_noted(), run.progress.shown(flow_run.get_id(), get_run_logger()):
-            yield run
+    with working(workers, inputs.language_model, ray_address):
+        attempt = start_run(_describe(run_id, profile, settings, inputs), flow_run.get_id())
+        report_crashed(attempt.died)
+        run = Run(run_id, inputs, attempt)
+        try:
+            with terminations_noted(), run.progress.shown(flow_run.get_id(), get_run_logger()):
+                yield run
+                run.flush()
+        except BaseException as error:
+            was_stopped = isinstance(error, KeyboardInterrupt | TerminationSignal) or is_interrupted()
+            if was_stopped:
+                note_interruption()
             run.flush()
-    except BaseException as error:
-        was_stopped = isinstance(error, KeyboardInterrupt | TerminationSignal) or is_interrupted()
-        if was_stopped:
-            note_interruption()
-        run.flush()
-        if was_stopped:
-            interrupt_run(attempt, f"stopped by {type(error).__name__}")
-        else:
-            fail_run(attempt, f"{type(error).__name__}: {error}")
-        raise
-    finish_run(attempt)
+            if was_stopped:
+                interrupt_run(attempt, f"stopped by {type(error).__name__}")
+            else:
+                fail_run(attempt, f"{type(error).__name__}: {error}")
+            raise
+        finish_run(attempt)
 
 
 def _describe(run_id: str, profile: str, settings: ExperimentSettings, inputs: RunInputs) -> RunDescription:

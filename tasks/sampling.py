@@ -1,13 +1,13 @@
 """Stage 1, draw_samples: data set -> samples.
 
-In: which data, which rows qualify, the seed. Out: one parquet file of Sample rows, and in its reference the funnel, the
-chunks in which the later stages work, and the files of donors and distractors with the same chunks. Remembered by the
-data's identity (a file's hash, a commit on the hub).
+In: which data, which rows qualify, the seed. Out: one parquet file of Sample rows; its reference has the funnel and the
+chunks in which the later stages work. Cached by the data's identity (a file's hash, a commit on the hub).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import repeat
 
 from prefect import get_run_logger, task
 
@@ -15,9 +15,15 @@ from tasks.loading.data import Identity, SetupError, load_rows
 from tasks.loading.redaction import without_secrets
 from tasks.priming.records import Distractor, Reject, Sample
 from tasks.priming.sampling import draw_samples as draw
-from tasks.priming.settings import SamplingSettings
+from tasks.priming.settings import ExperimentSettings, SamplingSettings
 from tasks.store.artifacts import Reference, chunks_of, digest, write_rows
-from tasks.store.caching import stage_options
+from tasks.store.caching import Calls, stage_options
+
+
+def drawing_call(data: Identity, settings: ExperimentSettings, chunk_size: int) -> Calls:
+    """Return the one call of draw_samples."""
+    drawing = {"identity": data, "sampling": settings.sampling, "seed": settings.seed, "chunk_size": chunk_size}
+    return {"all": drawing}
 
 
 @task(
@@ -36,9 +42,10 @@ def draw_samples(identity: Identity, sampling: SamplingSettings, seed: int, chun
         chunk_size: Samples per chunk.
 
     Returns:
-        The reference of the samples, with "funnel", "chunks", "donor_chunks": rows about other passages, one a
-        sample, in the same chunks (none where the data are about one passage), "distractors" and "distractor_chunks":
-        wrong answers, in the same chunks of samples, and "rejects": the first rows that could not be samples.
+        The reference of the samples, with "funnel", "distractors" (the reference of all wrong answers), "rejects" (that
+        of the first rows that cannot be samples) and "chunks": one mapping per chunk with the references of its
+        "samples", of its "donors" (one row about another passage per sample; None where all data are about one passage)
+        and of its "distractors".
 
     Raises:
         SetupError: The data cannot be read, or no row qualifies.
@@ -59,37 +66,18 @@ def draw_samples(identity: Identity, sampling: SamplingSettings, seed: int, chun
     reference = write_rows(samples, Sample, "sampling")
     chunks = chunks_of(reference, [sample.sample_id for sample in samples], chunk_size)
     donated = write_rows(drawn.donors, Sample, "sampling")
-    donor_chunks = chunks_of(donated, [donor.sample_id for donor in drawn.donors], chunk_size)
+    donors = chunks_of(donated, [donor.sample_id for donor in drawn.donors], chunk_size)
     distractors = write_rows(drawn.distractors, Distractor, "sampling")
+    wrong = _distractor_chunks(distractors, drawn.distractors, samples, chunk_size)
     return reference | {
         "funnel": asdict(funnel),
-        "chunks": chunks,
-        "donor_chunks": donor_chunks,
         "distractors": distractors,
         "rejects": write_rows(drawn.rejects, Reject, "sampling"),
-        "distractor_chunks": _distractor_chunks(distractors, drawn.distractors, samples, chunk_size),
+        "chunks": [
+            {"samples": chunk, "donors": others, "distractors": answers}
+            for chunk, others, answers in zip(chunks, donors or repeat(None), wrong, strict=False)
+        ],
     }
-
-
-def donor_chunk(samples: Reference, number: int) -> Reference:
-    """Return the rows about other passages of a chunk of the samples.
-
-    Raises:
-        SetupError: The data are about one passage.
-    """
-    chunks: list[Reference] = samples["donor_chunks"]
-    if not chunks:
-        raise SetupError(
-            "Controls take words and questions from other passages, and all eligible rows are about one passage. "
-            "Give more data, or leave out the family control: --families baseline,static,generated"
-        )
-    return chunks[number]
-
-
-def distractor_chunk(samples: Reference, number: int) -> Reference:
-    """Return the distractors of a chunk of the samples."""
-    chunks: list[Reference] = samples["distractor_chunks"]
-    return chunks[number]
 
 
 def _distractor_chunks(

@@ -5,7 +5,7 @@ parquet file of Score rows (or Check rows). Remembered per family and chunk, so 
 flight.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -15,35 +15,46 @@ from prefect import get_run_logger, task
 
 from tasks.loading.data import Identity
 from tasks.loading.redaction import without_secrets
+from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.store.artifacts import Reference, open_rows, read_rows, read_rows_of, write_rows
-from tasks.store.caching import stage_options
+from tasks.store.caching import Batch, Calls, parts_by_group, stage_options
 from tasks.workers.processes import with_language_model, worker_count
 
 if TYPE_CHECKING:  # torch is not loaded before a model is
     from tasks.priming.scoring_checks import CheckedFamily, SeenFamily
 
+_MANY_SAMPLES = 50
+
 _UNWRITTEN = "A surrogate of the usual length, for counting: some ten words."
 """Stands for a surrogate whose text is not looked at."""
 
 
-def scores_to_compute(rules: Sequence[ContextRule], chunks: Sequence[Reference]) -> tuple[list[float], int]:
-    """Return how much there is to read for each family and chunk, family by family, and how many scores all give.
+def characters_to_read(rule: ContextRule, samples: Sequence[Sample]) -> int:
+    """Return the characters of all contexts, queries and answers of a chunk, to which the work is proportional."""
+    texts = rule.fixed_surrogates or (_UNWRITTEN if rule.has_surrogate else None,) * len(rule.arm_keys)
+    framing = sum(len(rule.context("", text)) for text in texts)
+    length = sum(len(sample.passage) + len(sample.query) + len(sample.answer) for sample in samples)
+    return len(texts) * length + framing * len(samples)
 
-    Counted in characters of contexts, queries and answers: what tokens are proportional to before a tokenizer is there.
-    """
-    samples = [read_rows(chunk, Sample) for chunk in chunks]
-    lengths = [sum(len(s.passage) + len(s.query) + len(s.answer) for s in chunk) for chunk in samples]
-    sizes = []
-    for rule in rules:
-        texts = rule.fixed_surrogates or (_UNWRITTEN if rule.has_surrogate else None,) * len(rule.arm_keys)
-        framing = sum(len(rule.context("", text)) for text in texts)
-        sizes += [
-            float(len(texts) * length + framing * len(chunk)) for chunk, length in zip(samples, lengths, strict=True)
-        ]
-    return sizes, sum(len(rule.arm_keys) for rule in rules) * sum(map(len, samples))
+
+def scoring_calls(
+    groups: Mapping[str, ArmGroup], batch: Batch, language_model: Identity, surrogates: Mapping[str, Reference]
+) -> Calls:
+    """Return the calls of score_contexts for some chunks, all groups of a chunk before the next chunk."""
+    return {
+        f"{name}/{number}": {
+            "contexts": group.contexts,
+            "samples": chunk["samples"],
+            "surrogates": surrogates.get(f"{name}/{number}"),
+            "distractors": chunk["distractors"],
+            "language_model": language_model,
+        }
+        for number, chunk in batch.items()
+        for name, group in groups.items()
+    }
 
 
 @task(
@@ -59,7 +70,7 @@ def score_contexts(
     distractors: Reference,
     language_model: Identity,
 ) -> Reference:
-    """Score the gold answers and the distractors of a chunk behind every context of one family.
+    """Score the gold answers and the distractors of a chunk after every context of one family.
 
     Args:
         contexts: The family's arms and the template of their contexts.
@@ -83,15 +94,24 @@ def score_contexts(
         distractors=read_rows(distractors, Distractor),
     )
     logger = get_run_logger()
-    logger.info("scored %d samples behind %s in %.1f s", len(rows), contexts.name, seconds)
+    logger.info("scored %d samples with %s contexts in %.1f s", len(rows), contexts.name, seconds)
     for status in sorted({score.status for score in scores} - {"ok"}):
         logger.warning("%d scores are missing: %s", sum(score.status == status for score in scores), status)
     return write_rows(scores, Score, f"scoring/{contexts.family}") | {"seconds": seconds}
 
 
-def sensible_check_count(sample_count: int) -> int:
-    """Return how many samples suffice to see a broken cache or a batch effect; each costs a plain pass per arm."""
-    return 1 if sample_count < 50 else 2
+def checking_call(
+    groups: Mapping[str, ArmGroup],
+    samples: Reference,
+    language_model: Identity,
+    surrogates: Mapping[str, Reference],
+    scores: Mapping[str, Reference],
+) -> Calls:
+    """Return the one call of check_scoring: one sample of few or two of many, each of which costs a pass per arm."""
+    written, scored = parts_by_group(groups, surrogates), parts_by_group(groups, scores)
+    families = [(group.contexts, written[name], scored[name]) for name, group in groups.items()]
+    call = {"families": families, "samples": samples, "language_model": language_model}
+    return {"scoring": call | {"checked_count": 1 if samples["rows"] < _MANY_SAMPLES else 2}}
 
 
 def _look_again(
@@ -116,7 +136,7 @@ def check_scoring(
     families: Sequence[tuple[ContextRule, Sequence[Reference], Sequence[Reference]]],
     samples: Reference,
     language_model: Identity,
-    checked_count: int = 2,
+    checked_count: int,
 ) -> Reference:
     """Verify on the samples of the highest loss that a cache changes no number and scoring changes no cache.
 

@@ -7,19 +7,21 @@ resamples recomputes this stage and no other.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from prefect import get_run_logger, task
 
-from tasks.loading.memory import give_back_freed_memory
+from tasks.loading.libraries import give_back_freed_memory
 from tasks.loading.redaction import without_secrets
+from tasks.pages.numbers import interval
 from tasks.priming.records import Route, Sample, Score, Surrogate
-from tasks.priming.settings import StatisticsSettings
+from tasks.priming.settings import ExperimentSettings, StatisticsSettings
 from tasks.store.artifacts import Reference, open_rows, write_rows
-from tasks.store.caching import Inputs, stage_options
+from tasks.store.caching import Calls, Inputs, parts_by_group, stage_options
 
 if TYPE_CHECKING:
     from tasks.priming.statistics.all_statistics import Statistic
@@ -37,19 +39,39 @@ def _computation(inputs: Inputs) -> str:
     return statistics_by_table()[str(inputs["table"])].computation
 
 
+def statistics_calls(
+    groups: Iterable[str],
+    samples: Reference,
+    surrogates: Mapping[str, Reference],
+    routes: Mapping[str, Reference],
+    scores: Mapping[str, Reference],
+    model: Mapping[str, Any] | None,
+    settings: ExperimentSettings,
+) -> Calls:
+    """Return the calls of compute_statistic, by table."""
+    rows = {
+        "samples": [samples],
+        "surrogates": [*chain(*parts_by_group(groups, surrogates).values())],
+        "routes": [routes[number] for number in sorted(routes)],
+        "scores": [*chain(*parts_by_group(groups, scores).values())],
+    }
+    how = {"model": model, "settings": settings.statistics, "seed": settings.seed}
+    return {table: {"table": table, **rows, **how} for table in statistics_by_table()}
+
+
 @task(
-    name="compute statistic",
+    name="compute statistics",
     task_run_name="compute {table} rows",
     **stage_options("statistics", _computation, folder=lambda inputs: str(inputs["table"])),
 )
 @without_secrets()
 def compute_statistic(
     table: str,
-    samples: Reference,
+    samples: Sequence[Reference],
     surrogates: Sequence[Reference],
-    routes: Reference,
+    routes: Sequence[Reference],
     scores: Sequence[Reference],
-    model: Mapping[str, Any],
+    model: Mapping[str, Any] | None,
     settings: StatisticsSettings,
     seed: int,
     blas_threads: int = 1,
@@ -58,11 +80,11 @@ def compute_statistic(
 
     Args:
         table: A name in STATISTICS.
-        samples: The run's samples.
+        samples: The samples.
         surrogates: Those of all families and chunks.
-        routes: The run's routes.
+        routes: Those of all chunks.
         scores: Those of all families and chunks.
-        model: The fields of the model's ModelFacts.
+        model: The fields of the model's ModelFacts; None: there are no costs.
         settings: How conditions are compared.
         seed: The experiment's seed.
         blas_threads: How many share a sum: more than 10,000 values then have other last bits.
@@ -73,33 +95,55 @@ def compute_statistic(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it ships no type information
 
     statistic = statistics_by_table()[table]
-    evidence = _read_evidence(json.dumps([samples, list(surrogates), routes, list(scores), dict(model)]))
+    data = _read_run_data(json.dumps([samples, surrogates, routes, scores, model]))
     start = time.perf_counter()
     with threadpool_limits(blas_threads, user_api="blas"):
-        rows = statistic.compute(evidence, settings, seed)
+        rows = statistic.compute(data, settings, seed)
     seconds = time.perf_counter() - start
     get_run_logger().info("computed %d rows of %s in %.1f s", len(rows), table, seconds)
     return write_rows(rows, statistic.record, f"statistics/{table}") | {"seconds": seconds}
 
 
+def preliminary_summary(
+    groups: Iterable[str],
+    samples: Reference,
+    surrogates: Mapping[str, Reference],
+    routes: Mapping[str, Reference],
+    scores: Mapping[str, Reference],
+    settings: ExperimentSettings,
+) -> str:
+    """Return in a line what the primary comparisons come to on the samples that are scored so far: no result."""
+    from tasks.priming.statistics.contrasts import BASELINE
+
+    call = statistics_calls(groups, samples, surrogates, routes, scores, None, settings)["comparison"]
+    data = _read_run_data(json.dumps([call[name] for name in ("samples", "surrogates", "routes", "scores", "model")]))
+    rows = statistics_by_table()["comparison"].compute(data, settings.statistics, settings.seed)
+    shown = [row for row in rows if row.kind == "routed" and row.reference == BASELINE]
+    means = "; ".join(
+        f"{row.comparison} {interval(row.improvement_mean, row.improvement_low, row.improvement_high)}" for row in shown
+    )
+    count = max((row.n for row in shown), default=0)
+    return f"preliminary, {count} of {samples['rows']:,} samples, not a result: {means or 'nothing to compare'}"
+
+
 def forget_rows() -> None:
-    """Let go of the rows that were read last: what comes behind the statistics needs the memory."""
-    _read_evidence.cache_clear()
+    """Release the rows that were read last: what comes after the statistics needs the memory."""
+    _read_run_data.cache_clear()
     pa.default_memory_pool().release_unused()
     give_back_freed_memory()
 
 
 # All statistics of a run read the same files, one after the other.
 @lru_cache(maxsize=1)
-def _read_evidence(references: str) -> "RunData":
+def _read_run_data(references: str) -> "RunData":
     """Return the rows that references, as JSON, point to."""
     from tasks.priming.statistics.run_data import ModelFacts, RunData
 
     samples, surrogates, routes, scores, model = json.loads(references)
     return RunData(
-        open_rows([samples], Sample),
-        open_rows([routes], Route),
+        open_rows(samples, Sample),
+        open_rows(routes, Route),
         open_rows(scores, Score),
         open_rows(surrogates, Surrogate),
-        ModelFacts(**model),
+        ModelFacts(**model) if model else None,
     )

@@ -5,35 +5,67 @@ file of Surrogate rows. Remembered per family and chunk, by the code of that fam
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from prefect import get_run_logger, task
 
-from tasks.loading.data import Identity
+from tasks.loading.data import Identity, SetupError
 from tasks.loading.redaction import without_secrets
 from tasks.priming.arms.arms import ARM_GROUPS, ArmGroup, Writer
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.settings import GenerationSettings
+from tasks.priming.settings import ExperimentSettings, GenerationSettings
 from tasks.store.artifacts import Reference, read_rows, write_rows
-from tasks.store.caching import Inputs, stage_options
+from tasks.store.caching import Batch, Calls, Inputs, stage_options
 from tasks.workers.processes import with_language_model
 
 
-def lines_to_write(families: Sequence[ArmGroup], chunks: Sequence[Reference]) -> tuple[list[float], int]:
-    """Return how many lines the language model writes for each family and chunk, family by family, and for all."""
-    lines = [
-        # Those that need generated surrogates start from them, and count tokens only.
-        len(family.contexts.arm_keys) * (chunk["stop"] - chunk["start"])
-        if family.needs_language_model and not family.needs_generated
-        else 0
-        for family in families
-        for chunk in chunks
-    ]
-    return [float(count) for count in lines], sum(lines)
+def lines_to_write(group: ArmGroup, sample_count: int) -> int:
+    """Return how many lines the language model writes; what starts from generated surrogates has none written."""
+    is_written = group.needs_language_model and not group.needs_generated
+    return len(group.contexts.arm_keys) * sample_count if is_written else 0
+
+
+def writing_calls(
+    name: str,
+    batch: Batch,
+    settings: ExperimentSettings,
+    language_model: Identity,
+    surrogates: Mapping[str, Reference],
+) -> Calls:
+    """Return the calls of write_surrogates for a group: each has what its writer uses, which its key depends on.
+
+    Args:
+        name: A name in ARM_GROUPS.
+        batch: The chunks.
+        settings: The run's settings.
+        language_model: The model's identity.
+        surrogates: What is written already, by group and chunk.
+
+    Raises:
+        SetupError: The writer takes something from other passages, and the data are about one.
+    """
+    group = ARM_GROUPS[name]
+    if group.needs_donors and not all(chunk["donors"] for chunk in batch.values()):
+        raise SetupError(
+            "Controls take words and questions from other passages, and all eligible rows are about one passage. "
+            "Give more data, or leave out the family control: --families baseline,static,generated"
+        )
+    return {
+        f"{name}/{number}": {
+            "family": name,
+            "samples": chunk["samples"],
+            "seed": settings.seed,
+            "language_model": language_model if group.needs_language_model else None,
+            "generation": settings.generation if group.needs_language_model else None,
+            "donors": chunk["donors"] if group.needs_donors else None,
+            "generated": surrogates[f"generated/{number}"] if group.needs_generated else None,
+        }
+        for number, chunk in batch.items()
+    }
 
 
 def _writer(inputs: Inputs) -> str:

@@ -108,6 +108,6 @@ def minilm() -> Any:
 def _save_mistral_tokenizer(folder: Path, version: str) -> Path:
     """Save one of the tokenizers of mistral_common as a folder that AutoTokenizer reads."""
     pytest.importorskip("mistral_common", reason="the real Mistral tokenizers come with the extra `offline`")
-    from tasks.bench import mistral_tokenizer
+    from tasks.bench import models
 
-    return mistral_tokenizer.save_mistral_tokenizer(folder, getattr(mistral_tokenizer, version))
+    return models.save_mistral_tokenizer(folder, getattr(models, version))

@@ -4,33 +4,31 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tasks.priming.records import Comparison, Sample, Score
+from tasks.priming.records import Comparison, Sample, Score, Verdict
+from tasks.priming.statistics.verdicts import answers_from
 from tasks.store import artifacts, manifests
 from tasks.store.tables import TABLES
+from tests import run_rows
 
 
 def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
-    """Return the score of (sample, family, key); without NLLs it was too long."""
-    return Score(
-        sample_id=arm[0],
-        family=arm[1],
-        key=arm[2],
+    """Return the score of (sample, family, key) with these NLLs of its answer's tokens; without any it was too long."""
+    sample_id, family, key = arm
+    return run_rows.score(
+        sample_id,
+        f"{family}/{key}",
+        sum(nlls) / len(nlls) if nlls else None,
         status="ok" if nlls else "too_long",
         token_nlls=nlls,
-        nll=sum(nlls) / len(nlls) if nlls else None,
         nll_notebook=sum(nlls[1:]) / (len(nlls) - 1) if nlls and len(nlls) > 1 else None,
-        answer_tokens=(),
-        distractor_nlls=None,
-        margin=None,
         context_token_count=107,
         query_token_count=16,
         answer_token_count=len(nlls) if nlls else 3,
-        control_string_count=0,
     )
 
 
 def comparison(
-    arm: str, reference: str, kind: str = "routed", verdict: str = "better", **changes: object
+    arm: str, reference: str, kind: str = "routed", verdict: Verdict = "better", **changes: object
 ) -> Comparison:
     """Return a comparison of eight pairs, with some fields changed."""
     row = Comparison(
@@ -108,9 +106,17 @@ def _samples(attempt: manifests.Attempt) -> set[str]:
     return {name for c in chunks for name in artifacts.read_table(c.model_dump())["sample_id"].to_pylist()}
 
 
-def finish(run_id: str, **tables: Sequence[Any]) -> None:
-    """Complete a run that has some rows alone."""
-    attempt = start(run_id)
+def record_answers(attempt: manifests.Attempt, **tables: Sequence[Any]) -> None:
+    """Record comparisons with the answers that they and the run's other rows give, as the statistics do."""
     for table, rows in tables.items():
         record(attempt, table, rows)
+    has_controls = any(row.family == "control" for row in tables.get("score", ()))
+    answers = answers_from(tables.get("comparison", ()), tables.get("measure", ()), has_controls=has_controls)
+    record(attempt, "answer", answers)
+
+
+def finish(run_id: str, **tables: Sequence[Any]) -> None:
+    """Complete a run that has some rows, and the answers to what they ask, alone."""
+    attempt = start(run_id)
+    record_answers(attempt, **tables)
     manifests.finish_run(attempt)

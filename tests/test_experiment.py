@@ -114,11 +114,11 @@ def newest_states(folder: Path) -> Counter[tuple[str, str]]:
 
 
 COMPUTED_AT_FIRST = Counter(
-    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 3 that are scored
+    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 1 that is routed, 3 scored
     {
         ("draw", "Completed"): 1,
         ("write", "Completed"): 6,
-        ("route", "Completed"): 1,
+        ("route", "Completed"): 3,
         ("score", "Completed"): 9,
         ("check", "Completed"): 1,
         ("compute", "Completed"): len(statistics_by_table()),
@@ -139,16 +139,16 @@ def with_cached(*completed: str) -> Counter[tuple[str, str]]:
 
 def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_run: Path) -> None:
     with duckdb.connect(str(first_run / "results.duckdb"), read_only=True) as connection:
-        arms = "SELECT count(*), count(DISTINCT sample_id), count(DISTINCT (family, key)) FROM outcome"
+        arms = "SELECT count(*), count(DISTINCT sample_id), count(DISTINCT (family, key)) FROM all_runs.outcome"
         assert connection.execute(arms).fetchone() == (SAMPLES * 11, SAMPLES, 11)
-        routed = "SELECT family, count(*) FROM outcome WHERE is_routed GROUP BY family ORDER BY family"
+        routed = "SELECT family, count(*) FROM all_runs.outcome WHERE is_routed GROUP BY family ORDER BY family"
         assert connection.execute(routed).fetchall() == [("generated", SAMPLES), ("static", SAMPLES)]
-        helps = "SELECT comparison, n, answer FROM does_priming_help ORDER BY comparison"
+        helps = "SELECT comparison, n, sentence FROM latest.does_priming_help ORDER BY comparison"
         assert connection.execute(helps).fetchall() == [
             ("generated routed vs baseline", SAMPLES, "undecided: controls not run"),
             ("static routed vs baseline", SAMPLES, "undecided: controls not run"),
         ]
-        better = "SELECT comparison, n, answer FROM is_generated_better_than_static"
+        better = "SELECT comparison, n, sentence FROM latest.is_generated_better_than_static"
         assert connection.execute(better).fetchall() == [
             ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
         ]
@@ -180,7 +180,7 @@ def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_ch
     assert (states["write", "Completed"], states["write", "Cached"]) == (1, 5)
     # the surrogates come out the same, so that the contexts made of them need not be scored again
     assert (states["score", "Completed"], states["score", "Cached"]) == (1, 8)
-    assert (states["compute", "Cached"], states["route", "Cached"]) == (len(statistics_by_table()), 1)
+    assert (states["compute", "Cached"], states["route", "Cached"]) == (len(statistics_by_table()), 3)
     assert export(copied) == export(first_run)
 
 
@@ -199,21 +199,27 @@ def test_controls_are_computed_alone_and_every_question_is_answered(controls_run
         assert len(connection.execute(controlled).fetchall()) == SAMPLES
         [run_id] = set(connection.execute(controlled).fetchall())
         noise = (
-            "SELECT improvement_mean, tie_rate FROM does_the_content_matter"
+            "SELECT improvement_mean, tie_rate FROM all_runs.does_the_content_matter"
             " WHERE comparison = 'control/repeated_baseline vs baseline/document'"
         )
         if is_batch_invariant(choose_numeric_path("cpu", "float32")):
             assert connection.execute(noise).fetchall() == [(0.0, 1.0)]
-        questions = "SELECT count(*), count(question), count(improvement_mean) FROM does_the_content_matter"
+        questions = (
+            "SELECT count(*), count(DISTINCT subject), count(improvement_mean) FROM all_runs.does_the_content_matter"
+        )
         assert connection.execute(questions).fetchone() == (12, 12, 12)
-        routing = "SELECT count(*), count(instead), count(improvement_mean) FROM does_routing_help"
+        routing = "SELECT count(*), count(DISTINCT subject), count(improvement_mean) FROM all_runs.does_routing_help"
         assert connection.execute(f"{routing} WHERE run_id = ?", run_id).fetchone() == (6, 6, 6)
         for view in ("does_priming_help", "is_generated_better_than_static", "is_generation_worth_its_compute"):
-            answers = connection.execute(f"SELECT DISTINCT answer FROM {view} WHERE run_id = ?", run_id).fetchall()
+            answers = connection.execute(
+                f"SELECT DISTINCT answer FROM all_runs.{view} WHERE run_id = ?", run_id
+            ).fetchall()
             assert answers
-            assert ("undecided: controls not run",) not in answers
+            assert ("controls_missing",) not in answers
         for view in ("who_gains", "does_the_measure_matter", "what_does_it_cost"):
-            found = connection.execute(f"SELECT count(*), count(improvement_mean) FROM {view} WHERE run_id = ?", run_id)
+            found = connection.execute(
+                f"SELECT count(*), count(improvement_mean) FROM all_runs.{view} WHERE run_id = ?", run_id
+            )
             rows, measured = found.fetchall()[0]
             assert rows == measured > 0
         failed = connection.execute("SELECT * FROM run_check WHERE run_id = ? AND NOT passed", run_id)
@@ -228,13 +234,13 @@ def test_a_new_control_is_one_function_and_one_entry_and_leaves_all_other_stages
     folder = shutil.copytree(controls_run, tmp_path / "artifacts")
     for name in ("flows", "tasks"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    surrogates = tmp_path / "tasks" / "priming" / "surrogates"
+    arms = tmp_path / "tasks" / "priming" / "arms"
     function = """
 
 def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
     return _controls("first_words", samples, lambda number, sample: " ".join(sample.passage.split()[:5]))
 """
-    controls, families = surrogates / "controls.py", surrogates / "families.py"
+    controls, families = arms / "controls.py", arms / "arms.py"
     controls.write_text(controls.read_text() + function)
     entry = '_control("actual_query", write_actual_query),'
     edited = families.read_text().replace(entry, f'{entry} _control("first_words", write_first_words),')
@@ -244,7 +250,7 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
     states = newest_states(folder)
     assert (states["write", "Cached"], states["write", "Completed"]) == (27, 3)
     assert (states["score", "Cached"], states["score", "Completed"]) == (36, 3)
-    assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 1)
+    assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 3)
     assert states["compute", "Completed"] == len(statistics_by_table())
     with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as connection:
         scored = connection.execute("SELECT count(*) FROM score WHERE key = 'first_words' AND status = 'ok'")

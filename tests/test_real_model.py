@@ -11,9 +11,8 @@ from tasks.loading.data import identify_data, load_rows
 from tasks.loading.models import identify_language_model, load_language_model
 from tasks.priming import scoring_checks as checks
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing
-from tasks.priming.engine.generation import Prompt, generate_lines
+from tasks.priming.arms.writing import Writing, write_static
+from tasks.priming.engine.generation import Prompt, generate_completions
 from tasks.priming.engine.model import LanguageModel, encode_answer, encode_context, encode_continuation
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import Check, Distractor, Sample
@@ -40,7 +39,7 @@ def samples() -> list[Sample]:
 
 def test_it_knows_what_a_capital_is(smollm2: LanguageModel) -> None:
     prompt = Prompt("What is the capital of France?", "one", ("What is", "What is"))
-    (line,) = generate_lines([prompt], smollm2, GenerationSettings(temperature=0.01))
+    (line,) = generate_completions([prompt], smollm2, GenerationSettings(temperature=0.01))
     assert line.text == "The capital of France is Paris."
 
 
@@ -94,7 +93,7 @@ def test_nlls_are_those_of_plain_transformers(smollm2: LanguageModel, samples: l
     written = write_static([shortest], Writing(seed=42))
     found = score_family(contexts, [shortest], written, smollm2)
     for arm, score in zip(encode_arms(contexts, [shortest], written, smollm2), found, strict=True):
-        assert score.token_nlls == pytest.approx(plain_token_nlls(arm.item, smollm2), abs=1e-4)
+        assert score.token_nlls == pytest.approx(plain_token_nlls(arm.request, smollm2), abs=1e-4)
 
 
 @pytest.mark.parametrize("fault", [without_bos, off_by_one, foreign_document])

@@ -21,11 +21,12 @@ from prefect.logging import disable_run_logger
 
 from tasks import results
 from tasks.priming.records import Check, Reject, Route, Sample, Surrogate
+from tasks.reading.database import Row, rows_of
 from tasks.store import artifacts, manifests
 from tasks.store.sealing import with_seal, without_seal
 from tasks.store.tables import Table
 from tests.places import ROOT
-from tests.published_rows import comparison, finish, record, score, start
+from tests.published_rows import comparison, finish, record, record_answers, score, start
 from tests.waiting import PATIENCE
 
 NLLS = {
@@ -79,7 +80,7 @@ def record_all(run_id: str = "abc") -> manifests.Attempt:
         rows = [score(arm, nlls) for arm, nlls in NLLS.items() if arm[0] == sample]
         record(attempt, "score", rows, chunk=sample)
         record(attempt, "run_check", [Check("cache_is_unchanged", 0.0, 0.0, True, f"3 arms of {sample}")], chunk=sample)
-    record(attempt, "comparison", COMPARISONS)
+    record_answers(attempt, comparison=COMPARISONS)
     return attempt
 
 
@@ -94,8 +95,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifacts, "ARTIFACTS", path)
         complete()
-        # 2 samples + 2 rejects + 4 surrogates + 4 routes + 6 scores + 4 comparisons + 2 checks
-        assert results.rebuild_database() == {"path": str(path / "results.duckdb"), "runs": 1, "rows": 24}
+        # 2 samples + 2 rejects + 4 surrogates + 4 routes + 6 scores + 4 comparisons + 4 answers + 2 checks
+        assert results.rebuild_database() == {"path": str(path / "results.duckdb"), "runs": 1, "rows": 28}
     return path
 
 
@@ -119,18 +120,17 @@ def query(statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def read(view: str, run_id: str) -> list[dict[str, Any]]:
-    """Read one run's rows of a view as the project's commands do."""
+def read(view: str, run_id: str) -> list[Row]:
     with results.open_results() as connection:
-        found = connection.execute(f"SELECT * FROM {view} WHERE run_id = ?", [run_id])
-        return [dict(zip([name for name, *_ in found.description], row, strict=True)) for row in found.fetchall()]
+        return rows_of(connection, f"SELECT * FROM all_runs.{view} WHERE run_id = $run_id", run_id)
 
 
 def export() -> dict[str, list[str]]:
     """Return every row of every table and view, sorted."""
     with client() as connection:
-        names = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY ALL").fetchall()
-        return {name: sorted(map(repr, connection.execute(f'SELECT * FROM "{name}"').fetchall())) for (name,) in names}
+        found = "SELECT table_schema, table_name FROM information_schema.tables ORDER BY ALL"
+        names = [f'{schema}."{name}"' for schema, name in connection.execute(found).fetchall()]
+        return {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}").fetchall())) for name in names}
 
 
 def start_child(code: str) -> "subprocess.Popen[str]":
@@ -139,7 +139,7 @@ def start_child(code: str) -> "subprocess.Popen[str]":
 
 
 def test_outcome_has_one_row_per_sample_and_arm(published: Path) -> None:
-    rows = query("SELECT sample_id, family, key, nll, nll_notebook, improvement FROM outcome ORDER BY ALL")
+    rows = query("SELECT sample_id, family, key, nll, nll_notebook, improvement FROM all_runs.outcome ORDER BY ALL")
     assert rows == [  # by hand, from NLLS
         ("first", "baseline", "document", 2.0, 2.0, 0.0),
         ("first", "generated", "target_question", 3.0, 3.0, -1.0),
@@ -148,7 +148,9 @@ def test_outcome_has_one_row_per_sample_and_arm(published: Path) -> None:
         ("second", "generated", "target_question", 0.25, None, 0.25),
         ("second", "static", "factual", None, None, None),
     ]
-    arms = query("SELECT DISTINCT family, similarity, is_routed, context_token_count FROM outcome ORDER BY ALL")
+    arms = query(
+        "SELECT DISTINCT family, similarity, is_routed, context_token_count FROM all_runs.outcome ORDER BY ALL"
+    )
     assert arms == [("baseline", None, None, 107), ("generated", 0.5, True, 107), ("static", 0.5, True, 107)]
     assert query("SELECT token_nlls FROM score WHERE nll = 2") == [([2.0, 1.0, 3.0],)]
 
@@ -164,7 +166,7 @@ def test_outcome_takes_baseline_and_route_of_its_own_run_and_arm(folder: Path) -
         finish(run_id, score=[score(("first", *arm), (nll,)) for arm, nll in nlls.items()], route=routes)
     results.rebuild_database()
     columns = "run_id, key, nll, improvement, similarity, is_routed"
-    assert query(f"SELECT {columns} FROM outcome ORDER BY run_id, key") == [
+    assert query(f"SELECT {columns} FROM all_runs.outcome ORDER BY run_id, key") == [
         ("abc", "document", 4.0, 0.0, None, None),
         ("abc", "factual", 3.0, 1.0, 0.25, True),
         ("abc", "problem", 1.0, 3.0, 0.75, False),
@@ -218,6 +220,8 @@ def test_every_table_view_and_column_says_what_it_is(published: Path) -> None:
 FIELD = re.compile(r'^    (\w+): (.+?)( \| None)?(?: = .+?)?\n    """(.+?)"""$', re.MULTILINE | re.DOTALL)
 """An attribute of a record as its source has it: name, type, whether it may be None, docstring."""
 SQL_TYPES = {
+    "AnswerValue": "VARCHAR",
+    "Verdict": "VARCHAR",
     "str": "VARCHAR",
     "int": "BIGINT",
     "float": "DOUBLE",
@@ -304,8 +308,8 @@ def test_a_rerun_replaces_and_does_not_double() -> None:
     complete()
     results.rebuild_database()
     after = export()
-    for table in ("sample", "surrogate", "route", "score", "comparison", "run_check", "reject", "outcome"):
-        assert after[table] == before[table]
+    for table in ("sample", "surrogate", "route", "score", "comparison", "run_check", "reject", "answer"):
+        assert after[f'main."{table}"'] == before[f'main."{table}"']
     assert query("SELECT count(*) FROM attempt") == [(2,)]
 
 
@@ -321,9 +325,14 @@ def test_a_run_that_is_not_complete_is_shown_but_concludes_nothing() -> None:
         ("ghi", "failed"),
         ("jkl", "interrupted"),
     ]
-    assert query("SELECT DISTINCT run_id FROM outcome ORDER BY ALL") == [("abc",), ("def",), ("ghi",), ("jkl",)]
-    assert query("SELECT DISTINCT run_id FROM does_priming_help") == [("abc",)]
-    assert query("SELECT DISTINCT run_id FROM is_generated_better_than_static") == [("abc",)]
+    assert query("SELECT DISTINCT run_id FROM all_runs.outcome ORDER BY ALL") == [
+        ("abc",),
+        ("def",),
+        ("ghi",),
+        ("jkl",),
+    ]
+    assert query("SELECT DISTINCT run_id FROM all_runs.does_priming_help") == [("abc",)]
+    assert query("SELECT DISTINCT run_id FROM all_runs.is_generated_better_than_static") == [("abc",)]
     assert query("SELECT status, error FROM attempt WHERE run_id = 'ghi'") == [("failed", "out of luck")]
 
 
@@ -332,8 +341,8 @@ def test_the_newest_run_comes_first() -> None:
     finish("abc", comparison=COMPARISONS)
     finish("efg", comparison=COMPARISONS)
     results.rebuild_database()
-    assert [run_id for (run_id,) in query("SELECT run_id FROM run_summary")] == ["efg", "abc", "def"]
-    assert next(run_id for (run_id,) in query("SELECT run_id FROM does_priming_help")) == "efg"
+    assert [run_id for (run_id,) in query("SELECT run_id FROM all_runs.run_summary")] == ["efg", "abc", "def"]
+    assert next(run_id for (run_id,) in query("SELECT run_id FROM all_runs.does_priming_help")) == "efg"
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered"])
@@ -530,7 +539,7 @@ def test_a_folder_with_a_quote_in_its_name(folder: Path, monkeypatch: pytest.Mon
     assert len(read("does_priming_help", "abc")) == 2
 
 
-def test_before_anything_is_published_a_reader_is_told_what_publishes(folder: Path) -> None:
+def test_nothing_published_is_said_with_what_to_do() -> None:
     with pytest.raises(FileNotFoundError, match="Start a run"), results.open_results():
         pass
 
@@ -538,4 +547,4 @@ def test_before_anything_is_published_a_reader_is_told_what_publishes(folder: Pa
 def test_the_stage_returns_plain_values(folder: Path) -> None:
     complete()
     with disable_run_logger():
-        assert results.publish_results.fn() == {"path": str(folder / "results.duckdb"), "runs": 1, "rows": 24}
+        assert results.publish_results.fn() == {"path": str(folder / "results.duckdb"), "runs": 1, "rows": 28}

@@ -1,4 +1,4 @@
-"""The walkthrough: the notebook's numbers beside ours, a story that fits 80 columns, and text that is never markup."""
+"""The walkthrough: the notebook's numbers next to ours, a story that fits 80 columns, and text that is never markup."""
 
 import dataclasses
 import json
@@ -18,8 +18,8 @@ from prefect.testing.utilities import prefect_test_harness
 from rich.cells import cell_len
 
 from flows import walkthrough as flow_module
+from flows.__main__ import main
 from flows.walkthrough import walkthrough
-from tasks.commands.walkthrough import run_walkthrough
 from tasks.loading.data import identify_data, load_rows
 from tasks.loading.models import identify_embedding_model, identify_language_model
 from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Quoted, Table, Verbatim
@@ -28,11 +28,9 @@ from tasks.pages.terminal import WIDTH, print_blocks
 from tasks.priming.errors import UsageError
 from tasks.priming.sampling import draw_samples
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings, resolve_settings
-from tasks.walkthrough import steps
-from tasks.walkthrough.before_the_query import routed_contexts
-from tasks.walkthrough.published import published_surrogates, read_published
+from tasks.walkthrough import walk as steps
 from tasks.walkthrough.story import tell
-from tasks.walkthrough.walk import Guesses, Notebook, Walk
+from tasks.walkthrough.walk import Guesses, Walk, published_surrogates, read_published
 from tests.places import ROOT, WALKTHROUGH
 from tests.tiny_models import require_weights, tiny_folder
 from tests.waiting import PATIENCE
@@ -81,9 +79,8 @@ def mistral_walk(tiny_mistral_folder: Path, minilm: Any) -> Walk:
         routes = steps.compare_with_query.fn(sample, surrogates, router)
         guesses.append(Guesses(surrogates, routes, steps.score_answer.fn(sample, surrogates, reader, families)))
     here, theirs = guesses
-    inspection = steps.inspect_caches.fn(sample, routed_contexts(sample.passage, here), reader)
-    models = steps.describe_models(reader, router)
-    return Walk("demo", settings, models, None, sample, here, inspection, Notebook(read_published(), theirs))
+    inspection = steps.inspect_caches.fn(sample, here, reader)
+    return Walk("demo", settings, reader, router, None, sample, here, inspection, theirs)
 
 
 def text_of(blocks: list[Block]) -> str:
@@ -91,14 +88,14 @@ def text_of(blocks: list[Block]) -> str:
     lines = []
     for block in blocks:
         if isinstance(block, Paragraph | Correction):
-            lines.append("".join(part.text if isinstance(part, Quoted) else part for part in block.parts))
+            lines.append("".join(part if isinstance(part, str) else part.text for part in block.parts))
     return "\n".join(lines)
 
 
 def table_of(blocks: list[Block], *columns: str) -> list[dict[str, str]]:
     """Return the rows of the tables that have these columns."""
     return [
-        {name: cell.text if isinstance(cell, Quoted) else cell for name, cell in zip(block.columns, row, strict=True)}
+        {name: cell if isinstance(cell, str) else cell.text for name, cell in zip(block.columns, row, strict=True)}
         for block in blocks
         if isinstance(block, Table) and set(columns) <= set(block.columns)
         for row in block.rows
@@ -150,34 +147,33 @@ def test_the_answers_tokens_are_those_that_the_notebook_printed(mistral_walk: Wa
     assert [row["token"].strip() for row in rows] == ["Appro", *printed, "mean NLL"]
 
 
-def test_what_was_written_here_has_no_published_count_beside_it(mistral_walk: Walk) -> None:
+def test_what_was_written_here_has_no_published_count(mistral_walk: Walk) -> None:
     rows = table_of(tell(mistral_walk), "notebook's tokens")
     assert [row["notebook's tokens"] for row in rows if row["written"] == "here"] == [""] * 5
 
 
-def test_nlls_of_another_model_are_not_set_beside_ours(mistral_walk: Walk) -> None:
+def test_nlls_of_another_model_are_not_shown_next_to_ours(mistral_walk: Walk) -> None:
     blocks = tell(mistral_walk)
     assert table_of(blocks, "NLL", "notebook") == []
     assert "NLLs of two models cannot be compared" in text_of(blocks)
 
 
 @pytest.mark.parametrize(("quantization", "is_told"), [("nf4", False), ("none", True)])
-def test_nlls_of_the_same_model_are_set_beside_ours(mistral_walk: Walk, quantization: str, is_told: bool) -> None:
-    reader = mistral_walk.models.language_model | {
+def test_nlls_of_the_same_model_are_shown_next_to_ours(mistral_walk: Walk, quantization: str, is_told: bool) -> None:
+    reader = mistral_walk.language_model | {
         "language_model": "mistralai/Mistral-7B-Instruct-v0.2",
         "quantization": quantization,
     }
-    walk = dataclasses.replace(mistral_walk, models=dataclasses.replace(mistral_walk.models, language_model=reader))
-    blocks = tell(walk)
+    blocks = tell(dataclasses.replace(mistral_walk, language_model=reader))
     rows = table_of(blocks, "NLL", "notebook")
     assert [(row["condition"], row["notebook"]) for row in rows] == [
         ("baseline/document", "2.9583"),
         ("static/procedural", "2.4583"),
         ("generated/keyword_query", "2.7292"),
     ]
-    assert mistral_walk.notebook
-    theirs = mistral_walk.notebook.guesses.score("generated/keyword_query")
-    assert rows[2]["NLL"] == f"{theirs.nll_notebook:.4f}"  # behind the notebook's own text
+    assert mistral_walk.theirs
+    theirs = mistral_walk.theirs.score("generated/keyword_query")
+    assert rows[2]["NLL"] == f"{theirs.nll_notebook:.4f}"  # with the notebook's own text
     assert ("weights were in 4 bits" in text_of(blocks)) == is_told
 
 
@@ -224,7 +220,7 @@ def test_an_arm_without_a_score_or_a_surrogate_is_told_as_such(mistral_walk: Wal
         else s
         for s in here.scores
     ]
-    walk = dataclasses.replace(mistral_walk, here=Guesses(empty, routes, scores), notebook=None, number=1)
+    walk = dataclasses.replace(mistral_walk, here=Guesses(empty, routes, scores), theirs=None, number=1)
     blocks = tell(walk)
     rows = {row["condition"]: row for row in table_of(blocks, "condition", "routed to")}
     assert rows["Generated, routed"] == {
@@ -253,7 +249,7 @@ def test_it_fits_its_columns_and_has_no_colour_codes_in_a_file(
 def hostile_blocks() -> list[Block]:
     row = (Quoted(HOSTILE), Quoted("a\\|b"), Quoted("`"), Quoted(""), "1")
     return [
-        Paragraph(("Before ", Quoted(HOSTILE), " behind.")),
+        Paragraph(("Before ", Quoted(HOSTILE), " after.")),
         Correction((Quoted("``` x ```"),)),
         Verbatim(f"{HOSTILE}\n````\n</details>"),
         Table(("a", "b", "c", "d", "n"), (row, row), text_columns=4),
@@ -290,7 +286,7 @@ def test_hostile_text_is_no_markdown() -> None:
     assert len(cells) == 3 * 5  # a bar in a cell has not ended it
 
 
-def test_a_cell_keeps_its_bars_but_for_a_blank_behind_a_backslash() -> None:
+def test_a_cell_keeps_its_bars_but_for_a_blank_after_a_backslash() -> None:
     parser = MarkdownIt("commonmark").enable("table")
     tokens = parser.parse(to_markdown([Table(("a", "b"), ((Quoted("x|y"), Quoted("x\\|y")),), text_columns=2)]))
     cells = [child.content for token in tokens for child in token.children or () if child.type == "code_inline"]
@@ -338,11 +334,11 @@ def test_a_tiny_model_walks_through_the_notebooks_example(shown: list[str]) -> N
 
 
 @pytest.mark.weights
-def test_where_the_tokenizer_is_another_its_counts_are_not_set_beside_the_notebooks(shown: list[str]) -> None:
+def test_where_the_tokenizer_is_another_its_counts_are_not_compared_with_the_notebooks(shown: list[str]) -> None:
     require_weights()
     text = text_of(walkthrough.fn(profile="demo"))
     assert "another tokenizer, which makes 13 tokens of the answer; this one makes" in text
-    assert "are not set beside these" in text
+    assert "are not shown next to these" in text
     assert len(shown) == 1
 
 
@@ -377,7 +373,7 @@ def test_it_walks_through_a_sample_of_the_users_own_data(
 def test_what_cannot_be_used_is_refused_in_one_line(
     flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_walkthrough(walkthrough, flags) == 2
+    assert main(["walkthrough", *flags]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"error: {message}")
@@ -393,7 +389,7 @@ def server() -> Iterator[str]:
 @pytest.mark.long
 def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
     environment = os.environ | {"PREFECT_API_URL": server}
-    command = [sys.executable, "-m", "flows.walkthrough", "--sample=2", f"--language-model={tiny_folder()}"]
+    command = [sys.executable, "-m", "flows", "walkthrough", "--sample=2", f"--language-model={tiny_folder()}"]
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )

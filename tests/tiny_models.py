@@ -14,7 +14,7 @@ import tokenizers
 import torch
 import transformers
 
-from tasks.bench.mistral_tokenizer import V1, save_mistral_tokenizer
+from tasks.bench.models import V1, save_mistral_tokenizer
 from tasks.priming.engine.decoding import DecodingPack
 from tasks.priming.engine.kv_cache import prefill
 from tasks.priming.engine.model import LanguageModel

@@ -1,82 +1,76 @@
 """Whether a number stays the same to the last bit, whatever it is computed together with.
 
-In: a model in its number formats, a plan. Out: counts of answers, and of lines, that are identical, of all.
+In: a model in its number formats, a plan. Out: counts of answers, and of lines, that are identical, and of all.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
-from tasks.bench.generation_part import prompts_of
-from tasks.bench.methods import OURS
-from tasks.bench.plans import Plan
-from tasks.bench.sheet import Sheet
-from tasks.bench.workload import Workload, make_workload
-from tasks.priming.engine.generation import generate_lines
+from tasks.bench.generation import prompts_of
+from tasks.bench.timing import OURS, Part
+from tasks.bench.workload import Subject, Workload, make_workload
+from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.engine.generation import generate_completions
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.records import Sample
+from tasks.priming.records import Sample, Surrogate
 from tasks.priming.scoring import score_family
 from tasks.priming.settings import GenerationSettings
 
-_SEED = 0
-
-Answers = dict[tuple[str, str, str], tuple[float, ...] | None]
-"""Token NLLs by sample, family and key."""
+Answers = dict[tuple[str, str, str], tuple[float, ...] | None]  # token NLLs by sample, family and key
 
 
-def check_identity(
-    name: str, models: Mapping[str, LanguageModel], plan: Plan, *, report: Callable[[str], None]
-) -> Sheet:
-    """Count identical answers and lines under other batches, orders, chunks and numbers of threads.
-
-    Args:
-        name: The model's name.
-        models: It, by number format.
-        plan: How much is computed.
-        report: Told what is being done.
-    """
-    sheet = Sheet("identity", name)
+def check_identity(subject: Subject) -> Part:
+    """Count identical answers and lines under other batches, orders, chunks and numbers of threads."""
+    part, plan = subject.part("identity"), subject.plan
     workload = make_workload(plan.identity_samples)
-    for dtype, model in models.items():
+    passages = [sample.passage for sample in workload.samples[: plan.identity_passages]]
+    for dtype, model in subject.models.items():
+        ours = OURS, dtype
         together = score(workload, workload.samples, model)
-        for check, compute in _ways(workload, model).items():
-            report(f"{name}: identity, {check} {dtype}")
-            same = count_identical(together, compute())
-            sheet.add_count((OURS, dtype), f"answers identical: {check}", same, len(together), "answers")
-        report(f"{name}: identity, lines {dtype}")
-        same, total = count_identical_lines([s.passage for s in workload.samples[: plan.identity_passages]], model)
-        sheet.add_count((OURS, dtype), "lines identical: alone, shuffled", same, total, "lines")
-    sheet.workload = f"{plan.identity_samples} samples in 11 contexts, 5 lines for each of {plan.identity_passages}"
-    return sheet
+        part.add(ours, "answers compared", [len(together)], "answers")
+        for way, answers in score_in_other_ways(workload, model):
+            subject.report(f"{subject.name}: identity, {way} {dtype}")
+            part.add(ours, f"answers identical: {way}", [count_identical(together, answers)], "answers")
+        lines, same = count_identical_lines(passages, model)
+        part.add(ours, "lines compared", [lines], "lines")
+        part.add(ours, "lines identical: alone, shuffled", [same], "lines")
+    part.workload = f"{plan.identity_samples} samples in 11 contexts, 5 lines for each of {plan.identity_passages}"
+    return part
 
 
 def score(workload: Workload, samples: Sequence[Sample], language_model: LanguageModel) -> Answers:
     """Score some of a workload's samples together, family by family."""
-    wanted = {sample.sample_id for sample in samples}
-    return {
-        (found.sample_id, found.family, found.key): found.token_nlls
-        for family, surrogates in workload.families
-        for found in score_family(
-            family.contexts, samples, [s for s in surrogates if s.sample_id in wanted], language_model
-        )
-    }
-
-
-def score_alone(workload: Workload, language_model: LanguageModel) -> Answers:
-    """Score every sample in every context in a pass of its own."""
     answers: Answers = {}
     for family, surrogates in workload.families:
-        fixed = dict(zip(family.contexts.arm_keys, family.contexts.fixed_surrogates, strict=False))
-        for key in family.contexts.arm_keys:
-            only = {"arm_keys": (key,), "fixed_surrogates": (fixed[key],) if key in fixed else ()}
-            contexts = family.contexts.model_copy(update=only)
-            for sample in workload.samples:
-                own = [s for s in surrogates if s.sample_id == sample.sample_id and s.key == key]
-                for found in score_family(contexts, [sample], own, language_model):
-                    answers[found.sample_id, found.family, found.key] = found.token_nlls
+        answers |= _score(family.contexts, samples, surrogates, language_model)
     return answers
+
+
+def score_in_other_ways(workload: Workload, language_model: LanguageModel) -> Iterator[tuple[str, Answers]]:
+    """Yield the same answers computed in other ways; threads do not matter on a GPU."""
+    samples, answers = list(workload.samples), Answers()
+    for family, surrogates in workload.families:
+        rule = family.contexts
+        fixed = dict(zip(rule.arm_keys, rule.fixed_surrogates, strict=False))
+        for key in rule.arm_keys:
+            only = {"arm_keys": (key,), "fixed_surrogates": (fixed[key],) if key in fixed else ()}
+            for sample in samples:
+                answers |= _score(rule.model_copy(update=only), [sample], surrogates, language_model)
+    yield "alone", answers
+    yield "shuffled", score(workload, random.Random(0).sample(samples, len(samples)), language_model)
+    # The last samples first and chunk by chunk, as in a run that was interrupted; the last chunk is smaller.
+    backwards, size = samples[::-1], max(1, len(samples) * 2 // 5)
+    answers = {}
+    for start in range(0, len(samples), size):
+        answers |= score(workload, backwards[start : start + size], language_model)
+    yield "resumed in other chunks", answers
+    if language_model.model.device.type == "cpu":
+        with threads(2):
+            answers = score(workload, samples, language_model)
+        yield "two threads", answers
 
 
 def count_identical(left: Answers, right: Answers) -> int:
@@ -85,44 +79,14 @@ def count_identical(left: Answers, right: Answers) -> int:
 
 
 def count_identical_lines(passages: Sequence[str], language_model: LanguageModel) -> tuple[int, int]:
-    """Return how many lines are the same when written alone and in another order, and how many there are."""
-    prompts = prompts_of(passages)
-    settings = GenerationSettings()
-    order = _shuffled(range(len(prompts)))
-    together = generate_lines(prompts, language_model, settings)
-    alone = [generate_lines([prompt], language_model, settings)[0] for prompt in prompts]
-    shuffled = generate_lines([prompts[number] for number in order], language_model, settings)
+    """Return how many lines there are, and how many are the same when written alone and in another order."""
+    prompts, settings = prompts_of(passages), GenerationSettings()
+    order = random.Random(0).sample(range(len(prompts)), len(prompts))
+    together = generate_completions(prompts, language_model, settings)
+    alone = [generate_completions([prompt], language_model, settings)[0] for prompt in prompts]
+    shuffled = generate_completions([prompts[number] for number in order], language_model, settings)
     placed = dict(zip(order, shuffled, strict=True))
-    same = sum(line == alone[number] == placed[number] for number, line in enumerate(together))
-    return same, len(prompts)
-
-
-def _ways(workload: Workload, model: LanguageModel) -> dict[str, Callable[[], Answers]]:
-    """Return the ways to compute the same answers; threads do not matter on a GPU."""
-    samples = workload.samples
-    ways: dict[str, Callable[[], Answers]] = {
-        "alone": lambda: score_alone(workload, model),
-        "shuffled": lambda: score(workload, [samples[number] for number in _shuffled(range(len(samples)))], model),
-        "resumed in other chunks": lambda: _in_chunks(workload, model),
-    }
-    if model.model.device.type == "cpu":
-        ways["two threads"] = lambda: _with_two_threads(workload, model)
-    return ways
-
-
-def _in_chunks(workload: Workload, model: LanguageModel) -> Answers:
-    """Score the last samples first and chunk by chunk, as a run that was interrupted may."""
-    samples = workload.samples[::-1]
-    size = max(1, len(samples) * 2 // 5)  # so that the last chunk is smaller
-    answers: Answers = {}
-    for start in range(0, len(samples), size):
-        answers |= score(workload, samples[start : start + size], model)
-    return answers
-
-
-def _with_two_threads(workload: Workload, model: LanguageModel) -> Answers:
-    with threads(2):
-        return score(workload, workload.samples, model)
+    return len(prompts), sum(line == alone[number] == placed[number] for number, line in enumerate(together))
 
 
 @contextmanager
@@ -136,7 +100,10 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(previous)
 
 
-def _shuffled(numbers: range) -> list[int]:
-    order = list(numbers)
-    random.Random(_SEED).shuffle(order)
-    return order
+def _score(
+    rule: ContextRule, samples: Sequence[Sample], surrogates: Sequence[Surrogate], language_model: LanguageModel
+) -> Answers:
+    """Score the arms of a rule on samples in one pass."""
+    wanted = {(sample.sample_id, key) for sample in samples for key in rule.arm_keys}
+    own = [surrogate for surrogate in surrogates if (surrogate.sample_id, surrogate.key) in wanted]
+    return {(s.sample_id, s.family, s.key): s.token_nlls for s in score_family(rule, samples, own, language_model)}

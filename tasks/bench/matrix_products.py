@@ -1,23 +1,25 @@
 """The limit: the bare products of tokens with the model's weights, nothing else.
 
-In: a computation, or counts of tokens. Out: its products in order, and the means to compute them again with numbers
-that mean nothing. No method that multiplies with these weights can be faster than these products; attention,
-normalisation, the softmax and all else come on top.
+In: a computation, or counts of tokens. Out: its products in order, and an arm that computes them again with arbitrary
+numbers. No method that multiplies with these weights can be faster than these products; attention, normalisation, the
+softmax and everything else come on top.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tasks.bench.timing import Arm, Name
 from tasks.priming.engine.batches import split_by_tokens, token_budget
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request
 from tasks.priming.engine.numeric_path import numeric_path
 
-# How torch names what multiplies matrices: the same layer goes by several names, as its input lies in memory.
+# How torch names what multiplies matrices: the same layer has several names, depending on its input's memory layout.
 _PRODUCTS = {"linear", "matmul", "mm", "addmm", "bmm"}
 
 
@@ -25,10 +27,8 @@ _PRODUCTS = {"linear", "matmul", "mm", "addmm", "bmm"}
 class Product:
     """Rows of tokens times one weight."""
 
-    rows: int
-    """Tokens, or rows that the output layer predicts from."""
-    weight: torch.Tensor
-    """(output width, input width)."""
+    rows: int  # tokens, or rows that the output layer predicts from
+    weight: torch.Tensor  # (output width, input width)
 
     @property
     def operations(self) -> int:
@@ -39,8 +39,8 @@ class Product:
 def record_products(model: Any, compute: Callable[[], object]) -> list[Product]:  # noqa: ANN401 - any torch module
     """Run a computation and return every product with one of the model's weights, in order.
 
-    What is recorded is what torch was asked for, whoever asked: rows that fill up a batch are among it, and tokens that
-    were computed once for many count once.
+    What is recorded is what torch was asked for, whoever asked: padding of a batch is included, and tokens that were
+    computed once for many count once.
     """
     recorder = _Recorder(model)
     with recorder:
@@ -49,7 +49,7 @@ def record_products(model: Any, compute: Callable[[], object]) -> list[Product]:
 
 
 def unshared_products(items: Sequence[Request], language_model: LanguageModel) -> list[Product]:
-    """Return the products that score each item on its own, its tokens laid in batches as the project lays them.
+    """Return the products that score each item on its own, batched as the project batches them.
 
     All tokens but an item's last pass through the layers, the output layer sees those that predict the answer.
     """
@@ -88,8 +88,13 @@ def compute_products(products: Sequence[Product], path: str) -> None:
         for product in products:
             width_out, width_in = product.weight.shape
             left = inputs[width_in, product.weight.dtype][: product.rows]
-            # Into memory that is there: to ask the system for it anew would be no part of the limit.
+            # Into memory that is there: allocating it is no part of the limit.
             torch.mm(left, product.weight.T, out=outputs[width_out, product.weight.dtype][: product.rows])
+
+
+def product_arm(name: Name, work: int, products: Sequence[Product], path: str, rounds: int | None = None) -> Arm:
+    """Return the arm that computes products; a layer or two warm it up, the whole would take as long as a round."""
+    return Arm(name, work, partial(compute_products, path=path), products, products[:16], rounds)
 
 
 class _Recorder(TorchDispatchMode):

@@ -1,45 +1,43 @@
-"""The whole benchmark: all parts of all models, one after the other in this process.
+"""The whole benchmark: all parts of all models, one after the other in this process, and the machine in words.
 
 In: a device and names. Out: one Bench. One thread computes on a CPU, since threads that wait for each other would be
-measured along; the setting is put back afterwards.
+measured as well; the setting is restored afterwards.
 """
 
+import importlib.metadata
+import os
+import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
-from tasks.bench.embedding_part import measure_embedding
-from tasks.bench.experiment_part import sum_experiment
-from tasks.bench.generation_part import measure_generation
+from tasks.bench.generation import measure_generation
 from tasks.bench.identity import check_identity, threads
-from tasks.bench.machine import describe_machine, describe_versions, probe_speed
+from tasks.bench.matrix_products import Product, compute_products
 from tasks.bench.models import load_models
-from tasks.bench.plans import (
-    DEFAULT_DTYPES,
-    DEFAULT_MODELS,
-    QUICK_RESAMPLES,
-    QUICK_SIMILARITY_SAMPLES,
-    RESAMPLES,
-    SIMILARITY_SAMPLES,
-    Plan,
-    plan_of,
-)
-from tasks.bench.queries_part import measure_queries
+from tasks.bench.other_parts import measure_embedding, measure_queries, measure_statistics, sum_experiment
 from tasks.bench.records import Bench
-from tasks.bench.scoring_part import measure_scoring
-from tasks.bench.sheet import Sheet
-from tasks.bench.statistics_part import measure_statistics
-from tasks.bench.timing import CpuMeter, CudaMeter
+from tasks.bench.scoring import measure_scoring
+from tasks.bench.timing import Part, Report, time_on_cpu
+from tasks.bench.workload import Subject, plan_of
 from tasks.loading.data import SetupError
+from tasks.priming.engine.numeric_path import choose_numeric_path
 
-Report = Callable[[str], None]
+DEFAULT_MODELS = {"cpu": ("small", "wide"), "cuda": ("mistral-7b",)}
+DEFAULT_DTYPES = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16",)}
 
-_FULL = (3, SIMILARITY_SAMPLES, RESAMPLES)
-# Times the seconds of computing that passed, from which on the machine is taken to be busy.
+# Rounds, samples whose queries are compared with ten surrogates each, and resamples.
+_FULL, _QUICK = (3, 64, 10_000), (2, 2, 200)
+# Elapsed time / computing time from which on the machine is taken to be busy.
 _BUSY = 1.3
+_PACKAGES = ("torch", "transformers", "tokenizers", "sentence-transformers", "lm_eval", "numpy", "scipy")
+# What decides how fast number formats are; other flags say little.
+_TELLING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 
 
 def measure(
@@ -50,14 +48,9 @@ def measure(
     is_quick: bool = False,
     report: Report,
 ) -> Bench:
-    """Measure everything.
+    """Measure everything; embedding and statistics always run on the CPU.
 
-    Args:
-        device: Where the language models run; embedding and statistics always run on the CPU.
-        models: Names of models; empty: the device's default.
-        dtypes: Number formats, that of the basis of all ratios first; empty: the device's default.
-        is_quick: Whether a small workload will do.
-        report: Told what is being done.
+    Models and number formats, that of the base of all ratios first, are by default those of the device.
 
     Raises:
         SetupError: The device or a model is not there.
@@ -66,20 +59,24 @@ def measure(
         raise SetupError("The benchmark was asked to use a GPU; torch finds none. Use the CPU: make bench DEVICE=cpu")
     names = models or (("tiny",) if is_quick and device == "cpu" else DEFAULT_MODELS[device])
     formats = dtypes or DEFAULT_DTYPES[device]
+    rounds, pairs, resamples = _QUICK if is_quick else _FULL
     start = time.monotonic()
-    rounds, pairs, resamples = (2, QUICK_SIMILARITY_SAMPLES, QUICK_RESAMPLES) if is_quick else _FULL
     with threads(1):
         machine = describe_machine(device)
         # First, since it is short: if a package is missing, that shows before the long parts.
-        short = [measure_embedding(pairs, rounds, report=report), measure_statistics(resamples, rounds, report=report)]
-        sheets: list[Sheet] = []
+        parts = [measure_embedding(pairs, rounds, report), measure_statistics(resamples, rounds, report)]
         for name in names:
-            sheets += _measure_model(name, formats, device, plan_of(name, device, is_quick=is_quick), report)
-        sheets += short
+            report(f"{name}: loading")
+            subject = Subject(
+                name, load_models(name, formats, device), plan_of(name, device, is_quick=is_quick), report
+            )
+            parts += [measure_scoring(subject), measure_generation(subject)]
+            if subject.plan.queries:
+                parts.append(measure_queries(subject))
+            parts.append(check_identity(subject))
+            if not is_quick:
+                parts.append(sum_experiment(subject, parts, pairs))
         paths = probe_speed(formats) if device == "cpu" else {}
-    if not is_quick:
-        figures = [figure for sheet in sheets for figure in sheet.figures]
-        sheets += [sum_experiment(n, formats, plan_of(n, device, is_quick=False), figures, pairs) for n in names]
     return Bench(
         measured_at=datetime.now(UTC),
         seconds=round(time.monotonic() - start, 1),
@@ -87,35 +84,63 @@ def measure(
         is_quick=is_quick,
         machine=machine,
         numeric_paths=paths,
-        versions=describe_versions(),
-        workload={f"{sheet.part}, {sheet.model}": sheet.workload for sheet in sheets},
-        notes=_notes(sheets),
-        figures=tuple(figure for sheet in sheets for figure in sheet.figures),
+        versions=_versions(),
+        workload={f"{part.name}, {part.model}": part.workload for part in parts},
+        notes=_notes(parts),
+        figures=tuple(figure for part in parts for figure in part.figures),
     )
 
 
-def _measure_model(name: str, dtypes: Sequence[str], device: str, plan: Plan, report: Report) -> list[Sheet]:
-    """Measure all parts that a language model computes."""
-    report(f"{name}: loading")
-    models = load_models(name, dtypes, device)
-    meter = CudaMeter() if device == "cuda" else CpuMeter()
-    sheets = [
-        measure_scoring(name, models, plan, meter=meter, report=report),
-        measure_generation(name, models, plan, meter=meter, report=report),
-    ]
-    if plan.queries:
-        sheets.append(measure_queries(name, models, plan, meter=meter, report=report))
-    sheets.append(check_identity(name, models, plan, report=report))
-    return sheets
-
-
-def _notes(sheets: Sequence[Sheet]) -> tuple[str, ...]:
+def _notes(parts: Sequence[Part]) -> tuple[str, ...]:
     """Return what a reader has to know, each thing once."""
-    notes = list(dict.fromkeys(note for sheet in sheets for note in sheet.notes))
-    slow = [f"{sheet.part}, {sheet.model} ({sheet.waiting:.1f})" for sheet in sheets if sheet.waiting > _BUSY]
+    notes = list(dict.fromkeys(note for part in parts for note in part.notes))
+    slow = [f"{part.name}, {part.model} ({part.waiting:.1f})" for part in parts if part.waiting > _BUSY]
     if slow:
-        notes.append(
-            f"More time passed than was computed, so the machine was busy with something else: {'; '.join(slow)} times "
-            "the seconds of computing."
-        )
+        notes.append(f"The machine was busy with something else; elapsed time / computing time: {'; '.join(slow)}.")
     return tuple(notes)
+
+
+def describe_machine(device: str) -> dict[str, str]:
+    """Return what computes: processor, its instructions and cores, memory, GPU, threads and how busy it is."""
+    path = Path("/proc/cpuinfo")
+    pairs = (line.partition(":") for line in path.read_text(encoding="utf-8").splitlines()) if path.exists() else ()
+    facts = {name.strip(): value.strip() for name, _, value in pairs if value}
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    found = {
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "processor": facts.get("model name") or platform.processor() or "unknown",
+        "instructions": ", ".join(flag for flag in _TELLING_FLAGS if flag in flags) or "unknown",
+        "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        "threads": str(torch.get_num_threads()),
+        "load": f"{psutil.getloadavg()[0]:.1f} at the start",
+    }
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        found["GPU"] = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
+    return found
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the installed packages that take part; lm_eval is an extra."""
+    installed = {
+        package.name.lower().replace("-", "_"): package.version for package in importlib.metadata.distributions()
+    }
+    return {name: version for name in _PACKAGES if (version := installed.get(name.replace("-", "_")))}
+
+
+def probe_speed(dtypes: Iterable[str]) -> dict[str, str]:
+    """Return by number format the CPU's numeric path, and the speed of a large product on it and on torch's default."""
+    found = {}
+    for dtype in dtypes:
+        path = choose_numeric_path("cpu", dtype)
+        product = Product(2048, torch.ones((3072, 3072), dtype=getattr(torch, dtype)))
+        own, default = _speed(product, path), _speed(product, "default")
+        found[dtype] = f"{path}, {own:.0f} GFLOP/s a core (torch's default: {default:.0f})"
+    return found
+
+
+def _speed(product: Product, path: str) -> float:
+    """Return GFLOP/s of processor time."""
+    compute_products([product], path)
+    return product.operations / time_on_cpu(lambda: compute_products([product], path)).seconds / 1e9

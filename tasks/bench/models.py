@@ -1,10 +1,14 @@
 """The language models of the benchmark: random weights built on the spot, or one that is loaded.
 
 In: a name. Out: a LanguageModel in each number format. Speed does not depend on the values of weights, so random ones
-serve; that they write no line break and no end of text is seen to here.
+serve, with the real tokenizer of Mistral models from the package mistral-common; that they write no line break and no
+end of text is seen to here.
 """
 
 import copy
+import importlib.util
+import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,46 +17,33 @@ from typing import Any
 
 import torch
 
-from tasks.bench.mistral_tokenizer import save_mistral_tokenizer
+from tasks.loading.data import SetupError
 from tasks.loading.models import identify_language_model, load_language_model
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.settings import resolve_settings
 
-SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-    },
-    "small": {
-        "hidden_size": 256,
-        "intermediate_size": 896,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 1,
-    },
-    "wide": {
-        "hidden_size": 768,
-        "intermediate_size": 2688,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "num_key_value_heads": 3,
-    },
-    # That of mistralai/Mistral-7B-Instruct-v0.2.
-    "mistral-7b": {
-        "hidden_size": 4096,
-        "intermediate_size": 14_336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 32_768,
-        "rope_theta": 1_000_000.0,
-    },
+V1 = "tokenizer.model.v1"  # that of Mistral-7B-Instruct-v0.2, which the notebook uses
+V3 = "mistral_instruct_tokenizer_240323.model.v3"  # in which [INST] is a control token and no longer plain text
+
+# That of mistralai/Mistral-7B-Instruct-v0.2 on the hub.
+_CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
+)
+
+# Models with random weights: name -> the values of _FIELDS.
+_FIELDS = "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"
+_SHAPES = {
+    "tiny": (64, 128, 2, 2, 1),
+    "small": (256, 896, 4, 4, 1),
+    "wide": (768, 2688, 12, 12, 3),
+    "mistral-7b": (4096, 14_336, 32, 32, 8),  # that of mistralai/Mistral-7B-Instruct-v0.2
 }
-"""Models with random weights: name -> their configuration, beside what all of them have."""
 
 _VOCABULARY = 32_000
 _SEED = 0
@@ -61,16 +52,13 @@ _SEED = 0
 def load_models(name: str, dtypes: Sequence[str], device: str) -> dict[str, LanguageModel]:
     """Return a language model in each of the number formats, all with the same weights but for rounding.
 
-    Args:
-        name: A name in SHAPES, an id on the hub or a local folder.
-        dtypes: Number formats, e.g. "float32".
-        device: "cpu" or "cuda".
+    It is one of _SHAPES with random weights, or else an id on the hub or a local folder.
 
     Raises:
         SetupError: The model or its tokenizer cannot be loaded.
         SettingsError: There is no such number format.
     """
-    if name not in SHAPES:
+    if name not in _SHAPES:
         choices = {"language_model": name, "device": device, "quantization": "none"}
         settings = [resolve_settings("laptop", dtype=dtype, **choices) for dtype in dtypes]
         identities = [identify_language_model(each.language_model) for each in settings]
@@ -86,29 +74,56 @@ def load_models(name: str, dtypes: Sequence[str], device: str) -> dict[str, Lang
 
 @lru_cache(maxsize=1)
 def mistral_tokenizer() -> Any:  # noqa: ANN401 - a transformers tokenizer
-    """Return the tokenizer of Mistral-7B-Instruct-v0.2.
-
-    Raises:
-        SetupError: The package that holds it is not installed.
-    """
+    """Return the tokenizer of Mistral-7B-Instruct-v0.2."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         return AutoTokenizer.from_pretrained(save_mistral_tokenizer(Path(folder)))
 
 
+def save_mistral_tokenizer(folder: Path, file_name: str = V1) -> Path:
+    """Save a Mistral tokenizer, V1 or V3, in an existing folder, as transformers saves it, and return where.
+
+    Raises:
+        SetupError: The package mistral-common, which holds the tokenizers, is not installed.
+    """
+    package = importlib.util.find_spec("mistral_common")
+    if package is None or package.origin is None:
+        raise SetupError(
+            "The Mistral tokenizer comes with the package mistral-common, which is not installed. Install it: "
+            "pip install -c constraints.txt .[offline]"
+        )
+    from transformers import AutoTokenizer
+
+    source, saved = folder / "source", folder / "tokenizer"
+    source.mkdir()
+    shutil.copy(Path(package.origin).parent / "data" / file_name, source / "tokenizer.model")
+    configuration = {
+        "tokenizer_class": "LlamaTokenizer",
+        "legacy": True,
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "chat_template": _CHAT_TEMPLATE,
+    }
+    (source / "tokenizer_config.json").write_text(json.dumps(configuration), encoding="utf-8")
+    AutoTokenizer.from_pretrained(source).save_pretrained(saved)
+    return saved
+
+
 def _build(name: str, dtype: str, device: str) -> Any:  # noqa: ANN401 - a transformers model
     """Return a Mistral with random weights, drawn from a fixed seed, that writes neither line breaks nor EOS."""
     from transformers import AutoModelForCausalLM, MistralConfig
 
-    shape = {"max_position_embeddings": 4096} | SHAPES[name]
-    theta = shape.pop("rope_theta", 10_000.0)
     configuration = MistralConfig(
         vocab_size=_VOCABULARY,
         sliding_window=None,
         tie_word_embeddings=False,
-        rope_parameters={"rope_type": "default", "rope_theta": theta},
-        **shape,
+        max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        **dict(zip(_FIELDS, _SHAPES[name], strict=True)),
     )
     cards = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices=cards), torch.device(device):

@@ -1,7 +1,7 @@
 """What a benchmark measured: its fields and their types, and the files that hold it.
 
 In: figures. Out: artifacts/bench/<id>.json, named by its content, and artifacts/bench.json, the newest. Publishing
-reads the former into table bench, a row a figure.
+loads the former into table bench, one row per figure.
 """
 
 import json
@@ -27,7 +27,7 @@ class Figure(_Frozen):
     """One measured quantity of one method."""
 
     part: str
-    """What was done: scoring, generation, queries, embedding, statistics or identity."""
+    """What was done: scoring, generation, queries, embedding, statistics, identity or experiment."""
     model: str
     """The language model, or whatever else computed it."""
     dtype: str
@@ -39,22 +39,11 @@ class Figure(_Frozen):
     value: FiniteFloat
     """The value; the median where it was measured in several rounds."""
     unit: str
-    """Unit of value, low, high and goal; x is a ratio, 1 a share."""
+    """Unit of value, low and high; x is a ratio, 1 a share."""
     low: FiniteFloat | None = None
     """Lowest of the rounds; None where it was measured once."""
     high: FiniteFloat | None = None
     """Highest of the rounds; None where it was measured once."""
-    goal: FiniteFloat | None = None
-    """What was to be reached; None where nothing was."""
-    bound: Literal["at least", "at most"] | None = None
-    """On which side of the goal the value should be."""
-
-    @property
-    def meets_goal(self) -> bool | None:
-        """Whether the goal was reached; None without one."""
-        if self.goal is None:
-            return None
-        return self.value <= self.goal if self.bound == "at most" else self.value >= self.goal
 
 
 class BenchRow(Figure):
@@ -69,8 +58,6 @@ class BenchRow(Figure):
     """Where the language models ran."""
     is_quick: bool
     """Whether it was the quick run, whose ratios mean little."""
-    is_met: bool | None
-    """Whether the goal was reached."""
     workload: str
     """What was computed, in words."""
     machine: str
@@ -82,28 +69,17 @@ class BenchRow(Figure):
 class Bench(_Frozen):
     """One run of the benchmark."""
 
-    format: Literal[1] = 1
-    """Raised when an earlier version could no longer read the file."""
-    measured_at: AwareDatetime
-    """When it ended."""
-    seconds: FiniteFloat
-    """How long it took."""
-    device: Literal["cpu", "cuda"]
-    """Where the language models ran."""
-    is_quick: bool
-    """Whether it was the quick run, whose ratios mean little."""
-    machine: dict[str, str]
-    """The machine in words: processor, memory, load and so on."""
-    numeric_paths: dict[str, str] = {}
-    """By number format: which arithmetic computes on a CPU, and how fast."""
-    versions: dict[str, str]
-    """Version of each library that takes part."""
-    workload: dict[str, str]
-    """What was computed, by part and model, in words."""
-    notes: tuple[str, ...] = ()
-    """What a reader has to know: what was left out, what was disturbed."""
-    figures: tuple[Figure, ...] = Field(min_length=1)
-    """All that was measured."""
+    format: Literal[1] = 1  # raised when an earlier version could no longer read the file
+    measured_at: AwareDatetime  # when it ended
+    seconds: FiniteFloat  # how long it took
+    device: Literal["cpu", "cuda"]  # where the language models ran
+    is_quick: bool  # whether it was the quick run, whose ratios mean little
+    machine: dict[str, str]  # the machine in words: processor, memory, load and so on
+    numeric_paths: dict[str, str] = {}  # by number format: which arithmetic computes on a CPU, and how fast
+    versions: dict[str, str]  # version of each library that takes part
+    workload: dict[str, str]  # what was computed, by part and model, in words
+    notes: tuple[str, ...] = ()  # what a reader has to know: what was left out, what was disturbed
+    figures: tuple[Figure, ...] = Field(min_length=1)  # all that was measured
 
     @property
     def bench_id(self) -> str:
@@ -118,7 +94,6 @@ class Bench(_Frozen):
                 measured_at=self.measured_at.astimezone(UTC).replace(tzinfo=None),
                 device=self.device,
                 is_quick=self.is_quick,
-                is_met=figure.meets_goal,
                 workload=self.workload.get(f"{figure.part}, {figure.model}", ""),
                 machine=json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
                 versions=json.dumps(self.versions, ensure_ascii=False),
@@ -143,28 +118,32 @@ def read_newest() -> Bench:
         UsageError: There is none, or its file cannot be read.
     """
     path = artifacts.ARTIFACTS / "bench.json"
-    try:
-        return Bench.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+    found = _read(path)
+    if isinstance(found, str):
         raise UsageError(
-            f"{path} holds no benchmark ({_brief(error)}). It is what the benchmark writes when it ends: make bench"
-        ) from None
+            f"{path} holds no benchmark ({found}). It is what the benchmark writes when it ends: make bench"
+        )
+    return found
 
 
 def read_benches() -> dict[str, Bench]:
     """Return all benchmarks by the names of their files; a file that holds none is skipped with a warning."""
-    found = {}
+    benches = {}
     for path in sorted((artifacts.ARTIFACTS / "bench").glob("*.json")):
-        try:
-            found[path.stem] = Bench.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            _logger.warning("skipped %s, which is no benchmark: %s", path, _brief(error))
-    return found
+        found = _read(path)
+        if isinstance(found, str):
+            _logger.warning("skipped %s, which is no benchmark: %s", path, found)
+        else:
+            benches[path.stem] = found
+    return benches
 
 
-def _brief(error: Exception) -> str:
-    """Return what went wrong on one line."""
-    if isinstance(error, ValidationError):
+def _read(path: Path) -> Bench | str:
+    """Return the benchmark that a file holds, or what is wrong with it on one line."""
+    try:
+        return Bench.model_validate_json(path.read_bytes())
+    except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).partition("\n")[0]
+    except OSError as error:
+        return str(error).partition("\n")[0]

@@ -1,8 +1,7 @@
-"""What the terminal shows while a run computes: a bar a stage where somebody watches, a line a stage in a log.
+"""Progress in the terminal while a run computes: one bar per stage, or one line per stage where it goes to a file.
 
-In: the stages of tasks/server/progress.py as they change, and what is logged. Out: on standard error, so that standard
-output holds results alone. What Prefect and the libraries say of themselves is kept out of sight; warnings of this
-project are not.
+In: the stages of tasks/server/progress.py as they change, and log records. Out: on standard error, so that standard
+output holds only results. The log of Prefect and notices of libraries are hidden; warnings of this project are shown.
 """
 
 import logging
@@ -22,10 +21,10 @@ from tasks.pages.numbers import duration
 from tasks.server.progress import Stage, watched_by
 
 _PREPARATION = "prepare"
-"""What is shown before the first stage: a temporary server takes longer to start than the models to load."""
+"""Shown before the first stage, while a temporary server starts, which takes longer than loading the models."""
 
 _SILENCE_SECONDS = 10.0
-"""In a log, how long a stage goes on without a line about how far it is, or little longer."""
+"""Where lines are written, about how long a stage goes on without one."""
 
 _QUIET_ENVIRONMENT = {
     "DATASETS_VERBOSITY": "error",
@@ -35,20 +34,20 @@ _QUIET_ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-"""Read by libraries when they are first imported, here and in the processes that are started; none is a setting."""
+"""Read by libraries when they are first imported, here and in child processes."""
 
 _TALKERS = ("", "fastapi", "prefect._internal", "uvicorn")
-"""Loggers to which Prefect gives handlers that write to the terminal, under the names in its logging.yml."""
+"""Loggers with handlers that write to the terminal, by Prefect's logging.yml."""
 
 _TERMINAL_HANDLERS = ("console", "debug")
 
 
 @contextmanager
 def stages_shown(*, is_verbose: bool) -> Iterator[None]:
-    """Within the context, show the stages of a run in the terminal, or everything that is logged.
+    """Show the stages of a run in the terminal within the context.
 
     Args:
-        is_verbose: Show what Prefect and the libraries log, and no stages: those are in that log.
+        is_verbose: Show the log of Prefect and the libraries instead; the stages are in it.
     """
     if is_verbose:
         yield
@@ -62,10 +61,10 @@ def stages_shown(*, is_verbose: bool) -> Iterator[None]:
 
 
 class _TimeColumn(ProgressColumn):
-    """How long a stage took, or how long it will go on."""
+    """How long a stage took, or how much longer it will take."""
 
     def render(self, task: Task) -> Text:
-        """Say it in words, so that the two are not mistaken for each other."""
+        """Return it in words that distinguish the two."""
         if task.finished:
             return Text(duration(task.finished_time))
         return Text(task.fields.get("time_left") or f"{task.elapsed or 0.0:.0f} s so far", style="cyan")
@@ -81,15 +80,18 @@ def _bars(console: Console) -> Iterator[None]:
         _TimeColumn(),
     )
     with Bars(*columns, console=console) as bars:
-        console.show_cursor()  # who ends this process at once has no time to bring it back
+        console.show_cursor()  # a killed process could not show it again
         preparation = bars.add_task(_PREPARATION, total=None, amount="")
         shown: dict[str, TaskID] = {}
 
-        def show(stage: Stage) -> None:
+        def show(stage: Stage | str) -> None:
+            if isinstance(stage, str):
+                bars.print(stage, markup=False)
+                return
             bars.update(preparation, total=1, completed=1)
             if stage.name not in shown:
                 shown[stage.name] = bars.add_task(stage.name, total=1.0, amount=stage.amount)
-            # A share of 1.0 only where all parts are: rounding must not end the clock.
+            # Only a finished stage has a share of 1.0, which stops its clock.
             share = 1.0 if stage.is_done else min(stage.share, 0.9999)
             bars.update(shown[stage.name], completed=share, amount=stage.amount, time_left=stage.time_left)
 
@@ -103,18 +105,18 @@ def _bars(console: Console) -> Iterator[None]:
 @contextmanager
 def _lines(console: Console) -> Iterator[None]:
     last_line = time.monotonic()
-    begun: dict[str, float] = {}
     ended: set[str] = set()
 
-    def show(stage: Stage) -> None:
+    def show(stage: Stage | str) -> None:
         nonlocal last_line
         now = time.monotonic()
-        passed = now - begun.setdefault(stage.name, now)
-        if stage.is_done and stage.name not in ended:
+        if isinstance(stage, str):
+            said = stage
+        elif stage.is_done and stage.name not in ended:
             ended.add(stage.name)
-            said = f"{stage.name}: {stage.amount}, {duration(passed)}"
+            said = f"{stage.name}: {stage.amount}, {duration(stage.seconds)}"
         elif not stage.is_done and now - last_line >= _SILENCE_SECONDS:
-            said = ", ".join((f"{stage.name}: {stage.amount}", stage.time_left or f"{passed:.0f} s so far"))
+            said = ", ".join((f"{stage.name}: {stage.amount}", stage.time_left or f"{stage.seconds:.0f} s so far"))
         else:
             return
         last_line = now
@@ -124,11 +126,11 @@ def _lines(console: Console) -> Iterator[None]:
         yield
 
 
-# --- what others say ---
+# --- logs and warnings of others ---
 
 
 class _Warnings(logging.Handler):
-    """Shows the warnings of this project's stages; errors are said once, by the command itself."""
+    """Shows the warnings of this project's stages; errors are reported once, by the command."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)
@@ -142,10 +144,10 @@ class _Warnings(logging.Handler):
 
 @contextmanager
 def quietly(console: Console | None = None) -> Iterator[None]:
-    """Keep Prefect's log and the libraries' notices out of sight; what goes to a server's log still goes there.
+    """Hide Prefect's log and the libraries' notices within the context; a server still gets its log.
 
     Args:
-        console: Where warnings of this project are shown; None: on standard error.
+        console: Where warnings of this project are shown; None: standard error.
     """
     handler = _Warnings(console or Console(stderr=True, highlight=False))
     with ExitStack() as stack:
@@ -158,7 +160,7 @@ def quietly(console: Console | None = None) -> Iterator[None]:
         for talker in _TALKERS:
             for other in logging.getLogger(talker).handlers:
                 if other.name in _TERMINAL_HANDLERS:
-                    # For good: Prefect's last word comes when this process ends.
+                    # Never restored: Prefect still logs while this process ends.
                     other.setLevel(logging.CRITICAL + 1)
         for name in ("prefect.flow_runs", "prefect.task_runs", "tasks"):
             logging.getLogger(name).addHandler(handler)

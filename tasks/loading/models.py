@@ -1,43 +1,61 @@
-"""Language and embedding models, from the hub or from disk; with rows.py the only place that reads either.
+"""Language and embedding models, from the hub or from disk.
 
-In: settings. Out: loaded models, and identities: small dicts that say exactly what was loaded (a commit, or the hash
-of the files) and on what it runs, which enter the keys of the stages that use it. Heavy libraries are imported inside
-the functions. Weights are read from safetensors or GGUF only, and no code that comes with a model is run.
+In: settings. Out: loaded models, and identities: small dicts that say exactly what is loaded (a commit, or the hash of
+the files) and on what it runs, which are part of the keys of the stages that use it. Weights are read from safetensors
+or GGUF only, and no code that comes with a model is run. Whatever the user can fix raises a SetupError: a model that
+cannot be found or loaded, or does not fit the machine or its tokenizer.
 """
 
 import importlib.metadata
 import json
+import subprocess
+import sys
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-from tasks.loading.chat_templates import require_end
 from tasks.loading.data import Identity
-from tasks.loading.libraries import shut_out_fetched_kernels, without_progress_bars
-from tasks.loading.memory import keep_freed_memory
-from tasks.loading.model_files import GGUF, find_model, identified_model, identify_files
+from tasks.loading.libraries import keep_freed_memory, shut_out_fetched_kernels, without_progress_bars
+from tasks.loading.model_files import GGUF, find_model, identified_model, identify_files, locate_outline
 from tasks.loading.redaction import brief, presentable, printable
-from tasks.priming.engine.gguf import gguf_tokenizer, load_gguf, read_gguf
+from tasks.priming.engine.gguf import gguf_config, gguf_tokenizer, load_gguf, read_gguf
 from tasks.priming.engine.model import LanguageModel, first_token_id, make_text_stay_text
 from tasks.priming.errors import SetupError, UsageError
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
 from tasks.store.code import code_digest
 
-_LOADING = Lock()
-"""Held while a model is loaded, so that two threads that want the same one load it once."""
+_LOADING = Lock()  # held while a model is loaded, so that two threads that want the same model load it once
 
 _NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True, "bnb_4bit_quant_type": "nf4"}
 """The notebook's quantisation: 4-bit weights, doubly quantised."""
 
+_TEMPLATE_SECONDS, _TEMPLATE_BYTES = 10, 1 << 30  # limits of filling a chat template
+
+_FILL = """
+import json, resource, sys
+from jinja2.exceptions import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+seconds, size, template = json.load(sys.stdin)
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+environment.globals |= {"raise_exception": str, "strftime_now": str}
+try:
+    messages = [{"role": "user", "content": "a"}]
+    text = environment.from_string(template).render(messages=messages, add_generation_prompt=True)
+except MemoryError:
+    sys.exit(3)
+except Exception:  # reported when a prompt is encoded
+    sys.exit(0)
+sys.exit(3 if len(text) > 1_000_000 else 0)
+"""
+
 
 def identify_language_model(settings: LanguageModelSettings) -> Identity:
-    """Return everything that fixes the numbers of a language model on this machine.
-
-    Raises:
-        SetupError: The model cannot be found, or the machine cannot run it as the settings say.
-    """
+    """Return everything that determines the numbers of a language model on this machine."""
     import torch
 
     from tasks.priming.engine.numeric_path import choose_numeric_path, instruction_set
@@ -47,12 +65,20 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise SetupError(
-            "These settings need a CUDA GPU; none was found. Take device=cpu, or run the small profile instead: "
-            "python -m flows.experiment --profile demo"
+            "These settings need a CUDA GPU; none was found. Use device=cpu, or run the small profile instead: "
+            "python -m flows run --profile demo"
         )
     is_nf4 = settings.quantization == "nf4"
     path = find_model(settings.language_model)
-    gguf = _identify_gguf(path, settings) if path and path.suffix == GGUF else {}
+    gguf = {}
+    if path and path.suffix == GGUF:
+        if settings.quantization != "none":
+            raise SetupError(
+                f"{printable(settings.language_model)} holds quantised weights already, which {settings.quantization} "
+                "cannot quantise again. Leave the quantisation out: --quantization none"
+            )
+        dequantising = code_digest("tasks.priming.engine.gguf:load_gguf")
+        gguf = {"quantization": read_gguf(path).quantization, "gguf_code": dequantising}
     return {
         "language_model": settings.language_model,
         **identify_files(settings.language_model, settings.language_model_revision),
@@ -71,49 +97,26 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
     }
 
 
-def _identify_gguf(path: Path, settings: LanguageModelSettings) -> Identity:
-    """Return how a GGUF file's weights are stored, and what dequantises them beside the libraries.
-
-    Raises:
-        SetupError: The file cannot be read, or is to be quantised once more, or its package is not installed.
-    """
-    if settings.quantization != "none":
-        raise SetupError(
-            f"{printable(settings.language_model)} holds quantised weights already, which {settings.quantization} "
-            "cannot quantise again. Leave the quantisation out: --quantization none"
-        )
-    file = read_gguf(path)
-    return {"quantization": file.quantization, "gguf_code": code_digest("tasks.priming.engine.gguf:load_gguf")}
-
-
 def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
-    """Return everything that fixes the numbers of the sentence-embedding model.
-
-    Raises:
-        SetupError: The model cannot be found.
-    """
+    """Return everything that determines the numbers of the sentence-embedding model."""
     from tasks.priming.engine.numeric_path import instruction_set
 
     return {
         "embedding_model": settings.embedding_model,
         **identify_files(settings.embedding_model, settings.embedding_model_revision),
-        "dtype": "float32",  # whatever the weights are stored in: bfloat16 changes routes
+        "dtype": "float32",  # whatever dtype the weights are stored in: bfloat16 changes routes
         "instruction_set": instruction_set(),
         "versions": _versions("torch", "transformers", "sentence-transformers", "scikit-learn"),
     }
 
 
 def load_language_model(identity: Identity) -> LanguageModel:
-    """Return the language model of an identity; the newest one is kept in this process.
-
-    Raises:
-        SetupError: It cannot be loaded.
-    """
+    """Return the language model of an identity; the newest one is kept in this process."""
     with _LOADING:
         return _language_model(json.dumps(identity, sort_keys=True))
 
 
-@lru_cache(maxsize=1)  # a second 7B model would not fit beside the first
+@lru_cache(maxsize=1)  # a second 7B model would not fit into memory
 def _language_model(identity_json: str) -> LanguageModel:
     import torch
 
@@ -128,7 +131,7 @@ def _language_model(identity_json: str) -> LanguageModel:
     quantization = BitsAndBytesConfig(**settings) if settings else None
     with without_progress_bars(), identified_model(name, identity) as path:
         try:
-            tokenizer = load_tokenizer(path)
+            tokenizer = _load_tokenizer(path)
             if path.suffix == GGUF:
                 model, report = load_gguf(read_gguf(path), getattr(torch, identity["dtype"]), identity["device"])
             else:
@@ -151,31 +154,54 @@ def _language_model(identity_json: str) -> LanguageModel:
             ) from presentable(error)
     if missing := sorted(report["missing_keys"]):
         raise SetupError(
-            f"The language model {identity['language_model']} lacks {len(missing)} weights, {missing[0]} the first, "
-            "which would be filled with random numbers. Give a whole causal language model, output layer included."
+            f"The language model {name} lacks {len(missing)} weights, {missing[0]} the first, which would be filled "
+            "with random numbers. Give a whole causal language model, output layer included."
         )
-    require_fit(model, tokenizer, name)
-    window = window_of(model, name)
-    first_token_id(tokenizer, identity["first_token"])  # one that does not exist is refused before anything is computed
-    return LanguageModel(
-        model.eval().requires_grad_(False), tokenizer, window, identity["numeric_path"], identity["first_token"]
-    )
+    return _checked(model.eval().requires_grad_(False), tokenizer, name, identity)
 
 
-def load_tokenizer(path: Path) -> Any:  # noqa: ANN401 - the library has no types
-    """Return the tokenizer of a language model's folder or GGUF file, told to leave control tokens in a text alone.
+def outline_language_model(settings: LanguageModelSettings) -> LanguageModel:
+    """Return a model with its real tokenizer and shape but no weights, from files of some megabytes.
 
-    Raises:
-        TokenizerError: It cannot be told.
-        SetupError: Its chat template does not come to an end, or the file's tokenizer is unknown.
+    Of such a model only `facts` can be used.
     """
     shut_out_fetched_kernels()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tasks.priming.engine.numeric_path import choose_numeric_path
+
+    name = settings.language_model
+    path = locate_outline(name, settings.language_model_revision)
+    with without_progress_bars():
+        try:
+            tokenizer = _load_tokenizer(path)
+            if path.suffix == GGUF:
+                configuration = gguf_config(read_gguf(path))
+            else:
+                configuration = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(configuration, dtype=getattr(torch, settings.dtype))
+        except UsageError:
+            raise
+        except Exception as error:  # as above
+            raise SetupError(
+                f"The configuration of {name} cannot be read: {brief(error)} A causal language model with a tokenizer "
+                "is needed, on the hub or in a local folder."
+            ) from presentable(error)
+    # For a CPU: what is known before the model runs does not depend on where it runs.
+    numeric_path = choose_numeric_path("cpu", settings.dtype)
+    return _checked(model, tokenizer, name, {"numeric_path": numeric_path, "first_token": settings.first_token})
+
+
+def _load_tokenizer(path: Path) -> Any:  # noqa: ANN401 - the library has no types
+    """Return the tokenizer of a language model's folder or GGUF file, told to leave control tokens in a text alone."""
     from transformers import AutoTokenizer
 
     if path.suffix == GGUF:
         tokenizer = gguf_tokenizer(read_gguf(path))
     else:
-        # Whether mistral-common is installed would else decide which tokenizer a Mistral has.
+        # Without mistral_format, Mistral's tokenizer would depend on whether mistral-common is installed.
         tokenizer = AutoTokenizer.from_pretrained(
             path, local_files_only=True, trust_remote_code=False, mistral_format=False
         )
@@ -184,28 +210,36 @@ def load_tokenizer(path: Path) -> Any:  # noqa: ANN401 - the library has no type
     return tokenizer
 
 
-def window_of(model: Any, name: str) -> int:  # noqa: ANN401 - as above
-    """Return how many tokens a model can read.
+def require_end(template: str | dict[str, str] | None) -> None:
+    """Make sure that a chat template, or each of several by name, terminates: fill it in another process, with limits.
+
+    A template is a program. Jinja's sandbox keeps it from files and code, but not from nested loops or texts of
+    gigabytes.
 
     Raises:
-        SetupError: It does not say.
+        SetupError: It takes more than 10 s, 1 GiB or a million characters.
     """
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(window, int):
-        raise SetupError(f"{name} does not say how long a text it can read; use another model.")
-    return window
+    for text in template.values() if isinstance(template, dict) else filter(None, [template]):
+        request = json.dumps([_TEMPLATE_SECONDS, _TEMPLATE_BYTES, text])
+        # -I: modules are not searched for in the working folder or in folders named by the environment.
+        filled = subprocess.run(
+            [sys.executable, "-I", "-c", _FILL], input=request, text=True, capture_output=True, check=False
+        )
+        if filled.returncode != 0:
+            raise SetupError(
+                f"The model's chat template does not terminate within {_TEMPLATE_SECONDS} s, "
+                f"{_TEMPLATE_BYTES >> 30} GiB and a million characters, so that no instruction could be sent. Give a "
+                "model with another template, or remove it to send instructions as plain text: delete "
+                "chat_template.jinja"
+            )
 
 
-def require_fit(model: Any, tokenizer: Any, name: str) -> None:  # noqa: ANN401
-    """Make sure that a model has an embedding for every token that a text or its chat template can have.
-
-    Raises:
-        SetupError: It has not: the tokenizer is another model's.
-    """
+def _checked(model: Any, tokenizer: Any, name: str, identity: Identity) -> LanguageModel:  # noqa: ANN401
+    """Return a model and its tokenizer after checking its window, its first token and the size of its embedding."""
     size = model.get_input_embeddings().weight.shape[0]
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     template = str(tokenizer.chat_template or "")
-    # Padding and the like may lie beyond: no text becomes such a token.
+    # Padding and the like may lie beyond the embedding: no text becomes such a token.
     usable = {token: i for token, i in tokenizer.get_vocab().items() if token not in special or token in template}
     ids = tokenizer("a")["input_ids"]  # with the tokens that begin every text
     usable |= dict(zip(tokenizer.convert_ids_to_tokens(ids), ids, strict=True))
@@ -216,6 +250,17 @@ def require_fit(model: Any, tokenizer: Any, name: str) -> None:  # noqa: ANN401
             f"embeddings for {size} tokens, 0 to {size - 1}. Give the model the tokenizer that it was trained with, or "
             "enlarge its embedding: model.resize_token_embeddings(len(tokenizer))"
         )
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(window, int):
+        raise SetupError(f"{name} does not state its context length; use another model.")
+    first_token_id(tokenizer, identity["first_token"])  # raises if it does not exist
+    return LanguageModel(model, tokenizer, window, identity["numeric_path"], identity["first_token"])
+
+
+def load_embedding_model(identity: Identity) -> Any:  # noqa: ANN401
+    """Return the sentence-embedding model of an identity; the newest one is kept in this process."""
+    with _LOADING:
+        return _embedding_model(json.dumps(identity, sort_keys=True))
 
 
 @lru_cache(maxsize=1)
@@ -241,18 +286,8 @@ def _embedding_model(identity_json: str) -> Any:  # noqa: ANN401 - the library h
             ) from presentable(error)
 
 
-def load_embedding_model(identity: Identity) -> Any:  # noqa: ANN401
-    """Return the sentence-embedding model of an identity; the newest one is kept in this process.
-
-    Raises:
-        SetupError: It cannot be loaded.
-    """
-    with _LOADING:
-        return _embedding_model(json.dumps(identity, sort_keys=True))
-
-
 def load_in_background(language_model: Identity | None, embedding_model: Identity) -> Thread:
-    """Start to load what this process uses, while something else is waited for; errors are left to who needs it."""
+    """Start to load this process's models; an error is raised by whoever loads the model in the foreground."""
 
     def load() -> None:
         with suppress(UsageError):

@@ -1,16 +1,13 @@
-"""What each profile needs of a machine, and what this one lacks for it.
+"""What each profile needs of a machine, and what this machine lacks."""
 
-In: the profiles, this machine. Out: for each profile its need in words, and what is missing, nothing if it can run.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
 import psutil
 from rich.filesize import decimal
 
-from tasks.loading.data import Identity, identify_data
+from tasks.loading.data import identify_data
 from tasks.loading.model_files import parameter_count
 from tasks.loading.models import identify_embedding_model, identify_language_model
 from tasks.priming.errors import UsageError
@@ -23,21 +20,17 @@ _PARAMETERS = {
     "mistralai/Mistral-7B-Instruct-v0.2": 7.24e9,
 }
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-# 4 bits a weight and a scale for every 64 of them, 16-bit embeddings and norms beside them.
+# 4 bits per weight and a scale per 64 weights, and 16-bit embeddings and norms.
 _NF4_BYTES = 0.6
-WORKING_BYTES = 2e9
-"""Caches and activations of a batch, torch itself and the libraries around it."""
+WORKING_BYTES = 2e9  # caches and activations of a batch, and the libraries
 
 
 class ProfileFinding(NamedTuple):
     """What a profile needs, and what this machine lacks."""
 
-    profile: str
-    """Its name."""
-    need: str
-    """In words."""
-    lacks: list[str]
-    """In words; empty if it can run."""
+    profile: str  # its name
+    need: str  # in words
+    lacks: list[str]  # in words; empty if the profile can run
 
 
 def profile_findings() -> Iterator[ProfileFinding]:
@@ -47,14 +40,14 @@ def profile_findings() -> Iterator[ProfileFinding]:
 
 
 def needed_bytes(settings: LanguageModelSettings) -> float:
-    """Return about how much memory a model needs where it runs (bytes)."""
+    """Return roughly how much memory a model needs on its device (bytes)."""
     name = settings.language_model
     parameters = _PARAMETERS.get(name) or parameter_count(name) or 0
     return weight_bytes(parameters, settings.dtype, settings.quantization) + WORKING_BYTES
 
 
 def weight_bytes(parameter_count: float, dtype: str, quantization: str) -> float:
-    """Return about how much memory a model's weights take (bytes); those of a GGUF file are dequantised."""
+    """Return roughly how much memory a model's weights take (bytes); those of a GGUF file are dequantised."""
     return parameter_count * (_NF4_BYTES if quantization == "nf4" else _BYTES[dtype])
 
 
@@ -80,17 +73,16 @@ def _lacking_device(settings: ExperimentSettings) -> Iterator[str]:
 
 
 def _lacking_inputs(settings: ExperimentSettings) -> Iterator[str]:
-    """Yield which data or models are neither on this machine nor to be had from the hub."""
-    # On the processor, where every model can be identified: whether there is a GPU is another question.
+    """Yield which data or models are not on this machine and cannot be downloaded."""
+    # For a CPU, where every model can be identified: whether there is a GPU is reported separately.
     anywhere = settings.language_model.model_copy(update={"device": "cpu", "quantization": "none"})
-    lookups: list[Callable[[], Identity]] = [
+    for identify in (
         partial(identify_data, settings.data),
         partial(identify_language_model, anywhere),
         partial(identify_embedding_model, settings.embedding),
-    ]
-    for look_up in lookups:
+    ):
         try:
-            look_up()
+            identify()
         except UsageError as error:
-            # What happened; what to do instead is the same for all of them.
+            # What happened; what to do is the same for all of them.
             yield str(error).partition(" (")[0].partition(". ")[0]

@@ -1,8 +1,8 @@
-"""What may be shown, logged or stored of texts and errors: no access tokens, no passwords, nothing a terminal obeys.
+"""What may be shown, logged or stored of texts and errors: no access tokens, no passwords, no control characters.
 
-In: texts and exceptions, which a library may have made from a request's headers or address. Out: the same without what
-is secret: tokens of the hub, passwords in addresses, and the values of environment variables whose names say that they
-are secret. Prefect stores the exceptions and log lines of tasks and flows: each of ours runs within `without_secrets`.
+Secrets are tokens of the hub, passwords in addresses, and the values of environment variables whose names say that they
+are secret; libraries put them into errors with a request's headers or address. Prefect stores the exceptions and log
+lines of tasks and flows, so all of ours run within `without_secrets`.
 """
 
 import logging
@@ -13,21 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
-from tasks.priming.refusals import SECRET
+from tasks.priming.errors import SECRET
 
-HIDDEN = "[hidden]"
-"""What stands in a secret's place."""
+HIDDEN = "[hidden]"  # replaces a secret
 
 _SECRET_NAMES = re.compile(
-    # Not PWD, the working folder, nor HF_TOKEN_PATH and other places of secrets.
+    # Neither PWD, the working folder, nor paths to secrets such as HF_TOKEN_PATH.
     r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|SSHPASS|AUTH_STRING)$|(^|_)(KEY|PASS|PAT)$|_PWD$|SECRET(_|$)"
 )
-# A shorter value may be an ordinary word, which would vanish from every message.
+# A shorter value may be an ordinary word, which would be removed from every message.
 _LEAST_CHARACTERS = 8
 _SHAPES = re.compile(SECRET)
 
-_SHOWN_CHARACTERS = 400
-"""Of a library's error."""
+_SHOWN_CHARACTERS = 400  # of a library's error
 
 AnyError = TypeVar("AnyError", bound=BaseException)
 
@@ -43,24 +41,24 @@ def redacted(text: str) -> str:
     """Return a text without secrets."""
     for secret in _secrets():
         text = text.replace(secret, HIDDEN)
-    # Of an address with a password the host stays.
+    # The host of an address with a password is kept.
     return _SHAPES.sub(lambda found: f"://{HIDDEN}@" if found[0].endswith("@") else HIDDEN, text)
 
 
 def printable(text: str) -> str:
-    """Return a text whose control characters, which a terminal would obey, are spelled out."""
+    """Return a text with its control characters, which a terminal would interpret, escaped."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def brief(error: BaseException) -> str:
-    """Return an error's text on one line, without secrets; some libraries list all that they know."""
+    """Return an error's text on one line, shortened and without secrets."""
     return textwrap.shorten(printable(redacted(str(error))), _SHOWN_CHARACTERS, placeholder=" ...")
 
 
 def presentable(error: AnyError) -> AnyError | None:
-    """Take the secrets out of an exception, of its notes and of those that led to it, and return it.
+    """Remove the secrets from an exception, its notes and its causes, and return it.
 
-    Of those that led to it, one whose text cannot be changed is taken away; None if that is so of the exception itself.
+    A cause whose text cannot be changed is dropped; if that is so of the exception itself, None is returned.
     """
     _redact_chain(error, set())
     return error if _is_clean(error) else None
@@ -68,7 +66,7 @@ def presentable(error: AnyError) -> AnyError | None:
 
 @contextmanager
 def without_secrets() -> Iterator[None]:
-    """Within the context, or in the decorated function, exceptions lose their secrets on the way out, and logs too."""
+    """Within the context, or in the decorated function, remove secrets from exceptions and logs."""
     redact_logs()
     try:
         yield
@@ -79,26 +77,26 @@ def without_secrets() -> Iterator[None]:
 
 
 def keeps_secrets(flow: AnyFlow) -> AnyFlow:
-    """Return a flow that runs within `without_secrets`; applied to the flow, since Prefect looks where a function is.
+    """Return a flow that runs within `without_secrets`.
 
-    It names a flow's version by the file of the function that it is given, which a decorated one has not.
+    Applied to the flow, not to its function: Prefect derives a flow's version from the file of the function.
     """
     flow.fn = without_secrets()(flow.fn)
     return flow
 
 
 def redact_logs() -> None:
-    """From now on, have all that is logged in this process lose its secrets, and what a terminal would obey."""
+    """From now on, remove secrets and control characters from everything that this process logs."""
     make = logging.getLogRecordFactory()
     if getattr(make, "redacts", False):
         return
 
     def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: ANN401 - those of LogRecord
         record = make(*args, **kwargs)
-        with suppress(Exception):  # arguments that do not fit the message are told by the handler
-            said = record.getMessage()
-            shown = printable(redacted(said))
-            if shown != said:
+        with suppress(Exception):  # arguments that do not fit the message are reported by the handler
+            message = record.getMessage()
+            shown = printable(redacted(message))
+            if shown != message:
                 record.msg, record.args = shown, ()
         if record.exc_info and record.exc_info[1] is not None and presentable(record.exc_info[1]) is None:
             record.exc_info = None
@@ -128,6 +126,6 @@ def _redact_chain(error: BaseException, seen: set[int]) -> None:
 
 
 def _secrets() -> list[str]:
-    """Return the secret values of this process's environment, the longest first: one may hold another."""
+    """Return the secret values of this process's environment, the longest first: one may contain another."""
     values = {value.strip() for name, value in os.environ.items() if _SECRET_NAMES.search(name.upper())}
     return sorted((value for value in values if len(value) >= _LEAST_CHARACTERS), key=len, reverse=True)

@@ -1,21 +1,20 @@
 """A page as markdown, for the Prefect UI.
 
-In: blocks. Out: one page. Quoted text stands in code, where nothing is markup, between more backticks than it has.
+In: blocks. Out: one page. Quoted text is shown as code, where nothing is markup, between more backticks than it has.
 """
 
 import re
 import textwrap
 from collections.abc import Iterable
 
-from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
-from tasks.pages.terminal import on_one_line
-from tasks.pages.texts import visible
+from tasks.pages.blocks import Block, Cell, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
+from tasks.pages.texts import on_one_line, visible
 
 _LINE = 100
-"""Characters of a line of verbatim text: the page would not break it."""
+"""Characters in a line of verbatim text, which the page does not wrap."""
 
 _CELL = 36
-"""Characters of a line in a table."""
+"""Characters in a line of a table cell, which the page does not wrap either."""
 
 
 def to_markdown(blocks: Iterable[Block]) -> str:
@@ -42,35 +41,35 @@ def _joined(parts: Iterable[Part]) -> str:
 
 
 def _table(block: Table) -> str:
-    rules = [":---" if number < block.text_columns else "---:" for number in range(len(block.columns))]
+    rules = [":---" if block.is_text(place) else "---:" for place in range(len(block.columns))]
     rows = [[_cell(cell) for cell in row] for row in block.rows]
     lines = [[_escaped(name) for name in block.columns], rules, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(cell: Part) -> str:
-    """Return a cell, in short lines: the page breaks none in a table and would hide what is behind.
+def _cell(cell: Cell) -> str:
+    """Return a cell in short lines, since the page hides what is too long.
 
-    A bar in a cell would end it, in code too, unless a backslash stands before it that is not part of the text.
+    A bar would end the cell, even in code, unless a backslash precedes it that is not part of the text.
     """
-    if isinstance(cell, str):
-        return "<br>".join(map(_escaped, textwrap.wrap(cell, _CELL)))
+    if not isinstance(cell, Quoted):
+        return "<br>".join(map(_escaped, textwrap.wrap(cell if isinstance(cell, str) else cell.text, _CELL)))
     lines = textwrap.wrap(on_one_line(cell.text), _CELL) or [cell.text]
     return "<br>".join(_code(re.sub(r"\\(?=\|)", r"\\ ", line)).replace("|", r"\|") for line in lines)
 
 
 def _code(text: str) -> str:
-    """Return text as code within a line."""
+    """Return text as inline code."""
     shown = on_one_line(text)
     if not shown.strip():
         return "(nothing)" if not shown else f"({len(shown)} blanks)"
     marks = "`" * (_longest_run(shown) + 1)
-    # A blank at both ends is taken off again.
+    # Markdown strips one blank at each end.
     return f"{marks} {shown} {marks}"
 
 
 def _fenced(text: str) -> str:
-    """Return text as a block of code, its long lines broken."""
+    """Return text as a code block with its long lines wrapped."""
     lines = [
         part
         for line in visible(text).split("\n")
@@ -85,5 +84,5 @@ def _longest_run(text: str) -> int:
 
 
 def _escaped(text: str) -> str:
-    """Return text that markdown shows as it is, on one line."""
+    """Return text that markdown shows literally, on one line."""
     return re.sub(r"([\\`*_\[\]<>|#!&$~])", r"\\\1", text.replace("\n", " "))

@@ -1,7 +1,7 @@
-"""A page in the terminal: of one width, with colours where there is a terminal, none in a file or a pipe.
+"""A page in the terminal, 80 columns wide, with colours unless it goes to a file or a pipe.
 
-In: blocks. Out: lines on standard output. Quoted text goes through no markup and no emoji codes, and characters that
-would steer the terminal are spelled out.
+In: blocks. Out: lines on standard output. In quoted text markup and emoji codes are left as they are, and control
+characters are spelled out.
 """
 
 import sys
@@ -14,14 +14,14 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
-from tasks.pages.texts import visible
+from tasks.pages.blocks import Block, Cell, Correction, Heading, Paragraph, Part, Quoted, Table, Verbatim
+from tasks.pages.texts import on_one_line, visible
 
 WIDTH = 80
-"""Columns, whatever the terminal has: it fits the narrowest, and a log of it looks the same."""
+"""Columns, whatever the terminal has, so that a page fits everywhere and looks the same in a log."""
 
 _NAME_CHARACTERS = 34
-"""Names up to this long are not broken, whatever else has to give way."""
+"""Names up to this long are not wrapped."""
 
 
 def print_blocks(blocks: Iterable[Block]) -> None:
@@ -30,13 +30,8 @@ def print_blocks(blocks: Iterable[Block]) -> None:
     with console.capture() as captured:
         for block in blocks:
             console.print(_rendered(block))
-    # Tables and indented text are filled up with blanks, which a file has no use for.
+    # Tables and indented text are padded with blanks, which are useless in a file.
     sys.stdout.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
-
-
-def on_one_line(text: str) -> str:
-    """Return text for a cell or a sentence: line breaks and tabs are shown as signs, as other controls are."""
-    return visible(text).replace("\n", "␊").replace("\t", "␉")
 
 
 def _rendered(block: Block) -> RenderableType:
@@ -54,7 +49,7 @@ def _rendered(block: Block) -> RenderableType:
 
 
 def _joined(parts: Iterable[Part]) -> Text:
-    """Return the parts of a sentence, what is quoted in quotation marks."""
+    """Return the parts of a sentence, quoted text in quotation marks."""
     return Text("").join(
         Text(f'"{on_one_line(part.text)}"', style="cyan") if isinstance(part, Quoted) else Text(part) for part in parts
     )
@@ -63,17 +58,18 @@ def _joined(parts: Iterable[Part]) -> Text:
 def _table(block: Table) -> RichTable:
     cells = [[_cell(part) for part in row] for row in block.rows]
     longest = [max(map(cell_len, map(str, column))) for column in zip(block.columns, *cells, strict=True)]
+    texts = [place for place in range(len(block.columns)) if block.is_text(place)]
     spare = WIDTH - sum(longest) - (len(longest) - 1)
     fits = spare >= len(longest) - 1
-    # Two blanks between columns; one where that makes all fit, or where nothing but a name could give way.
-    is_narrow = not fits and (spare >= 0 or block.text_columns == 1)
+    # Two blanks between columns; one where that makes everything fit, or where only a name could be wrapped.
+    is_narrow = not fits and (spare >= 0 or len(texts) == 1)
     table = RichTable(
         box=SIMPLE_HEAD, padding=(0, int(not is_narrow), 0, 0), pad_edge=False, header_style="bold", show_edge=False
     )
-    for number, name in enumerate(block.columns):
-        is_text = number < block.text_columns
-        # Numbers are never cut, and names in the first column are not broken: sentences give way, where there are any.
-        is_name = number == 0 and longest[0] <= _NAME_CHARACTERS and (fits or block.text_columns > 1)
+    for place, name in enumerate(block.columns):
+        is_text = place in texts
+        # Numbers are never cut, and names in the first column are not wrapped: sentences are, where there are any.
+        is_name = place == 0 and longest[0] <= _NAME_CHARACTERS and (fits or len(texts) > 1)
         is_whole = not is_text or is_name
         table.add_column(Text(name), justify="left" if is_text else "right", no_wrap=is_whole, overflow="fold")
     for row in cells:
@@ -81,5 +77,5 @@ def _table(block: Table) -> RichTable:
     return table
 
 
-def _cell(part: Part) -> Text:
-    return Text(on_one_line(part.text) if isinstance(part, Quoted) else part)
+def _cell(cell: Cell) -> Text:
+    return Text(cell if isinstance(cell, str) else on_one_line(cell.text))

@@ -1,7 +1,7 @@
-"""Every byte of text that is sent to a model: templates, fixed surrogates, generation instructions.
+"""All text that is sent to a model: templates, fixed surrogates, generation instructions.
 
-In: passages, queries, surrogates as plain strings. Out: the strings that are tokenised. The texts are those of the
-walkthrough notebook, byte for byte; a changed byte here changes numbers, so every stage that uses them is recomputed.
+The texts are those of the walkthrough notebook, byte for byte; a changed byte changes numbers, so every stage that uses
+it is recomputed.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ BASELINE_TEMPLATE = "Document:\n{document}"
 
 SURROGATE_TEMPLATE = "This document may be relevant to queries like: {surrogate}\n\nDocument:\n{document}"
 
-# Two leading newlines and no final one: "Answer:" is where the model's first prediction of the answer is read.
+# No final newline or space: the model's prediction after "Answer:" is scored first.
 QUERY_TEMPLATE = "\n\nQuery: {query}\n\nAnswer:"
 
-# Between "Answer:" and the answer; the first answer token brings it along where the tokenizer marks words so.
+# Between "Answer:" and the answer; part of the first answer token where the tokenizer marks the start of words.
 ANSWER_DELIMITER = " "
 
 GENERATION_TEMPLATE = "{instruction}\n\nText:\n{document}"
@@ -30,12 +30,10 @@ STATIC_SURROGATES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """How one kind of surrogate is asked for."""
+    """The instruction for one kind of generated surrogate."""
 
-    text: str
-    """The instruction, ending in "Document:" as in the notebook."""
-    word_limit: int
-    """Most words that the instruction allows; longer surrogates are flagged, never cut."""
+    text: str  # the text, ending in "Document:" as in the notebook
+    word_limit: int  # maximum number of words that the text asks for; longer surrogates are flagged, never cut
 
 
 GENERATION_INSTRUCTIONS: dict[str, Instruction] = {
@@ -83,14 +81,14 @@ GENERATION_INSTRUCTIONS: dict[str, Instruction] = {
 
 
 def fill(template: str, **values: str) -> str:
-    """Put values into a template in one pass, verbatim.
+    """Insert values into a template in one pass, verbatim.
 
-    The values are untrusted text: braces, percent signs and format specifications in them stay as they are, because
-    the template is parsed once and each value is inserted whole.
+    The values are untrusted text: braces, percent signs and format specifications in them are kept, because the
+    template is parsed once and each value is inserted whole.
 
     Raises:
-        ValueError: The template asks for other fields than the values given, or for attributes, indices, conversions
-            or format specifications, which could read or allocate what a template has no business with.
+        ValueError: The template's fields are not those of the values, or it has attributes, indices, conversions or
+            format specifications, which a template could use to read or allocate anything.
     """
     pieces: list[str] = []
     used: set[str] = set()
@@ -111,10 +109,10 @@ def fill(template: str, **values: str) -> str:
 
 
 def generation_prompt(key: str, passage: str) -> str:
-    """Return the user message that asks a model for the surrogate `key` of a passage (before the chat template)."""
+    """Return the user message, before the chat template, that asks a model for the surrogate `key` of a passage."""
     return fill(GENERATION_TEMPLATE, instruction=GENERATION_INSTRUCTIONS[key].text, document=passage)
 
 
 def query_prompt(query: str) -> str:
-    """Return the text between a context and the answer: the user's query and the cue for the answer."""
+    """Return the text between a context and the answer: the query and the cue for the answer."""
     return fill(QUERY_TEMPLATE, query=query)

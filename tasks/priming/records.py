@@ -5,6 +5,39 @@ docstrings as comments. This module never moves: its names are part of what is s
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Verdict: TypeAlias = Literal[
+    "better",
+    "worse",
+    "better, but negligibly",
+    "worse, but negligibly",
+    "equivalent",
+    "no difference shown",
+    "undecided: fewer than two pairs",
+    "undecided: fewer than two passages",
+    "undecided: no interval could be computed",
+    "optimistic by construction, not a verdict",
+]
+"""What one comparison alone says; `judge` in tasks/priming/statistics/comparisons.py gives the rules."""
+
+AnswerValue: TypeAlias = Literal[
+    "yes",
+    "negligible",  # better, but by less than the margin
+    "any_text_helps",  # better than no text, but not better than random words
+    "equivalent",
+    "hurts",  # worse
+    "undecided",
+    "not_asked",  # nothing that was run asks it, or an oracle does, which is no test
+    "controls_missing",
+    "likelihood_only",  # the answer becomes likelier, but no more preferred to wrong ones
+    "run_incomplete",  # given where a run that is not complete is shown, never stored
+    # No rule gives these yet.
+    "cannot_read",
+    "could_not_show",
+    "depends_on_measure",
+]
+"""All answers that there are to a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +249,8 @@ class Comparison:
     n_to_decide_margin: int | None
     """Pairs that would show, likewise, on which side of the margin (of +margin) the improvement lies; None where the
     interval does not hold the margin."""
-    verdict: str
-    """What this comparison alone says: better, worse, either of them but negligibly, equivalent, no difference shown,
-    or undecided with the reason."""
+    verdict: Verdict
+    """What this comparison alone says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,3 +437,40 @@ class Check:
     """Whether the value is within its limit; None where the property is recorded but not promised."""
     detail: str
     """On how many samples and arms, and in what unit; or what is wrong with which file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a run answers to one question about one subject."""
+
+    position: int
+    """Its place in the order in which answers are shown, from 0; the first is the run's headline."""
+    question: str
+    """The question's key, e.g. does_priming_help: the name of its view, but for the headline's should_i_prime."""
+    question_title: str
+    """The question in words."""
+    subject: str
+    """What it is asked of, e.g. generated, or which part of the question it is; empty for the headline."""
+    answer: AnswerValue
+    """The answer."""
+    sentence: str
+    """The answer as it is shown, with the reason."""
+    comparison: str | None
+    """The comparison that asks the question; None where nothing was compared."""
+    arm: str | None
+    """The condition in question, e.g. generated/routed."""
+    reference: str | None
+    """What it is compared with, e.g. baseline/document."""
+    rests_on: str | None
+    """The comparison that settles the answer, or leaves it open: that of the question, or one with a control."""
+    improvement_mean: float | None
+    """Mean improvement in the question's own comparison, nats per answer token."""
+    improvement_low: float | None
+    """Lower end of its confidence interval."""
+    improvement_high: float | None
+    """Upper end of its confidence interval."""
+    p_adjusted: float | None
+    """Its p-value after adjustment for the number of comparisons declared with it."""
+    samples_to_decide: int | None
+    """Samples that would settle an open answer with a chance of 80 % if the true improvement were the measured one;
+    None where the answer stands, or where no number of samples would."""

@@ -1,8 +1,8 @@
 """Routing: how similar each surrogate is to the user's query, and which one the router takes.
 
-In: samples, surrogates and a sentence-embedding model. Out: one Route a surrogate. Every distinct text is embedded
-once (in a large run once in every five thousand samples); similarity is the cosine of two sentence embeddings, in
-float32 (bfloat16 changes routes).
+In: samples, surrogates and a sentence-embedding model. Out: one Route per surrogate. Every distinct text is embedded
+once (in a large run once per five thousand samples); similarity is the cosine of two sentence embeddings in float32
+(bfloat16 changes routes).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ from tasks.priming.records import Route, Sample, Surrogate
 Vectors: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 _GROUPS_AT_ONCE = 10_000
-"""Samples, once for each family, whose vectors are held at a time: some 60,000 texts, 300 MB."""
+"""Pairs of sample and family whose vectors are in memory at a time: some 60,000 texts, 300 MB."""
 
 _TEXTS_AT_ONCE = 32
-# Matrix products of fewer rows take other kernels, whose sums differ in the last bit.
+# Matrix products of fewer rows use other kernels, whose sums differ in the last bit.
 _LEAST_ROWS = 16
 
 
@@ -32,21 +32,16 @@ def route_queries(
 ) -> list[Route]:
     """Return the similarity of every surrogate to its sample's query, and whether the router chooses it.
 
-    Within a sample and family the highest similarity wins; of equal ones the first, which is flagged. An empty
-    surrogate has no similarity and is never chosen (a sentence model embeds blanks too, and they might win). Nor has
-    one a similarity if its vector, or its query's, has no direction: their cosine would be noise that looks like one.
-
-    Args:
-        samples: The samples.
-        surrogates: Their surrogates, of any families, keys in the families' order.
-        model: The sentence-embedding model.
+    Within a sample and family the highest similarity wins, and the first one of equals, which are flagged. An empty
+    surrogate has no similarity and is never chosen (a sentence model embeds blanks too, and they might win), and so is
+    one whose vector, or whose query's vector, has no direction: their cosine would be noise.
 
     Raises:
-        UsageError: The model gave NaN, infinity or a zero vector for every text (in a large run, of some samples).
+        UsageError: The model gave NaN, infinity or a zero vector for every text (in a large run, of one block).
     """
     queries = {sample.sample_id: sample.query for sample in samples}
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for surrogate in surrogates:  # of millions, what is needed alone is kept
+    for surrogate in surrogates:  # there may be millions: only what is needed is kept
         groups.setdefault((surrogate.sample_id, surrogate.family), []).append((surrogate.key, surrogate.text))
     routes: list[Route] = []
     remaining = iter(groups.items())
@@ -60,11 +55,7 @@ def route_queries(
 
 
 def _unit_vectors(model: Any, texts: Sequence[str]) -> dict[str, Vectors]:  # noqa: ANN401
-    """Return text -> its embedding's direction, (1, dimensions), for the texts that have one.
-
-    Raises:
-        UsageError: None has one.
-    """
+    """Return the unit vector, (1, dimensions), of each text whose embedding has a direction."""
     vectors = embed(model, texts)
     has_direction = _has_direction(vectors)
     if texts and not has_direction.any():
@@ -84,9 +75,10 @@ def _route(
     query: Vectors | None,
     vectors: Mapping[str, Vectors],
 ) -> list[Route]:
-    """Return the routes of one sample and family, whose members are keys and texts."""
-    # A blank text may have a vector, and is never chosen.
-    similarities = [_cosine(vectors.get(text) if text else None, query) for _, text in members]
+    """Return the routes of one sample and family; its members are (key, text)."""
+    found = [vectors.get(text) if text else None for _, text in members]
+    # The bits of scikit-learn's cosine_similarity.
+    similarities = [None if v is None or query is None else float((v @ query.T)[0, 0]) for v in found]
     known = [s for s in similarities if s is not None]
     best = max(known, default=None)
     chosen = similarities.index(best) if known else None
@@ -106,8 +98,8 @@ def _route(
 def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
     """Return the (texts, dimensions) float32 embeddings of texts.
 
-    Texts of equal token count go together, so that nothing is padded: faster than mixed batches, and the same bits
-    for a text whatever else is embedded.
+    Texts of equal token count form a batch, so nothing is padded: faster than mixed batches, and a text gets the same
+    bits whatever else is embedded.
     """
     lengths: dict[int, list[int]] = {}
     for number, ids in enumerate(model.tokenizer(list(texts))["input_ids"] if texts else ()):
@@ -123,16 +115,9 @@ def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
     return vectors
 
 
-def _cosine(first: Vectors | None, second: Vectors | None) -> float | None:
-    """Return the cosine of two vectors of length 1: the bits of scikit-learn's cosine_similarity; None without one."""
-    if first is None or second is None:
-        return None
-    return float((first @ second.T)[0, 0])
-
-
 def _has_direction(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell of each vector whether it has a direction: NaN, infinity and zero have none."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, which is what is asked
+    """Tell for each vector whether it has a direction: one with NaN or infinity, or of zeros, has none."""
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is infinite, hence has no direction
         norms = np.linalg.norm(vectors, axis=1)
     has_direction: np.ndarray[Any, np.dtype[np.bool_]] = np.isfinite(norms) & (norms > 0)
     return has_direction

@@ -1,112 +1,30 @@
-"""Everything a user can set, typed and limited, and the named profiles.
+"""Every setting, with its limits, description and default, and the named profiles.
 
-In: a profile's name and the values that differ from it. Out: one frozen `ExperimentSettings`, of which each stage gets
-only the part it reads, so that a setting changes only the results that depend on it.
+A profile's name and the values that differ from it become one frozen `ExperimentSettings`. Each stage gets only the
+section that it reads, so that a setting changes only the results that depend on it.
 """
 
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tasks.priming.refusals import SECRET, describe_refusals, refuse_secrets
-from tasks.priming.refusals import SettingsError as SettingsError  # settings are where a reader looks for it
-
-FamilyName: TypeAlias = Literal["baseline", "static", "generated", "control"]
-ProfileName: TypeAlias = Literal["demo", "smollm2-msmarco", "laptop", "mistral-7b", "mistral-7b-bf16"]
-Draw: TypeAlias = Annotated[
-    Literal["notebook", "nested"],
-    Field(
-        description="notebook: shuffle the first 2 x sample_count eligible rows, as published. nested: order by a hash "
-        "of seed and text, so that a smaller run is part of a larger one."
-    ),
-]
-DType: TypeAlias = Annotated[
-    Literal["float32", "bfloat16", "float16"],
-    Field(description="Number format of the weights, or of the arithmetic where they are quantised."),
-]
-Quantization: TypeAlias = Annotated[
-    Literal["none", "nf4"], Field(description="nf4: 4-bit weights with double quantisation, as in the notebook.")
-]
-Device: TypeAlias = Annotated[
-    Literal["auto", "cpu", "cuda"], Field(description="Where the models run; auto takes a CUDA GPU if there is one.")
-]
-SampleCount: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000, description="Samples to draw (count).")]
-Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every random draw.")]
-Words: TypeAlias = Annotated[int, Field(ge=1, le=100_000, description="Bound on the passage's length (words).")]
-# Said in the form's schema, so that Prefect's server refuses a secret before it stores anything.
-_NO_SECRET: dict[str, Any] = {"not": {"pattern": SECRET}}
-Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra=_NO_SECRET)]
-Data: TypeAlias = Annotated[
-    Name, Field(description="A known data set, a data set id on the hub, or a local .parquet or .jsonl file.")
-]
-LanguageModel: TypeAlias = Annotated[
-    Name,
-    Field(
-        description="A causal language model: a hub id, a local folder with safetensors weights, a local .gguf "
-        "file, or packaged/<name>."
-    ),
-]
-FirstToken: TypeAlias = Annotated[
-    Name,
-    Field(
-        description="Token that every context begins with: auto (BOS if the tokenizer adds it, else the token that "
-        "separates documents, else EOS), none, or a token's own name."
-    ),
-]
-EmbeddingModel: TypeAlias = Annotated[
-    Name, Field(description="The sentence-embedding model that routes: a hub id, a local folder or packaged/<name>.")
-]
-Revision: TypeAlias = Annotated[
-    Name, Field(description="Commit, tag or branch on the hub; the newest commit if not given.")
-]
-Families: TypeAlias = Annotated[
-    tuple[FamilyName, ...],
-    Field(min_length=1, description="Families of arms to run; baseline among them, and generated with control."),
-]
-Controls: TypeAlias = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
-    Field(min_length=1, description="Controls that the family control runs, by name, or all."),
-]
-ChunkSize: TypeAlias = Annotated[
-    int,
-    Field(
-        ge=1,
-        le=10_000,
-        description="Samples per chunk (count): what a crash may lose; never changes a number. By default as many as "
-        "take about two minutes, or as an earlier run with the same model had.",
-    ),
-]
-Workers: TypeAlias = Annotated[
-    int,
-    Field(ge=1, le=64, description="Processes that compute side by side (count): by default one a GPU, or one a core."),
-]
-RayAddress: TypeAlias = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$",
-        description="Ray cluster whose processes compute in place of this machine's: HOST:PORT, auto, or local.",
-    ),
-]
-DataConfig: TypeAlias = Annotated[Name, Field(description="Configuration of the data set on the hub.")]
-DataSplit: TypeAlias = Annotated[Name, Field(description="Split on the hub, e.g. validation.")]
-Temperature: TypeAlias = Annotated[float, Field(gt=0, le=10, description="Softmax temperature of generation.")]
-TopK: TypeAlias = Annotated[int, Field(ge=1, le=100_000, description="Candidates per generated token (count).")]
-NewTokens: TypeAlias = Annotated[int, Field(ge=1, le=1000, description="Longest generated surrogate (tokens).")]
-ConfidenceLevel: TypeAlias = Annotated[float, Field(gt=0, lt=1, description="Coverage of the intervals, e.g. 0.95.")]
-EquivalenceMargin: TypeAlias = Annotated[
-    float,
-    Field(gt=0, le=10, description="Mean improvements below this are negligible (nats per answer token)."),
-]
-DistractorCount: TypeAlias = Annotated[
-    int, Field(ge=0, le=20, description="Wrong answers scored beside each gold answer (count); 0 for none.")
-]
-Resamples: TypeAlias = Annotated[int, Field(ge=100, le=1_000_000, description="Bootstrap resamples (count).")]
+from tasks.priming.errors import SECRET, describe_refusals, refuse_secrets
+from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# In the form's schema too, so that Prefect's server refuses a secret before it stores anything.
+Name = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra={"not": {"pattern": SECRET}})]
+Revision = Annotated[Name, Field(description="Commit, tag or branch on the hub; the newest commit if not given.")]
+
+Data = Annotated[Name, Field(description="A known data set, a hub id, or a local .parquet or .jsonl file.")]
+DataConfig = Annotated[Name, Field(description="Configuration of the data set on the hub.")]
+DataSplit = Annotated[Name, Field(description="Split on the hub, e.g. validation.")]
 
 
 class DataSettings(_Frozen):
@@ -116,6 +34,20 @@ class DataSettings(_Frozen):
     data_config: DataConfig | None = None
     data_split: DataSplit | None = None
     data_revision: Revision | None = None
+
+
+SampleCount = Annotated[int, Field(ge=1, le=1_000_000, description="Samples to draw (count).")]
+Words = Annotated[int, Field(ge=1, le=100_000, description="Bound on the passage's length (words).")]
+Draw = Annotated[
+    Literal["notebook", "nested"],
+    Field(
+        description="notebook: shuffle the first 2 x sample_count eligible rows, as published. nested: order by a hash "
+        "of seed and text, so that a smaller run is part of a larger one."
+    ),
+]
+DistractorCount = Annotated[
+    int, Field(ge=0, le=20, description="Wrong answers to score besides each gold answer (count); 0 for none.")
+]
 
 
 class SamplingSettings(_Frozen):
@@ -137,6 +69,29 @@ class SamplingSettings(_Frozen):
         return self
 
 
+LanguageModel = Annotated[
+    Name,
+    Field(description="A causal model: a hub id, a folder with safetensors weights, a .gguf file or packaged/<name>."),
+]
+DType = Annotated[
+    Literal["float32", "bfloat16", "float16"],
+    Field(description="Number format of the weights, or of the arithmetic where they are quantised."),
+]
+Quantization = Annotated[
+    Literal["none", "nf4"], Field(description="nf4: 4-bit weights with double quantisation, as in the notebook.")
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], Field(description="Where the models run; auto takes a CUDA GPU if there is one.")
+]
+FirstToken = Annotated[
+    Name,
+    Field(
+        description="Token that every context begins with: auto (BOS if the tokenizer adds it, else the token that "
+        "separates documents, else EOS), none, or a token's own name."
+    ),
+]
+
+
 class LanguageModelSettings(_Frozen):
     """The causal language model that writes surrogates and scores answers."""
 
@@ -148,11 +103,21 @@ class LanguageModelSettings(_Frozen):
     first_token: FirstToken = "auto"
 
 
+EmbeddingModel = Annotated[
+    Name, Field(description="The sentence-embedding model that routes: a hub id, a local folder or packaged/<name>.")
+]
+
+
 class EmbeddingSettings(_Frozen):
     """The sentence-embedding model that routes queries (always float32: bfloat16 changes routes)."""
 
     embedding_model: EmbeddingModel = "sentence-transformers/all-MiniLM-L6-v2"
     embedding_model_revision: Revision | None = None
+
+
+Temperature = Annotated[float, Field(gt=0, le=10, description="Softmax temperature of generation.")]
+TopK = Annotated[int, Field(ge=1, le=100_000, description="Candidates per generated token (count).")]
+NewTokens = Annotated[int, Field(ge=1, le=1000, description="Longest generated surrogate (tokens).")]
 
 
 class GenerationSettings(_Frozen):
@@ -163,6 +128,13 @@ class GenerationSettings(_Frozen):
     max_new_tokens: NewTokens = 45
 
 
+Resamples = Annotated[int, Field(ge=100, le=1_000_000, description="Bootstrap resamples (count).")]
+ConfidenceLevel = Annotated[float, Field(gt=0, lt=1, description="Coverage of the intervals, e.g. 0.95.")]
+EquivalenceMargin = Annotated[
+    float, Field(gt=0, le=10, description="Mean improvements below this are negligible (nats per answer token).")
+]
+
+
 class StatisticsSettings(_Frozen):
     """How conditions are compared."""
 
@@ -170,6 +142,18 @@ class StatisticsSettings(_Frozen):
     confidence_level: ConfidenceLevel = 0.95
     # 0.065 of the published standard deviation of paired differences, 0.403; never from the run's own.
     equivalence_margin: EquivalenceMargin = 0.026
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every random draw.")]
+FamilyName = Literal["baseline", "static", "generated", "control"]
+Families = Annotated[
+    tuple[FamilyName, ...],
+    Field(min_length=1, description="Families of arms to run; baseline among them, and generated with control."),
+]
+Controls = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+    Field(min_length=1, description="Controls that the family control runs, by name, or all."),
+]
 
 
 class ExperimentSettings(_Frozen):
@@ -200,62 +184,72 @@ class ExperimentSettings(_Frozen):
         return self
 
 
-# The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
-_PAPER_SAMPLING = SamplingSettings(sample_count=2500, min_words=50, max_words=300, draw="notebook")
+def _changed(settings: ExperimentSettings, changes: Mapping[str, Any]) -> ExperimentSettings:
+    """Return settings with other values in place of some, given by their own names."""
+    values = settings.model_dump()
+    homes = {name: values for name, value in values.items() if not isinstance(value, dict)}
+    homes |= {name: section for section in values.values() if isinstance(section, dict) for name in section}
+    for name, value in changes.items():
+        if name not in homes:
+            raise SettingsError(f"Unknown setting {name!r}. Known settings: {', '.join(sorted(homes))}.")
+        homes[name][name] = value
+    try:
+        return ExperimentSettings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(describe_refusals(error)) from None
 
-_SMOLLM2 = LanguageModelSettings(language_model="packaged/smollm2-135m-instruct", dtype="float32", device="cpu")
-_PACKAGED_MINILM = EmbeddingSettings(embedding_model="packaged/all-MiniLM-L6-v2")
+
+ProfileName = Literal["demo", "smollm2-msmarco", "laptop", "mistral-7b", "mistral-7b-bf16"]
+_LAPTOP = {"sample_count": 200, "language_model": "HuggingFaceTB/SmolLM2-360M-Instruct", "dtype": "float32"}
+_PACKAGED = {"language_model": "packaged/smollm2-135m-instruct", "embedding_model": "packaged/all-MiniLM-L6-v2"}
+_SMOLLM2 = _LAPTOP | _PACKAGED | {"device": "cpu"}
+# The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
+_PAPER = {"max_words": 300, "draw": "notebook", "device": "cuda"}
+# A first look: as many samples and controls as two plain cores compute in three and a half minutes.
+_FIRST_LOOK = {"data": "example", "sample_count": 16, "controls": ("bare_document", "random_words", "actual_query")}
 
 PROFILES: dict[ProfileName, ExperimentSettings] = {
-    # A first look: as many samples and controls as two plain cores compute in three and a half minutes.
-    "demo": ExperimentSettings(
-        controls=("bare_document", "random_words", "actual_query"),
-        data=DataSettings(data="example"),
-        sampling=SamplingSettings(sample_count=16),
-        language_model=_SMOLLM2,
-        embedding=_PACKAGED_MINILM,
-    ),
-    "smollm2-msmarco": ExperimentSettings(
-        sampling=SamplingSettings(sample_count=200), language_model=_SMOLLM2, embedding=_PACKAGED_MINILM
-    ),
-    "laptop": ExperimentSettings(
-        sampling=SamplingSettings(sample_count=200),
-        language_model=LanguageModelSettings(language_model="HuggingFaceTB/SmolLM2-360M-Instruct", dtype="float32"),
-    ),
-    "mistral-7b": ExperimentSettings(
-        sampling=_PAPER_SAMPLING,
-        language_model=LanguageModelSettings(dtype="float16", quantization="nf4", device="cuda"),
-    ),
-    "mistral-7b-bf16": ExperimentSettings(
-        sampling=_PAPER_SAMPLING,
-        language_model=LanguageModelSettings(dtype="bfloat16", device="cuda"),
-    ),
+    "demo": _changed(ExperimentSettings(), _SMOLLM2 | _FIRST_LOOK),
+    "smollm2-msmarco": _changed(ExperimentSettings(), _SMOLLM2),
+    "laptop": _changed(ExperimentSettings(), _LAPTOP),
+    "mistral-7b": _changed(ExperimentSettings(), _PAPER | {"dtype": "float16", "quantization": "nf4"}),
+    "mistral-7b-bf16": _changed(ExperimentSettings(), _PAPER),
 }
 
 EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": ("all",)}
 """The settings of a run that leaves out no condition."""
 
-_SECTIONS = {
-    name: field.annotation
-    for name, field in ExperimentSettings.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-}
-
-
-def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings, as `model_dump` gives them, by their own names, without the sections that they stand in."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= value if name in _SECTIONS and isinstance(value, Mapping) else {name: value}
-    return flat
-
-
+ChunkSize = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        description="Samples per chunk (count): what a crash may lose; never changes a number. By default as many as "
+        "take about two minutes, or as an earlier run with the same model had.",
+    ),
+]
+Workers = Annotated[int, Field(ge=1, le=64, description="Parallel processes (count); by default one per GPU or core.")]
+RayAddress = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$",
+        description="Ray cluster whose processes compute in place of this machine's: HOST:PORT, auto, or local.",
+    ),
+]
 PLACEMENT: dict[str, tuple[Any, str]] = {
     "chunk_size": (ChunkSize, "a whole number from 1 to 10,000"),
     "workers": (Workers, "a whole number from 1 to 64"),
     "ray_address": (RayAddress, 'HOST:PORT, "auto" or "local"'),
 }
-"""Parameters that say how a run is computed, with what they may be: no part of what the run is."""
+"""The parameters that say how a run is computed, not what it is, and their allowed values."""
+
+
+def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings, as `model_dump` gives them, by their own names, without the sections."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= value if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
@@ -263,12 +257,14 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
 
     Args:
         profile: A name in PROFILES.
-        **changes: Flat setting names (e.g. sample_count) and values; None leaves the profile's value. PLACEMENT is
-            checked and left out: it says how a run is computed, not what.
+        **changes: Flat setting names (e.g. sample_count) and values; None leaves the profile's value. Those in
+            PLACEMENT are checked and left out.
 
     Raises:
         SettingsError: The profile or a setting is unknown, or a value is out of its limits.
     """
+    from tasks.priming.arms.arms import CONTROLS  # whose module imports this one
+
     changes = {name: value for name, value in changes.items() if value is not None}
     for name, (kind, allowed) in PLACEMENT.items():
         try:
@@ -278,26 +274,10 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
     refuse_secrets({"profile": profile, **changes})
     if profile not in PROFILES:
         raise SettingsError(f"Unknown profile {profile!r}. Known profiles: {', '.join(PROFILES)}.")
-    values = PROFILES[profile].model_dump()
-    places = {field: values[section] for section, model in _SECTIONS.items() for field in model.model_fields}
-    places |= {name: values for name in ExperimentSettings.model_fields if name not in _SECTIONS}
-    for name, value in changes.items():
-        if name not in places:
-            raise SettingsError(f"Unknown setting {name!r}. Known settings: {', '.join(sorted(places))}.")
-        places[name][name] = value
-    try:
-        settings = ExperimentSettings.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError(describe_refusals(error)) from None
-    _require_known_controls(settings.controls)
-    return settings
-
-
-def _require_known_controls(controls: Sequence[str]) -> None:
-    from tasks.priming.arms.arms import CONTROLS  # whose module looks for settings here
-
-    if controls != ("all",) and not set(controls) <= set(CONTROLS):
+    settings = _changed(PROFILES[profile], changes)
+    if settings.controls != ("all",) and not set(settings.controls) <= set(CONTROLS):
         raise SettingsError(
-            f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(controls)}. Use "
+            f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}. Use "
             "bare_document,random_words,actual_query."
         )
+    return settings

@@ -1,7 +1,7 @@
-"""How far a computation is, told to a function of the caller's while it goes on; no number depends on it.
+"""Progress of a computation, reported to a callback while it runs; no number depends on it.
 
-In: within `watched`, computations that say which part of the whole they are at. Out: shares between 0 and 1. A part may
-have parts of its own: a batch within a chunk, a layer within a batch.
+Within `watched`, computations report the fraction that is done. Parts may be nested: a batch within a chunk, a layer
+within a batch.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,30 +15,29 @@ class _Part:
     tell: Callable[[float], None]
     start: float
     stop: float
+    is_whole: bool = False
 
 
-_watcher: ContextVar[Callable[[float], None] | None] = ContextVar("watcher", default=None)
 _part: ContextVar[_Part | None] = ContextVar("part", default=None)
 
 
 @contextmanager
 def watched(tell: Callable[[float], None]) -> Iterator[None]:
-    """Within the context, have the share that is done told to a function."""
-    token = _watcher.set(tell)
+    """Within the context, report the fraction that is done to a function."""
+    token = _part.set(_Part(tell, 0.0, 1.0, is_whole=True))
     try:
         yield
     finally:
-        _watcher.reset(token)
+        _part.reset(token)
 
 
 @contextmanager
 def part(start: float, stop: float) -> Iterator[None]:
-    """Within the context, what is told lies between these shares of the part around it, or of the whole."""
-    watcher, around = _watcher.get(), _part.get()
-    if watcher is None:
+    """Within the context, reported fractions are those of this range of the enclosing part, or of the whole."""
+    around = _part.get()
+    if around is None:
         yield
         return
-    around = around or _Part(watcher, 0.0, 1.0)
     length = around.stop - around.start
     inner = _Part(around.tell, around.start + start * length, around.start + stop * length)
     token = _part.set(inner)
@@ -50,7 +49,7 @@ def part(start: float, stop: float) -> Iterator[None]:
 
 
 def tell_share(share: float) -> None:
-    """Tell which share of the innermost part is done; outside of parts nobody is told."""
+    """Report which fraction of the innermost part is done; outside of parts nothing is reported."""
     inner = _part.get()
-    if inner is not None:
+    if inner is not None and not inner.is_whole:
         inner.tell(inner.start + share * (inner.stop - inner.start))

@@ -1,67 +1,87 @@
-"""A run's answers as people read them: each question with its comparisons, rounded, under short headings.
+"""A run's answers as people read them: under their questions, with rounded numbers.
 
-In: a run's rows of the question views. Out: text for a terminal or a page. No number is computed here.
+In: rows of the views run_summary and what_did_it_find. Out: text and blocks for a terminal or a page. Nothing is judged
+here.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from tasks.results import QUESTIONS, open_results
+from tasks.pages.blocks import Block, Heading, Quoted, Table, paragraph
+from tasks.pages.numbers import count, duration
+from tasks.priming.records import AnswerValue
 
-Rows = list[dict[str, Any]]
+Row: TypeAlias = Mapping[str, Any]
 
-TITLES = {
-    "does_priming_help": "Does priming help?",
-    "is_generated_better_than_static": "Is generated better than static?",
-    "is_generation_worth_its_compute": "Is generation worth its compute?",
-    "does_the_content_matter": "What is a gain made of?",
-    "does_routing_help": "Does routing by similarity help?",
-}
-"""The views that answer by comparisons, in the order in which they are asked."""
-
-COLUMNS = ("comparison", "n", "improvement", "interval", "d", "p (adjusted)", "win", "tie", "answer")
-"""The headings of a comparison."""
+_STATES = {"running": "has not ended", "failed": "failed", "interrupted": "was stopped", "incomplete": "is incomplete"}
 
 
-def read_questions(run_id: str, views: Iterable[str] = QUESTIONS) -> dict[str, Rows]:
-    """Return the rows of question views for one run, by view, a dict a row; the database is opened once.
+def headline_of(summary: Row, answers: Sequence[Row]) -> tuple[AnswerValue, str]:
+    """Return what a run comes to, as an answer and in a sentence.
 
     Args:
-        run_id: The run; one that is not published, or not complete, has no rows.
-        views: Names in QUESTIONS.
-
-    Raises:
-        FileNotFoundError: Nothing has been published yet.
+        summary: The run's row of run_summary.
+        answers: Its rows of what_did_it_find: none if it is not complete, or was made by an earlier version.
     """
-    questions = {}
-    with open_results() as connection:
-        for view in views:
-            assert view in QUESTIONS
-            answer = connection.execute(f"SELECT * FROM {view} WHERE run_id = ?", [run_id])
-            names = [column[0] for column in answer.description]
-            questions[view] = [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-    return questions
+    status, failed = summary["status"], summary["check_failed_count"]
+    if status != "complete":
+        return "run_incomplete", f"No conclusions: this run {_STATES.get(status, f'is {status}')}"
+    if failed:
+        return "undecided", f"Do not decide by this run: {failed} of its checks failed"
+    if not answers:
+        return "not_asked", "No answers yet: start the same command again to compute them"
+    return answers[0]["answer"], answers[0]["sentence"]
 
 
-def answers_of(questions: Mapping[str, Rows]) -> dict[str, list[dict[str, str]]]:
-    """Return the comparisons of each question in TITLES as text by heading; a question without any is left out."""
-    return {view: [_shown(row) for row in questions[view]] for view in TITLES if questions[view]}
+def by_question(answers: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the answers under the titles of their questions, without the headline."""
+    found: dict[str, list[Row]] = {}
+    for row in answers:
+        if row["question"] != "should_i_prime":
+            found.setdefault(row["question_title"], []).append(row)
+    return found
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, str]:
-    texts = (
-        row.get("question") or row["comparison"],
-        str(row["n"]),
-        _number(row["improvement_mean"], "+.4f"),
-        f"{_number(row['improvement_low'], '+.4f')} to {_number(row['improvement_high'], '+.4f')}",
-        _number(row["cohens_d"], "+.3f"),
-        _number(row["p_adjusted"], ".2g"),
-        _number(row["win_rate"], ".1%"),
-        _number(row["tie_rate"], ".1%"),
-        row["answer"] or row["verdict"],  # an oracle answers nothing
+def name_of(answer: Row) -> str:
+    """Return what an answer is called among those to the same question: its comparison, or what a control asks."""
+    asks = answer["question"] == "does_the_content_matter"
+    return str(answer["subject"] if asks else answer["comparison"])
+
+
+def improvement_of(answer: Row) -> str:
+    """Return the mean improvement with its interval."""
+    mean, low, high = (
+        "-" if value is None else f"{value:+.4f}"
+        for value in (answer[f"improvement_{name}"] for name in ("mean", "low", "high"))
     )
-    return dict(zip(COLUMNS, texts, strict=True))
+    return f"{mean} ({low} to {high})"
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+def summary_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
+    """Yield a run's headline, what was run, and the answers to each question in a table.
+
+    Args:
+        summary: The run's row of run_summary.
+        answers: Its rows of what_did_it_find.
+    """
+    yield Heading(headline_of(summary, answers)[1])
+    yield paragraph(
+        f"Run {summary['run_id']}: {count(summary['drawn_count'])} samples of ",
+        Quoted(summary["data"]),
+        ", language model ",
+        Quoted(summary["language_model"]),
+        f" on {summary['device']}, {duration(summary['seconds'])} of computation.",
+    )
+    compared = [row for row in answers if row["n"] is not None]
+    if not compared:
+        return
+    counts = sorted({row["n"] for row in compared})
+    pairs = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    yield paragraph(
+        f"Improvements are in nats per answer token, positive is better; each is the mean of {pairs} pairs, with its "
+        f"{compared[0]['confidence_level']:.0%} interval. Effect sizes, p-values, strata, costs and checks are in the "
+        "report."
+    )
+    for title, found in by_question(answers).items():
+        rows = tuple((name_of(row), row["sentence"], improvement_of(row)) for row in found)
+        yield Table((title, "answer", "improvement (interval)"), rows, text_columns=2)

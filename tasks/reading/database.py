@@ -1,37 +1,31 @@
-"""What a report is made of: one run's rows, read from artifacts/results.duckdb in one go and in a fixed order.
+"""How runs are read from artifacts/results.duckdb: each table of a run in a fixed order, and its NLLs.
 
-In: a run id. Out: `RunRows`, plain dicts by table. Questions are answered by the views, which answer for complete runs
-alone; what there is of any other run is read from the tables.
+Questions are answered by the views, which have rows of complete runs only; anything else is read from the tables.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import duckdb
 
 from tasks.priming.errors import UsageError
-from tasks.reading.runs import unreadable
 from tasks.results import open_results
 
-Row: TypeAlias = Mapping[str, Any]
+Row: TypeAlias = dict[str, Any]
 
-EXAMPLE_COUNT = 4
-"""Samples whose surrogates are shown."""
+_EXAMPLES = 4
+_EXTREMES_EACH = 3
+_FLAGGED = 8
 
-EXTREME_COUNT = 3
-"""Samples that gain most, and as many that lose most."""
-
-FLAGGED_COUNT = 8
-"""Flagged surrogates that are shown."""
-
-_EXTREMES = """
+_EXTREME_SAMPLES = """
     SELECT sample.sample_id, sample.passage, sample.query, sample.answer, outcome.family, outcome.key,
         outcome.improvement, outcome.similarity, surrogate.text AS surrogate,
         reference.nll AS reference_nll, reference.token_nlls AS reference_token_nlls,
         score.nll AS arm_nll, score.token_nlls AS arm_token_nlls, score.answer_tokens
-    FROM outcome
+    FROM all_runs.outcome
     JOIN sample ON sample.run_id = $run_id AND sample.sample_id = outcome.sample_id
     JOIN score ON score.run_id = $run_id AND score.sample_id = outcome.sample_id
         AND score.family = outcome.family AND score.key = outcome.key
@@ -43,35 +37,34 @@ _EXTREMES = """
         AND outcome.family = (SELECT min(family) FROM route WHERE run_id = $run_id)
     ORDER BY outcome.improvement {order}, sample.sample_id
     LIMIT {limit}"""
-"""The samples at one end of what the first routed family gains over the baseline."""
+"""The samples that gain most, or least, over the baseline by the first routed family."""
+
+_ORDERS = {
+    "all_runs.what_did_it_find": "position",
+    "all_runs.is_generation_worth_its_compute": "comparison",
+    "all_runs.does_the_measure_matter": "measure, comparison",
+    "all_runs.who_gains": "comparison, stratified_by, rank",
+    "all_runs.what_does_it_cost": "nll_mean NULLS LAST, condition",
+    "all_runs.run_summary": "run_id",
+    "attempt": "started_at, attempt_id",
+    "comparison": "rowid",
+    "correlation": "family, key",
+    "routing_choice": "family, routed_key, best_key",
+    "routing_agreement": "family",
+    "run_check": "CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name",
+}
+"""Tables and views that are read whole -> the order of their rows."""
 
 QUERIES: dict[str, str] = {
-    "does_priming_help": "SELECT * FROM does_priming_help WHERE run_id = $run_id ORDER BY comparison",
-    "is_generated_better_than_static": """
-        SELECT * FROM is_generated_better_than_static WHERE run_id = $run_id ORDER BY comparison""",
-    "is_generation_worth_its_compute": """
-        SELECT * FROM is_generation_worth_its_compute WHERE run_id = $run_id ORDER BY comparison""",
-    "does_the_content_matter": "SELECT * FROM does_the_content_matter WHERE run_id = $run_id ORDER BY comparison",
-    "does_routing_help": "SELECT * FROM does_routing_help WHERE run_id = $run_id ORDER BY comparison",
-    "does_the_measure_matter": """
-        SELECT * FROM does_the_measure_matter WHERE run_id = $run_id ORDER BY measure, comparison""",
-    "who_gains": "SELECT * FROM who_gains WHERE run_id = $run_id ORDER BY comparison, stratified_by, rank",
-    "what_does_it_cost": """
-        SELECT * FROM what_does_it_cost WHERE run_id = $run_id ORDER BY nll_mean NULLS LAST, condition""",
-    "run_summary": "SELECT * FROM run_summary WHERE run_id = $run_id",
-    "attempt": "SELECT * FROM attempt WHERE run_id = $run_id ORDER BY started_at, attempt_id",
+    **{
+        name.removeprefix("all_runs."): f"SELECT * FROM {name} WHERE run_id = $run_id ORDER BY {order}"
+        for name, order in _ORDERS.items()
+    },
     "stage_time": """
         SELECT stage, count(*) AS artifacts, list(seconds ORDER BY entry, chunk) AS seconds
         FROM stage_time WHERE run_id = $run_id GROUP BY stage ORDER BY min(rowid)""",
-    "comparison": "SELECT * FROM comparison WHERE run_id = $run_id ORDER BY rowid",
-    "correlation": "SELECT * FROM correlation WHERE run_id = $run_id ORDER BY family, key",
-    "routing_choice": "SELECT * FROM routing_choice WHERE run_id = $run_id ORDER BY family, routed_key, best_key",
-    "routing_agreement": "SELECT * FROM routing_agreement WHERE run_id = $run_id ORDER BY family",
-    "run_check": """
-        SELECT * FROM run_check WHERE run_id = $run_id
-        ORDER BY CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name""",
     "point": """
-        SELECT family, similarity, improvement FROM outcome
+        SELECT family, similarity, improvement FROM all_runs.outcome
         WHERE run_id = $run_id AND is_routed AND similarity IS NOT NULL AND improvement IS NOT NULL
         ORDER BY family, sample_id""",
     "flag": """
@@ -81,16 +74,16 @@ QUERIES: dict[str, str] = {
             count(*) FILTER (finish = 'length') AS cut_off, avg(token_count) AS tokens
         FROM surrogate WHERE run_id = $run_id AND finish <> 'fixed'
         GROUP BY family, key ORDER BY family, key""",
-    # sample_id is a hash of the text, so the first few are a draw that no result had a say in.
+    # sample_id is a hash of the text, so the first few are drawn independently of any result.
     "example": f"""
         WITH chosen AS (
             SELECT sample_id, passage, query, answer FROM sample WHERE run_id = $run_id
             QUALIFY row_number() OVER (PARTITION BY passage_id ORDER BY sample_id) = 1
-            ORDER BY sample_id LIMIT {EXAMPLE_COUNT})
+            ORDER BY sample_id LIMIT {_EXAMPLES})
         SELECT chosen.*, surrogate.* EXCLUDE (run_id, sample_id), outcome.similarity, outcome.is_routed,
             outcome.improvement
         FROM chosen JOIN surrogate ON surrogate.run_id = $run_id AND surrogate.sample_id = chosen.sample_id
-        LEFT JOIN outcome ON outcome.run_id = $run_id AND outcome.sample_id = surrogate.sample_id
+        LEFT JOIN all_runs.outcome ON outcome.run_id = $run_id AND outcome.sample_id = surrogate.sample_id
             AND outcome.family = surrogate.family AND outcome.key = surrogate.key
         WHERE surrogate.family IN (SELECT family FROM route WHERE run_id = $run_id)
         ORDER BY chosen.sample_id, surrogate.family, surrogate.key""",
@@ -99,21 +92,35 @@ QUERIES: dict[str, str] = {
         JOIN sample ON sample.run_id = surrogate.run_id AND sample.sample_id = surrogate.sample_id
         WHERE surrogate.run_id = $run_id AND surrogate.family IN (SELECT family FROM route WHERE run_id = $run_id)
             AND (is_over_word_limit OR is_query OR has_stray_marks OR text = '' OR finish = 'length')
-        ORDER BY surrogate.sample_id, surrogate.family, surrogate.key LIMIT {FLAGGED_COUNT}""",
-    "best": _EXTREMES.format(order="DESC", limit=EXTREME_COUNT),
-    "worst": _EXTREMES.format(order="ASC", limit=EXTREME_COUNT),
+        ORDER BY surrogate.sample_id, surrogate.family, surrogate.key LIMIT {_FLAGGED}""",
+    "best": _EXTREME_SAMPLES.format(order="DESC", limit=_EXTREMES_EACH),
+    "worst": _EXTREME_SAMPLES.format(order="ASC", limit=_EXTREMES_EACH),
 }
-"""Name -> statement, every one with an order of its own."""
+"""What a report reads: name -> statement, each with an order of its own."""
 
-NLLS = """
+PAIRING_QUERIES: dict[str, str] = {
+    "passage": "SELECT sample_id AS name, passage_id AS value FROM sample WHERE run_id = $run_id ORDER BY rowid",
+    "answer_length": """
+        SELECT DISTINCT sample_id AS name, answer_token_count AS value FROM score
+        WHERE run_id = $run_id ORDER BY name""",
+    "written_text": """
+        SELECT sample_id || ' ' || key AS name, text AS value FROM surrogate
+        WHERE run_id = $run_id AND family = 'generated' ORDER BY name""",
+}
+"""What is compared of the samples of two runs: name -> statement of pairs (name, value)."""
+
+_NLLS = """
     SELECT family || '/' || key AS condition, sample_id, nll FROM score
     WHERE run_id = $run_id AND nll IS NOT NULL
     UNION ALL
-    SELECT family || '/routed' AS condition, sample_id, nll FROM outcome
+    SELECT family || '/routed' AS condition, sample_id, nll FROM all_runs.outcome
     WHERE run_id = $run_id AND nll IS NOT NULL AND is_routed
     ORDER BY condition, sample_id"""
-"""Every condition's NLLs, a routed family being the arm that the router chose for each sample."""
+"""The NLLs of every condition; a routed family has, for each sample, that of the arm that the router chose."""
 
+_JSON_COLUMNS = (
+    "settings", "versions", "data_identity", "language_model_identity", "embedding_model_identity", "funnel",
+)  # fmt: skip
 _ROWS_AT_ONCE = 10_000
 
 
@@ -122,9 +129,9 @@ class RunRows:
     """One run as the database has it."""
 
     run: Row
-    """Its row of table run; JSON columns as objects."""
-    tables: Mapping[str, Sequence[Row]]
-    """Name in QUERIES -> rows."""
+    """Its row of table run; JSON columns as objects, {} where there is none."""
+    tables: Mapping[str, list[Row]]
+    """Name of a query -> rows."""
     nlls: Mapping[str, Mapping[str, float]]
     """Condition -> sample_id -> NLL, both in alphabetical order."""
 
@@ -134,48 +141,58 @@ class RunRows:
         return bool(self.run["status"] == "complete")
 
 
-def read_run(run_id: str) -> RunRows:
-    """Read a run's rows.
-
-    Args:
-        run_id: A published run, whatever its status.
+@contextmanager
+def open_runs() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the database of published runs for reading.
 
     Raises:
-        UsageError: Nothing is published yet, the run is unknown, or another version published the database.
+        UsageError: Nothing is published yet, or the database is not one that this version published.
     """
     try:
         with open_results() as connection:
-            found = _rows(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id)
-            if not found:
-                raise UsageError(f"There is no run {run_id!r} in artifacts/results.duckdb. `latest` names the newest.")
-            tables = {name: _rows(connection, statement, run_id) for name, statement in QUERIES.items()}
-            nlls = read_nlls(connection, run_id)
-    except FileNotFoundError as error:
-        raise UsageError(str(error)) from None
+            yield connection
+    except FileNotFoundError:
+        raise UsageError("No run is published yet. To make one: python -m flows run --profile demo") from None
     except duckdb.Error as error:
-        raise unreadable(error) from None
-    return RunRows(run=_parsed(found[0]), tables=tables, nlls=nlls)
+        raise UsageError(
+            f"artifacts/results.duckdb cannot be read: {str(error).partition(chr(10))[0]} It must be a database that "
+            "this version published; any run publishes it again: python -m flows run --profile demo"
+        ) from None
 
 
-def read_nlls(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, dict[str, float]]:
-    """Return condition -> sample_id -> NLL of a run, both in alphabetical order; a routed family is a condition."""
-    answer = connection.execute(NLLS, {"run_id": run_id})
-    nlls: dict[str, dict[str, float]] = {}
-    sample_ids: dict[str, str] = {}
-    while rows := answer.fetchmany(_ROWS_AT_ONCE):
-        for condition, sample_id, nll in rows:
-            # One text for all conditions of a sample: there are millions of rows.
-            nlls.setdefault(condition, {})[sample_ids.setdefault(sample_id, sample_id)] = nll
-    return nlls
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, statement: str, run_id: str) -> list[Row]:
-    answer = connection.execute(statement, {"run_id": run_id})
+def rows_of(connection: duckdb.DuckDBPyConnection, statement: str, run_id: str | None = None) -> list[Row]:
+    """Return the rows of a query, each as column name -> value; $run_id in it stands for a run."""
+    answer = connection.execute(statement, {"run_id": run_id} if run_id else {})
     names = [column[0] for column in answer.description]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
-def _parsed(run: Row) -> Row:
-    """Return the row of table run with its JSON columns as objects; {} where there is none."""
-    names = ("settings", "versions", "data_identity", "language_model_identity", "embedding_model_identity", "funnel")
-    return {**run, **{name: json.loads(run[name]) if run[name] else {} for name in names}}
+def read_run(run_id: str, queries: Mapping[str, str] = QUERIES, *, with_nlls: bool = True) -> RunRows:
+    """Read a run.
+
+    Args:
+        run_id: A published run, whatever its status.
+        queries: Name -> statement with the parameter $run_id.
+        with_nlls: Whether to read the NLLs too, of which there may be millions.
+
+    Raises:
+        UsageError: The run is unknown, nothing is published yet, or another version published the database.
+    """
+    with open_runs() as connection:
+        found = rows_of(connection, "SELECT * FROM run WHERE run_id = $run_id", run_id)
+        if not found:
+            raise UsageError(f"There is no run {run_id!r} in artifacts/results.duckdb. `latest` names the newest.")
+        run = found[0] | {name: json.loads(found[0][name] or "{}") for name in _JSON_COLUMNS}
+        tables = {name: rows_of(connection, statement, run_id) for name, statement in queries.items()}
+        return RunRows(run, tables, _read_nlls(connection, run_id) if with_nlls else {})
+
+
+def _read_nlls(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, dict[str, float]]:
+    answer = connection.execute(_NLLS, {"run_id": run_id})
+    nlls: dict[str, dict[str, float]] = {}
+    sample_ids: dict[str, str] = {}
+    while rows := answer.fetchmany(_ROWS_AT_ONCE):
+        for condition, sample_id, nll in rows:
+            # All conditions of a sample share one string: there are millions of rows.
+            nlls.setdefault(condition, {})[sample_ids.setdefault(sample_id, sample_id)] = nll
+    return nlls

@@ -2,6 +2,6 @@
 
 import os
 
-# Read when matplotlib is first imported. Jupyter names its own in all that it starts, which may not be installed here;
-# plots are drawn into files alone.
+# Read when matplotlib is first imported. Processes started by Jupyter inherit its backend, which may not be installed
+# here; plots are only drawn into files.
 os.environ["MPLBACKEND"] = "agg"

@@ -1,6 +1,6 @@
-"""The last step of a run: its report as a file, and the plots for the page that the UI shows.
+"""The last step of a run: its report as a file, and plots for the page in the UI.
 
-Nothing is cached: a report follows from the database, which is made anew at the end of every run.
+Nothing is cached: a report follows from the database, which is rebuilt at the end of every run.
 """
 
 from typing import Any
@@ -11,28 +11,28 @@ from prefect.cache_policies import NO_CACHE
 from tasks.loading.redaction import without_secrets
 
 _SHOWN_PLOTS = 3
-"""How many of the plots, in the report's order, the UI's page shows: it is stored with the run's other artifacts."""
+"""The first plots of the report that the page in the UI shows; Prefect stores them with the page."""
 
 
 @task(name="report results", task_run_name="report results", cache_policy=NO_CACHE, persist_result=False)
 @without_secrets()
 def report_results(run_id: str) -> dict[str, Any]:
-    """Write the report of a published run; a failure costs the report, never the run.
+    """Write the report of a published run; if that fails, the run is complete all the same.
 
     Returns:
         {"path": of the report or None, "plots": title -> PNG}.
     """
     try:
-        # matplotlib takes seconds to load, which a command that only prints its flags need not wait for.
+        # matplotlib takes seconds to load.
         from tasks.reading.database import read_run
         from tasks.report.page import render_report, write_page
-        from tasks.report.plots.all_plots import plot_pngs, plots_of
+        from tasks.report.plots import plot_pngs, plots_of
 
         rows = read_run(run_id)
         plots = plots_of(rows)
         path = write_page(run_id, render_report(rows, plots))
         shown = plot_pngs(plots, _SHOWN_PLOTS)
-    except Exception as error:  # whatever a plot stumbles over, the results are published
+    except Exception as error:  # of any plot; the results are published already
         get_run_logger().warning("no report was written: %s: %s", type(error).__name__, error)
         return {"path": None, "plots": {}}
     get_run_logger().info("wrote the report %s", path)

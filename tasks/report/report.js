@@ -1,5 +1,5 @@
 "use strict";
-// Tables can be sorted by a click on a heading; a second click turns the order round. Without script they stay as they are.
+// A click on a heading sorts its table, a second one reverses the order. Without the script tables stay as they are.
 const collator = new Intl.Collator("en", { numeric: true });
 
 function compareCells(left, right, isNumber) {

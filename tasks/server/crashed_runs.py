@@ -1,7 +1,7 @@
-"""Runs that Prefect shows as running for ever, because the process that would have said otherwise was killed.
+"""Runs that Prefect shows as running forever, because the process that would have reported their end was killed.
 
-In: Prefect's ids of executions whose process is known to have died (tasks/store/manifests.py). Out: these are Crashed
-in the UI, and so are their tasks. A server that does not know them, or does not answer, is left alone.
+In: Prefect's ids of executions whose process is known to have died (tasks/store/manifests.py). Out: they and their
+tasks are Crashed in the UI. A server that does not know them or does not answer is left alone.
 """
 
 import logging
@@ -23,19 +23,18 @@ from prefect.states import Crashed
 from tasks.store.manifests import as_observed, read_manifests
 
 _TIMEOUT_SECONDS = 5.0
-_NEWEST = 100
-"""Executions that are asked about in one go."""
+_NEWEST = 100  # executions per request
 
 _logger = logging.getLogger(__name__)
 
 
 def report_crashed(flow_run_ids: Iterable[str]) -> int:
-    """Tell the server that executions have died; return how many it had not known of."""
+    """Report dead executions to the server; return how many it did not know to be dead."""
     identifiers = [UUID(identifier) for identifier in flow_run_ids]
     if not identifiers:
         return 0
     settings = {PREFECT_CLIENT_MAX_RETRIES: 0}
-    state: State[None] = Crashed(message="Its process was killed. Start the run again: what is finished is remembered.")
+    state: State[None] = Crashed(message="Its process was killed. Start the run again: finished results are cached.")
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=identifiers))
     running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
     try:
@@ -49,14 +48,14 @@ def report_crashed(flow_run_ids: Iterable[str]) -> int:
                 client.set_task_run_state(task_run.id, state, force=True)
             for crashed in crashed_runs:
                 client.set_flow_run_state(crashed.id, state, force=True)
-    except Exception as error:  # of the network, the server or Prefect: a run needs none of them
+    except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
         _logger.debug("crashed runs are not reported: %s", error)
         return 0
     return len(crashed_runs)
 
 
 def report_all_crashed() -> int:
-    """Tell the server of every execution that the manifests know to have ended; return how many it had not known of."""
+    """Report every ended execution of all manifests to the server; return how many it did not know to have ended."""
     attempts = [attempt for manifest in read_manifests() for attempt in as_observed(manifest).attempts]
     ended = sorted(
         (attempt for attempt in attempts if attempt.status != "running" and attempt.flow_run_id),

@@ -1,8 +1,8 @@
-"""The form by which the UI asks for a flow's parameters.
+"""The form in which the UI asks for a flow's parameters.
 
 In: a flow whose settings are optional, X | None. Out: the same flow, whose form asks for X, with its description,
-choices and limits in words: a field that is left empty leaves the setting to the profile. As Prefect makes it, the form
-of X | None shows none of that before its reader has chosen between X and nothing.
+choices and limits in words; an empty field leaves the setting to the profile. Prefect's own form of X | None shows
+none of that until its reader chooses between X and nothing.
 """
 
 import inspect
@@ -17,47 +17,40 @@ from pydantic_core import CoreSchema
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_LEADING = "What is run. A setting below that is left empty has this profile's value."
+_LEADING = "What is run. Settings below that are left empty take this profile's values."
 _LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
 class _Shown:
-    """Marks a parameter in the signature from which Prefect makes the form."""
+    """Annotates a parameter in the signature from which Prefect makes the form."""
 
     def __init__(self, description: str = "") -> None:
         self._description = description
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return the schema of a value that may be left out as that of the value, with its limits in words."""
+        """Return the schema of an optional value as that of the value, with its limits in words."""
         shown: dict[str, Any] = handler(schema)
         (value,) = (choice for choice in shown.get("anyOf", [shown]) if choice.get("type") != "null")
         limits = [f"{words} {value[name]:,}" for name, words in _LIMITS.items() if name in value]
         allowed = [f"Allowed: {', '.join(limits)}."] if limits else []
         description = " ".join([self._description or value.get("description", ""), *allowed]).strip()
-        # The form takes a placeholder such as <name> for a tag and shows nothing.
+        # The form would treat a placeholder such as <name> as a tag and show nothing.
         return {**value, "description": re.sub(r"<(\w+)>", lambda found: found[1].upper(), description)}
 
 
 def with_form(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
-    """Return the flow with a form that says of each setting what it is and what is allowed.
-
-    Args:
-        flow: A flow whose first parameter is `profile` and whose others are optional settings.
-    """
+    """Return a flow, whose first parameter is `profile`, with a form that describes each setting and its limits."""
     hints = typing.get_type_hints(flow.fn, include_extras=True)
     signature = inspect.signature(flow.fn)
     shown = []
     for name, parameter in signature.parameters.items():
         if parameter.default is None:
-            hint: Any = Annotated[hints[name], _Shown(), Field(default_factory=_nothing)]
+            # The form would refuse null as a written default.
+            hint: Any = Annotated[hints[name], _Shown(), Field(default_factory=lambda: None)]
             shown.append(parameter.replace(annotation=hint, default=Field()))
         else:
             hint = Annotated[hints[name], _Shown(_LEADING)]
             shown.append(parameter.replace(annotation=hint))
-    # Prefect makes the form from the flow's signature, and calls the function by its own.
+    # Prefect makes the form from the flow's signature and calls the function with the function's own.
     vars(flow)["__signature__"] = signature.replace(parameters=shown)
     return flow
-
-
-def _nothing() -> None:
-    """Return the default of an optional setting: a default that is written down, null, the form itself would refuse."""

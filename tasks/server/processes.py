@@ -1,8 +1,8 @@
-"""Processes that end with the one that started them, even if that one is killed; and commands that end when asked.
+"""Processes that end with the one that started them, even if that one is killed; and commands that end on request.
 
-In: this process. Out: a mark in its environment, which every process inherits that it starts from then on, and a
-guardian: a small process that waits for this one to end, and if it was killed ends all that bear the mark. Nothing is
-ended by its name, and a process that somebody else started never bears the mark.
+This process gets a mark in its environment, which every process that it starts inherits, and a guardian: a small
+process that waits for this one to end, and if it was killed ends everything with the mark. Nothing is ended by its
+name, and a process that somebody else started never has the mark.
 """
 
 import atexit
@@ -15,56 +15,48 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 
 import psutil
 
-MARK = "SURROGATE_OWNER"
-"""Name of the environment variable that says to whom a process belongs."""
+from tasks.store.code import ROOT
 
-_ROOT = Path(__file__).resolve().parents[2]  # tasks.store.artifacts would load libraries that the guardian needs not
-_PATIENCE_SECONDS = 5.0
-"""How long a process may take to end by itself before it is killed."""
-
-_REPEAT_SECONDS = 0.7
-"""After how long a signal that had no effect is repeated."""
+MARK = "SURROGATE_OWNER"  # environment variable that says to whom a process belongs
+_PATIENCE_SECONDS = 5.0  # time for a process to end by itself before it is killed
+_REPEAT_SECONDS = 0.7  # time after which a signal that had no effect is repeated
 
 _GOODBYE = b"goodbye"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: ends a command just as Ctrl-C does."""
+    """SIGTERM or SIGHUP arrived: ends a command as Ctrl-C does."""
 
 
 def leave_no_orphans() -> str:
-    """Mark what this process starts from now on, and have it ended should this one be killed.
+    """Mark what this process starts from now on, to be ended if this process is killed, and return the mark.
 
-    One that ends by itself ends its own children, as Prefect does with its temporary server.
-
-    Returns:
-        The mark.
+    A process that is not killed ends its own children, as Prefect does with its temporary server.
     """
     mark = uuid.uuid4().hex
-    guardian = subprocess.Popen(  # before the mark is set, so that it does not bear it
+    guardian = subprocess.Popen(  # before the mark is set, so that it does not get it
         [sys.executable, "-m", "tasks.server.processes", mark],
-        cwd=_ROOT,
-        stdin=subprocess.PIPE,  # no other process holds its writing end, which the system closes with this one
+        cwd=ROOT,
+        stdin=subprocess.PIPE,  # only this process has its writing end, which closes with it
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C in a terminal goes to all of its session
+        start_new_session=True,  # Ctrl-C in a terminal goes to the whole session
     )
     os.environ[MARK] = mark
-    # Registered first, so it is done last: after Prefect has ended its server.
+    # Registered first, so it runs last: after Prefect has ended its server.
     atexit.register(_dismiss, guardian)
     return mark
 
 
 @contextmanager
 def ended_by_signals(seconds: float) -> Iterator[None]:
-    """Within the context, take SIGTERM and SIGHUP as Ctrl-C, and end within `seconds` of any of them.
+    """Within the context, treat SIGTERM and SIGHUP as Ctrl-C, and end at the latest `seconds` after any of them.
 
-    Whoever still waits by then, e.g. for a server that the same Ctrl-C has ended, is waited for no longer.
+    By then the process may still wait, e.g. for a server that the same Ctrl-C has ended.
     """
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     earlier = {number: signal.signal(number, _ending.interrupt) for number in signals}
@@ -78,14 +70,14 @@ def ended_by_signals(seconds: float) -> Iterator[None]:
 
 
 def note_interruption() -> None:
-    """Say that this process winds up: a further signal would only disturb it, and the time that it has runs."""
+    """Declare that this process is ending: further signals are ignored, and its deadline is set."""
     _ending.is_noticed = True
-    _ending.start_clock(signal.SIGTERM)  # whoever took over the signal did not
+    _ending.start_clock(signal.SIGTERM)  # another handler of the signal did not
 
 
 @contextmanager
 def terminations_noted() -> Iterator[None]:
-    """Within the context, note SIGTERM before whoever took it over (Prefect, within a flow) handles it."""
+    """Within the context, note SIGTERM before its current handler (Prefect's, within a flow) runs."""
     handler = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
@@ -105,14 +97,14 @@ def terminations_noted() -> Iterator[None]:
 def is_interrupted() -> bool:
     """Return whether this command was asked to end.
 
-    An error that follows is none of its own: an interrupt that comes while a library is imported turns into an
-    ImportError, one that comes while Prefect awaits its server into an error of the connection.
+    Errors that follow are consequences: an interrupt during an import becomes an ImportError, one while Prefect waits
+    for its server a connection error.
     """
     return _ending.has_clock
 
 
 class _Ending:
-    """How this process ends once it was asked to."""
+    """How this process ends once it is asked to."""
 
     def __init__(self) -> None:
         self.seconds: float | None = None
@@ -121,15 +113,15 @@ class _Ending:
         self._has_raised = False
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: interrupt what runs, unless it winds up already."""
+        """Handle a signal: interrupt what runs, unless it is already ending."""
         self.start_clock(number)
-        # Prefect takes SIGTERM for itself, winds up, and sends it on: that one ends the command.
+        # Prefect handles SIGTERM, cleans up, and sends it again: that one ends the command.
         if not (self.is_noticed and self._has_raised):
             self._has_raised = True
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     def start_clock(self, number: int) -> None:
-        """End this process in so many seconds; the first call counts."""
+        """Start the deadline of this process; only the first call counts."""
         if self.seconds is None or self.has_clock:
             return
         self.has_clock = True
@@ -137,11 +129,11 @@ class _Ending:
 
     def _run_out(self, number: int, seconds: float) -> None:
         time.sleep(_REPEAT_SECONDS)
-        # An interrupt is lost if it comes while a library runs a destructor or a callback: Python only prints it.
+        # An interrupt during a library's destructor or callback is lost: Python only prints it.
         if not self.is_noticed:
             os.kill(os.getpid(), number)
         time.sleep(max(0.0, seconds - _REPEAT_SECONDS))
-        os.write(2, b"\nInterrupted, and not waited any longer. Start the same command again: it goes on.\n")
+        os.write(2, b"\nInterrupted before everything had ended. Start the same command again: it goes on.\n")
         os._exit(128 + number)
 
 
@@ -149,10 +141,10 @@ _ending = _Ending()
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Return the processes that bear a mark, without this one."""
+    """Return the processes with a mark, except this one."""
     found = []
     for process in psutil.process_iter():
-        # Another user's process, or one that has just ended, cannot be asked.
+        # Other users' processes, and those that have just ended, cannot be inspected.
         with suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and process.environ().get(MARK) == mark:
                 found.append(process)
@@ -160,9 +152,9 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def end_all(processes: Sequence[psutil.Process], number: signal.Signals = signal.SIGTERM) -> None:
-    """Ask processes to end, kill those that do not within five seconds, and wait until all have ended."""
+    """Signal processes to end, kill those that do not within five seconds, and wait until all have ended."""
     for process in processes:
-        with suppress(psutil.NoSuchProcess):  # it compares start times: a number that was given anew is never hit
+        with suppress(psutil.NoSuchProcess):  # psutil compares start times: a reused number is never signalled
             process.send_signal(number)
     _, alive = psutil.wait_procs(processes, timeout=_PATIENCE_SECONDS)
     for process in alive:
@@ -177,12 +169,12 @@ def _dismiss(guardian: "subprocess.Popen[bytes]") -> None:
 
 
 def _guard(mark: str) -> None:
-    """Wait until whoever holds the other end of stdin has ended; without a goodbye, end all that bear the mark."""
+    """Wait until stdin closes; without a goodbye before, end all processes with the mark."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.buffer.read() == _GOODBYE:
         return
-    while processes := marked(mark):  # again, for what was being started meanwhile
+    while processes := marked(mark):  # again, for processes started meanwhile
         end_all(processes)
 
 

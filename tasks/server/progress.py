@@ -1,19 +1,18 @@
-"""How far a run is while it runs: a progress artifact per stage in the UI, a line of the log, and who else watches.
+"""Progress of a run: a progress artifact per stage in the UI, log lines, and callbacks.
 
-In: which stage has begun, of which parts and how much work each is; how far each part is, told while it is computed.
-Out: artifacts of the flow run, lines of its log, and calls of watchers in this process, e.g. a terminal; all brought up
-to date by a thread of its own, so that a server that is slow, or gone, holds up no computation.
+Artifacts, log lines and watchers in this process, e.g. a terminal, are updated by a separate thread, so that a slow or
+missing server delays no computation.
 """
 
 import contextvars
-import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TypeAlias, Union
 from uuid import UUID
 
@@ -25,113 +24,99 @@ from tasks.pages.numbers import duration
 
 _Logger: TypeAlias = Union[logging.Logger, "logging.LoggerAdapter[logging.Logger]"]
 
-_PAUSE_SECONDS = 1.0
-"""Between two updates: the server takes in about fifty task runs a second, beside which this is nothing."""
-
-_LOG_SECONDS = 10.0
-"""Between two lines of the log."""
+_PAUSE_SECONDS = 1.0  # interval between updates, which is little for a server that takes fifty task runs per second
+_LOG_SECONDS = 10.0  # interval between log lines
 
 _TIMEOUT_SECONDS = 5.0
-_LAST_WORD_SECONDS = 3.0
-"""How long the end of a run waits for its last update."""
+_LAST_WORD_SECONDS = 3.0  # time that the end of a run waits for the last update
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Part:
-    """A part of a stage: what one task computes, e.g. a chunk."""
+    """A part of a stage: the work of one task, e.g. a chunk."""
 
-    size: float
-    """Its share of the stage's work, in any unit."""
-    share: float = 0.0
-    """Which share of it is done."""
-    is_finished: bool = False
-    """Whether its result is there."""
-    computed_since: float | None = None
-    """When its computation began (time.monotonic); None if it has not, or what it gives was remembered."""
+    size: float  # amount of work, in any unit
+    share: float = 0.0  # fraction that is done
+    is_computed: bool = False  # whether it is computed, at least in part, rather than cached
 
     def tell(self, share: float) -> None:
-        """Note how far its computation is, from 0 to 1."""
-        if self.computed_since is None:
-            self.computed_since = time.monotonic()
+        """Record its progress, from 0 to 1."""
+        self.is_computed = True
         self.share = max(self.share, min(share, 1.0))
 
 
 @dataclass
 class Stage:
-    """A stage and how far it is."""
+    """A stage and its progress."""
 
     name: str
-    """E.g. "score contexts"."""
-    parts: list[Part]
-    """What it is made of, at least one."""
-    count: int
-    """What is counted, e.g. scores."""
-    unit: str
-    """What that is called, e.g. "scores"; "" where parts are counted."""
-    shown: str | None = None
-    """What of it the UI shows."""
+    parts: dict[str, Part]  # its parts by name, at least one
+    count: int  # what is counted, e.g. scores
+    unit: str  # the unit of `count`, e.g. "scores"; "" where parts are counted
+    shown: str | None = None  # the description last shown in the UI
     artifact_id: UUID | None = None
-    """Where it shows it."""
+    _seconds: float = 0.0
+    _since: float | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time within the context as the stage's."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds, self._since = self.seconds, None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, without the stages between its chunks."""
+        return self._seconds + (time.monotonic() - self._since if self._since is not None else 0.0)
 
     @property
     def share(self) -> float:
-        """Its share that is done, by work."""
-        return sum(part.size * part.share for part in self.parts) / sum(part.size for part in self.parts)
+        """Fraction of the work that is done."""
+        parts = self.parts.values()
+        return sum(part.size * part.share for part in parts) / sum(part.size for part in parts)
 
     @property
     def is_done(self) -> bool:
-        """Whether all of its parts are."""
-        return all(part.share == 1.0 for part in self.parts)
-
-    @property
-    def done(self) -> int:
-        """How much of `count` that is."""
-        return self.count if self.is_done else min(int(self.share * self.count), self.count - 1)
-
-    @property
-    def percent(self) -> float:
-        """Its share as the UI shows it."""
-        return round(100.0 * self.share, 1)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """How long it will go on at the pace of what it has computed so far; None while there is none to go by.
-
-        What was remembered is done at once and tells nothing about the rest.
-        """
-        begun = [part.computed_since for part in self.parts if part.computed_since is not None]
-        computed = sum(part.size * part.share for part in self.parts if part.computed_since is not None)
-        if not computed:
-            return None
-        left = sum(part.size * (1.0 - part.share) for part in self.parts)
-        return left * (time.monotonic() - min(begun)) / computed
+        """Whether all parts are done."""
+        return all(part.share == 1.0 for part in self.parts.values())
 
     @property
     def amount(self) -> str:
-        """How far it is, e.g. "120 of 3,680 scores"."""
-        return f"{self.done:,} of {self.count:,} {self.unit}".rstrip()
+        """Its progress, e.g. "120 of 3,680 scores"."""
+        done = self.count if self.is_done else min(int(self.share * self.count), self.count - 1)
+        return f"{done:,} of {self.count:,} {self.unit}".rstrip()
 
     @property
     def time_left(self) -> str:
-        """How long it will go on, in words; "" if that is not known."""
-        left = self.seconds_left
-        return "" if self.is_done or left is None else f"about {duration(left)} left"
+        """The remaining time in words, at the pace of what was computed so far; "" if unknown.
+
+        Cached results are available at once and do not count.
+        """
+        computed = sum(part.size * part.share for part in self.parts.values() if part.is_computed)
+        if self.is_done or not computed:
+            return ""
+        left = sum(part.size * (1.0 - part.share) for part in self.parts.values())
+        return f"about {duration(left * self.seconds / computed)} left"
 
     @property
     def description(self) -> str:
-        """All of it in words."""
+        """Name, progress and remaining time in words."""
         return ", ".join(filter(None, (f"{self.name[0].upper()}{self.name[1:]}: {self.amount}", self.time_left)))
 
 
-_watchers: list[Callable[[Stage], None]] = []
-"""Who is told of each change, while there is anybody."""
+Watcher: TypeAlias = Callable[[Stage | str], None]
+
+_watchers: list[Watcher] = []  # callbacks for changes of stages, and for remarks
 
 
 @contextmanager
-def watched_by(watcher: Callable[[Stage], None]) -> Iterator[None]:
-    """Within the context, have each stage of a run in this process told as it begins and advances."""
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Within the context, call `watcher` with each stage of a run in this process as it advances, and each remark."""
     _watchers.append(watcher)
     try:
         yield
@@ -140,66 +125,62 @@ def watched_by(watcher: Callable[[Stage], None]) -> Iterator[None]:
 
 
 class Progress:
-    """How far the stages of a run are; nothing is shown until `shown` runs."""
+    """The stages of a run; nothing is shown until `shown` runs."""
 
     def __init__(self) -> None:
         """Start without stages."""
-        self._stages: list[Stage] = []
+        self._stages: dict[str, Stage] = {}
+        self._current: Stage | None = None
         self._ended = threading.Event()
 
-    def begin(
-        self, name: str, sizes: Sequence[float] = (1.0,), count: int | None = None, unit: str = ""
-    ) -> Iterator[Part]:
-        """Begin a stage; the one before counts as done.
+    def add(
+        self, name: str, sizes: Mapping[str, float] = MappingProxyType({"all": 1.0}), count: int = 0, unit: str = ""
+    ) -> None:
+        """Add a stage, which has not begun.
 
-        Args:
-            name: E.g. "score contexts".
-            sizes: How much work each of its parts is, in any unit; where all are nothing, all are alike.
-            count: What is counted of all of them, e.g. scores; None: the parts.
-            unit: What that is called.
-
-        Returns:
-            The parts, to be computed in this order.
+        `sizes` are the work of each part, in any unit; if all are 0, parts count equally. `count` and `unit` are what
+        is shown, e.g. 500 scores; by default the number of parts.
         """
-        for stage in self._stages[-1:]:
-            for part in stage.parts:
-                part.share = 1.0
-            self._tell(stage)
-        parts = [Part(size) for size in (sizes if any(sizes) else [1.0] * len(sizes))]
-        self._stages.append(Stage(name, parts, count or len(parts), unit if count else ""))
-        self._tell(self._stages[-1])
-        return iter(parts)
+        parts = {part: Part(size if any(sizes.values()) else 1.0) for part, size in sizes.items()}
+        self._stages[name] = Stage(name, parts, count or len(parts), unit if count else "")
 
-    def advance(self) -> None:
-        """Note that the next part of the stage is finished, be it computed or remembered."""
-        if self._stages:
-            unfinished = (part for part in self._stages[-1].parts if not part.is_finished)
-            for part in itertools.islice(unfinished, 1):
-                part.share, part.is_finished = 1.0, True
-            self._tell(self._stages[-1])
+    def is_partly_computed(self, name: str) -> bool:
+        """Whether some of a stage was computed rather than cached, and some is to come."""
+        stage = self._stages[name]
+        return not stage.is_done and any(part.is_computed for part in stage.parts.values())
 
-    def _tell(self, stage: Stage) -> None:
+    @contextmanager
+    def running(self, name: str) -> Iterator[Stage]:
+        """Within the context, a stage runs: the time is its own, and it is what the log tells of."""
+        self._current = stage = self._stages[name]
+        with stage.running():
+            self.tell(stage)
+            yield stage
+        self.tell(stage)
+
+    def finish(self, stage: Stage, part: str) -> None:
+        """Note that a part of a stage is finished, be it computed or remembered."""
+        stage.parts[part].share = 1.0
+        self.tell(stage)
+
+    def tell(self, news: Stage | str) -> None:
+        """Tell the watchers how far a stage is, or a remark."""
         for watcher in tuple(_watchers):
-            watcher(stage)
+            watcher(news)
 
     @contextmanager
     def shown(self, flow_run_id: str | None, logger: _Logger | None = None) -> Iterator[None]:
-        """Within the context, show the stages to watchers as they advance, in the UI and in a log.
-
-        Args:
-            flow_run_id: The flow run whose progress they are; None: nothing is shown in the UI.
-            logger: Where a line is written every ten seconds; None: nowhere.
-        """
-        # With the context of this thread, which knows the server's address.
+        """Within the context, show the stages as they advance: to watchers, in the UI and in a log."""
+        # In a copy of this thread's context, which has the server's address.
         arguments = (self._keep_showing, flow_run_id, logger)
         thread = threading.Thread(target=contextvars.copy_context().run, args=arguments, name="progress", daemon=True)
         thread.start()
-        waits_for_last_word = False  # whoever stops a run waits for nothing
+        waits_for_last_word = False  # an interrupted run does not wait
         try:
             yield
             waits_for_last_word = True
         except Exception:
-            waits_for_last_word = True  # a thread that outlived a failed run would break off with a traceback
+            waits_for_last_word = True  # a thread that outlived a failed run would end with a traceback
             raise
         finally:
             self._ended.set()
@@ -216,34 +197,33 @@ class Progress:
             next_line = time.monotonic() + _LOG_SECONDS
             while not self._ended.wait(_PAUSE_SECONDS):
                 show()
-                for stage in self._stages[-1:]:
-                    self._tell(stage)
+                if stage := self._current:
+                    self.tell(stage)
                     if logger and time.monotonic() >= next_line and not stage.is_done:
                         next_line = time.monotonic() + _LOG_SECONDS
                         logger.info("%s", stage.description)
             show()
 
     def _show(self, client: SyncPrefectClient, flow_run_id: UUID) -> None:
-        """Bring up to date what has changed; what the server does not take is shown the next time."""
-        for stage in tuple(self._stages):
+        """Update what has changed; what the server does not accept is shown the next time."""
+        for stage in tuple(self._stages.values()):
             description = stage.description
-            if description == stage.shown:
+            if description == stage.shown or not (stage.share or stage is self._current):
                 continue
+            percent = round(100.0 * stage.share, 1)
             try:
                 if stage.artifact_id is None:
                     artifact = ArtifactCreate(
                         key=f"progress-{stage.name.replace(' ', '-')}",
                         type="progress",
                         description=description,
-                        data=stage.percent,
+                        data=percent,
                         flow_run_id=flow_run_id,
                     )
                     stage.artifact_id = client.create_artifact(artifact).id
                 else:
-                    client.update_artifact(
-                        stage.artifact_id, ArtifactUpdate(data=stage.percent, description=description)
-                    )
-            except Exception as error:  # of the network, the server or Prefect: a run needs none of them
+                    client.update_artifact(stage.artifact_id, ArtifactUpdate(data=percent, description=description))
+            except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
                 _logger.debug("progress is not shown: %s", error)
                 return
             stage.shown = description

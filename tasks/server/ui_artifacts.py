@@ -7,43 +7,30 @@ sent, at which the page would break.
 
 import base64
 import math
-import re
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.reading.answers import TITLES, Rows, answers_of, read_questions
+from tasks.pages.blocks import Block, Heading, Quoted, Table, paragraph
+from tasks.pages.markdown import to_markdown
+from tasks.pages.numbers import ratio
+from tasks.reading.answers import Row, summary_blocks
+from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results
+
+Tables: TypeAlias = Mapping[str, Sequence[Row]]
+"""View -> rows of one run."""
 
 _DIGITS = 6
 """Significant digits of numbers in tables; the database has all of them."""
 
-_FIRST_COLUMNS = (
-    "question", "family", "instead", "comparison", "condition", "answer", "measure", "says", "stratified_by", "level",
-    "n", "improvement_mean", "improvement_low", "improvement_high",
-)  # fmt: skip
-"""What a table begins with, where it has it: the others are reached by scrolling."""
-
-_CELL_CHARACTERS = 30
-"""Of a line in a cell of the page's tables."""
-
-_RUN_FACTS = {
-    "profile": "profile",
-    "data": "data",
-    "language model": "language_model",
-    "embedding model": "embedding_model",
-    "device": "device",
-    "samples": "drawn_count",
-    "of eligible rows": "eligible_count",
-    "scores": "score_count",
-    "scores that are missing": "score_missing_count",
-    "seconds of computation": "seconds",
-}
-"""What the page says of the run: heading -> column of run_summary."""
+_QUESTIONS = """
+    SELECT view_name, comment FROM duckdb_views()
+    WHERE schema_name = 'all_runs' AND view_name NOT IN ('outcome', 'compare_runs')"""
+"""All views of a run but that of its samples, and what each says."""
 
 
 def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
@@ -56,125 +43,64 @@ def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
         plots: Title -> PNG.
     """
     try:
-        questions = read_questions(run_id)
-        page = results_page(run_id, questions, plots or {})
+        questions, tables, checks = read_tables(run_id)
+        page = results_page(tables, checks, plots or {})
         create_markdown_artifact(page, key="results", description=f"What run {run_id} found.")
-        for view, rows in questions.items():
-            description = f"{_title(view)} Run {run_id}."
-            if rows:
-                create_table_artifact(question_table(rows), key=view.replace("_", "-"), description=description)
+        for view, said in questions.items():
+            if rows := question_table(tables[view]):
+                create_table_artifact(rows, key=view.replace("_", "-"), description=f"{said} Run {run_id}.")
     except Exception as error:  # of the network, the server or Prefect, at the very end of what may be hours
         get_run_logger().warning("the UI does not show the results (%s); they are in the database", error)
 
 
-def results_page(run_id: str, questions: Mapping[str, Rows], plots: Mapping[str, bytes]) -> str:
+def read_tables(run_id: str) -> tuple[dict[str, str], Tables, Sequence[Row]]:
+    """Return the question views with what each asks, their rows for one run, and its checks, failed ones first."""
+    with open_results() as connection:
+        questions = dict(connection.execute(_QUESTIONS).fetchall())
+        tables = {
+            view: rows_of(connection, f"SELECT * FROM all_runs.{view} WHERE run_id = $run_id", run_id)
+            for view in questions
+        }
+        return questions, tables, rows_of(connection, QUERIES["run_check"], run_id)
+
+
+def results_page(tables: Tables, checks: Sequence[Row], plots: Mapping[str, bytes]) -> str:
     """Return a run's answers, checks and plots as markdown.
 
     Args:
-        run_id: A run that is published and complete.
-        questions: The rows of each question view.
+        tables: The rows of each question view, for a run that is published and complete.
+        checks: What the run verified about itself.
         plots: Title -> PNG.
     """
-    (facts,) = questions["run_summary"]
-    answers = answers_of(questions)
-    parts = [
-        f"# {_escaped(facts['profile'])}, {_plain(facts['drawn_count'])} samples",
-        f"Run `{run_id}`. Improvements are in nats per answer token over what is named second; positive is better.",
-        _check_line(run_id),
-    ]
-    for view, rows in answers.items():
-        parts += [f"## {TITLES[view]}", _verdicts(rows), _comparisons(rows)]
-    parts += [f"## {_escaped(title)}\n\n![{_escaped(title)}]({_data_uri(png)})" for title, png in plots.items()]
-    values = [f"- {heading}: {_escaped(_plain(facts[column]))}" for heading, column in _RUN_FACTS.items()]
-    parts += ["## The run", "\n".join(values)]
-    parts += [f"All results: `SELECT * FROM outcome WHERE run_id = '{run_id}'` in `artifacts/results.duckdb`."]
-    return "\n\n".join(parts) + "\n"
+    (summary,) = tables["run_summary"]
+    page = to_markdown([*summary_blocks(summary, tables["what_did_it_find"]), *_check_blocks(checks)])
+    for name, png in plots.items():
+        heading = to_markdown([Heading(name)])
+        title = heading.removeprefix("## ").strip()
+        page += f"\n{heading}\n![{title}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})\n"
+    return page
 
 
-def question_table(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def question_table(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Return the rows of a question view for a table artifact: what JSON can say, without the run's id."""
-    shown = []
-    for row in rows:
-        first = {name: row[name] for name in _FIRST_COLUMNS if name in row}
-        values = first | {name: value for name, value in row.items() if name != "run_id"}
-        shown.append({name: _json_value(value) for name, value in values.items()})
-    return shown
+    return [{name: _json_value(value) for name, value in row.items() if name != "run_id"} for row in rows]
 
 
-def _check_line(run_id: str) -> str:
-    """Return what the run's checks of itself found, failed ones first."""
-    with open_results() as connection:
-        found = connection.execute(
-            "SELECT name, passed, value, limit_value, detail FROM run_check WHERE run_id = ? ORDER BY name", [run_id]
-        ).fetchall()
-    failed = [row for row in found if row[1] is False]
-    passed = sum(row[1] is True for row in found)
-    line = f"The run checked itself: {passed} checks passed, {len(failed)} failed, {len(found) - passed - len(failed)} "
-    line += "were recorded only."
-    rows = [
-        [_wrapped(name), _plain(value), _plain(limit), _wrapped(text or "-")] for name, _, value, limit, text in failed
-    ]
-    if not rows:
-        return line
-    return f"{line} **Do not believe the answers before you know why:**\n\n" + _markdown_table(
-        ("failed check", "value", "limit", "detail"), rows
+def _check_blocks(checks: Sequence[Row]) -> Iterator[Block]:
+    """Yield what the run's checks of itself found, with the failed ones."""
+    passed, failed = (sum(row["passed"] is result for row in checks) for result in (True, False))
+    recorded = len(checks) - passed - failed
+    yield paragraph(
+        f"The run checked itself: {passed} checks passed, {failed} failed, {recorded} were recorded only."
+        + (" Do not believe the answers before you know why:" if failed else "")
     )
-
-
-def _verdicts(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return the answers of a question as a list, one an answer."""
-    by_answer: dict[str, list[str]] = {}
-    for row in rows:
-        by_answer.setdefault(row["answer"], []).append(row["comparison"])
-    if len(rows) > 1 and len(by_answer) == 1:
-        return f"**{_escaped(rows[0]['answer'])}**"
-    return "\n".join(f"- **{_escaped(answer)}**: {_escaped('; '.join(names))}" for answer, names in by_answer.items())
-
-
-def _comparisons(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return a question's comparisons as a table that fits the page; the table artifacts have all columns."""
-    cells = [
-        [
-            _wrapped(row["comparison"]),
-            row["n"],
-            f"{row['improvement']}<br>({row['interval']})",
-            row["win"],
-            _wrapped(row["answer"]),
-        ]
-        for row in rows
-    ]
-    return _markdown_table(("comparison", "n", "improvement (interval)", "wins", "answer"), cells)
-
-
-def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are markdown already."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows))
-
-
-def _wrapped(text: str) -> str:
-    """Return escaped text in short lines: the page breaks none in a table, and would hide what is behind."""
-    return "<br>".join(map(_escaped, textwrap.wrap(text, _CELL_CHARACTERS)))
-
-
-def _escaped(text: str) -> str:
-    """Return text that markdown shows as it is, on one line: names of data and models are anyone's text."""
-    return re.sub(r"([\\`*_\[\]<>|#!&$])", r"\\\1", " ".join(text.split()))
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-
-
-def _title(view: str) -> str:
-    """Return a view's name as the question that it is."""
-    return TITLES.get(view) or f"{view.replace('_', ' ').capitalize()}."
-
-
-def _plain(value: object) -> str:
-    shown = _json_value(value)
-    if shown is None:
-        return "-"
-    return f"{shown:,}" if isinstance(shown, int | float) and not isinstance(shown, bool) else str(shown)
+    if failed:
+        rows = tuple(
+            (row["name"], Quoted(row["detail"]), ratio(row["value"]), ratio(row["limit_value"]))
+            for row in checks
+            if row["passed"] is False
+        )
+        yield Table(("failed check", "detail", "value", "limit"), rows, text_columns=2)
 
 
 def _json_value(value: object) -> Any:  # noqa: ANN401 - what JSON can say

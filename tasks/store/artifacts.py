@@ -1,52 +1,58 @@
-"""Files under artifacts/: atomic, verified parquet, and the references that stages hand to each other.
+"""Files under artifacts/: written atomically, verified when read, and referred to by plain dicts.
 
-In: records. Out: one parquet file named by its content, and a reference to it, a plain dict. Parquet is the truth of a
-run; whatever else there is (the database, reports) can be rebuilt from it.
+In: records. Out: one parquet file named by its content, and a reference to it that stages pass on. The parquet files of
+a run are its primary data; the database and reports can be rebuilt from them. Reading a file that is missing, altered
+or outside artifacts/ raises a DamagedArtifactError.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import secrets
 import time
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.store.stored_rows import StoredRows, records_of
+from tasks.store.code import ROOT as ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-# One folder may serve several checkouts or machines; tests use one of their own. A variable that is set to nothing is
-# not set: it would mean the working folder, whatever is in it.
+# One folder may serve several checkouts or machines; tests use one of their own. An empty variable counts as unset: it
+# would mean the working folder.
 ARTIFACTS = Path(os.environ.get("SURROGATE_ARTIFACTS") or ROOT / "artifacts").absolute()
 
 Reference: TypeAlias = dict[str, Any]
-"""{"path": relative to ARTIFACTS, "sha256": of the file, "rows": count} and what else the stage reports."""
+"""{"path": relative to ARTIFACTS, "sha256": of the file, "rows": count}, and further results of the stage."""
 
 Row = TypeVar("Row")
 
-_GROUP_ROWS = 10_000
-"""Rows of a file that are packed together, and read together where a range is asked for."""
+_GROUP_ROWS = 10_000  # rows per row group of a file; ranges are read in row groups
+
+_ROWS_AT_ONCE = 500
+"""Records made at a time: enough for the speed of whole columns, and few for the garbage collector."""
+
+_REPEATED = ("sample_id", "family", "key", "status", "finish")
+"""Columns with few distinct texts: each text is kept once."""
 
 _SETTLED_SECONDS = 2.0
-"""After so long without a change, one more cannot leave the time of the last one as it is, however coarse the clock."""
+"""A file unchanged for so long gets another time stamp if it is changed, however coarse the clock."""
 
 
 class DamagedArtifactError(RuntimeError):
-    """A file under artifacts/ is missing or is not the one that was written."""
+    """A file under artifacts/ is missing or altered."""
 
 
 class UnwrittenError(OSError):
-    """A file could not be written: the disk is full, or the folder must not be written into."""
+    """A file could not be written: the disk is full or the folder is read-only."""
 
     def __str__(self) -> str:
-        """Return what happened and what to do, without the number that the system has for it."""
+        """Return what happened and what to do, without the error number."""
         return str(self.strerror)
 
 
@@ -63,39 +69,36 @@ def file_sha256(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its name only ever stands for whole content, also after a power cut.
+    """Write a file such that its name always refers to complete content, even after a power cut.
 
     Raises:
-        UnwrittenError: The folder cannot be written or the disk is full; nothing is left under the final name.
+        UnwrittenError: The disk is full or the folder is read-only; nothing is left under the final name.
     """
+    # Not with tempfile, whose files only their owner can read: reports are meant for others too.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(path, content)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)  # the rename is durable once the folder is on disk
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise UnwrittenError(
             error.errno,
-            f"{path} could not be written: {error.strerror or error}. Nothing is left under its name, and what was "
-            "finished before is whole. Make room, or let the folder be written into, and start the same command again.",
+            f"{path} could not be written: {error.strerror or error}. Nothing is left under its name, and everything "
+            "finished before is complete. Free disk space or make the folder writable, and start the same command "
+            "again.",
         ) from error
-
-
-def _write_and_rename(path: Path, content: bytes) -> None:
-    # Not by tempfile, whose files nobody else may read: a report is there to be shown.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself is safe only once the folder is on disk
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def schema_of(record: type) -> pa.Schema:
@@ -128,12 +131,9 @@ _ARROW_TYPES: dict[Any, pa.DataType] = {
 
 
 def write_rows(rows: Sequence[object], record: type, stage: str) -> Reference:
-    """Write records to one parquet file under artifacts/<stage>/, named by its content.
+    """Write records to one parquet file under artifacts/<stage>/, named by its content, and return its reference.
 
-    Equal rows give an equal file and name, so two runs that compute the same at once do not disturb each other.
-
-    Returns:
-        The reference {"path", "sha256", "rows"}.
+    Equal rows give the same file and name, so two runs may compute the same rows at once.
     """
     schema = schema_of(record)
     columns = [[getattr(row, name) for row in rows] for name in schema.names]
@@ -149,20 +149,12 @@ def write_rows(rows: Sequence[object], record: type, stage: str) -> Reference:
 
 
 def read_table(reference: Mapping[str, Any]) -> pa.Table:
-    """Read the parquet file of a reference.
-
-    Raises:
-        DamagedArtifactError: The file is missing, lies outside artifacts/ or is not the one that was written.
-    """
+    """Read the parquet file of a reference."""
     return pq.read_table(_intact_file(reference))
 
 
 def read_rows(reference: Mapping[str, Any], record: Callable[..., Row]) -> list[Row]:
-    """Read the records of a reference; a "start" and "stop" in it select a range of rows, which alone is read.
-
-    Raises:
-        DamagedArtifactError: As in read_table.
-    """
+    """Read the records of a reference; "start" and "stop" in it select a range of rows."""
     if "start" not in reference:
         return records_of(record, read_table(reference))
     path, start, stop = _intact_file(reference), reference["start"], reference["stop"]
@@ -178,11 +170,7 @@ def read_rows(reference: Mapping[str, Any], record: Callable[..., Row]) -> list[
 
 
 def open_rows(references: Iterable[Mapping[str, Any]], record: Callable[..., Row]) -> Sequence[Row]:
-    """Return the records of whole files, one after the other, kept as columns: for what goes through all of a run.
-
-    Raises:
-        DamagedArtifactError: As in read_table.
-    """
+    """Return the records of whole files, one after the other, kept as columns: for all rows of a run."""
     known = list(references)
     return StoredRows(record, (read_table(reference) for reference in known)) if known else []
 
@@ -190,11 +178,7 @@ def open_rows(references: Iterable[Mapping[str, Any]], record: Callable[..., Row
 def read_rows_of(
     sample_ids: Collection[str], references: Iterable[Mapping[str, Any]], record: Callable[..., Row]
 ) -> list[Row]:
-    """Read the records of a few samples from whole files, file by file.
-
-    Raises:
-        DamagedArtifactError: As in read_table.
-    """
+    """Read the records of a few samples from whole files, file by file."""
     wanted = pa.array(sorted(sample_ids), pa.string())
     tables = (read_table(reference) for reference in references)
     return [row for table in tables for row in records_of(record, table.filter(pc.is_in(table["sample_id"], wanted)))]
@@ -208,8 +192,8 @@ def _intact_file(reference: Mapping[str, Any]) -> Path:
     return ARTIFACTS / str(reference["path"])
 
 
-# Chunks of a file are read one after the other, some thousands of them: its rows are unpacked once. What a hash stands
-# for never changes.
+# Thousands of chunks of a file are read one after the other: each row group is unpacked once. What a hash refers to
+# never changes.
 @lru_cache(maxsize=4)
 def _row_group(path: Path, sha256: str, number: int) -> pa.Table:
     return pq.ParquetFile(path).read_row_group(number)
@@ -227,34 +211,109 @@ def is_reference(value: object) -> bool:
 
 
 def is_intact(reference: Mapping[str, Any]) -> bool:
-    """Tell whether the file of a reference exists under artifacts/ and has the hash it was written with."""
+    """Tell whether the file of a reference exists under artifacts/ and has its hash."""
     try:
         path = (ARTIFACTS / reference["path"]).resolve()
         is_inside = path.is_relative_to(ARTIFACTS.resolve())
         return is_inside and path.is_file() and current_sha256(path) == str(reference["sha256"])
-    except (OSError, RuntimeError, TypeError, ValueError):  # a name that no file has, or one that may not be read
+    except (OSError, RuntimeError, TypeError, ValueError):  # an invalid name, or a file that may not be read
         return False
 
 
 def current_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, which are read once for as long as nobody has touched the file."""
+    """Return the sha256 of a file's bytes; they are read once until the file changes."""
     status = path.stat()
     if time.time() - status.st_ctime < _SETTLED_SECONDS:
         return file_sha256(path)
     return _settled_sha256(path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
-# Each of thousands of chunks asks whether the file that it is a range of is intact.
+# Called for each of thousands of chunks of a file.
 @lru_cache(maxsize=100_000)
 def _settled_sha256(path: Path, *touched: int) -> str:
     return file_sha256(path)
 
 
 def chunks_of(reference: Reference, identifiers: Iterable[str], size: int) -> list[Reference]:
-    """Split a reference into ranges of at most `size` rows, each known by the identifiers of its rows."""
+    """Split a reference into ranges of at most `size` rows, each identified by the identifiers of its rows."""
     names = list(identifiers)
     return [
         reference | {"start": start, "stop": start + len(part), "chunk": digest(part)}
         for start in range(0, len(names), size)
         if (part := names[start : start + size])
     ]
+
+
+class StoredRows(Sequence[Row], Generic[Row]):
+    """The records of tables, kept as columns; a record is made whenever it is accessed.
+
+    Two million scores take 0.4 GB as columns and several times as much as records.
+    """
+
+    def __init__(self, record: Callable[..., Row], tables: Iterable[pa.Table]) -> None:
+        """Take tables, at least one, with the record's columns; best from an iterator that reads them.
+
+        Raises:
+            KeyError: A column is missing.
+        """
+        self._record = record
+        parts = []
+        for table in tables:
+            part = _ordered(record, table)
+            for number, name in enumerate(part.column_names):
+                if name in _REPEATED:
+                    part = part.set_column(number, name, part.column(name).dictionary_encode())
+            parts.append(part)
+        self._table = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+        # Thousands of small files leave scattered memory, which Arrow would keep for later.
+        pa.default_memory_pool().release_unused()
+        self._texts = {
+            column.name: self._table.column(column.name).chunk(0).dictionary.to_pylist()
+            for column in self._table.schema
+            if pa.types.is_dictionary(column.type) and self._table.num_rows
+        }
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return int(self._table.num_rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the records."""
+        return self._records(self._table)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | list[Row]:
+        """Return one record, or those of a slice."""
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        return next(self._records(self._table.slice(range(len(self))[place], 1)))
+
+    def _records(self, table: pa.Table) -> Iterator[Row]:
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            columns = zip(batch.schema.names, batch.columns, strict=True)
+            yield from map(self._record, *(_values(column, self._texts.get(name)) for name, column in columns))
+
+
+def records_of(record: Callable[..., Row], table: pa.Table) -> list[Row]:
+    """Return all records of a table."""
+    batches = _ordered(record, table).to_batches(max_chunksize=_ROWS_AT_ONCE)
+    return [row for batch in batches for row in map(record, *map(_values, batch.columns))]
+
+
+def _ordered(record: Callable[..., Any], table: pa.Table) -> pa.Table:
+    """Return the record's columns in their order."""
+    return table.select([field.name for field in dataclasses.fields(cast(Any, record))])
+
+
+def _values(column: pa.Array, texts: Sequence[str] | None = None) -> Sequence[Any]:
+    """Return a column's values as Python objects, lists as tuples.
+
+    `texts` is the dictionary of a dictionary-encoded column: one object per text for all batches.
+    """
+    if texts is not None:
+        return [texts[number] for number in column.indices.to_pylist()]
+    values: list[Any] = column.to_pylist()
+    return [value if value is None else tuple(value) for value in values] if pa.types.is_list(column.type) else values

@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from tasks.priming import records
 from tasks.store.artifacts import kind_of
-from tasks.store.sources import source_of
+from tasks.store.code import source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ TABLES: dict[str, Table] = {
         "chunk, name",
         before={"run_id": "The run.", "chunk": "The part of the run that was checked."},
     ),
+    "answer": Table(records.Answer, "position"),
 }
 """The tables whose rows come from artifacts, in the order in which they are filled."""
 

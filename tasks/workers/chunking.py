@@ -1,8 +1,8 @@
-"""How many samples a chunk has: so many that a crash loses about two minutes of a worker's computing.
+"""The number of samples in a chunk: such that a crash loses about two minutes of a worker's computing.
 
-In: the language model's identity, earlier runs, how fast the model computes here. Out: a number of samples. Where
-chunks begin and end changes no number, so it is no part of what a run is; but results are remembered chunk by chunk, so
-whatever size an earlier run had is kept: a rerun, and a larger run, find what it computed.
+In: the language model's identity, earlier runs, the model's speed here. Chunk boundaries change no number and are no
+part of a run's identity. But results are cached chunk by chunk, so the size of an earlier run is kept: a rerun, and a
+larger run, find what it computed.
 """
 
 import time
@@ -13,27 +13,21 @@ from tasks.store.manifests import Manifest, read_manifest, read_manifests
 from tasks.workers.processes import with_language_model, worker_count
 
 _CHUNK_SECONDS = 120.0
-_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-"""Few, so that a machine that is a little slower today comes to the same one."""
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # few, so that a slightly different speed leads to the same one
 
-_TOKENS_A_SAMPLE = 1100
-"""Of the largest family, five contexts with query, answer and distractors, for passages as those of MS MARCO."""
+_TOKENS_PER_SAMPLE = 1100
+"""In the largest family: five contexts with query, answer and distractors, with passages as in MS MARCO."""
 
 _CONTEXT_TOKENS = 160
 _LEAST_SECONDS = 0.5
-_SHORTEST_SECONDS = 1e-3  # what a clock may be off by
+_SHORTEST_SECONDS = 1e-3  # the resolution of a clock
 _MOST_CONTEXTS = 256
 
 
 def choose_chunk_size(run_id: str, language_model: Identity, sample_count: int) -> int:
-    """Return the size of an earlier run's chunks, this run's before others', or one that fits the model's speed here.
+    """Return the chunk size of this run or else of another one with the model, or one that fits the model's speed here.
 
-    Samples that would not fill a chunk for each worker are shared among the workers.
-
-    Args:
-        run_id: The run, which may have been begun before.
-        language_model: The identity of the model that computes.
-        sample_count: Samples of the run.
+    Samples that do not fill a chunk for each worker are divided among the workers.
     """
     own = read_manifest(run_id)
     if own and own.chunk_size:
@@ -48,15 +42,15 @@ def choose_chunk_size(run_id: str, language_model: Identity, sample_count: int) 
 
 
 def size_at(tokens_per_second: float) -> int:
-    """Return the samples that a worker computes in about two minutes, rounded to a size of a short list."""
-    wanted = _CHUNK_SECONDS * tokens_per_second / _TOKENS_A_SAMPLE
+    """Return the size nearest to the number of samples that a worker computes in two minutes."""
+    wanted = _CHUNK_SECONDS * tokens_per_second / _TOKENS_PER_SAMPLE
     return min(_SIZES, key=lambda size: max(size / wanted, wanted / size))
 
 
 def tokens_per_second(*, language_model: LanguageModel) -> float:
-    """Return how many tokens a second the model scores in this process, measured for half a second or a little more.
+    """Return how many tokens per second the model scores in this process, measured for about half a second.
 
-    On a processor in seconds of its cores: what else this machine does at the moment is not what later runs will find.
+    On a CPU in core seconds, so that other load on the machine does not count.
     """
     import torch
 

@@ -1,10 +1,10 @@
-"""The processes of a Ray cluster as workers: on many machines, each with the language model loaded once.
+"""Workers on a Ray cluster, each with the language model loaded once.
 
-In: a cluster's address and how many workers. Out: an executor as tasks/workers/processes.py has one for its own
-processes. A worker is a Ray actor, which holds its model for as long as it lives (tasks on GPUs would end their process
-after each call unless told otherwise); Prefect's tasks and the artifacts stay with the process that runs the flow, so
-that the machines of the cluster need neither Prefect's server nor a shared folder. They need Python and packages of the
-same versions, and the model: on the hub, or in a folder of the same path.
+In: a cluster's address and a number of workers. Out: an executor for tasks/workers/processes.py. A worker is a Ray
+actor, which keeps its model for its lifetime (tasks on GPUs would end their process after each call by default).
+Prefect's tasks and the artifacts stay in the process that runs the flow, so the cluster's machines need neither
+Prefect's server nor a shared folder. They need Python and packages of the same versions, and the model: on the hub, or
+in a folder of the same path.
 """
 
 import logging
@@ -18,26 +18,24 @@ from typing import Any
 from tasks.loading.data import Identity, SetupError
 from tasks.store.artifacts import ROOT
 
-LOCAL = "local"
-"""In place of an address: a cluster of this machine, for as long as it is needed."""
+LOCAL = "local"  # instead of an address: a temporary cluster on this machine
 
 _LEFT_OUT = [".git", ".venv", ".prefect", "artifacts/", "docs/", "tests/"]
-"""Of the project's folder, which is sent to the cluster."""
+"""Left out of the project's folder when it is sent to the cluster."""
 
-_CONNECTION_SECONDS = 20.0
-"""How long a host may take to answer; Ray itself would try for minutes."""
+_CONNECTION_SECONDS = 20.0  # time for a host to answer; Ray itself would try for minutes
 
 
 class RayExecutor(Executor):
-    """Hands each call to a worker that has nothing to do, and waits for one if there is none."""
+    """Passes each call to an idle worker, and waits for one if there is none."""
 
     def __init__(self, address: str, count: int | None, language_model: Identity) -> None:
-        """Connect, and have the workers load the model.
+        """Connect, and start workers that load the model.
 
         Args:
             address: HOST:PORT of a cluster's head; "auto": the one that this machine belongs to; or LOCAL.
-            count: Workers; None: one a GPU of the cluster, one a core where it has none.
-            language_model: What they load as soon as they start.
+            count: Number of workers; None: one per GPU of the cluster, or one per core if it has none.
+            language_model: The identity of the model.
 
         Raises:
             SetupError: Ray is not installed, or there is no such cluster.
@@ -45,8 +43,7 @@ class RayExecutor(Executor):
         ray = _connected(address)
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
-        self.count = count or gpus or int(resources.get("CPU", 1))
-        """Workers."""
+        self.count = count or gpus or int(resources.get("CPU", 1))  # number of workers
         remote = ray.remote(_Worker).options(num_gpus=1 if gpus else 0, num_cpus=1)
         self._ray = ray
         self._workers = [remote.remote(language_model) for _ in range(self.count)]
@@ -55,19 +52,19 @@ class RayExecutor(Executor):
             self._idle.put(worker)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401
-        """Return what function(*args, **kwargs) will give, computed by a worker."""
+        """Return the future result of function(*args, **kwargs), computed by a worker."""
         worker = self._idle.get()
         future: Future[Any] = worker.call.remote(function, args, kwargs).future()
         future.add_done_callback(lambda _: self._idle.put(worker))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the workers and leave the cluster; what is still being computed is lost."""
+        """End the workers and leave the cluster; unfinished calls are lost."""
         self._ray.shutdown()
 
 
 def _connected(address: str) -> Any:  # noqa: ANN401 - the module
-    """Return ray, connected to a cluster; one that this process is connected to already stays."""
+    """Return ray, connected to a cluster; an existing connection is kept."""
     _require_answer(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -92,14 +89,14 @@ def _connected(address: str) -> Any:  # noqa: ANN401 - the module
 
 
 def _require_answer(address: str) -> None:
-    """Refuse an address at which nothing answers."""
+    """Refuse an address where nothing answers."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (colon and port.isdecimal()):  # one of Ray's words, or an address that it will refuse itself
+    if not (colon and port.isdecimal()):  # one of Ray's keywords, or an address that Ray refuses
         return
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTION_SECONDS):
             pass
-    except (OSError, OverflowError) as error:  # no such host, nobody there, no such port
+    except (OSError, OverflowError) as error:  # no such host, no answer, no such port
         raise _missing(address, error) from None
 
 

@@ -2,9 +2,8 @@
 
 import torch
 
-from tasks.bench.identity import Answers, check_identity, count_identical, score, score_alone, threads
-from tasks.bench.plans import plan_of
-from tasks.bench.workload import make_workload
+from tasks.bench.identity import Answers, check_identity, count_identical, score, score_in_other_ways, threads
+from tasks.bench.workload import Subject, make_workload
 from tasks.priming.engine.model import LanguageModel
 
 
@@ -15,24 +14,24 @@ def test_one_bit_makes_a_difference() -> None:
     assert count_identical(left, {}) == 0
 
 
-def test_alone_means_one_context_of_one_sample_a_pass(tiny: LanguageModel) -> None:
+def test_every_way_scores_all_answers(tiny: LanguageModel) -> None:
     load = make_workload(2)
     together = score(load, load.samples, tiny)
     assert len(together) == 22
-    assert score_alone(load, tiny).keys() == together.keys()
+    assert [answers.keys() == together.keys() for _, answers in score_in_other_ways(load, tiny)] == [True] * 4
 
 
-def test_every_answer_and_line_is_accounted_for(tiny: LanguageModel, one_thread: None) -> None:
-    plan = plan_of("tiny", "cpu", is_quick=True)
-    sheet = check_identity("tiny", {"float32": tiny}, plan, report=lambda _: None)
-    assert [figure.goal for figure in sheet.figures] == [22, 22, 22, 22, 5]
-    assert [figure.quantity.partition(": ")[2] for figure in sheet.figures] == [
-        "alone",
-        "shuffled",
-        "resumed in other chunks",
-        "two threads",
-        "alone, shuffled",
-    ]
+def test_every_answer_and_line_is_accounted_for(subject: Subject) -> None:
+    part = check_identity(subject)
+    assert {figure.quantity: figure.value for figure in part.figures} == {
+        "answers compared": 22,
+        "answers identical: alone": 22,
+        "answers identical: shuffled": 22,
+        "answers identical: resumed in other chunks": 22,
+        "answers identical: two threads": 22,
+        "lines compared": 5,
+        "lines identical: alone, shuffled": 5,
+    }
     assert torch.get_num_threads() == 1
 
 

@@ -1,4 +1,4 @@
-"""Arms take turns in a rotated order, and ratios are taken within a round."""
+"""Arms take turns in a rotated order, ratios are taken within a round, and figures are medians of rounds."""
 
 import time
 from collections.abc import Callable
@@ -7,70 +7,105 @@ from typing import Any
 import psutil
 import pytest
 
-from tasks.bench.timing import Arm, CpuMeter, Measured, Timing, rotated, speed_ratios, time_rounds, waiting
+from tasks.bench import timing
+from tasks.bench.timing import Arm, Measured, Part, peak_cpu_bytes, rotated, time_on_cpu
 from tests.waiting import wait_for
 
 
-class ScriptedMeter:
-    """Says that the arms took what a script says, call by call."""
+@pytest.fixture
+def part() -> Part:
+    return Part("scoring", "small", "cpu", report=lambda _: None)
 
-    def __init__(self, seconds: list[float]) -> None:
-        self._seconds = iter(seconds)
 
-    def warm_up(self, run: Callable[[], Any]) -> int:
-        run()
-        return 1000
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Say what the arms took, call by call; elapsed time is twice that."""
 
-    def time(self, run: Callable[[], Any]) -> Measured:
-        seconds = next(self._seconds)
-        return Measured(seconds, 2 * seconds, 500, run())
+    def follow(*seconds: float) -> None:
+        left = iter(seconds)
+
+        def measure(run: Callable[[], Any]) -> Measured:
+            result, each = run(), next(left)
+            return Measured(each, 2 * each, 500, result)
+
+        def peak(run: Callable[[], Any]) -> int:
+            run()
+            return 1000
+
+        monkeypatch.setitem(timing._TIMERS, "cpu", measure)
+        monkeypatch.setitem(timing._MEMORY_METERS, "cpu", peak)
+
+    return follow
 
 
 def arm(name: str, calls: list[str], rounds: int | None = None, work: int = 1) -> Arm:
-    return Arm(name, "float32", work, lambda: calls.append(name), lambda: calls.append(f"warm {name}"), rounds)
+    return Arm((name, "float32"), work, calls.append, name, f"warm {name}", rounds)
 
 
-def test_the_order_is_rotated_from_round_to_round() -> None:
+def values(part: Part) -> dict[tuple[str, str], tuple[float, float | None, float | None]]:
+    return {(each.method, each.quantity): (each.value, each.low, each.high) for each in part.figures}
+
+
+def test_the_order_is_rotated_from_round_to_round(part: Part, script: Callable[..., None]) -> None:
     calls: list[str] = []
     arms = [arm("a", calls), arm("b", calls), arm("c", calls)]
-    time_rounds(arms, 4, meter=ScriptedMeter([1.0] * 12), report=lambda _: None)
+    script(*[1.0] * 12)
+    part.time(arms, 4)
     assert calls[:3] == ["warm a", "warm b", "warm c"]
     assert "".join(calls[3:]) == "abc" + "bca" + "cab" + "abc"  # by hand
-    assert [each.method for each in rotated(arms, 5)] == ["c", "a", "b"]
+    assert [each.name[0] for each in rotated(arms, 5)] == ["c", "a", "b"]
 
 
-def test_an_arm_may_take_part_in_fewer_rounds() -> None:
-    calls: list[str] = []
-    arms = [arm("a", calls), arm("b", calls, rounds=1)]
-    timings = time_rounds(arms, 3, meter=ScriptedMeter([1.0, 2.0, 3.0, 4.0]), report=lambda _: None)
-    assert timings["a", "float32"].seconds == {0: 1.0, 1: 3.0, 2: 4.0}
-    assert timings["b", "float32"].seconds == {0: 2.0}
-    assert timings["b", "float32"].wall_seconds == {0: 4.0}
-    assert timings["b", "float32"].peak_bytes == 1000  # the larger of warming up and of the round
+def test_an_arm_may_take_part_in_fewer_rounds(part: Part, script: Callable[..., None]) -> None:
+    script(1.0, 2.0, 3.0, 4.0)
+    part.measure([arm("a", []), arm("b", [], rounds=1)], 3, "tokens")
+    found = values(part)
+    assert found["a", "seconds"] == (3.0, 1.0, 4.0)
+    assert found["b", "seconds"] == (2.0, None, None)  # what was measured once has no range
+    assert found["b", "wall seconds"] == (4.0, None, None)
+    assert found["b", "peak memory"] == (1000, None, None)  # the larger of warming up and of the round
 
 
-def test_ratios_are_taken_within_a_round_and_per_unit_of_work() -> None:
-    slow = Timing(work=10, seconds={0: 10.0, 1: 30.0, 2: 20.0})
-    fast = Timing(work=20, seconds={0: 2.0, 2: 10.0})
-    # By hand: 1 s a unit against 0.1; 2 s a unit against 0.5; the second round had only one of them.
-    assert speed_ratios(fast, slow) == (10.0, 4.0)
-    assert speed_ratios(slow, slow) == (1.0, 1.0, 1.0)
+def test_ratios_are_taken_within_a_round_and_per_unit_of_work(part: Part, script: Callable[..., None]) -> None:
+    # By hand: 10 s for 10 units, 2 s for 20; 30 s and 10 s; the third round has only the first.
+    script(10.0, 2.0, 10.0, 30.0, 20.0)
+    part.measure([arm("notebook", [], work=10), arm("ours", [], rounds=2, work=20)], 3, "tokens")
+    found = values(part)
+    assert found["ours", "times as fast as the notebook"] == (8.0, 6.0, 10.0)
+    assert found["notebook", "times as fast as the notebook"] == (1.0, 1.0, 1.0)
+    assert found["ours", "tokens per second"] == (6.0, 2.0, 10.0)
 
 
-def test_what_an_arm_found_is_that_of_its_last_round() -> None:
-    found = iter([1, 2, 3])
-    only = Arm("a", "float32", 1, lambda: next(found), lambda: None)
-    timings = time_rounds([only], 3, meter=ScriptedMeter([1.0] * 3), report=lambda _: None)
-    assert timings["a", "float32"].result == 3
+def test_ours_is_compared_with_the_limit_which_has_no_memory(part: Part, script: Callable[..., None]) -> None:
+    script(8.0, 4.0, 3.0)
+    part.measure([arm("notebook", []), arm("ours", []), arm("products", [])], 1, "tokens")
+    found = values(part)
+    assert found["ours", "share of the matrix products' speed"] == (0.75, None, None)
+    assert ("notebook", "share of the matrix products' speed") not in found
+    assert ("ours", "peak memory") in found
+    assert ("products", "peak memory") not in found
 
 
-def test_a_busy_machine_shows_in_the_time_that_passed() -> None:
-    timings = {("a", ""): Timing(1, {0: 1.0, 1: 2.0}, {0: 1.5, 1: 2.0}), ("b", ""): Timing(1, {0: 1.0}, {0: 3.0})}
-    assert waiting(timings) == 1.5  # the median of 1.5, 1 and 3
+def test_results_of_the_last_round_are_compared_with_the_first_arms(part: Part, script: Callable[..., None]) -> None:
+    script(*[1.0] * 4)
+    counts = iter([0, 0, 1, 2, 40, 30])  # two warm up; the second round begins with the other arm
+    arms = [Arm((name, "float32"), 1, lambda _: next(counts), None, None) for name in ("notebook", "ours")]
+    part.measure(arms, 2, "tokens", lambda found, base: [("distance", found - base, "nats")])
+    assert values(part)["ours", "distance"][0] == 10  # by hand: 40 - 30
+    assert ("notebook", "distance") not in values(part)
+
+
+def test_a_busy_machine_shows_in_the_time_that_passed(part: Part) -> None:
+    assert part.waiting == 0
+    part.rounds = {
+        ("a", ""): {0: Measured(1.0, 1.5, 0, None), 1: Measured(2.0, 2.0, 0, None)},
+        ("b", ""): {0: Measured(1.0, 3.0, 0, None)},
+    }
+    assert part.waiting == 1.5  # the median of 1.5, 1 and 3
 
 
 def test_the_processor_is_not_charged_for_sleeping() -> None:
-    measured = CpuMeter().time(lambda: time.sleep(0.1))
+    measured = time_on_cpu(lambda: time.sleep(0.1))
     assert measured.wall_seconds >= 0.1
     assert measured.seconds < 0.05
 
@@ -92,5 +127,5 @@ def test_memory_is_what_was_held_on_top(monkeypatch: pytest.MonkeyPatch) -> None
         wait_for("two looks at the memory", lambda: len(looks), enough=lambda seen: seen >= count + 2)
         del more
 
-    assert CpuMeter().warm_up(hold_more) == pytest.approx(50_000_000, rel=0.2)
+    assert peak_cpu_bytes(hold_more) == pytest.approx(50_000_000, rel=0.2)
     del held

@@ -1,6 +1,6 @@
 """The workload is real text of the project, the same however much of it is taken."""
 
-from tasks.bench.workload import CONTEXTS_PER_SAMPLE, long_document, make_workload
+from tasks.bench.workload import make_workload
 from tasks.priming.engine.model import LanguageModel
 
 
@@ -21,14 +21,7 @@ def test_a_smaller_workload_is_the_beginning_of_a_larger_one() -> None:
 def test_every_sample_has_eleven_contexts(tiny: LanguageModel) -> None:
     load = make_workload(3)
     arms = load.arms(tiny)
-    assert len(arms) == 3 * CONTEXTS_PER_SAMPLE
-    assert len({(arm.sample_id, arm.item.context) for arm in arms}) == 33
-    by_hand = sum(len(arm.item.context) + len(arm.item.query) + len(arm.item.answer) for arm in arms)
+    assert len(arms) == 33
+    assert len({(arm.sample_id, arm.request.context) for arm in arms}) == 33
+    by_hand = sum(len(arm.request.context) + len(arm.request.query) + len(arm.request.answer) for arm in arms)
     assert load.token_count(tiny) == by_hand
-
-
-def test_a_document_is_cut_at_words() -> None:
-    samples = make_workload(4).samples
-    document = long_document(samples, 120)
-    assert len(document.split()) == 120
-    assert document.startswith(" ".join(samples[0].passage.split()))

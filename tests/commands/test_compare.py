@@ -1,4 +1,4 @@
-"""Runs side by side: what differs is said, what is shared is paired, and what cannot be compared is refused clearly."""
+"""Comparing runs: differences are listed, shared samples are paired, and what cannot be compared is refused."""
 
 import re
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ import pytest
 from rich.cells import cell_len
 from scipy.stats import sem
 
+from flows.__main__ import main
 from flows.compare import compare
 from tasks import results
 from tasks.commands import compare as command
-from tasks.commands.compare import main
 from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import resolve_settings
 from tasks.store import manifests
-from tests.published_rows import comparison, record, score
+from tests.published_rows import comparison, record, record_answers, score
 
 pytestmark = pytest.mark.usefixtures("artifacts_folder")
 
 BASELINE, STATIC = ("baseline", "document"), ("static", "factual")
-# The example of tasks/priming/statistics/robust_mean.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
+# The example of tasks/priming/statistics/paired.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
 FIRST_NLLS = {"a": 2.0, "b": 1.5, "c": 3.0, "d": 1.0}
 SECOND_NLLS = {"a": 1.5, "b": 1.5, "c": 2.0, "d": 1.25}
 
@@ -61,8 +61,7 @@ def make_run(
         "surrogate": [surrogate for sample in samples for surrogate in surrogates(sample, text)],
         "comparison": [comparison("static/routed", "baseline/document", improvement_mean=gain)],
     }
-    for table, rows in tables.items():
-        record(attempt, table, rows)
+    record_answers(attempt, **tables)
     if status == "complete":
         manifests.finish_run(attempt)
     else:
@@ -77,9 +76,9 @@ def surrogates(sample: Sample, text: str) -> list[Surrogate]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
-    """Publish, and return what the command prints, in lines of one blank a gap."""
+    """Publish, and return what the command prints, with every gap reduced to one blank."""
     results.rebuild_database()
-    assert main(runs) == 0
+    assert main(["compare", *runs]) == 0
     out = capsys.readouterr().out
     assert max(map(cell_len, out.splitlines())) <= 80
     assert "\x1b" not in out
@@ -88,13 +87,13 @@ def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
 
 def refusal(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
     """Return the one line that the command refuses with."""
-    assert main(runs) == 2
+    assert main(["compare", *runs]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error
 
 
-# --- what is paired ---
+# --- paired differences ---
 
 
 def test_differences_are_paired_with_their_interval(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +135,7 @@ def test_every_run_is_compared_with_the_first(capsys: pytest.CaptureFixture[str]
     assert "seed 99 97 98" in out
 
 
-# --- what is said of them ---
+# --- descriptions ---
 
 
 def test_what_differs_in_how_they_were_made_is_listed_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,15 +172,15 @@ def test_nlls_of_two_tokenizers_are_warned_of(capsys: pytest.CaptureFixture[str]
     make_run("aaaa", FIRST_NLLS)
     make_run("bbbb", FIRST_NLLS, model={"language_model": "other", "sha256": "e" * 64}, answer_tokens=3)
     flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
-    assert "different numbers of tokens of 4 of 4 answers: NLLs are per token and not comparable between" in flat
-    assert "Improvements over each run's own baseline can be compared with care" in flat
+    assert "Their tokenizers split 4 of 4 answers into different numbers of tokens, so NLLs per token cannot" in flat
+    assert "Improvements over each run's own baseline can, with care" in flat
 
 
 def test_another_model_with_the_same_tokens_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("aaaa", FIRST_NLLS)
     make_run("bbbb", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "e" * 64})
     flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
-    assert "A and B have different language models. Their tokenizers make as many tokens of every answer" in flat
+    assert "A and B have different language models. Their tokenizers split every answer into the same number" in flat
 
 
 def test_one_model_is_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +220,7 @@ def test_the_beginning_of_an_id_names_a_run(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_cannot_be_compared_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refusal(capsys, "a", "b").startswith("error: No run is published yet, so there is nothing to compare.")
+    assert refusal(capsys, "a", "b").startswith("error: No run is published yet. To make one: python -m")
     make_run("aaaa", FIRST_NLLS)
     results.rebuild_database()
     assert "There is no run 'nope'. Runs, newest first: aaaa" in refusal(capsys, "aaaa", "nope")
@@ -237,7 +236,7 @@ def test_runs_without_a_shared_sample_are_described_and_then_refused(capsys: pyt
     make_run("aaaa", FIRST_NLLS)
     make_run("bbbb", {"x": 1.0}, seed=7)
     results.rebuild_database()
-    assert main(["aaaa", "bbbb"]) == 2
+    assert main(["compare", "aaaa", "bbbb"]) == 2
     shown = capsys.readouterr()
     assert "Does priming help?" in shown.out
     assert "on the samples that they share" not in shown.out

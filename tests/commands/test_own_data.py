@@ -52,9 +52,9 @@ def test_own_data_and_model_work_the_first_time_without_noise(tmp_path: Path) ->
     said = [re.sub(r"[\d.]+ (ms|s|min)$", "SECONDS", line) for line in ends]
     assert said == [
         "warning: 16 samples were asked for, 8 qualify",
-        "draw samples: 2 of 2, SECONDS",
+        "draw samples: 1 of 1, SECONDS",
         "write surrogates: 48 of 48 lines, SECONDS",
-        "route queries: 1 of 1, SECONDS",
+        "route queries: 2 of 2, SECONDS",
         "score contexts: 160 of 160 scores, SECONDS",
         "check scoring: 1 of 1, SECONDS",
         "compute statistics: 8 of 8, SECONDS",

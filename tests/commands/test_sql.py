@@ -47,7 +47,7 @@ def prompt(folder: Path) -> Iterator[Prompt]:
 def run(folder: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command with statements from a pipe."""
     variables = os.environ | {"SURROGATE_ARTIFACTS": str(folder)} | environment
-    command = [sys.executable, "-m", "tasks.commands.sql"]
+    command = [sys.executable, "-m", "flows", "sql"]
     return subprocess.run(
         command, cwd=ROOT, env=variables, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
@@ -149,16 +149,17 @@ def test_a_plan_is_drawn_on_several_lines(prompt: Prompt, capsys: pytest.Capture
 def test_the_questions_are_listed_with_what_they_say(prompt: Prompt, capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, prompt, ".questions").splitlines()
     names = [line for line in lines if not line.startswith(" ")]
-    assert names[: len(results.QUESTIONS)] == list(results.QUESTIONS)
+    assert names[:2] == ["compare_runs", "does_priming_help"]
     assert "outcome" in names
-    assert lines[1].startswith("    Does a routed surrogate beat no surrogate?")
+    assert len(set(names)) == len(names)
+    assert lines[lines.index("does_priming_help") + 1].startswith("    Does a routed surrogate beat no surrogate?")
 
 
 def test_the_tables_are_listed_with_what_they_hold(prompt: Prompt, capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, prompt, ".tables").splitlines()
     names = [line for line in lines if not line.startswith(" ")]
     assert {"run", "sample", "score", "comparison", "run_check"} <= set(names)
-    assert not set(names) & set(results.QUESTIONS)
+    assert not set(names) & {"outcome", "does_priming_help"}
     assert lines[lines.index("sample") + 1].startswith("    One query with its gold answer")
 
 
@@ -254,7 +255,7 @@ def test_a_client_of_duckdbs_own_is_not_asked(folder: Path, tmp_path: Path) -> N
 def test_a_view_of_somebody_elses_database_reads_no_file(tmp_path: Path) -> None:
     (tmp_path / "private.txt").write_text("private")
     with duckdb.connect(str(tmp_path / "results.duckdb")) as connection:
-        connection.execute("CREATE TABLE run (run_id VARCHAR)")
+        connection.execute("CREATE SCHEMA latest; CREATE SCHEMA all_runs; CREATE TABLE run (run_id VARCHAR)")
         connection.execute(f"CREATE VIEW findings AS SELECT content FROM read_text('{tmp_path / 'private.txt'}')")
     finished = run(tmp_path, "SELECT * FROM findings;\n")
     assert finished.returncode == 1
@@ -266,7 +267,8 @@ def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> N
     terminal, inner = pty.openpty()
     # The child takes the terminal for its own, so that Ctrl-C reaches it.
     start = (
-        "import fcntl, runpy, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); runpy.run_module('tasks.commands.sql', "
+        "import fcntl, runpy, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); sys.argv[1:] = ['sql']; "
+        "runpy.run_module('flows', "
     )
     child = subprocess.Popen(
         [sys.executable, "-c", f"{start}run_name='__main__')"],

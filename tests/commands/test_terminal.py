@@ -1,4 +1,4 @@
-"""What is shown while a run computes: bars in a terminal, a line a stage in a log, and nothing of others' noise."""
+"""Progress of a run: one bar per stage in a terminal, one line per stage in a file, no messages of others."""
 
 import logging
 import os
@@ -18,22 +18,25 @@ from tasks.server.progress import Progress
 
 
 def two_stages() -> None:
-    """Go through what a run goes through."""
+    """Go through what a run goes through, the stages in turn."""
     progress = Progress()
-    progress.begin("draw samples", [1] * 2)
-    progress.advance()
-    progress.advance()
-    progress.begin("score contexts", [1] * 4)
-    progress.advance()
-    progress.begin("publish results")  # what is left of the stage before counts as done
-    progress.advance()
+    progress.add("draw samples", {"a": 1.0, "b": 1.0})
+    progress.add("score contexts", dict.fromkeys("abcd", 1.0))
+    progress.add("publish results")
+    for name, parts in (("draw samples", "ab"), ("score contexts", "ab"), ("score contexts", "cd")):
+        with progress.running(name) as stage:
+            for part in parts:
+                progress.finish(stage, part)
+    with progress.running("publish results") as stage:
+        progress.finish(stage, "all")
 
 
 def a_failing_stage() -> None:
     progress = Progress()
-    progress.begin("score contexts", [1] * 4)
-    progress.advance()
-    raise IndexError
+    progress.add("score contexts", dict.fromkeys("abcd", 1.0))
+    with progress.running("score contexts") as stage:
+        progress.finish(stage, "a")
+        raise IndexError
 
 
 @contextmanager
@@ -79,16 +82,15 @@ def test_a_long_stage_says_now_and_then_how_far_it_is(
     monkeypatch.setattr("time.monotonic", lambda: now)
     with stages_shown(is_verbose=False):
         progress = Progress()
-        first, second = progress.begin("score contexts", [60.0, 20.0], 800, "scores")
-        first.tell(0.0)
-        for seconds in range(1, 61):
-            now += 1.0
-            first.tell(seconds / 60)
-            progress._tell(progress._stages[-1])  # as the thread does that shows a run
-        second.tell(0.0)
-        progress.advance()
-        now += 20.0
-        progress.advance()
+        progress.add("score contexts", {"first": 60.0, "second": 20.0}, 800, "scores")
+        with progress.running("score contexts") as stage:
+            for seconds in range(1, 61):
+                now += 1.0
+                stage.parts["first"].tell(seconds / 60)
+                progress.tell(stage)  # as the thread does that shows a run
+            progress.finish(stage, "first")
+            now += 20.0
+            progress.finish(stage, "second")
     lines = capsys.readouterr().err.splitlines()
     # by hand: 10 scores a second, a line every 10 s, also while no chunk has ended
     assert lines == [
@@ -166,3 +168,20 @@ def test_what_prefect_logs_to_the_terminal_is_not_shown(
         logging.getLogger("prefect").error("within")
     logging.getLogger("prefect").error("its last word")
     assert capsys.readouterr().err.split("\n") == ["before", "before", "within", "its last word", ""]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_remark_is_a_line_of_its_own(
+    is_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remark = "preliminary, 8 of 16 samples, not a result: [red]"
+    if is_terminal:
+        with a_terminal(monkeypatch) as screen:
+            with stages_shown(is_verbose=False):
+                Progress().tell(remark)
+            lines = on_screen(screen)
+    else:
+        with stages_shown(is_verbose=False):
+            Progress().tell(remark)
+        lines = capsys.readouterr().err.splitlines()
+    assert remark in lines

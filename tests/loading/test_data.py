@@ -197,7 +197,9 @@ def test_a_file_that_is_replaced_before_it_is_read_is_refused(
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
     path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}', line, '{"query": "b"}')
-    with pytest.raises(SetupError, match=rf"{path}, line 2 is not JSON \(.*{problem}.*\)\. Mend or remove the line\."):
+    with pytest.raises(
+        SetupError, match=rf"{path}, line 2 is not JSON \(.*{problem}.*\)\. Correct or remove the line\."
+    ):
         rows_of(path)
 
 

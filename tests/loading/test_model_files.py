@@ -110,7 +110,7 @@ def test_a_configuration_that_leads_elsewhere_is_refused(
     if not (folder / name).exists():
         (folder / name).write_text("{}")
     edit_json(folder / name, lambda known: known | content)
-    with pytest.raises(SetupError, match=f"refused: `{key}` in its {name} leads to .*must lie in its folder"):
+    with pytest.raises(SetupError, match=f"refused: `{key}` in its {name} leads to .*must be in its folder"):
         identify(folder)
 
 

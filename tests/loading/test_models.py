@@ -372,7 +372,7 @@ def test_a_model_of_the_hub_without_network_is_refused_with_what_to_do(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
 def test_a_gpu_that_is_not_there_is_a_usage_error(tiny_mistral_folder: Path) -> None:
-    with pytest.raises(SetupError, match=r"need a CUDA GPU; none was found\. Take device=cpu, or .*--profile demo"):
+    with pytest.raises(SetupError, match=r"need a CUDA GPU; none was found\. Use device=cpu, or .*--profile demo"):
         identify(tiny_mistral_folder, device="cuda")
     assert identify(tiny_mistral_folder, device="auto")["device"] == "cpu"
 

@@ -1,4 +1,4 @@
-"""What anybody may have written is shown as text, whatever it holds."""
+"""Untrusted text is shown as text, with its invisible characters spelled out."""
 
 import re
 from html.parser import HTMLParser
@@ -11,7 +11,7 @@ from tasks.pages import texts
 
 
 class Page(HTMLParser):
-    """Notes what a piece of HTML is made of."""
+    """Collects the elements and the text of a piece of HTML."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -41,7 +41,7 @@ class Page(HTMLParser):
         ("family: 👩\u200d👧", "family: 👩\u200d👧"),  # the joiner of one emoji out of two is part of the text
     ],
 )
-def test_characters_that_nobody_would_see_are_spelled_out(text: str, shown: str) -> None:
+def test_invisible_characters_are_spelled_out(text: str, shown: str) -> None:
     assert texts.visible(text) == shown
     assert Page(texts.untrusted(text)).said == shown
 
@@ -56,7 +56,7 @@ def test_no_text_becomes_markup(text: str) -> None:
 
 
 @given(st.text())
-def test_what_was_spelled_out_stays_as_it_is(text: str) -> None:
+def test_spelling_out_twice_changes_nothing(text: str) -> None:
     said = Page(texts.untrusted(text)).said
     assert Page(texts.untrusted(said)).elements == []
 

@@ -15,6 +15,7 @@ from tasks.priming.prompts import STATIC_SURROGATES
 from tasks.priming.records import Route, Sample, Surrogate
 from tasks.priming.routing import embed, route_queries
 from tests.places import WALKTHROUGH
+from tests.run_rows import surrogate
 
 WORDS = (
     "pay",
@@ -37,9 +38,7 @@ def sample(sample_id: str, query: str) -> Sample:
 
 
 def surrogates(sample_id: str, family: str, texts: dict[str, str]) -> list[Surrogate]:
-    return [
-        Surrogate(sample_id, family, key, text, text, 0, 0, "fixed", False, False, False) for key, text in texts.items()
-    ]
+    return [surrogate(sample_id, f"{family}/{key}", text=text) for key, text in texts.items()]
 
 
 def routed(model: Any, texts: dict[str, str], query: str = WALKTHROUGH["query"]) -> list[Route]:

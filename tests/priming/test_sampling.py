@@ -323,7 +323,9 @@ def test_a_row_of_wrong_columns_or_types_is_refused_with_what_is_allowed(row: di
 
 
 def test_a_refused_row_is_shown_briefly() -> None:
-    with pytest.raises(RowFormatError, match=r"aaa\.\.\., which cannot be read .*Rename or mend the columns") as caught:
+    with pytest.raises(
+        RowFormatError, match=r"aaa\.\.\., which cannot be read .*Rename or correct the columns"
+    ) as caught:
         read({"a" * 100_000: 1})
     assert len(str(caught.value)) < 1000
 
@@ -377,13 +379,16 @@ def test_the_first_rejected_rows_are_kept_to_be_looked_at() -> None:
         *(plain(number, answer="") for number in range(MAX_REJECTS)),
     ]
     found = draw_samples(rows, settings(5), 42)
-    assert [(row.position, row.reason, row.excerpt) for row in found.rejects[:5]] == [  # by hand from the list above
-        (2, "duplicate of an earlier row", rows[0]["query"]),
-        (3, "no answer", ("who is it? " * 8)[:80]),
-        (4, "text with half a surrogate pair", "a ?"),
-        (5, "no query or no passages", "A passage."),
-        (6, "no query or no passages", ""),
-    ]
+    assert (
+        [(row.position, row.reason, row.excerpt) for row in found.rejects[:5]]
+        == [  # by hand from the list above
+            (2, "duplicate of an earlier row", rows[0]["query"]),
+            (3, "no answer", ("who is it? " * 8)[:80]),
+            (4, "text with half a surrogate pair", "a ?"),
+            (5, "no query or no passages", "A passage."),
+            (6, "no query or no passages", ""),
+        ]
+    )
     assert len(found.rejects) == MAX_REJECTS
     assert sum(found.funnel.rejected.values()) == MAX_REJECTS + 5
 
@@ -540,7 +545,7 @@ def test_a_chunk_of_samples_finds_its_own_distractors_the_same_in_a_longer_run(
     from prefect.logging import disable_run_logger
 
     from tasks.loading.data import identify_data
-    from tasks.sampling import distractor_chunk, draw_samples
+    from tasks.sampling import draw_samples
     from tasks.store.artifacts import read_rows
 
     lines = [plain(number, answer=("yes", "maybe")[number % 2]) for number in range(60)]
@@ -554,14 +559,14 @@ def test_a_chunk_of_samples_finds_its_own_distractors_the_same_in_a_longer_run(
     for samples in (short, long):
         everyones = read_rows(samples["distractors"], Distractor)
         chunked = []
-        for number, chunk in enumerate(samples["chunks"]):
-            distractors = read_rows(distractor_chunk(samples, number), Distractor)
-            drawn = {sample.sample_id for sample in read_rows(chunk, Sample)}
+        for chunk in samples["chunks"]:
+            distractors = read_rows(chunk["distractors"], Distractor)
+            drawn = {sample.sample_id for sample in read_rows(chunk["samples"], Sample)}
             assert {distractor.sample_id for distractor in distractors} == drawn
             chunked += distractors
         assert chunked == everyones
         assert {len(of_sample(everyones, sample)) for sample in read_rows(samples, Sample)} == {1, 2}
-    known = [[chunk["chunk"] for chunk in samples["distractor_chunks"]] for samples in (short, long)]
+    known = [[chunk["distractors"]["chunk"] for chunk in samples["chunks"]] for samples in (short, long)]
     assert known[1][:3] == known[0]
     assert len(set(known[1])) == 7
     assert short["distractors"]["sha256"] != long["distractors"]["sha256"]
@@ -571,7 +576,7 @@ def test_no_distractors_are_an_empty_file_and_empty_chunks(artifacts_folder: Pat
     from prefect.logging import disable_run_logger
 
     from tasks.loading.data import identify_data
-    from tasks.sampling import distractor_chunk, draw_samples
+    from tasks.sampling import draw_samples
     from tasks.store.artifacts import read_rows
 
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(plain(n)) for n in range(5)), encoding="utf-8")
@@ -579,7 +584,7 @@ def test_no_distractors_are_an_empty_file_and_empty_chunks(artifacts_folder: Pat
     none = settings(5).model_copy(update={"distractor_count": 0})
     with disable_run_logger():
         samples = draw_samples.fn(identify_data(data), none, 42, 3)
-    assert [read_rows(distractor_chunk(samples, number), Distractor) for number in range(2)] == [[], []]
+    assert [read_rows(chunk["distractors"], Distractor) for chunk in samples["chunks"]] == [[], []]
     assert samples["distractors"]["rows"] == 0
 
 

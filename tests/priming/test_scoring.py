@@ -11,8 +11,7 @@ import torch
 import transformers
 
 from tasks.priming.arms.contexts import ContextRule, Visibility
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_static
 from tasks.priming.engine import batches
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, score_requests
@@ -270,7 +269,7 @@ def test_a_distractor_has_the_same_nll_alone_and_beside_others(reader: LanguageM
             assert split(one, score_requests([one], reader)[0])[1] == pytest.approx(found, abs=1e-5)
 
 
-@pytest.mark.parametrize("sight", ["surrogate_hidden", "passage_blind"])
+@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
 def test_a_distractor_sees_what_the_answer_sees(reader: LanguageModel, visibility: Visibility) -> None:
     """Expected: the NLLs of the distractor as an answer, which a masked pass verifies (test_controls)."""
     for plain in with_distractors(random_items(12)):
@@ -363,7 +362,7 @@ def test_many_queries_on_one_document_equal_each_scored_alone(reader: LanguageMo
 
 
 def test_a_question_without_an_answer_is_refused(reader: LanguageModel) -> None:
-    with pytest.raises(UsageError, match="'pay' cannot be scored behind this context: no_answer_tokens"):
+    with pytest.raises(UsageError, match="'pay' cannot be scored with this context: no_answer_tokens"):
         score_queries("Document:\nA text.", [("pay", "")], reader)
 
 

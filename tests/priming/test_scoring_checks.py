@@ -10,8 +10,7 @@ import transformers
 
 from tasks.priming import scoring_checks as module
 from tasks.priming.arms.contexts import ContextRule, Visibility
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_static
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine import segments
 from tasks.priming.engine.forward import forward_packed
@@ -95,7 +94,7 @@ def without_bos(patch: pytest.MonkeyPatch) -> None:
         found = seen(segment)
         return [dataclasses.replace(found[0], start=1, position=1), *found[1:]] if found else []
 
-    patch.setattr("tasks.priming.engine.layouts.visible_key_ranges", without_the_first_token)
+    patch.setattr("tasks.priming.engine.segments.visible_key_ranges", without_the_first_token)
 
 
 def off_by_one(patch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.all_statistics import STATISTICS
 from tasks.priming.statistics.run_data import ModelFacts, RunData
 from tasks.store import artifacts, manifests
-from tests import evidence_rows
+from tests import run_rows
 from tests.published_rows import record
 
 KEYS = {
@@ -65,7 +65,7 @@ def make_evidence(words: Words, sample_count: int) -> RunData:
     for number in range(sample_count):
         sample_id = f"{number:04x}"
         samples.append(
-            evidence_rows.sample(
+            run_rows.sample(
                 sample_id,
                 f"passage {number // 2}",
                 position=number,
@@ -136,7 +136,7 @@ def published(shared_run: Published, monkeypatch: pytest.MonkeyPatch) -> Publish
 
 @pytest.fixture
 def query(published: Published) -> Iterator[Any]:
-    """Return what asks the shared database, whatever the report's own code does."""
+    """Return a function that queries the shared database without the report's own code."""
     with duckdb.connect(published.folder / "results.duckdb", read_only=True) as connection:
         yield lambda statement, *values: connection.execute(statement, list(values)).fetchall()
 
@@ -167,7 +167,7 @@ def _description(run_id: str, words: Words, sample_count: int) -> manifests.RunD
 def _score(sample_id: str, arm: str, nll: float, token: str) -> Score:
     """Return the score of a two-token answer whose second token is the harder one."""
     nlls: Sequence[float] = (nll / 2, 1.5 * nll)
-    return evidence_rows.score(
+    return run_rows.score(
         sample_id,
         arm,
         nll,

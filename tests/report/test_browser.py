@@ -1,4 +1,4 @@
-"""The page in a real browser: it fits every screen, follows light and dark, asks for nothing, complains of nothing."""
+"""The page in a real browser: it fits every screen, follows light and dark, makes no requests, logs no errors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tasks import results
+from tasks.report.drawing import DARK, LIGHT
 from tasks.report.page import write_report
-from tasks.report.plots.colors import DARK, LIGHT
 from tasks.store import artifacts
 from tests.operations.browser import CHROMIUM, Browser, opened_browser
 from tests.report.conftest import Words, publish_run
@@ -16,7 +16,7 @@ from tests.report.test_page import HOSTILE
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
-# Runs before the page's own script: whatever goes wrong from then on is noted.
+# Runs before the page's own script and records every problem from then on.
 _WATCH = """
 window.problems = [];
 window.addEventListener("error", event => problems.push(event.message), true);
@@ -61,7 +61,7 @@ def show(browser: Browser, path: Path, width: int = 1280, scheme: str = "light",
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.call("Emulation.setEmulatedMedia", media=media, features=features)
     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
-    browser.open(path.as_uri(), "What the run verified about itself")
+    browser.open(path.as_uri(), "Checks of the run")
 
 
 def color(browser: Browser, expression: str) -> str:
@@ -72,7 +72,7 @@ def color(browser: Browser, expression: str) -> str:
 
 @pytest.mark.parametrize(("width", "scheme"), SCREENS)
 @pytest.mark.parametrize("run_id", ["plain", "hostile"])
-def test_the_page_fits_the_screen_and_asks_for_nothing(
+def test_the_page_fits_the_screen_and_makes_no_requests(
     browser: Browser, folder: Path, run_id: str, width: int, scheme: str
 ) -> None:
     browser.requests.clear()
@@ -97,7 +97,7 @@ def test_page_and_plots_follow_light_and_dark(
     assert browser.evaluate(f"getComputedStyle({label}).fontFamily").startswith("system-ui")
 
 
-def test_paper_is_light_whatever_the_screen_was(browser: Browser, folder: Path) -> None:
+def test_a_printed_page_is_light_even_from_a_dark_screen(browser: Browser, folder: Path) -> None:
     show(browser, folder / "plain.html", 1280, "dark", media="print")
     assert color(browser, "getComputedStyle(document.body).backgroundColor") == LIGHT["paper"]
     pdf = browser.call("Page.printToPDF", preferCSSPageSize=True)["data"]

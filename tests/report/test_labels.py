@@ -1,7 +1,7 @@
-"""What people read: of a run whose numbers are all different, each one stands under its own label.
+"""Every number that people read is shown under its own label.
 
-The rows are no statistics of anything. They are numbers of which no two look alike as they are shown, so that one
-under another's heading, or two that are exchanged, cannot pass for right. How they are rounded is written out here.
+The rows are not statistics of anything: all their numbers differ as they are shown, so that a number under the wrong
+heading, or two that are swapped, fail a test. How they are rounded is written out here.
 """
 
 import dataclasses
@@ -29,17 +29,15 @@ from tasks.priming.records import (
     Stratum,
     Surrogate,
 )
-from tasks.reading.answers import answers_of, read_questions
 from tasks.reading.database import RunRows, read_run
 from tasks.report.page import render_report
-from tasks.report.plots.confusion import confusion_plots
-from tasks.report.plots.similarity import similarity_plots
+from tasks.report.plots import confusion_plots, similarity_plots
 from tasks.store import artifacts, manifests
-from tests import evidence_rows
-from tests.published_rows import comparison, record
+from tests import run_rows
+from tests.published_rows import comparison, record_answers
 
 Cells = Mapping[str, str]
-"""Heading -> what stands below it in one row of a table."""
+"""Heading -> text of one row of a table."""
 
 RUN = "labels"
 ARMS = ("baseline/document", "generated/keyword_query", "generated/target_question", "static/factual", "static/problem")
@@ -50,22 +48,22 @@ _counts = itertools.count(1_001)
 
 
 def share() -> float:
-    """Return a number between 0.1 and 1 that no other is: shown with three decimals, or one of a percentage."""
+    """Return a unique number between 0.1 and 1, shown with three decimals, or as a percentage with one."""
     return next(_thousandths) / 1000
 
 
 def probability() -> float:
-    """Return a number below 0.1 that no other probability is: shown with two digits."""
+    """Return a unique probability below 0.1, shown with two digits."""
     return next(_hundredths) / 1000
 
 
 def count() -> int:
-    """Return a whole number above a thousand that no other is."""
+    """Return a unique whole number above a thousand."""
     return next(_counts)
 
 
 def distinct(record_type: Any, **given: Any) -> Any:
-    """Return a record with the given fields; whatever else is a number is like no other."""
+    """Return a record with the given fields; all its other numbers are unique."""
     values = {}
     for field in dataclasses.fields(record_type):
         if field.name in given:
@@ -82,12 +80,12 @@ def distinct(record_type: Any, **given: Any) -> Any:
 
 
 def compared(arm: str, reference: str, kind: str) -> Comparison:
-    """Return a comparison with numbers like no other's; wins and ties are shares that no two have alike."""
+    """Return a comparison with unique numbers, and unique shares of wins and ties."""
     texts = comparison(arm, reference, kind)
     given = {
         field.name: getattr(texts, field.name)
         for field in dataclasses.fields(Comparison)
-        if not re.search("int|float", str(field.type)) or field.name == "confidence_level"
+        if not re.search(r"\b(int|float)\b", str(field.type)) or field.name == "confidence_level"
     }
     wins, ties, losses = 3 * count(), count(), 2 * count()
     given |= {"n": wins + ties + losses, "win_count": wins, "tie_count": ties, "loss_count": losses}
@@ -142,10 +140,10 @@ COSTS = [
         ("static/factual", None),
     )
 ]
-SAMPLES = [evidence_rows.sample(f"{number}", position=number, query=f"query {number}") for number in range(3)]
+SAMPLES = [run_rows.sample(f"{number}", position=number, query=f"query {number}") for number in range(3)]
 NLLS = random.Random(1).sample(range(11, 99), 2 * len(SAMPLES) * len(ARMS))
 SCORES = [
-    evidence_rows.score(
+    run_rows.score(
         sample.sample_id,
         arm,
         (first + second) / 200,
@@ -167,7 +165,7 @@ SURROGATES = [
         text="" if number < 2 else f"text {number}", raw_text="raw", prompt_token_count=1, token_count=number + 1,
         finish="length" if number < 3 else "stop", **{flag: number < times for flag, times in FLAGGED.items()},
     )
-    for number, sample in enumerate(evidence_rows.sample(f"{number}") for number in range(7))
+    for number, sample in enumerate(run_rows.sample(f"{number}") for number in range(7))
 ]  # fmt: skip
 
 
@@ -213,8 +211,7 @@ def publish() -> None:
         "routing_agreement": AGREEMENTS,
         "cost": COSTS,
     }
-    for table, found in tables.items():
-        record(attempt, table, found)
+    record_answers(attempt, **tables)
     manifests.finish_run(attempt)
     results.rebuild_database()
 
@@ -447,7 +444,7 @@ def test_flags(tables: dict[str, list[Cells]]) -> None:
 # --- plots and examples ---
 
 
-def test_the_router_stands_in_rows_and_the_best_key_in_columns(rows: RunRows) -> None:
+def test_rows_are_routed_keys_and_columns_best_keys(rows: RunRows) -> None:
     (plot,) = confusion_plots(rows)
     axes = plot.figure.axes[0]
     lines, columns = ([label.get_text() for label in axis.get_ticklabels()] for axis in (axes.yaxis, axes.xaxis))
@@ -460,7 +457,7 @@ def test_the_router_stands_in_rows_and_the_best_key_in_columns(rows: RunRows) ->
     assert said + percent(agreement.chance_rate or 0) in plot.finding
 
 
-def test_similarity_lies_along_and_improvement_up(rows: RunRows) -> None:
+def test_the_x_axis_is_similarity_and_the_y_axis_improvement(rows: RunRows) -> None:
     plot = next(plot for plot in similarity_plots(rows) if plot.title.startswith("static"))
     nlls = {(score.sample_id, score.family, score.key): score.nll or 0 for score in SCORES}
     routed = [route for route in ROUTES if route.is_routed and route.family == "static"]
@@ -476,7 +473,7 @@ def test_similarity_lies_along_and_improvement_up(rows: RunRows) -> None:
     assert "improvement" in axes.get_ylabel()
 
 
-def test_tokens_stand_behind_the_context_that_they_were_scored_behind(rows: RunRows) -> None:
+def test_tokens_are_shown_with_the_context_that_they_were_scored_after(rows: RunRows) -> None:
     page = render_report(rows)
     found = re.findall(r'<span class="name">(\w+) <b>([\d.]+)</b>.*?</div>', page)
     readings = re.findall(r'<div class="reading">(.*?)</div>', page)
@@ -492,25 +489,6 @@ def test_tokens_stand_behind_the_context_that_they_were_scored_behind(rows: RunR
 
 
 # --- the terminal and the page in the UI ---
-
-
-def test_answers_as_text(published: str) -> None:
-    answers = answers_of(read_questions(published))
-    shown = [*answers["does_priming_help"], *answers["is_generated_better_than_static"]]
-    for row in COMPARISONS:
-        (found,) = (answer for answer in shown if answer["comparison"] == row.comparison)
-        assert (
-            found.items()
-            >= {
-                "n": str(row.n),
-                "improvement": f"{row.improvement_mean:+.4f}",
-                "interval": f"{row.improvement_low:+.4f} to {row.improvement_high:+.4f}",
-                "d": f"{row.cohens_d:+.3f}",
-                "p (adjusted)": small(row.p_adjusted or 0),
-                "win": f"{row.win_count / row.n:.1%}",
-                "tie": f"{row.tie_count / row.n:.1%}",
-            }.items()
-        )
 
 
 def test_the_summary_in_the_terminal(published: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The page: the same bytes for the same rows, numbers of the database, no harm from any text, no request."""
+"""The page: equal bytes for equal rows, the numbers of the database, no harm from any text, no requests."""
 
 import base64
 import hashlib
@@ -13,8 +13,8 @@ from tasks import results
 from tasks.priming.errors import UsageError
 from tasks.reading.database import read_run
 from tasks.report.page import render_report, write_report
-from tasks.report.plots.all_plots import plot_pngs, plots_of
-from tasks.report.sections import check_table
+from tasks.report.plots import plot_pngs, plots_of
+from tasks.report.tables import tables_of
 from tasks.report.verdicts import make_headline
 from tasks.store import artifacts, manifests
 from tests.pages.test_texts import Page
@@ -59,17 +59,19 @@ def test_the_output_may_be_any_file(published: Published, tmp_path: Path) -> Non
 def test_numbers_are_those_of_sql(query: Any, page: str) -> None:
     """Formatted by Python's own rounding, not by the report's."""
     said = Page(page).said
-    columns = "improvement_mean, improvement_low, improvement_high, answer"
-    rows = query(f"SELECT {columns} FROM does_priming_help WHERE run_id = 'abc123'")
-    rows += query(f"SELECT {columns} FROM is_generation_worth_its_compute WHERE run_id = 'abc123'")
+    columns = "improvement_mean, improvement_low, improvement_high, sentence"
+    rows = query(f"SELECT {columns} FROM all_runs.does_priming_help WHERE run_id = 'abc123'")
+    rows += query(f"SELECT {columns} FROM all_runs.is_generation_worth_its_compute WHERE run_id = 'abc123'")
     assert len(rows) == 3
-    for mean, low, high, answer in rows:
+    for mean, low, high, sentence in rows:
         assert max(map(abs, (mean, low, high))) > 0.1  # so that three decimals are shown
         assert f"{mean:.3f} ({low:.3f} to {high:.3f})".replace("-", "−") in said
-        assert answer in said
+        assert sentence in said
     for name, value in query("SELECT name, value FROM run_check WHERE run_id = 'abc123'"):
         assert f'<td>{name}</td><td>all</td><td class="number" data-order="{value}">' in page
-    for condition, tokens in query("SELECT condition, prefill_tokens FROM what_does_it_cost WHERE run_id = 'abc123'"):
+    for condition, tokens in query(
+        "SELECT condition, prefill_tokens FROM all_runs.what_does_it_cost WHERE run_id = 'abc123'"
+    ):
         assert re.search(f"<td>{condition}</td>.*>{tokens:.0f}</td>", page)
 
 
@@ -147,7 +149,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_no_element_comes_from_data(pages: dict[str, str]) -> None:
-    """The page of hostile texts has the elements of the one of harmless texts, and marks around controls besides."""
+    """The page of hostile texts has the elements of the one of harmless texts, and marks around control characters."""
     shown = {run_id: Page(page) for run_id, page in pages.items()}
     skeletons = {
         run_id: [tag for tag, attributes in page.elements if ("class", "control") not in attributes]
@@ -165,7 +167,7 @@ def test_no_control_character_is_left(pages: dict[str, str]) -> None:
 
 
 def test_what_runs_right_to_left_is_isolated(pages: dict[str, str]) -> None:
-    """It stands in an element of its own direction, or alone in its cell."""
+    """It is in an element with its own direction, or by itself in a cell."""
     page = pages["hostile"]
     found = list(re.finditer("שלום", page))
     assert len(found) > 50
@@ -197,7 +199,7 @@ def test_a_run_that_is_not_complete_says_so_first_and_gives_no_answers(
 ) -> None:
     page = render_report(read_run(run_id))
     assert f'<h1 class="open">No conclusions: {line}</h1>' in page
-    assert "There are no answers: conclusions come from complete runs alone." in page
+    assert "There are no answers: conclusions are drawn from complete runs only." in page
     assert 'class="verdict' not in page
     assert "start the same command again" in page.lower()
     assert ("ValueError: the disk is full" in page) == (run_id == "abd456")
@@ -222,16 +224,16 @@ def test_a_run_that_lost_a_file_draws_no_conclusion(artifacts_folder: Path) -> N
         assert word not in page
 
 
-def test_a_failed_check_stands_on_top(artifacts_folder: Path) -> None:
+def test_a_failed_check_comes_first(artifacts_folder: Path) -> None:
     publish_run("checked", Words())
     results.rebuild_database()
     with duckdb.connect(artifacts_folder / "results.duckdb") as connection:
         connection.execute("UPDATE run_check SET passed = false WHERE name = 'token_counts_add_up'")
     rows = read_run("checked")
     assert make_headline(rows).text == "Do not decide by this run: 1 of its checks failed"
-    results_in_order = [row[0].text for row in check_table(rows).rows]
-    assert results_in_order == sorted(results_in_order, key=["failed", "passed", "recorded"].index)
-    assert results_in_order[0] == "failed"
+    in_order = [str(row[0]) for row in tables_of(rows, [])["checks"].rows]
+    assert in_order == sorted(in_order, key=["failed", "passed", "recorded"].index)
+    assert in_order[0] == "failed"
 
 
 def test_every_plot_is_a_png_too(published: Published) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from tasks.reading.database import RunRows, read_run
-from tasks.report.samples import extreme_examples, flag_table, flagged_examples, surrogate_examples
+from tasks.pages.blocks import Value
+from tasks.reading.database import read_run
+from tasks.report.samples import extreme_examples, flagged_examples, surrogate_examples
+from tasks.report.tables import tables_of
 from tests.report.conftest import Published
 
 
@@ -18,10 +20,10 @@ def extreme(tokens: list[str] | None, nlls: list[float]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_each_token_stands_beside_its_nll() -> None:
+def test_each_token_is_shown_with_its_nll() -> None:
     (example,) = extreme_examples([extreme(["in", " 1675"], [0.0, 3.0])])
-    for name, tokens in (("baseline", example.readings[0][2]), ("primed", example.readings[1][2])):
-        assert example.readings[name == "primed"][0] == name
+    for name, tokens in (("baseline", example["readings"][0][2]), ("primed", example["readings"][1][2])):
+        assert example["readings"][name == "primed"][0] == name
         assert [(token.text, token.nll) for token in tokens] == [("in", "0.00"), (" 1675", "3.00")]
         assert [token.heat for token in tokens] == [0.0, round(100 * (1 - math.exp(-1)), 1)]
 
@@ -29,28 +31,28 @@ def test_each_token_stands_beside_its_nll() -> None:
 @pytest.mark.parametrize("tokens", [None, [], ["only one"]], ids=["unknown", "empty", "of another length"])
 def test_without_a_text_for_each_token_the_numbers_stand_alone(tokens: list[str] | None) -> None:
     (example,) = extreme_examples([extreme(tokens, [0.5, 0.25])])
-    assert [(token.text, token.nll) for token in example.readings[1][2]] == [(None, "0.50"), (None, "0.25")]
+    assert [(token.text, token.nll) for token in example["readings"][1][2]] == [(None, "0.50"), (None, "0.25")]
 
 
 def test_a_long_answer_is_cut_and_counted() -> None:
     (example,) = extreme_examples([extreme(["t"] * 200, [0.1] * 200)])
-    assert len(example.readings[0][2]) == 150
-    assert example.left_out == 50
+    assert len(example["readings"][0][2]) == 150
+    assert example["left_out"] == 50
 
 
 def test_a_sample_is_shown_with_all_its_surrogates(published: Published) -> None:
     examples = surrogate_examples(read_run("abc123"))
     assert len(examples) == 4
-    for example in examples:
-        assert [surrogate.arm for surrogate in example.surrogates] == [
+    for surrogates in examples:
+        assert [surrogate["arm"] for surrogate in surrogates] == [
             "generated/keyword_query", "generated/target_question", "static/factual", "static/problem",
         ]  # fmt: skip
-        assert sum(surrogate.is_routed for surrogate in example.surrogates) == 2  # one a family
+        assert sum(surrogate["is_routed"] for surrogate in surrogates) == 2  # one per family
 
 
 def test_flags_are_said_in_words(published: Published) -> None:
     """The fixture: sample 0 is over its limit and cut off, sample 3 has nothing, sample 5 repeats the query."""
-    found = {query.rpartition(" ")[2]: surrogate.flags for query, surrogate in flagged_examples(read_run("abc123"))}
+    found = {row["query"].rpartition(" ")[2]: row["flags"] for row in flagged_examples(read_run("abc123"))}
     assert found == {
         "(0)": ["over its word limit", "cut off by the token limit"],
         "(3)": ["empty"],
@@ -60,19 +62,12 @@ def test_flags_are_said_in_words(published: Published) -> None:
 
 
 def test_flags_are_counted_as_by_sql(published: Published, query: Any) -> None:
-    table = flag_table(read_run("abc123"))
-    shown = {tuple(cell.text for cell in row[:2]): [cell.order for cell in row[2:8]] for row in table.rows}
+    table = tables_of(read_run("abc123"), [])["flags"]
+    shown = {tuple(getattr(cell, "text", cell) for cell in row[:2]): row[2:8] for row in table.rows}
     for family, key, *counts in query(
         "SELECT family, key, count(*), sum((text = '')::INT), sum(is_over_word_limit::INT), sum(is_query::INT), "
         "sum(has_stray_marks::INT), sum((finish = 'length')::INT) FROM surrogate "
         "WHERE run_id = 'abc123' AND family = 'generated' GROUP BY ALL"
     ):
-        assert shown.pop((family, key)) == counts
+        assert shown.pop((family, key)) == tuple(Value(str(number), number) for number in counts)
     assert shown == {}
-
-
-def test_a_run_without_surrogates_has_none_to_show() -> None:
-    rows = RunRows(run={}, tables={"example": [], "flagged": [], "flag": []}, nlls={})
-    assert surrogate_examples(rows) == []
-    assert flagged_examples(rows) == []
-    assert flag_table(rows).rows == []

@@ -13,8 +13,7 @@ from prefect.logging import disable_run_logger
 
 from tasks.loading.data import identify_data, load_rows
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.priming.arms.generated import write_generated
-from tasks.priming.arms.writing import Writing, has_stray_marks
+from tasks.priming.arms.writing import Writing, has_stray_marks, write_generated
 from tasks.priming.engine.model import (
     LanguageModel,
     count_control_strings,
@@ -184,7 +183,9 @@ def test_queries_about_one_passage_are_one_cluster() -> None:
     ],
 )
 def test_a_row_of_another_form_is_refused_with_what_is_allowed(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(RowFormatError, match=f"Row 0 has the .*{said}.*Allowed are query, answers, .*Rename or mend"):
+    with pytest.raises(
+        RowFormatError, match=f"Row 0 has the .*{said}.*Allowed are query, answers, .*Rename or correct"
+    ):
         read(given)
 
 
@@ -269,7 +270,7 @@ def test_a_damaged_parquet_file_is_named_and_nothing_of_it_is_used(tmp_path: Pat
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        row(11, "cut line", '{"passage": "a', "is not JSON .*Mend or remove the line"),
+        row(11, "cut line", '{"passage": "a', "is not JSON .*Correct or remove the line"),
         row(11, "no object", "[1]", "is not a JSON object. Each line must hold one row"),
     ],
 )

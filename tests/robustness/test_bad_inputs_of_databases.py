@@ -128,6 +128,6 @@ def test_what_cannot_be_written_is_named_and_leaves_nothing(
     (artifacts_folder / "checks").write_text("a file in the folder's place")
     monkeypatch.setattr(artifacts, "ARTIFACTS", artifacts_folder / place)  # "/proc" stands for itself
     rows = [Check("name", 1.0, None, True, "detail")]
-    with pytest.raises(UnwrittenError, match=r"parquet could not be written: .*Make room, or let"):
+    with pytest.raises(UnwrittenError, match=r"parquet could not be written: .*Free disk space or make"):
         write_rows(rows, Check, "stage")
     assert [path.name for path in artifacts_folder.iterdir()] == ["checks"]

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.priming.arms.generated import write_generated, written_surrogate
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_generated, written_surrogate
 from tasks.priming.engine.batches import run_in_batches
 from tasks.priming.engine.generation import Completion
 from tasks.priming.engine.model import LanguageModel, encode_context, encode_continuation

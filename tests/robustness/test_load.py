@@ -20,7 +20,7 @@ from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.run_data import ModelFacts
 from tasks.statistics import compute_statistic
 from tasks.store.artifacts import write_rows
-from tests import evidence_rows
+from tests import run_rows
 from tests.places import ROOT
 from tests.robustness.load_run import CHUNK_SIZE
 
@@ -98,7 +98,7 @@ def test_files_grow_as_the_chunks_do(runs: dict[int, dict[str, Any]]) -> None:
 
 
 def rows(passages: list[str]) -> list[Sample]:
-    return [evidence_rows.sample(f"{number:05}", passage) for number, passage in enumerate(passages)]
+    return [run_rows.sample(f"{number:05}", passage) for number, passage in enumerate(passages)]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -130,24 +130,24 @@ def test_no_number_of_threads_changes_a_bit_of_a_statistic() -> None:
     samples = rows([f"passage {number}" for number in range(12_000)])
     generator = random.Random(1)
     arms = ("baseline/document", "static/factual", "static/problem")
-    scores = [evidence_rows.score(s.sample_id, arm, generator.expovariate(1.0)) for s in samples for arm in arms]
+    scores = [run_rows.score(s.sample_id, arm, generator.expovariate(1.0)) for s in samples for arm in arms]
     routes = [
         Route(sample.sample_id, "static", key, 0.5, is_routed=key == "factual", is_tie=False)
         for sample in samples
         for key in ("factual", "problem")
     ]
     settings = StatisticsSettings()
-    no_surrogates: list[Any] = []
-    references = (
-        write_rows(samples, Sample, "sampling"),
-        no_surrogates,
-        write_rows(routes, Route, "routing"),
-        [write_rows(scores, Score, "scoring")],
-    )
+    references: dict[str, Any] = {
+        "samples": [write_rows(samples, Sample, "sampling")],
+        "surrogates": [],
+        "routes": [write_rows(routes, Route, "routing")],
+        "scores": [write_rows(scores, Score, "scoring")],
+    }
     facts = dataclasses.asdict(ModelFacts(1_000, 100, 4, 128, 2_048, is_batch_invariant=True))
     found = set()
     with disable_run_logger():
         for threads in (1, 2, 4):
             with threadpool_limits(threads, user_api="blas"):
-                found.add(compute_statistic.fn("comparison", *references, facts, settings, 1)["sha256"])
+                rows_of = compute_statistic.fn("comparison", **references, model=facts, settings=settings, seed=1)
+                found.add(rows_of["sha256"])
     assert len(found) == 1

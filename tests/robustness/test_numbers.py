@@ -17,9 +17,7 @@ import torch
 
 from tasks import results
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.priming.arms.generated import write_generated
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_generated, write_static
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.errors import UsageError
@@ -30,10 +28,10 @@ from tasks.priming.settings import StatisticsSettings, resolve_settings
 from tasks.priming.statistics.all_statistics import STATISTICS
 from tasks.priming.statistics.run_data import RunData
 from tasks.store.artifacts import digest
-from tests.evidence_rows import score
 from tests.published_rows import finish
 from tests.report.conftest import Words, make_evidence
 from tests.robustness.cases import sample
+from tests.run_rows import score, surrogate
 
 QUERIES = ("when was the mill built", "who built it", "what did it grind")
 SAMPLES = [sample(query=query) for query in QUERIES]
@@ -155,11 +153,7 @@ class SpoiledEmbedding:
 
 
 def surrogates(samples: list[Sample], **texts: str) -> list[Surrogate]:
-    return [
-        Surrogate(one.sample_id, "generated", key, text, text, 0, 0, "stop", False, False, False)
-        for one in samples
-        for key, text in texts.items()
-    ]
+    return [surrogate(one.sample_id, f"generated/{key}", text=text) for one in samples for key, text in texts.items()]
 
 
 TEXTS = {"a": "mill history", "b": "old mill", "c": "rye"}
@@ -269,7 +263,7 @@ def test_nothing_that_is_no_number_leaves_the_scores_table(artifacts_folder: Pat
         stored = connection.execute("SELECT token_nlls FROM score WHERE status = 'not_finite'").fetchall()[0][0]
         assert np.isnan(stored[0])  # kept as they came, for whoever looks for the reason
         assert math.isinf(stored[1])
-        found = connection.execute("SELECT avg(nll), count(nll), max(improvement) FROM outcome").fetchall()
+        found = connection.execute("SELECT avg(nll), count(nll), max(improvement) FROM all_runs.outcome").fetchall()
     assert found == [(1.5, 1, 0.0)]
 
 

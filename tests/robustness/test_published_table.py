@@ -9,7 +9,7 @@ import pytest
 from tests.places import ROOT
 
 TESTS = ROOT / "tests"
-FAULTS = 24
+FAULTS = 25
 INPUTS = 30
 
 

@@ -20,7 +20,7 @@ from tasks import results
 from tasks.loading.data import identify_data, load_rows
 from tasks.loading.models import identify_embedding_model, identify_language_model
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.priming.arms.generated import clean
+from tasks.priming.arms.writing import clean
 from tasks.priming.errors import UsageError
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, fill, generation_prompt, query_prompt
 from tasks.priming.records import Sample

@@ -18,8 +18,7 @@ from tasks.server.address import (
     claimed_address,
     is_answering,
     remove_address,
-    without_profile,
-    without_stale_address,
+    without_unwanted_server,
     write_address,
 )
 from tasks.server.standalone import require_server
@@ -86,14 +85,13 @@ def test_a_stale_or_damaged_file_of_ours_may_be_replaced(folder: Path, content: 
 
 def test_of_two_that_start_at_once_the_second_is_refused_and_takes_nothing_from_the_first(folder: Path) -> None:
     """Before the first one's server answers, or its address is written, nothing else tells that it is there."""
-    program = "import sys; from tasks.server.ui import main; sys.exit(main([]))"
+    program = "import sys; from flows.__main__ import main; sys.exit(main(['ui']))"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    second = f"from tasks.ui import address; from pathlib import Path; address.ROOT = Path({str(folder)!r}); {program}"
+    there = f"from tasks.server import address; from pathlib import Path; address.ROOT = Path({str(folder)!r}); "
+    command = [sys.executable, "-c", there + program]
     with claimed_address():
         for said in ("is being started in this folder already", f"is running here already: {GONE[:-4]}"):
-            refused = subprocess.run(
-                [sys.executable, "-c", second], cwd=folder, env=environment, capture_output=True, text=True, check=False
-            )
+            refused = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
             assert refused.returncode == 2
             assert said in refused.stderr
             write_address(GONE)
@@ -112,21 +110,21 @@ def test_a_server_elsewhere_that_only_the_users_profile_names_is_not_used(
     monkeypatch.delenv("PREFECT_API_URL")
     cloud, here = "https://api.prefect.example/api/accounts/1/workspaces/2", "http://127.0.0.1:4200/api"
     with temporary_settings({PREFECT_API_URL: cloud}):
-        with without_profile() as passed_over:
-            assert passed_over == cloud
+        with without_unwanted_server() as message:
+            assert f"your Prefect profile, {cloud}, is not used" in message
             assert get_current_settings().api.url is None
             assert os.environ["PREFECT_API_URL"] == ""  # for the temporary server, which would read the profile too
         monkeypatch.delenv("PREFECT_API_URL")
         (folder / "prefect.toml").write_text(f'[api]\nurl = "{cloud}"\n')
-        with without_profile() as passed_over:
-            assert passed_over is None  # named for this project
+        with without_unwanted_server() as message:
+            assert not message  # named for this project
         (folder / "prefect.toml").unlink()
         monkeypatch.setenv("PREFECT_API_URL", cloud)
-        with without_profile() as passed_over:
-            assert passed_over is None  # asked for
+        with without_unwanted_server() as message:
+            assert not message  # asked for
     monkeypatch.delenv("PREFECT_API_URL")
-    with temporary_settings({PREFECT_API_URL: here}), without_profile() as passed_over:
-        assert passed_over is None
+    with temporary_settings({PREFECT_API_URL: here}), without_unwanted_server() as message:
+        assert not message
 
 
 def test_a_server_that_never_answers_is_refused_and_one_that_refuses_is_not(
@@ -146,16 +144,16 @@ def test_a_server_that_never_answers_is_refused_and_one_that_refuses_is_not(
 
 def test_a_stale_address_is_passed_over_and_a_living_or_foreign_one_is_not(folder: Path, living: str) -> None:
     write_address(GONE)
-    with temporary_settings({PREFECT_API_URL: GONE}), without_stale_address() as stale:
-        assert stale == GONE
+    with temporary_settings({PREFECT_API_URL: GONE}), without_unwanted_server() as message:
+        assert f"prefect.toml, {GONE}, does not answer" in message
         assert get_current_settings().api.url is None
         assert os.environ["PREFECT_API_URL"] == ""  # for the temporary server, which would read the file too
     write_address(living)
-    with temporary_settings({PREFECT_API_URL: living}), without_stale_address() as stale:
-        assert stale is None
+    with temporary_settings({PREFECT_API_URL: living}), without_unwanted_server() as message:
+        assert not message
         assert get_current_settings().api.url == living
-    with temporary_settings({PREFECT_API_URL: GONE}), without_stale_address() as stale:
-        assert stale is None  # given in the environment: the user's own business
+    with temporary_settings({PREFECT_API_URL: GONE}), without_unwanted_server() as message:
+        assert not message  # given in the environment: the user's own business
     (folder / "prefect.toml").unlink()
-    with without_stale_address() as stale:
-        assert stale is None
+    with without_unwanted_server() as message:
+        assert not message

@@ -145,7 +145,7 @@ def test_a_process_that_is_asked_to_end_does(
     with process.stderr as errors:
         said = errors.read()
     assert process.wait(timeout=PATIENCE) == status
-    assert ("not waited any longer" in said) == is_at_its_deadline
+    assert ("before everything had ended" in said) == is_at_its_deadline
 
 
 CONVERTING = """
@@ -156,15 +156,14 @@ from tasks.server.processes import ended_by_signals, terminations_noted
 def taken_over(number, frame):
     raise ImportError("a module that failed to initialise")
 
-@guarded("The run")
-def main(arguments):
+def work():
     signal.signal(signal.SIGTERM, taken_over)
     with terminations_noted():
         print("ready", flush=True)
         time.sleep(1000)
 
 with ended_by_signals(5.0):
-    status = main([])
+    status = guarded(work, [], subject="The run")
 sys.exit(status)
 """
 

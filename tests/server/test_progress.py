@@ -67,36 +67,45 @@ def wait_for_update(server: Server, key: str, percent: float) -> None:
     wait_for(what, lambda: dict(server.shown), enough=lambda shown: shown.get(key, [])[-1:] == [percent])
 
 
+def half_scored(shown: Progress) -> None:
+    """Have one of two parts finished."""
+    shown.add("score contexts", {"a": 1.0, "b": 1.0})
+    with shown.running("score contexts") as stage:
+        shown.finish(stage, "a")
+
+
 def test_a_stage_is_shown_about_once_a_second_and_at_its_end(server: Server) -> None:
     shown = Progress()
     start = time.monotonic()
     with shown.shown(str(uuid4())):
-        shown.begin("write surrogates", [1] * 300)
-        for _ in range(299):
-            shown.advance()
-            time.sleep(0.005)
-        shown.begin("score contexts", [1] * 4)
-        shown.advance()
+        shown.add("write surrogates", {str(number): 1.0 for number in range(300)})
+        shown.add("score contexts", dict.fromkeys("abcd", 1.0))
+        with shown.running("write surrogates") as stage:
+            for part in stage.parts:
+                shown.finish(stage, part)
+                time.sleep(0.005)
+        with shown.running("score contexts") as stage:
+            shown.finish(stage, "a")
     wait_for_update(server, "progress-score-contexts", 25.0)
     assert len(server.shown["progress-write-surrogates"]) <= 3 + (time.monotonic() - start)  # of 300
-    assert server.shown["progress-write-surrogates"][-1] == 100.0  # a stage that is left is done
+    assert server.shown["progress-write-surrogates"][-1] == 100.0
 
 
 def test_what_a_server_did_not_take_is_shown_the_next_time(server: Server) -> None:
     server.failures = 1
     shown = Progress()
     with shown.shown(str(uuid4())):
-        shown.begin("route queries")
-        wait_for("an update that fails", lambda: server.failures, enough=lambda left: left == 0)
-        shown.advance()
+        shown.add("route queries")
+        with shown.running("route queries") as stage:
+            wait_for("an update that fails", lambda: server.failures, enough=lambda left: left == 0)
+            shown.finish(stage, "all")
     wait_for_update(server, "progress-route-queries", 100.0)
 
 
 def test_a_server_that_is_gone_is_no_error() -> None:
     shown = Progress()
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), shown.shown(str(uuid4())):
-        shown.begin("score contexts", [1] * 2)
-        shown.advance()
+        half_scored(shown)
 
 
 def test_a_silent_server_holds_nothing_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +114,7 @@ def test_a_silent_server_holds_nothing_up(server: Server, monkeypatch: pytest.Mo
     server.answers.clear()
     shown = Progress()
     with shown.shown(str(uuid4())):
-        shown.begin("score contexts", [1, 1])
-        shown.advance()
+        half_scored(shown)
         assert server.shown == {}
     assert server.shown == {}
     end(server)
@@ -119,7 +127,7 @@ def test_an_interrupted_run_waits_for_no_last_word(server: Server, monkeypatch: 
     def interrupted() -> None:
         shown = Progress()
         with shown.shown(str(uuid4())):
-            shown.begin("score contexts", [1] * 2)
+            half_scored(shown)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -144,13 +152,14 @@ def test_a_chunk_that_is_computed_is_told_of_in_the_ui_and_in_the_log(
     caplog.set_level(logging.INFO)
     shown = Progress()
     with shown.shown(str(uuid4()), logging.getLogger("a run")):
-        (part,) = shown.begin("score contexts", [5.0], 3_000, "scores")
-        for share in (0.25, 0.5, 0.75):
-            part.tell(share)
-            wait_for_update(server, "progress-score-contexts", 100 * share)
-        wait_for(
-            "two lines", lambda: [r for r in caplog.records if r.name == "a run"], enough=lambda seen: len(seen) > 1
-        )
+        shown.add("score contexts", {"static/0000": 5.0}, 3_000, "scores")
+        with shown.running("score contexts") as stage:
+            for share in (0.25, 0.5, 0.75):
+                stage.parts["static/0000"].tell(share)
+                wait_for_update(server, "progress-score-contexts", 100 * share)
+            wait_for(
+                "two lines", lambda: [r for r in caplog.records if r.name == "a run"], enough=lambda seen: len(seen) > 1
+            )
         lines = [record.getMessage() for record in caplog.records if record.name == "a run"]
     assert all(re.fullmatch(r"Score contexts: [\d,]+ of 3,000 scores, about [\d.]+ s left", line) for line in lines)
 
@@ -159,28 +168,28 @@ def test_time_left_follows_from_the_work_that_was_computed(monkeypatch: pytest.M
     """By hand: of 100, 40 were remembered, and 12 of a chunk of 30 took 60 s; so 48 are left, at 0.2 a second."""
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    told: list[progress.Stage] = []
-    with progress.watched_by(told.append):
-        shown = Progress()
-        parts = list(shown.begin("score contexts", [40.0, 30.0, 30.0], 200, "scores"))
-        shown.advance()
-        assert told[-1].seconds_left is None
-        parts[1].tell(0.0)
+    shown = Progress()
+    shown.add("score contexts", {"a": 40.0, "b": 30.0, "c": 30.0}, 200, "scores")
+    with shown.running("score contexts") as stage:
+        shown.finish(stage, "a")
+        assert stage.time_left == ""
+    assert not shown.is_partly_computed("score contexts")
+    now += 500.0  # of another stage
+    with shown.running("score contexts") as stage:
+        stage.parts["b"].tell(0.0)
         now += 60.0
-        parts[1].tell(0.4)
-        parts[1].tell(0.3)  # a second pass over the chunk takes nothing back
-        assert told[-1].seconds_left == pytest.approx(240.0)
-        assert told[-1].description == "Score contexts: 104 of 200 scores, about 4 min left"
-        parts[1].tell(1.0)
-        parts[2].tell(1.0)
-        shown.advance()
-        shown.advance()
-    assert told[-1].description == "Score contexts: 200 of 200 scores"
+        stage.parts["b"].tell(0.4)
+        stage.parts["b"].tell(0.3)  # a second pass over the chunk takes nothing back
+        assert stage.description == "Score contexts: 104 of 200 scores, about 4 min left"
+        assert shown.is_partly_computed("score contexts")
+        for part in "bc":
+            shown.finish(stage, part)
+    assert stage.description == "Score contexts: 200 of 200 scores"
+    assert not shown.is_partly_computed("score contexts")
 
 
 def test_outside_a_flow_run_nothing_is_shown(server: Server) -> None:
     shown = Progress()
     with shown.shown(None):
-        shown.begin("score contexts", [1] * 2)
-        shown.advance()
+        half_scored(shown)
     assert server.shown == {}

@@ -66,7 +66,7 @@ def newest_run(ui: Ui) -> dict[str, Any]:
 
 def test_a_deployment_that_was_started_in_a_second_terminal_leaves_its_verdict_in_the_database(ui: Ui) -> None:
     with duckdb.connect(str(ui.checkout.folder / "artifacts" / "results.duckdb"), read_only=True) as connection:
-        answers = connection.execute("SELECT comparison, n, answer FROM does_priming_help ORDER BY comparison")
+        answers = connection.execute("SELECT comparison, n, sentence FROM latest.does_priming_help ORDER BY comparison")
         assert answers.fetchall() == [
             ("generated routed vs baseline", 6, "undecided: controls not run"),
             ("static routed vs baseline", 6, "undecided: controls not run"),
@@ -80,14 +80,14 @@ def test_the_address_file_names_the_server_and_nothing_else(ui: Ui) -> None:
 
 
 def test_a_second_ui_in_the_same_checkout_is_refused(ui: Ui) -> None:
-    refused = ui.checkout.command(".venv/bin/python", "-m", "tasks.server.ui")
+    refused = ui.checkout.command(".venv/bin/python", "-m", "flows", "ui")
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"error: `make ui` is running here already: {ui.url}.")
     assert ui.checkout.address.exists()
 
 
 def test_nothing_lands_in_the_home_of_the_user_and_nothing_listens_to_other_machines(ui: Ui) -> None:
-    (server,) = ui.processes("tasks.server.app")
+    (server,) = ui.processes("tasks.server.services")
     listening = [c for c in server.net_connections("tcp") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
     # the command in the second terminal may note which profile it used, the processes of the UI nothing
@@ -195,29 +195,34 @@ def test_the_run_is_named_by_profile_size_and_model_and_its_tasks_by_stage_famil
     assert run["name"] == f"demo, 6 samples, {tiny_folder()}"
     tasks = ask(ui, "/task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}}, limit=200)
     names = {task["name"] for task in tasks}
-    assert {"draw 6 samples", "write generated surrogates 3-6", "score static contexts 0-3", "route queries"} <= names
+    assert {
+        "draw 6 samples",
+        "write generated surrogates 3-6",
+        "score static contexts 0-3",
+        "route queries 3-6",
+    } <= names
 
 
 def test_each_stage_has_its_progress_and_each_question_its_table(ui: Ui) -> None:
     artifacts = ask(ui, "/artifacts/filter", artifacts={"flow_run_id": {"any_": [newest_run(ui)["id"]]}}, limit=200)
     progress = {a["key"]: (a["data"], a["description"]) for a in artifacts if a["type"] == "progress"}
-    # 2 chunks of 2 families that are written and of 3 that are scored; 8 statistics
+    # 2 chunks of 2 families that are written and of 3 that are scored; 9 statistics
     assert progress == {
-        "progress-draw-samples": (100.0, "Draw samples: 2 of 2"),
+        "progress-draw-samples": (100.0, "Draw samples: 1 of 1"),
         "progress-write-surrogates": (100.0, "Write surrogates: 30 of 30 lines"),
-        "progress-route-queries": (100.0, "Route queries: 1 of 1"),
+        "progress-route-queries": (100.0, "Route queries: 2 of 2"),
         "progress-score-contexts": (100.0, "Score contexts: 66 of 66 scores"),
         "progress-check-scoring": (100.0, "Check scoring: 1 of 1"),
-        "progress-compute-statistics": (100.0, "Compute statistics: 8 of 8"),
+        "progress-compute-statistics": (100.0, "Compute statistics: 9 of 9"),
     }
     # Strict JSON: NaN or Infinity, which a browser cannot read, would end the test.
     tables = {a["key"]: json.loads(a["data"], parse_constant=pytest.fail) for a in artifacts if a["type"] == "table"}
     assert {"does-priming-help", "is-generated-better-than-static", "does-routing-help", "what-does-it-cost"} <= set(
         tables
     )
-    assert [row["answer"] for row in tables["does-priming-help"]] == ["undecided: controls not run"] * 2
+    assert [row["answer"] for row in tables["does-priming-help"]] == ["controls_missing"] * 2
     (page,) = (a["data"] for a in artifacts if a["type"] == "markdown")
-    assert "## Does priming help?\n\n**undecided: controls not run**" in page
+    assert page.startswith("## Undecided: the controls were not run\n")
 
 
 def test_a_browser_shows_the_run_its_tasks_and_its_results(ui: Ui, page: Browser, tmp_path: Path) -> None:
@@ -230,7 +235,7 @@ def test_a_browser_shows_the_run_its_tasks_and_its_results(ui: Ui, page: Browser
     assert len(page.screenshot(tmp_path / "run.png")) > 10_000
     artifacts = ask(ui, "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run["id"]]}}, limit=200)
     by_key = {artifact["key"]: artifact["id"] for artifact in artifacts}
-    said = page.open(f"{ui.url}/artifacts/artifact/{by_key['results']}", "Does routing by similarity help?", "wins")
+    said = page.open(f"{ui.url}/artifacts/artifact/{by_key['results']}", "Does routing by similarity help?", "answer")
     assert "undecided: controls not run" in said
     assert "<br>" not in said  # it is drawn, not shown
     # of the five questions, that after the content of surrogates has no comparisons without controls
@@ -248,7 +253,7 @@ def test_the_form_says_of_each_setting_what_it_is_and_what_is_allowed(ui: Ui, pa
     (deployment,) = (d for d in ask(ui, "/deployments/filter") if d["name"] == "demo")
     said = page.open(
         f"{ui.url}/deployments/deployment/{deployment['id']}/run",
-        "A setting below that is left empty has this profile's value.",
+        "Settings below that are left empty take this profile's values.",
         "Samples to draw (count). Allowed: at least 1, at most 1,000,000.",
         "a hub id, a local folder or packaged/NAME.",
         "bfloat16",

@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_no_artifact(artifacts_folder: Path) -> None:
 
 def test_a_failed_rename_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
-    with pytest.raises(UnwrittenError, match=r"taken could not be written: Is a directory\. Nothing .*Make room, or"):
+    with pytest.raises(UnwrittenError, match=r"taken could not be written: Is a directory\. Nothing .*Free disk"):
         write_atomically(tmp_path / "taken", b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
 

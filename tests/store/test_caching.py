@@ -107,7 +107,7 @@ def test_the_key_holds_the_folder_that_the_inputs_tell() -> None:
 
 def test_the_computation_may_depend_on_the_inputs() -> None:
     policy = StageCache(stage="surrogates", computation=lambda inputs: ARM_GROUPS[inputs["family"]].writer)
-    by_name = StageCache(stage="surrogates", computation="tasks.priming.arms.static:write_static")
+    by_name = StageCache(stage="surrogates", computation="tasks.priming.arms.writing:write_static")
     assert compute(policy, {"family": "static"}) == compute(by_name, {"family": "static"})
 
 
@@ -326,6 +326,6 @@ def test_what_changes_a_stages_numbers_is_among_its_arguments(
     """These two once stood beside the stage, where no key saw them."""
     policy = stage.cache_policy
     assert isinstance(policy, StageCache)
-    given = [parameter for parameter in inspect.signature(stage.fn).parameters if parameter != name]
-    inputs = get_call_parameters(stage.fn, (), dict.fromkeys(given, "cost"))  # as Prefect's engine does
-    assert compute(policy, inputs) != compute(policy, inputs | {name: 77})
+    given = dict.fromkeys(inspect.signature(stage.fn).parameters, "cost") | {name: 1}
+    inputs = get_call_parameters(stage.fn, (), given)  # as Prefect's engine does
+    assert compute(policy, inputs) != compute(policy, inputs | {name: 2})

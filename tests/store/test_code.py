@@ -17,7 +17,7 @@ import tasks.scoring
 import tasks.statistics
 import tasks.surrogates
 from tasks.priming.arms.arms import ARM_GROUPS
-from tasks.store import code, sources
+from tasks.store import code
 from tasks.store.artifacts import ROOT
 from tasks.store.caching import StageCache
 from tasks.store.code import code_digest
@@ -84,11 +84,11 @@ def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diges
 
 
 def forget() -> None:
-    code._code_digest.cache_clear()
-    code._package_digest.cache_clear()
+    code.code_digest.cache_clear()
+    code.package_digest.cache_clear()
     code._definitions.cache_clear()
     code._dump.cache_clear()
-    sources._sources.clear()
+    code._sources.clear()
 
 
 def edited(text: str, old: str, new: str) -> str:
@@ -266,7 +266,7 @@ def test_threads_that_ask_at_once_get_the_same_digest() -> None:
 
     asked = [entry.writer for entry in ARM_GROUPS.values() if entry.write] * 4
     for _ in range(3):
-        code._code_digest.cache_clear()
+        code.code_digest.cache_clear()
         code._definitions.cache_clear()
         with ThreadPoolExecutor(8) as threads:
             found = list(threads.map(code_digest, asked))
@@ -340,7 +340,7 @@ def test_the_packages_digest_changes_with_any_definition_and_with_no_comment(
         forget()
         return code.package_digest()
 
-    path = checkout / "tasks" / "priming" / "strata.py"
+    path = checkout / "tasks" / "priming" / "sampling.py"
     whole, before = path.read_text(), digest()
     path.write_text(whole + "\n# a comment\n")
     assert digest() == before

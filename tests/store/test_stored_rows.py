@@ -10,13 +10,20 @@ import pytest
 
 from tasks.priming.records import Check, Score
 from tasks.store import artifacts
-from tasks.store.artifacts import DamagedArtifactError, chunks_of, open_rows, read_rows, write_rows
-from tasks.store.stored_rows import StoredRows, records_of
-from tests import evidence_rows
+from tasks.store.artifacts import (
+    DamagedArtifactError,
+    StoredRows,
+    chunks_of,
+    open_rows,
+    read_rows,
+    records_of,
+    write_rows,
+)
+from tests import run_rows
 
 
 def scores(first: int, count: int) -> list[Score]:
-    rows = [evidence_rows.score(f"{number % 7:04}", "static/factual", number / 8) for number in range(first, count)]
+    rows = [run_rows.score(f"{number % 7:04}", "static/factual", number / 8) for number in range(first, count)]
     lists = ((0.5, 1.25), (), None)
     return [dataclasses.replace(row, token_nlls=lists[n % 3], answer_tokens=("a", "é")) for n, row in enumerate(rows)]
 

@@ -93,7 +93,7 @@ def test_how_far_a_worker_is_can_be_seen_while_it_computes(identity: Identity) -
         calls = [threads.submit(call_watched, identity, part) for part in (first, second)]
         wait_for("two calls halfway", lambda: (first.share, second.share), enough=lambda seen: seen == (0.5, 0.5))
         calls.append(threads.submit(call_watched, identity, third))  # for which there is no worker yet
-        assert third.computed_since is None
+        assert not third.is_computed
         wait_for("a third call halfway", lambda: third.share, enough=lambda seen: seen == 0.5)
         for call in calls:
             call.result()
@@ -155,7 +155,7 @@ def test_the_first_worker_of_a_machine_with_two_gpus_has_one() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     start = (
         "import multiprocessing, os\n"
-        "from tasks import workers\n"
+        "from tasks.workers import processes as workers\n"
         "workers.prepare = lambda threads, language_model: print(os.environ['CUDA_VISIBLE_DEVICES'], threads)\n"
         "workers._end_with_parent = lambda: None\n"
         "numbers = multiprocessing.get_context('spawn').Queue()\n"

@@ -1,1 +1,1 @@
-"""The families of arms: what stands before a passage when its cache is built, and who writes it."""
+"""The families of arms: the text before a passage when its cache is built, and how it is written."""

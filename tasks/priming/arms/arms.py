@@ -1,11 +1,11 @@
 """ARM_GROUPS: every condition of the experiment, as data.
 
-A new condition is one entry here (and one function where its surrogates are written); nothing downstream knows
-conditions by name. An entry is what is written, scored and remembered on its own: a family whose arms share a template
-and a writer, or one control.
+A new condition is one entry here (and one function that writes its surrogates); nothing downstream knows conditions by
+name. An entry is written, scored and cached on its own: a family whose arms share a template and a writer, or one
+control.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,11 @@ from tasks.priming.arms.controls import (
     write_random_words,
     write_shuffled,
 )
-from tasks.priming.arms.generated import write_generated
-from tasks.priming.arms.static import write_static
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_generated, write_static
 from tasks.priming.prompts import BASELINE_TEMPLATE, GENERATION_INSTRUCTIONS, STATIC_SURROGATES, SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
 
-if TYPE_CHECKING:  # which looks here for the names of the controls
+if TYPE_CHECKING:  # settings import the names of the controls from here
     from tasks.priming.settings import ExperimentSettings
 
 Writer = Callable[[Sequence[Sample], Writing], list[Surrogate]]
@@ -33,20 +31,15 @@ Writer = Callable[[Sequence[Sample], Writing], list[Surrogate]]
 
 @dataclass(frozen=True, slots=True)
 class ArmGroup:
-    """A set of arms that share a template and a way to write their surrogates."""
+    """Arms that share a template and a writer of surrogates."""
 
-    contexts: ContextRule
-    """Its arms and how their contexts are made."""
-    write: Writer | None = None
-    """Writes one surrogate a sample and key; None for a family without any."""
-    is_routed: bool = False
-    """Whether the router chooses among its arms."""
+    contexts: ContextRule  # the arms and how their contexts are made
+    write: Writer | None = None  # writes one surrogate per sample and key; None for a family without surrogates
+    is_routed: bool = False  # whether the router chooses among its arms
+    # Whether the writer uses the language model, so that its identity is part of the key.
     needs_language_model: bool = False
-    """Whether writing uses the language model, so that its identity enters the key."""
-    needs_generated: bool = False
-    """Whether writing starts from the generated family's surrogates."""
-    needs_donors: bool = False
-    """Whether writing takes something from another passage."""
+    needs_generated: bool = False  # whether the writer starts from the generated family's surrogates
+    needs_donors: bool = False  # whether the writer uses another passage
 
     @property
     def writer(self) -> str:
@@ -54,22 +47,14 @@ class ArmGroup:
         return f"{self.write.__module__}:{self.write.__name__}" if self.write else ""
 
 
-def _control(
-    key: str,
-    write: Writer | None = None,
-    *,
-    needs_language_model: bool = False,
-    needs_generated: bool = False,
-    needs_donors: bool = False,
-    **rule: Any,  # noqa: ANN401 - fields of ContextRule
-) -> ArmGroup:
-    """Return the entry of one control; `rule` says how its contexts differ from those of a surrogate."""
+def _control(key: str, write: Writer | None = None, *, needs: Collection[str] = (), **rule: Any) -> ArmGroup:  # noqa: ANN401
+    """Return the entry of one control; `rule` holds the fields of ContextRule that differ from a surrogate's."""
     return ArmGroup(
         ContextRule(**{"family": "control", "arm_keys": (key,), "template": SURROGATE_TEMPLATE} | rule),
         write,
-        needs_language_model=needs_language_model,
-        needs_generated=needs_generated,
-        needs_donors=needs_donors,
+        needs_language_model="language_model" in needs,
+        needs_generated="generated" in needs,
+        needs_donors="donors" in needs,
     )
 
 
@@ -96,26 +81,23 @@ ARM_GROUPS: dict[str, ArmGroup] = {
     for control in (
         _control("bare_document", template="{document}"),
         _control("blank_surrogate", write_blank, fixed_surrogates=("",)),
-        _control(
-            "random_words", write_random_words, needs_language_model=True, needs_generated=True, needs_donors=True
-        ),
-        _control("shuffled_surrogate", write_shuffled, needs_generated=True),
-        _control("other_document", write_other_document, needs_language_model=True, needs_donors=True),
+        _control("random_words", write_random_words, needs=("language_model", "generated", "donors")),
+        _control("shuffled_surrogate", write_shuffled, needs=("generated",)),
+        _control("other_document", write_other_document, needs=("language_model", "donors")),
         _control("actual_query", write_actual_query),
-        # The noise floor: the baseline once more, in batches of another size and hence of other company.
+        # The noise floor: the baseline again, in batches of another size and composition.
         _control("repeated_baseline", template=BASELINE_TEMPLATE, budget_share=0.3),
-        _control("hidden_surrogate", write_hidden, visibility="surrogate_hidden", needs_generated=True),
-        _control("blind_passage", write_blind, visibility="passage_blind", needs_generated=True),
+        _control("hidden_surrogate", write_hidden, visibility="surrogate_hidden", needs=("generated",)),
+        _control("blind_passage", write_blind, visibility="passage_blind", needs=("generated",)),
     )
 }
-
 
 CONTROLS = tuple(name.removeprefix("control/") for name in ARM_GROUPS if name.startswith("control/"))
 """The names of all controls."""
 
 
 def entries_of(settings: "ExperimentSettings") -> dict[str, ArmGroup]:
-    """Return the entries that settings ask for, in the order of ARM_GROUPS: what is generated comes before controls."""
+    """Return the entries that settings select, in the order of ARM_GROUPS: generated ones precede controls."""
     named = CONTROLS if settings.controls == ("all",) else settings.controls
     controls = named if "control" in settings.families else ()
     wanted = {*settings.families, *(f"control/{control}" for control in controls)}

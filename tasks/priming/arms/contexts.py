@@ -7,38 +7,34 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.priming.prompts import fill
 
 Visibility: TypeAlias = Literal["all", "surrogate_hidden", "passage_blind"]
-"""Who sees the surrogate: all tokens behind it; the passage but not the query (its keys and values are dropped once
-the passage is computed); or the query but not the passage."""
+"""What attends to the surrogate: all later tokens; the passage but not the query (the surrogate's keys and values are
+dropped once the passage is computed); or the query but not the passage."""
 
 
 class ContextRule(BaseModel):
-    """The arms of a family and the template of their contexts; as data, so that it enters the key of scoring."""
+    """The arms of a family and the template of their contexts; data, so that it is part of scoring's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: str
-    """The family's name."""
+    family: str  # the family's name
+    # Its arms, in the order in which the router breaks ties. (Not named "keys": pydantic takes a model with an
+    # attribute of that name for a mapping.)
     arm_keys: tuple[str, ...]
-    """Its arms, in the order that breaks ties of the router. (Not "keys": a model with an attribute of that name is
-    taken for a mapping.)"""
-    template: str
-    """Text with {document} and, in families that have surrogates, {surrogate}."""
+    template: str  # text with {document} and, in families that have surrogates, {surrogate}
 
-    visibility: Visibility = "all"
-    """Who sees the surrogate."""
-    fixed_surrogates: tuple[str, ...] = ()
-    """The arms' surrogates where they are the same for every sample; empty where they are not."""
+    visibility: Visibility = "all"  # what attends to the surrogate
+    fixed_surrogates: tuple[str, ...] = ()  # the arms' surrogates if they are the same for every sample, else empty
+    # Fraction of the usual number of tokens in a batch; another value batches the same arms differently.
     budget_share: float = Field(default=1.0, gt=0, le=1)
-    """Share of the usual tokens in a batch: another share batches the same arms otherwise."""
 
     @property
     def name(self) -> str:
-        """The family, and the arm where there is only one: what a reader of logs knows it by."""
+        """The family, with the arm if there is only one; for logs."""
         return self.family if len(self.arm_keys) > 1 else f"{self.family}/{self.arm_keys[0]}"
 
     @property
     def surrogate_start(self) -> int:
-        """Where in a context the surrogate begins (characters)."""
+        """Where the surrogate begins in a context (characters)."""
         return self.template.index("{surrogate}")
 
     @property
@@ -48,10 +44,10 @@ class ContextRule(BaseModel):
 
     @property
     def prefix_probes(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of contexts that have in common only what all contexts of an arm begin with.
+        """Pairs of contexts that share only what all contexts of an arm begin with.
 
-        What the two of a pair share is computed once for all rows that begin with it: a rule that looks at the arm and
-        the row, never at what else is computed.
+        The prefix shared by a pair is computed once for all contexts that begin with it. It depends on the arm alone,
+        never on what else is computed.
         """
         varied = ("One", "2") if self.has_surrogate else (None, None)
         pairs: list[tuple[str | None, str | None]] = [(text, text) for text in self.fixed_surrogates]

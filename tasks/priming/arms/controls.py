@@ -1,41 +1,40 @@
-"""The control family: what stands where a surrogate would, so that a gain can be told from its causes.
+"""The control family: what takes the surrogate's place, so that the causes of a gain can be told apart.
 
 In: samples, their target_question surrogates, and for each sample a row about another passage (its donor). Out: one
-surrogate a sample. Every control answers one question: is it the framing, any text, the words, their order, the passage
-they are about, or what a perfect guess would give? Each is one function here and one entry in families.py.
+surrogate per sample. Every control answers one question: is it the template, any text, the words, their order, the
+passage they are about, or what a perfect guess would give? Each is one function here and one entry in arms.py.
 """
 
 import random
 from collections.abc import Callable, Sequence
 
-from tasks.priming.arms.generated import write_lines, written_surrogate
-from tasks.priming.arms.writing import Writing, fixed_surrogate
+from tasks.priming.arms.writing import Writing, complete_passages, fixed_surrogate, written_surrogate
 from tasks.priming.engine.model import encode_continuation
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.sampling import content_hash
 
-MODEL_KEY = "target_question"
-"""The generated surrogate that controls are made from."""
+MODEL_KEY = "target_question"  # the generated surrogate that controls are made from
 
 
 def write_blank(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return an empty text: what the template alone does."""
+    """Return empty texts: the effect of the template alone."""
     return _controls("blank_surrogate", samples, lambda number, sample: "")
 
 
 def write_random_words(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return words of another passage in random order, about as many tokens as the sample's target_question has.
+    """Return words of another passage in random order, with at most as many tokens as the sample's target_question.
 
-    The longest start of the shuffled words that has no more tokens; at least one word.
+    The longest such start of the shuffled words; at least one word.
     """
     assert writing.language_model is not None
+    assert len(writing.donors) == len(samples)
     tokenizer = writing.language_model.tokenizer
-    questions, donors = _target_questions(samples, writing), _donors(samples, writing)
+    questions = _target_questions(samples, writing)
 
     def words(number: int, sample: Sample) -> str:
-        wanted = len(encode_continuation(tokenizer, questions[number].text))
-        drawn = donors[number].passage.split()
+        wanted = len(encode_continuation(tokenizer, questions[number]))
+        drawn = writing.donors[number].passage.split()
         _random(writing, sample, "random_words").shuffle(drawn)
         count = 1
         while count < len(drawn) and len(encode_continuation(tokenizer, " ".join(drawn[: count + 1]))) <= wanted:
@@ -46,11 +45,11 @@ def write_random_words(samples: Sequence[Sample], writing: Writing) -> list[Surr
 
 
 def write_shuffled(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return the words of the sample's target_question in random order: its words without what they say."""
+    """Return the words of the sample's target_question in random order: its words without their meaning."""
     questions = _target_questions(samples, writing)
 
     def shuffled(number: int, sample: Sample) -> str:
-        words = questions[number].text.split()
+        words = questions[number].split()
         _random(writing, sample, "shuffled_surrogate").shuffle(words)
         return " ".join(words)
 
@@ -58,54 +57,46 @@ def write_shuffled(samples: Sequence[Sample], writing: Writing) -> list[Surrogat
 
 
 def write_other_document(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return the target_question that the model writes for another passage: a good question, but not of this one."""
-    donors = _donors(samples, writing)
-    lines = write_lines([donor.passage for donor in donors], (MODEL_KEY,), writing)
+    """Return the target_question that the model writes for another passage: a good question, but about another text."""
+    completions = complete_passages([donor.passage for donor in writing.donors], (MODEL_KEY,), writing)
     limit = GENERATION_INSTRUCTIONS[MODEL_KEY].word_limit
-    # The one control that the model writes something for, so it has tokens of its own.
+    # The only control that the model writes, so it costs tokens of its own.
     return [
-        written_surrogate(sample, "control", "other_document", lines[MODEL_KEY, donor.passage], limit)
-        for sample, donor in zip(samples, donors, strict=True)
+        written_surrogate(sample, "control", "other_document", completions[MODEL_KEY, donor.passage], limit)
+        for sample, donor in zip(samples, writing.donors, strict=True)
     ]
 
 
 def write_actual_query(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return the user's own query: what a perfect guess would give."""
+    """Return the user's own queries: what a perfect guess would give."""
     return _controls("actual_query", samples, lambda number, sample: sample.query)
 
 
 def write_hidden(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return the sample's target_question, which the query will not see."""
+    """Return the target_question of each sample; the query will not attend to it."""
     questions = _target_questions(samples, writing)
-    return _controls("hidden_surrogate", samples, lambda number, sample: questions[number].text)
+    return _controls("hidden_surrogate", samples, lambda number, sample: questions[number])
 
 
 def write_blind(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return the sample's target_question, which the passage will not see."""
+    """Return the target_question of each sample; the passage will not attend to it."""
     questions = _target_questions(samples, writing)
-    return _controls("blind_passage", samples, lambda number, sample: questions[number].text)
+    return _controls("blind_passage", samples, lambda number, sample: questions[number])
 
 
 def _controls(key: str, samples: Sequence[Sample], text_of: Callable[[int, Sample], str]) -> list[Surrogate]:
-    """Return one surrogate a sample, of no tokens: the target_question that some start from is the generated family's.
+    """Return one surrogate per sample, of no tokens: a target_question's are counted once, in the generated family.
 
-    Its tokens are counted there, once; a control tells what causes a gain and is no offer whose price matters.
+    A control isolates the cause of a gain; it is not an option whose price matters.
     """
     return [fixed_surrogate(sample, "control", key, text_of(number, sample)) for number, sample in enumerate(samples)]
 
 
-def _target_questions(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return the target_question of each sample, in their order."""
-    questions = {surrogate.sample_id: surrogate for surrogate in writing.generated if surrogate.key == MODEL_KEY}
+def _target_questions(samples: Sequence[Sample], writing: Writing) -> list[str]:
+    questions = {surrogate.sample_id: surrogate.text for surrogate in writing.generated if surrogate.key == MODEL_KEY}
     return [questions[sample.sample_id] for sample in samples]
 
 
-def _donors(samples: Sequence[Sample], writing: Writing) -> Sequence[Sample]:
-    """Return the row about another passage of each sample."""
-    assert len(writing.donors) == len(samples)
-    return writing.donors
-
-
 def _random(writing: Writing, sample: Sample, key: str) -> random.Random:
-    """Return a generator of its own for a control of a sample."""
+    """Return a random generator for one control of one sample."""
     return random.Random(content_hash(str(writing.seed), key, sample.sample_id))

@@ -1,7 +1,6 @@
-"""Batches by token count, made smaller when memory runs out.
+"""Batches by token count, halved when memory runs out.
 
-In: items and their token counts. Out: one result an item, in the items' order. What is computed for an item does not
-depend on its batch, so the batch may be chosen for speed and memory alone.
+What is computed for an item does not depend on its batch, so batches are chosen for speed and memory alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +10,12 @@ import torch
 
 from tasks.priming.watching import part
 
-Request = TypeVar("Request")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def token_budget(device_type: str) -> int:
-    """Return how many tokens one pass takes: what fits a CPU's caches, or keeps a GPU busy."""
+    """Return how many tokens one pass takes: as many as fit a CPU's caches or keep a GPU busy."""
     # On CPUs larger packs leave the second-level cache (+12 to +48 % time from 8,192 tokens on).
     return 8192 if device_type == "cuda" else 2048
 
@@ -35,18 +34,18 @@ def split_by_tokens(counts: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def run_in_batches(
-    items: Sequence[Request], counts: Sequence[int], budget: int, run: Callable[[list[Request]], list[Result]]
+    items: Sequence[Item], counts: Sequence[int], budget: int, run: Callable[[list[Item]], list[Result]]
 ) -> list[Result | None]:
     """Apply `run` to batches of items; a batch that does not fit into memory is halved, down to one item.
 
     Args:
         items: What to compute.
-        counts: Tokens of each item.
-        budget: Most tokens in a batch.
-        run: Computes a batch, one result an item.
+        counts: Token count of each item.
+        budget: Maximum number of tokens in a batch.
+        run: Computes a batch and returns one result per item.
 
     Returns:
-        The results in the items' order; None for an item that does not fit into memory even alone.
+        One result per item; None for an item that does not fit into memory by itself.
     """
     results: list[Result | None] = [None] * len(items)
     waiting = split_by_tokens(counts, budget)[::-1]

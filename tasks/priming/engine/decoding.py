@@ -1,8 +1,8 @@
-"""The keys and values of many lines in the making, and one step of all of them: each row's newest token.
+"""Keys and values of rows that are being generated, and the attention of one step: the newest token of every row.
 
-In: prompts' caches. Out: a pack that attends as packing.py asks. Rows of like length lie in one buffer, whose length
-follows from the row's own prompt, so that one product serves all of them and a row's numbers do not depend on its
-mates. Only generation holds such buffers; what scoring reads is a KVCache, which cannot grow.
+Rows of similar length share a buffer whose length depends on the row's own prompt, so that one product serves them all
+and a row's numbers do not depend on the other rows. Only generation has such buffers; scoring reads a KVCache, which
+cannot grow.
 """
 
 import itertools
@@ -13,20 +13,20 @@ import torch
 from tasks.priming.engine.attention import AttentionRule, attend_block
 from tasks.priming.engine.segments import KVCache
 
-# Buffers are this long or a multiple of it: rows whose lengths differ less share one.
+# Buffer lengths are multiples of this: rows whose lengths differ by less share one.
 _LENGTH_STEP = 64
 
 
 def buffer_length(token_count: int, room: int) -> int:
-    """Return the tokens of the buffer of a row whose prompt has so many, with room for more of them."""
+    """Return the buffer length of a row whose prompt has so many tokens, with room for more."""
     return -(-(token_count + room) // _LENGTH_STEP) * _LENGTH_STEP
 
 
 class _Bucket:
-    """Rows whose buffers have one length."""
+    """Rows whose buffers have the same length."""
 
     def __init__(self, counts: dict[int, int], length: int, like: KVCache) -> None:
-        """Make empty buffers for rows whose prompts have so many tokens, of the shape of a cache's keys and values."""
+        """Allocate buffers, shaped like the keys and values of a cache, for rows with prompts of so many tokens."""
         self.rows = list(counts)
         keys = like.layers[0][0]
         self.counts = torch.tensor(list(counts.values()), device=keys.device)
@@ -34,7 +34,7 @@ class _Bucket:
         self.layers = [(keys.new_zeros(shape), keys.new_zeros(shape)) for _ in like.layers]
 
     def fill(self, row: int, cache: KVCache) -> None:
-        """Copy a prompt's keys and values, those of the cache's parents included."""
+        """Copy a prompt's keys and values, including those of the cache's parents."""
         place = self.rows.index(row)
         link: KVCache | None = cache
         while link is not None:
@@ -45,7 +45,7 @@ class _Bucket:
             link = link.parent
 
     def keep(self, rows: set[int]) -> None:
-        """Leave out all other rows; rows from the end take their places, so that no second buffer is needed."""
+        """Drop all other rows; rows from the end take their places, so that no second buffer is needed."""
         count = sum(row in rows for row in self.rows)
         if count == len(self.rows):
             return
@@ -73,17 +73,11 @@ class _Bucket:
 
 
 class DecodingPack:
-    """One token a row, each behind what was written before; travels through the model's layers as Pack does."""
+    """One token per row, each after the row's earlier tokens; passed through the model's layers as Pack is."""
 
     def __init__(self, counts: Sequence[int], room: int) -> None:
-        """Begin with rows that `fill` is still to bring, each of so many tokens, and room for more of them.
-
-        Args:
-            counts: Tokens of each row's prompt.
-            room: Tokens that may be written behind it.
-        """
-        self.call_count = 0
-        """Layers that attended."""
+        """Plan buffers for prompts of so many tokens with room for more; `fill` brings the prompts."""
+        self.call_count = 0  # number of layers that have attended
         self._counts: dict[int, dict[int, int]] = {}
         for row, count in enumerate(counts):
             self._counts.setdefault(buffer_length(count, room), {})[row] = count
@@ -92,7 +86,7 @@ class DecodingPack:
         self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
 
     def fill(self, row: int, cache: KVCache) -> None:
-        """Copy a prompt's cache into its row's buffer, which needs it no longer then."""
+        """Copy a prompt's cache into the row's buffer; the cache is not needed afterwards."""
         length = self._lengths[row]
         if length not in self._filled:
             self._filled[length] = _Bucket(self._counts[length], length, cache)
@@ -113,18 +107,18 @@ class DecodingPack:
         return torch.cat([bucket.counts for bucket in self._buckets])
 
     def keep(self, rows: set[int]) -> None:
-        """Leave out all rows but these."""
+        """Drop all rows but these."""
         for bucket in self._buckets:
             bucket.keep(rows)
         self._filled = {length: bucket for length, bucket in self._filled.items() if bucket.rows}
 
     def forget_step(self) -> None:
-        """Begin a step anew: what it wrote will be written over."""
+        """Start a step again; the next one overwrites what it wrote."""
         self.call_count = 0
         self._masks.clear()
 
     def advance(self) -> None:
-        """Count the tokens that a step has computed."""
+        """Count the tokens of a finished step."""
         self.forget_step()
         for bucket in self._buckets:
             bucket.counts += 1
@@ -132,7 +126,7 @@ class DecodingPack:
     def attend(
         self, layer: int, tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor], rule: AttentionRule
     ) -> torch.Tensor:
-        """Write each row's newest keys and values behind its others, and attend to all of them; see Pack.attend."""
+        """Append each row's newest keys and values to its buffer and attend to all of it; see Pack.attend."""
         self.call_count += 1
         query, keys, values = tensors
         _, query_heads, count, dimension = query.shape
@@ -155,7 +149,7 @@ class DecodingPack:
 def _attend_rows(
     query: torch.Tensor, held: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor, rule: AttentionRule
 ) -> torch.Tensor:
-    """Return the attention of one token a row: (rows, query heads, dimension), as the query."""
+    """Return the attention output of one token per row: (rows, query heads, dimension), as the query."""
     rows, query_heads, dimension = query.shape
     _, key_heads, length, _ = held[0].shape
     grouped = query.reshape(rows * key_heads, query_heads // key_heads, dimension)

@@ -1,8 +1,9 @@
-"""Models in GGUF files: their weights dequantised, their tokenizer rebuilt, and nothing lost without a word.
+"""Models in GGUF files: weights are dequantised, the tokenizer is rebuilt, and nothing is dropped silently.
 
-In: a file. Out: a model and a tokenizer of transformers. The file is untrusted: its header is read here, with every
-count held against the file's size, before a library sees it; and what the file states but transformers would not heed
-(a sliding window, a scaling of rotary positions, a way to split text) is refused by name, for it would change numbers.
+In: a file. Out: a model and a tokenizer of transformers. The file is untrusted: its header is read here, and every
+count is checked against the file's size before a library sees it. What the file states but transformers would ignore (a
+sliding window, a scaling of rotary positions, a way to split text) is refused by name with a SetupError, for it would
+change numbers.
 """
 
 import logging
@@ -22,15 +23,15 @@ from tasks.priming.errors import SetupError
 _MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma2": "gemma2", "gemma3": "gemma3_text"}
 """Architecture in the file -> model type of transformers. Mistral's files declare llama."""
 
-_HEEDED = {
+_KNOWN_KEYS = {
     "attention.key_length", "attention.sliding_window", "attention.value_length", "attn_logit_softcapping",
     "final_logit_softcapping", "rope.dimension_count", "rope.scaling.factor", "rope.scaling.original_context_length",
     "rope.scaling.type",
 }  # fmt: skip
-"""Keys of an architecture that are read or held against the model here, beside those that transformers maps."""
+"""Keys of an architecture that are read or checked here, besides those that transformers maps."""
 
 _MOST_KEYS, _MOST_TENSORS, _MOST_ITEMS = 10_000, 100_000, 2_000_000
-"""More than any model has of metadata, tensors, and items of a list (tokens, merges)."""
+"""More than any model has: metadata keys, tensors, items of a list (tokens, merges)."""
 
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _LIST = 8, 9
@@ -39,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 class _Tensor(NamedTuple):
-    """Where a tensor is in the file."""
+    """A tensor's place in the file."""
 
     shape: tuple[int, ...]
     kind: int
@@ -49,18 +50,15 @@ class _Tensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """What a GGUF file says of itself."""
+    """The header of a GGUF file."""
 
-    path: Path
-    """Where it is."""
-    metadata: dict[str, Any]
-    """Its keys and values."""
-    tensors: dict[str, _Tensor]
-    """Its tensors by name."""
+    path: Path  # the file
+    metadata: dict[str, Any]  # keys and values
+    tensors: dict[str, _Tensor]  # tensors by name
 
     @property
     def quantization(self) -> str:
-        """How most of its weights are stored, e.g. "gguf:Q4_1"."""
+        """How most weights are stored, e.g. "gguf:Q4_1"."""
         from gguf import GGMLQuantizationType
 
         kinds: Counter[int] = Counter()
@@ -70,20 +68,16 @@ class GgufFile:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers its tensors hold."""
+        """Number of elements of all tensors."""
         return sum(prod(tensor.shape) for tensor in self.tensors.values())
 
     def of_architecture(self, key: str) -> Any:  # noqa: ANN401 - a number, a text or a list
-        """Return what is stated under a key of the file's architecture; None if nothing is."""
+        """Return the value of a key of the file's architecture; None if there is none."""
         return self.metadata.get(f"{self.metadata['general.architecture']}.{key}")
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """Read the header of a GGUF file.
-
-    Raises:
-        SetupError: It is none, is damaged or cut, or states what cannot be; or the package that reads it is missing.
-    """
+    """Read the header of a GGUF file."""
     if find_spec("gguf") is None:
         raise SetupError(
             f"The package gguf is not installed, which reads {path}. Install it: "
@@ -91,18 +85,17 @@ def read_gguf(path: Path) -> GgufFile:
         )
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            found = _Header(content).read(path)
+            return _Header(content).read(path)
     except SetupError:
         raise
     except OSError as error:
         raise _unfit(path, f"it cannot be read ({error.strerror or error})") from None
     except (struct.error, ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
         raise _unfit(path, f"it is damaged or cut short ({type(error).__name__}: {error})") from None
-    return found
 
 
 class _Header:
-    """Reads a header from the front; whatever leads beyond the file raises."""
+    """Reads a header from the start; anything beyond the end of the file raises."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content
@@ -180,11 +173,7 @@ class _Header:
 
 
 def gguf_config(file: GgufFile) -> Any:  # noqa: ANN401 - the library has no types
-    """Return the configuration of a file's model.
-
-    Raises:
-        SetupError: Its architecture is unknown, or it states what would not be heeded.
-    """
+    """Return the configuration of a file's model."""
     from transformers import AutoConfig
     from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
@@ -195,7 +184,7 @@ def gguf_config(file: GgufFile) -> Any:  # noqa: ANN401 - the library has no typ
     names = GGUF_CONFIG_MAPPING[architecture]
     prefix = f"{architecture}."
     stated = {key.removeprefix(prefix): value for key, value in file.metadata.items() if key.startswith(prefix)}
-    if lost := sorted(stated.keys() - names.keys() - _HEEDED):
+    if lost := sorted(stated.keys() - names.keys() - _KNOWN_KEYS):
         raise _lost(file, lost[0])
     values = {names[key]: value for key, value in stated.items() if names.get(key)}
     embedding = _shape(file, "token_embd.weight")
@@ -217,7 +206,7 @@ def gguf_config(file: GgufFile) -> Any:  # noqa: ANN401 - the library has no typ
     if architecture.startswith("gemma"):
         if "attention.sliding_window" not in stated:
             raise _unfit(file.path, f"it declares architecture {architecture} and no sliding window")
-        # As llama.cpp has it, for the file does not say: the models of 27 billion parameters differ from the others.
+        # As in llama.cpp, since the file does not say: the models of 27 billion parameters differ from the others.
         is_largest = values["num_hidden_layers"] == {"gemma2": 46, "gemma3": 62}[architecture]
         values["query_pre_attn_scalar"] = embedding[1] // heads if is_largest else head_size
     elif architecture == "llama":
@@ -231,7 +220,7 @@ _SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding"}
 
 
 def _with_window(file: GgufFile, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the model type and values of what declares itself a Llama: a Mistral, if it states a sliding window."""
+    """Return the model type and values of a file that declares llama: a Mistral if it states a sliding window."""
     window = file.of_architecture("attention.sliding_window")
     if window:
         return "mistral", values | {"sliding_window": window}
@@ -239,7 +228,7 @@ def _with_window(file: GgufFile, values: dict[str, Any]) -> tuple[str, dict[str,
     if "mistral" in called.lower():
         _logger.warning(
             "%s calls itself %r, declares the architecture llama and states no sliding window. If the model was "
-            "trained with one (Mistral 7B v0.1: 4,096 tokens), longer texts are computed otherwise than it was trained",
+            "trained with one (Mistral 7B v0.1: 4,096 tokens), longer texts are computed differently than in training",
             file.path,
             called.strip(),
         )
@@ -247,11 +236,7 @@ def _with_window(file: GgufFile, values: dict[str, Any]) -> tuple[str, dict[str,
 
 
 def _require_stated_shapes(file: GgufFile, values: dict[str, Any], head_size: int) -> None:
-    """Hold what a file states of its shape against its tensors, before memory is asked for.
-
-    Raises:
-        SetupError: They differ, or the file states what is not computed.
-    """
+    """Check the shape that a file states against its tensors, before memory is allocated."""
     layers = {int(name.split(".")[1]) for name in file.tensors if name.startswith("blk.")}
     expected = {
         "block_count": (values["num_hidden_layers"], len(layers)),
@@ -263,7 +248,7 @@ def _require_stated_shapes(file: GgufFile, values: dict[str, Any], head_size: in
     }
     for key, (stated, found) in expected.items():
         if stated != found:
-            raise _unfit(file.path, f"it states {key} such that there would be {stated}, and its tensors have {found}")
+            raise _unfit(file.path, f"its {key} implies {stated}, and its tensors have {found}")
     if layers != set(range(len(layers))):
         raise _unfit(file.path, "some of its layers are missing")
     if file.metadata.get("split.count", 1) > 1:
@@ -282,11 +267,7 @@ def _shape(file: GgufFile, name: str) -> tuple[int, ...]:
 
 
 def gguf_tokenizer(file: GgufFile) -> Any:  # noqa: ANN401 - as above
-    """Return the tokenizer of a file.
-
-    Raises:
-        SetupError: The file's way to split text is not known, so that it would have other tokens than in training.
-    """
+    """Return the tokenizer of a file."""
     from tokenizers import normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
     from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
@@ -296,16 +277,14 @@ def gguf_tokenizer(file: GgufFile) -> Any:  # noqa: ANN401 - as above
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     others = {
         "gpt-2": byte_level,
-        # transformers takes it for GPT-2's, and has other tokens for a digit behind two spaces.
+        # transformers treats it as GPT-2's, and then splits a digit after two spaces differently.
         "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level]),
     }
     if kind not in ("gpt2", "llama"):
         raise _unfit(file.path, f"its tokenizer is of kind {kind!r}; known are gpt2 and llama")
     if kind == "gpt2" and split not in GGUF_PRE_TOKENIZER_SPLITS and split not in others:
         known = ", ".join(sorted([*GGUF_PRE_TOKENIZER_SPLITS, *others]))
-        raise _unfit(
-            file.path, f"its tokenizer splits text in the way {split!r}, which is not known; known are {known}"
-        )
+        raise _unfit(file.path, f"its tokenizer splits text as {split!r}, which is unknown; known are {known}")
     architecture, vocabulary, options = get_gguf_tokenizer(str(file.path))
     if kind == "llama" and not architecture.startswith("gemma") and vocabulary.get("add_prefix_space") is False:
         raise _lost(file, "tokenizer.ggml.add_space_prefix")
@@ -313,23 +292,14 @@ def gguf_tokenizer(file: GgufFile) -> Any:  # noqa: ANN401 - as above
     if kind == "gpt2" and split in others:
         fast.pre_tokenizer = others[split]
     elif kind == "llama" and not architecture.startswith("gemma"):
-        # As sentencepiece does, a space goes before every text; transformers spares it where there is one already.
+        # sentencepiece puts a space before every text; transformers omits it if there is one already.
         fast.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
         fast.pre_tokenizer = None
     return PreTrainedTokenizerFast(tokenizer_object=fast, **options)
 
 
 def load_gguf(file: GgufFile, dtype: Any, device: str) -> Any:  # noqa: ANN401 - as above
-    """Return the model of a file with its weights dequantised, and the library's report of what it loaded.
-
-    Args:
-        file: The file.
-        dtype: Torch's number format of the weights.
-        device: Where they go, "cpu" or "cuda".
-
-    Raises:
-        SetupError: Weights are missing, or the file has some that the model does not know.
-    """
+    """Return the model of a file with its weights dequantised to a torch dtype, and the library's loading report."""
     import torch
     from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, dequantize, get_tensor_name_map
     from transformers import AutoModelForCausalLM
@@ -340,7 +310,7 @@ def load_gguf(file: GgufFile, dtype: Any, device: str) -> Any:  # noqa: ANN401 -
         outline = AutoModelForCausalLM.from_config(config)
     architecture = file.metadata["general.architecture"]
     kinds = {name: kind for kind, name in MODEL_ARCH_NAMES.items()}
-    # What transformers' own loading does, which makes this table anew for each module: 10 s instead of 0.1.
+    # transformers' own loading does the same but makes this table again for each module: 10 s instead of 0.1.
     table = get_tensor_name_map(kinds[architecture], config.num_hidden_layers)
     names: dict[str, str] = {}
     for name in outline.state_dict():
@@ -348,9 +318,7 @@ def load_gguf(file: GgufFile, dtype: Any, device: str) -> Any:  # noqa: ANN401 -
             stem, _, ending = name.rpartition(".")
             names[f"{table.get_name(stem)}.{ending}"] = name
     if unknown := sorted(file.tensors.keys() - names.keys()):
-        raise _unfit(
-            file.path, f"it holds {len(unknown)} tensors that a {architecture} has not, {unknown[0]} the first"
-        )
+        raise _unfit(file.path, f"{len(unknown)} of its tensors are not those of a {architecture}, first {unknown[0]}")
     if missing := sorted(names.keys() - file.tensors.keys()):
         raise _unfit(file.path, f"it lacks {len(missing)} weights, {missing[0]} the first")
     processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=config.to_dict())
@@ -370,7 +338,7 @@ def load_gguf(file: GgufFile, dtype: Any, device: str) -> Any:  # noqa: ANN401 -
 
 
 def _lost(file: GgufFile, key: str) -> SetupError:
-    return _unfit(file.path, f"it states {key}, which would be lost and change its numbers")
+    return _unfit(file.path, f"it states {key}, which would be ignored and change its numbers")
 
 
 def _unfit(path: Path, reason: str) -> SetupError:

@@ -1,8 +1,4 @@
-"""A document's KV cache: prefill a context once, continue it as often as wanted, never change it.
-
-In: contexts as segments of token ids. Out: a KVCache each, behind which any number of segments may stand, in this pass
-or a later one; see segments.py.
-"""
+"""A document's KV cache: prefill a context once, continue it as often as wanted, never change it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,22 +6,17 @@ from typing import Any
 from tasks.priming.engine.forward import PackedOutput, forward_packed
 from tasks.priming.engine.segments import KVCache, Parent, Segment
 
-# Shorter prefixes cost more to bring together with each row's keys than to compute again.
+# Shorter prefixes are cheaper to recompute than to concatenate with each row's keys.
 _LEAST_SHARED = 8
 
 
 def prefill(model: Any, contexts: Sequence[Segment]) -> list[KVCache]:  # noqa: ANN401 - any transformers decoder
-    """Compute the caches of several contexts in one packed pass.
-
-    Args:
-        model: A transformers causal language model.
-        contexts: Token ids, each optionally behind a cache, or an earlier segment, that it shares with others.
-    """
+    """Compute the caches of several contexts in one packed pass."""
     return caches_of(forward_packed(model, contexts, keeps_keys=True), contexts)
 
 
 def caches_of(output: PackedOutput, segments: Sequence[Segment]) -> list[KVCache]:
-    """Return one cache a segment from a packed pass that kept the keys and values, without its branches."""
+    """Return one cache per segment, branches excluded, from a packed pass that kept keys and values."""
     caches: dict[Parent, KVCache] = {}
     start = 0
     for segment in segments:
@@ -42,15 +33,15 @@ class SharedPrefixes:
     """Caches of token prefixes that many sequences begin with, each computed once."""
 
     def __init__(self, model: Any, prefixes: Iterable[tuple[int, ...]]) -> None:  # noqa: ANN401
-        """Compute the caches of the given prefixes; those that are not worth it are left out."""
+        """Compute the caches of the prefixes that are long enough to be worth it."""
         # The longest first: a sequence takes the longest prefix it begins with.
         self._prefixes = sorted({p for p in prefixes if len(p) >= _LEAST_SHARED}, key=lambda p: (-len(p), p))
         self._caches = prefill(model, [Segment(p) for p in self._prefixes]) if self._prefixes else []
 
     def segment(self, ids: Sequence[int]) -> Segment:
-        """Return the sequence as a segment behind the longest shared prefix that it begins with.
+        """Return a sequence as a segment after the longest shared prefix that it begins with.
 
-        The rule looks at the sequence alone, never at others of the batch, so that its numbers do not depend on them.
+        The choice depends on the sequence alone, not on the rest of the batch, and so do its numbers.
         """
         for prefix, cache in zip(self._prefixes, self._caches, strict=True):
             if len(ids) > len(prefix) and tuple(ids[: len(prefix)]) == prefix:
@@ -61,7 +52,7 @@ class SharedPrefixes:
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
     """Return the token ids with which both sequences begin.
 
-    Found on ids, never by cutting strings: a tokenizer may join the end of one piece of text with the next.
+    Compared as ids, not as strings: a tokenizer may join the end of one piece of text with the next.
     """
     count = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
     return tuple(left[:count])

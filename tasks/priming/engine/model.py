@@ -1,9 +1,9 @@
-"""A loaded language model, and the rules by which text becomes its token ids.
+"""A loaded language model and the rules by which text becomes its token ids.
 
-The rules change numbers, so they live here and not where models are loaded: every context begins with the same one
-token; the query prompt is tokenised on its own and joined to the context as ids, as in the notebook; the answer has the
-ids that it has after the query prompt and a space; and passages, queries and surrogates are untrusted, so a "</s>" in
-them is five characters and never the end of a text.
+The rules change numbers, so they are here and not where models are loaded. Every context begins with the same token.
+The query prompt is tokenised on its own and joined to the context as ids, as in the notebook. The answer has the ids
+that it has after the query prompt and a space. Passages, queries and surrogates are untrusted: a "</s>" in them is five
+characters, never the end of a text.
 """
 
 import itertools
@@ -24,32 +24,25 @@ _DOCUMENT_SEPARATOR = "<|endoftext|>"
 class LanguageModel:
     """A causal decoder with its tokenizer."""
 
-    model: Any
-    """An unmodified transformers model in evaluation mode."""
-    tokenizer: Any
-    """Its transformers tokenizer."""
-    window: int
-    """Most tokens that it can attend to (context and continuation together)."""
-    numeric_path: str
-    """Which arithmetic computes it; see numeric_path.py."""
-    first_token: str = "auto"
-    """Which token every context begins with: the setting, see first_token_id."""
+    model: Any  # an unmodified transformers model in evaluation mode
+    tokenizer: Any  # its transformers tokenizer
+    window: int  # maximum number of tokens, context and continuation together
+    numeric_path: str  # the arithmetic it is computed with; see numeric_path.py
+    first_token: str = "auto"  # the setting of the token that every context begins with; see first_token_id
 
     @property
     def parameter_count(self) -> int:
-        """Parameters of the model, each counted once, also where it is stored in four bits."""
+        """Number of parameters, each counted once, also when stored in four bits."""
         return int(self.model.num_parameters())
 
     @property
     def facts(self) -> ModelFacts:
-        """What FLOPs and bytes follow from, as the model's configuration has it.
+        """What FLOPs and bytes are computed from, read from the model's configuration.
 
-        Grouped heads share keys and values, so the cache may be smaller than the attention is wide. The keys and values
-        have the number format that the model computes in, also where the weights are stored in four bits.
+        Grouped heads share keys and values, so the cache may be narrower than the attention. Keys and values have the
+        dtype that the model computes in, also when its weights are stored in four bits.
         """
-        from tasks.priming.engine.numeric_path import (
-            is_batch_invariant,  # torch is not loaded by whoever lists the families
-        )
+        from tasks.priming.engine.numeric_path import is_batch_invariant  # imports torch
 
         first = first_token_id(self.tokenizer, self.first_token)
         shape = self.model.config.get_text_config()
@@ -68,20 +61,18 @@ class LanguageModel:
 
 
 class TokenizerError(UsageError):
-    """The tokenizer cannot be used as the rules demand."""
+    """The tokenizer cannot follow the rules of this module."""
 
 
-@lru_cache(maxsize=4)  # asked for with every text
+@lru_cache(maxsize=4)  # called for every text
 def first_token_id(tokenizer: Any, choice: str) -> int | None:  # noqa: ANN401 - any transformers tokenizer
     """Return the id that every context begins with, or None if there is none.
 
-    The first position draws attention whatever stands there (an attention sink), so a model that gets no first token of
-    its own uses the context's first word for it: another word in each arm that is compared.
+    The first position attracts attention whatever token it holds (an attention sink). Without a fixed first token this
+    would be the context's first word, which differs between the arms that are compared.
 
-    Args:
-        tokenizer: The language model's tokenizer.
-        choice: auto: BOS if the tokenizer begins texts with it; else <|endoftext|> if that is a special token; else
-            EOS; else none. none: no token. Anything else names the token itself.
+    The choice is auto (BOS if the tokenizer begins texts with it; else <|endoftext|> if that is a special token; else
+    EOS; else none), none, or a token.
 
     Raises:
         TokenizerError: The tokenizer has no token of that name.
@@ -101,31 +92,30 @@ def first_token_id(tokenizer: Any, choice: str) -> int | None:  # noqa: ANN401 -
     if found is None or tokenizer.convert_ids_to_tokens(found) != choice:
         raise TokenizerError(
             f"The tokenizer has no token {choice!r} for `first_token`. Allowed are auto, none and its own tokens, e.g. "
-            f"{', '.join(sorted(_control_strings(tokenizer))[:4])}. Leave it out to take auto."
+            f"{', '.join(sorted(_control_strings(tokenizer))[:4])}. Leave it out to use auto."
         )
     return int(found)
 
 
 def encode_context(language_model: LanguageModel, text: str) -> list[int]:
-    """Return the ids of a text that begins a sequence: the first token, if there is one, then the text's own."""
+    """Return the ids of a text at the start of a sequence: the first token, if there is one, then the text."""
     first = first_token_id(language_model.tokenizer, language_model.first_token)
     ids = encode_continuation(language_model.tokenizer, text)
     return ids if first is None else [first, *ids]
 
 
 def tokens_between(language_model: LanguageModel, text: str, start: int, stop: int) -> tuple[int, int]:
-    """Return which tokens of `encode_context(text)` hold any of the characters from `start` up to `stop`.
+    """Return the range of tokens of `encode_context(text)` that hold any of the characters from `start` up to `stop`.
 
-    Returns:
-        The first such token and the one after the last; (0, 0) for an empty range.
+    (0, 0) for an empty range.
 
     Raises:
-        TokenizerError: The tokenizer does not tell where its tokens stand.
+        TokenizerError: The tokenizer does not report character offsets.
     """
     tokenizer = language_model.tokenizer
     if not tokenizer.is_fast:
         raise TokenizerError(
-            f"{type(tokenizer).__name__} does not tell where its tokens stand, so a surrogate cannot be hidden. "
+            f"{type(tokenizer).__name__} does not report character offsets, so a surrogate cannot be hidden. "
             "Use a model with a fast tokenizer (tokenizer.json), or leave out the family control."
         )
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
@@ -136,23 +126,18 @@ def tokens_between(language_model: LanguageModel, text: str, start: int, stop: i
 
 
 def encode_continuation(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
-    """Return the ids of a text that follows others, tokenised on its own and without special tokens."""
+    """Return the ids of a text within a sequence, tokenised on its own and without special tokens."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
 
 
 def encode_answer(tokenizer: Any, prompt: str, answer: str) -> list[int]:  # noqa: ANN401
-    """Return the ids of an answer as the model meets them after a query prompt and a space.
+    """Return the ids that an answer has after a query prompt (see prompts.query_prompt) and a space.
 
-    They are the ids of the joint text less those of the prompt. A tokenizer that marks the beginning of a word on the
-    word's first token (all byte-level ones) would otherwise read "Answer:Approximately", whose first token is so
-    unlikely that it outweighs the rest of the answer. Where the tokenizer joins the end of the prompt with the answer,
-    the ids are those of the space and the answer on their own.
-
-    Args:
-        tokenizer: The language model's tokenizer.
-        prompt: All text between the context and the answer, see prompts.query_prompt.
-        answer: The answer; an empty one has no ids.
+    They are the ids of the joint text less those of the prompt. A tokenizer that marks the start of a word on its first
+    token (all byte-level ones) would otherwise read "Answer:Approximately", whose first token is so unlikely that it
+    outweighs the rest of the answer. Where the tokenizer merges the end of the prompt with the answer, the space and
+    the answer are tokenised on their own.
 
     Source: for Mistral's first tokenizer these are the ids of the answer on its own, as in the notebook.
     """
@@ -165,61 +150,53 @@ def encode_answer(tokenizer: Any, prompt: str, answer: str) -> list[int]:  # noq
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:  # noqa: ANN401
-    """Return what each id adds to the decoded text; together they are the text.
-
-    A part of a character adds nothing until the character is whole, with its last part.
-    """
-    # A part is decoded as a replacement mark, which the next part may take back.
+    """Return what each id adds to the decoded text; a character of several ids is added by the last of them."""
+    # An incomplete character is decoded as a replacement mark, which the next id may remove.
     begun = [tokenizer.decode(ids[:count]).rstrip("\ufffd") for count in range(len(ids))]
     return tuple(text[len(before) :] for before, text in itertools.pairwise([*begun, tokenizer.decode(ids)]))
 
 
-# Stands for the user's message while the chat template is filled; no chat template holds such a word.
+# Takes the place of the user's message while the chat template is filled; no chat template contains it.
 _PLACEHOLDER = "qzuserxmessageqz"
 
 
 def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
-    """Return the ids of a user's message in the model's chat format, up to where the assistant begins to write.
+    """Return the ids of a user's message in the model's chat format, up to the start of the assistant's reply.
 
-    The chat template's own control tokens are control tokens; those spelled out inside the message are text. There is
-    exactly one BOS, at the start, if the template writes it or the tokenizer adds it. Without a chat template the
-    message is a context, followed by an empty line.
+    Control tokens of the chat template are control tokens; those spelled out in the message are text. There is exactly
+    one BOS, at the start, if the template or the tokenizer adds it. Without a chat template the message is encoded as a
+    context, followed by an empty line.
     """
     tokenizer = language_model.tokenizer
     if not tokenizer.chat_template:
         return encode_context(language_model, f"{message}\n\n")
-    parts = _filled_template(tokenizer).split(_PLACEHOLDER)
+    conversation = [{"role": "user", "content": _PLACEHOLDER}]
+    try:
+        filled = str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program by the model's authors and may fail in any way
+        raise TokenizerError(
+            f"The tokenizer's chat template cannot be filled ({type(error).__name__}: {error}). Correct it, use "
+            "another model, or remove it to send instructions as plain text: delete chat_template.jinja"
+        ) from error
+    parts = filled.split(_PLACEHOLDER)
     if len(parts) == 1:
         raise TokenizerError("The tokenizer's chat template drops the user's message; use another model.")
     whole, *apart = (_parsed(tokenizer, text) for text in (message.join(parts), *parts))
     control = _control_ids(tokenizer)
     is_spelled_out = any(token in message for token in _control_strings(tokenizer))
-    # A tokenizer that normalises text first may find control tokens in other characters than their own.
+    # A tokenizer that normalises text first may find control tokens that are spelled with other characters.
     expected = [i for ids in apart for i in ids if i in control]
     if not is_spelled_out and [i for i in whole if i in control] == expected:
         return _with_one_bos(tokenizer, whole)
-    # Rare and hostile: the message is tokenised apart, so that what it spells out stays text.
-    told = encode_continuation(tokenizer, message)
-    return _with_one_bos(tokenizer, apart[0] + [i for ids in apart[1:] for i in (*told, *ids)])
-
-
-def _filled_template(tokenizer: Any) -> str:  # noqa: ANN401
-    """Return the chat template's text around the placeholder."""
-    conversation = [{"role": "user", "content": _PLACEHOLDER}]
-    try:
-        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template is a program of the model's authors, which may fail in any way
-        raise TokenizerError(
-            f"The tokenizer's chat template cannot be filled ({type(error).__name__}: {error}). Correct it, use "
-            "another model, or remove it to send instructions as plain text: delete chat_template.jinja"
-        ) from error
+    # Rare and hostile: the message is tokenised separately, so that what it spells out stays text.
+    own = encode_continuation(tokenizer, message)
+    return _with_one_bos(tokenizer, apart[0] + [i for ids in apart[1:] for i in (*own, *ids)])
 
 
 def count_control_strings(tokenizer: Any, *texts: str) -> int:  # noqa: ANN401
-    """Return how many control tokens texts spell out, e.g. "</s>", each of which is kept as the text that it is.
+    """Return how many control tokens, e.g. "</s>", are spelled out in texts; each is encoded as plain text.
 
-    Counted as a tokenizer finds them that is told to look for them, less what it makes of the text otherwise: unknown
-    characters have a control token of their own.
+    Counted by parsing the texts for control tokens, less those found without: unknown characters have one of their own.
     """
     control = _control_ids(tokenizer) | {tokenizer.unk_token_id}
     found = [i for text in texts for i in _parsed(tokenizer, text) if i in control]
@@ -229,12 +206,12 @@ def count_control_strings(tokenizer: Any, *texts: str) -> int:  # noqa: ANN401
 
 
 def make_text_stay_text(tokenizer: Any) -> None:  # noqa: ANN401
-    """Tell a tokenizer that was just loaded which tokens are control tokens, and make sure that no text becomes one.
+    """Mark all control tokens of a newly loaded tokenizer as such, and make sure that no text becomes one.
 
-    Some files name control tokens without marking them as such, and a passage that spells one out would become one.
+    Some files name control tokens without marking them, and a passage that spells one out would become one.
 
     Raises:
-        TokenizerError: It becomes one all the same, or the tokenizer cannot be told what to do with such text.
+        TokenizerError: The tokenizer makes control tokens of text all the same.
     """
     name = type(tokenizer).__name__
     try:
@@ -244,37 +221,37 @@ def make_text_stay_text(tokenizer: Any) -> None:  # noqa: ANN401
         control = _control_ids(tokenizer)
         strings = sorted(_control_strings(tokenizer))
         broken = [text for text in strings if control & set(encode_continuation(tokenizer, f"{text} a{text}"))]
-    except (TypeError, ValueError, AttributeError):  # of tokenizers that are not transformers' own
+    except (TypeError, ValueError, AttributeError):  # from tokenizers that are not transformers' own
         raise TokenizerError(
-            f"{name} cannot be told to leave control tokens in a text alone, so that a passage could end its own "
-            "context. Use a model with a tokenizer.json."
+            f"{name} cannot be told to leave control tokens in a text alone, so a passage could end its own context. "
+            "Use a model with a tokenizer.json."
         ) from None
     if broken:
         raise TokenizerError(
-            f"{name} makes a control token of the text {broken[0]!r} whatever it is told, so that a passage could end "
-            "its own context. Use a model with a tokenizer.json."
+            f"{name} makes a control token of the text {broken[0]!r} whatever its settings, so a passage could end its "
+            "own context. Use a model with a tokenizer.json."
         )
 
 
 def _parsed(tokenizer: Any, text: str, *, adds_special_tokens: bool = False) -> list[int]:  # noqa: ANN401
-    """Return the ids of a text in which control tokens are control tokens."""
+    """Return the ids of a text, parsing control tokens."""
     ids: list[int] = tokenizer(text, add_special_tokens=adds_special_tokens)["input_ids"]
     return ids
 
 
 def _control_strings(tokenizer: Any) -> set[str]:  # noqa: ANN401
-    """Return every string that the tokenizer turns into a control token."""
+    """Return every string that the tokenizer parses as a control token."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     return added | set(tokenizer.all_special_tokens)
 
 
 def _control_ids(tokenizer: Any) -> set[int]:  # noqa: ANN401
-    """Return the ids of control tokens, without that of unknown characters, which any text may hold."""
+    """Return the ids of control tokens, except that of unknown characters, which any text may contain."""
     return set(tokenizer.convert_tokens_to_ids(sorted(_control_strings(tokenizer)))) - {tokenizer.unk_token_id}
 
 
 def _with_one_bos(tokenizer: Any, ids: list[int]) -> list[int]:  # noqa: ANN401
-    """Begin with BOS once, if the tokenizer begins texts with BOS."""
+    """Prepend BOS if the tokenizer begins texts with it and the ids do not."""
     bos = tokenizer.bos_token_id
     if bos is None or ids[:1] == [bos] or _parsed(tokenizer, "a", adds_special_tokens=True)[:1] != [bos]:
         return ids

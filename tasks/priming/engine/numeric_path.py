@@ -1,7 +1,8 @@
-"""Which arithmetic computes the matrix products, chosen by what the hardware has and by an error probe.
+"""The arithmetic of matrix products, chosen by the hardware's abilities and an error probe.
 
-In: a device and a dtype. Out: a name that enters the keys of every model stage (another path gives other bits), and a
-context within which torch uses that path. Never chosen by timing: a rerun must find the same path, hence its cache.
+In: a device and a dtype. Out: a name that is part of the keys of every model stage (another path gives other bits), and
+a context in which torch uses that path. The choice never depends on timing: a rerun must find the same path and hence
+its cache.
 """
 
 import os
@@ -14,11 +15,10 @@ import torch
 # float32 matrix products of oneDNN and MKL both stay near 2e-6 of the largest element; bfloat16 parts give 1e-2.
 _LARGEST_PROBE_ERROR = 1e-5
 
-ONEDNN = "cpu-float32-onednn"
-"""float32 on the CPU through oneDNN."""
+ONEDNN = "cpu-float32-onednn"  # float32 on the CPU through oneDNN
 
 _INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
-"""Environment variables by which a user keeps a library from instructions that the CPU has."""
+"""Environment variables by which a user keeps a library from using some of the CPU's instructions."""
 
 
 def choose_numeric_path(device: str, dtype: str, quantization: str = "none") -> str:
@@ -26,7 +26,7 @@ def choose_numeric_path(device: str, dtype: str, quantization: str = "none") -> 
 
     On CPUs, torch's default for float32 is MKL, which on AMD runs at half the speed of oneDNN; allowing torch
     "medium" precision selects oneDNN, which keeps full float32 unless the CPU has bfloat16 matrix units (AMX). The
-    probe tells: it multiplies fixed matrices both ways.
+    probe multiplies fixed matrices on both paths to find out.
     """
     if quantization != "none":
         return f"{device}-{dtype}-{quantization}"
@@ -36,10 +36,10 @@ def choose_numeric_path(device: str, dtype: str, quantization: str = "none") -> 
 
 
 def is_batch_invariant(name: str) -> bool:
-    """Tell whether a row of a matrix product has the same bits whatever the other rows, as far as it was proven.
+    """Tell whether a row of a matrix product is known to have the same bits whatever the other rows.
 
-    On other paths, and with more than two threads (packing.py says why), a run measures the largest difference and
-    records it, and identity is not claimed.
+    On other paths, and with more than two threads (see forward.py), a run measures and records the largest difference
+    and does not claim identity.
     """
     return name == ONEDNN and torch.get_num_threads() <= 2
 
@@ -47,7 +47,7 @@ def is_batch_invariant(name: str) -> bool:
 def instruction_set() -> str:
     """Return which of the CPU's vector instructions torch and its libraries use, e.g. "AVX2".
 
-    Sums of the same numbers have other last bits with other instructions: an NLL differs by up to 7e-4 nats.
+    Other instructions give sums other last bits: an NLL differs by up to 7e-4 nats.
     """
     limits = [f"{name}={os.environ[name]}" for name in _INSTRUCTION_LIMITS if os.environ.get(name)]
     return " ".join([torch.backends.cpu.get_cpu_capability(), *limits])  # which follows ATEN_CPU_CAPABILITY
@@ -55,7 +55,7 @@ def instruction_set() -> str:
 
 @contextmanager
 def numeric_path(name: str) -> Iterator[None]:
-    """Compute on the named path within the context, and leave torch's switch as it was."""
+    """Compute on the named path within the context and restore torch's setting afterwards."""
     previous = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if name == ONEDNN else "highest")
     try:

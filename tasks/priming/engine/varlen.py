@@ -1,9 +1,9 @@
 """Attention of a whole pack in one call of torch's varlen kernel, on GPUs in 16 bits.
 
-In: a pack's layouts. Out: its rows as sequences, each with the numbers of the keys that it sees. The kernel knows
-causal attention of the last rows of a sequence to all of it, and no other mask, so that each branch becomes a sequence
-of its own behind copies of what it sees; grouped heads keep those small. Tested on the CPU against a stand-in that does
-what the kernel's documentation says; not yet run on a GPU.
+In: a pack's layouts. Out: its rows as sequences, each with the numbers of the keys that it attends to. The kernel
+supports causal attention from the last rows of a sequence to all of it, and no other mask, so each branch becomes a
+sequence of its own after copies of the keys before it; grouped heads keep those small. Tested on the CPU with a
+stand-in that follows the kernel's documentation; not yet run on a GPU.
 """
 
 from collections.abc import Sequence
@@ -12,34 +12,26 @@ from dataclasses import dataclass
 import torch
 from torch.nn.attention.varlen import varlen_attn
 
-from tasks.priming.engine.layouts import Layout
-from tasks.priming.engine.segments import KVCache, Parent
+from tasks.priming.engine.segments import KVCache, Layout, Parent
+
+_OLDEST_CAPABILITY = (8, 0)
+"""Compute capability of the first GPUs that the kernel runs on (Ampere); on others, such as T4 and V100, it raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class VarlenPlan:
     """A pack's sequences, ready for the kernel in every layer."""
 
-    caches: tuple[KVCache, ...]
-    """Whose keys stand behind the pack's own, in this order, when keys are chosen."""
-    key_numbers: torch.Tensor
-    """(keys,) which of those each sequence sees, sequence by sequence."""
-    row_ends: torch.Tensor
-    """(sequences + 1,) int32: 0, and how many rows there are up to the end of each."""
-    key_ends: torch.Tensor
-    """(sequences + 1,) int32: the same of keys."""
-    most_rows: int
-    """Rows of the longest sequence."""
-    most_keys: int
-    """Keys of the longest."""
-
-
-_OLDEST_CAPABILITY = (8, 0)
-"""Compute capability of the first GPUs that the kernel runs on (Ampere); on others, such as T4 and V100, it raises."""
+    caches: tuple[KVCache, ...]  # caches whose keys are numbered after the pack's own, in this order
+    key_numbers: torch.Tensor  # (keys,) numbers of the keys that each sequence attends to, sequence by sequence
+    row_ends: torch.Tensor  # (sequences + 1,) int32: 0, then the number of rows up to the end of each sequence
+    key_ends: torch.Tensor  # (sequences + 1,) int32: the same for keys
+    most_rows: int  # rows of the longest sequence
+    most_keys: int  # keys of the longest sequence
 
 
 def is_usable(query: torch.Tensor, softcap: float | None) -> bool:
-    """Tell whether the kernel computes such attention: on a GPU that is no older, in 16 bits, without a soft cap."""
+    """Tell whether the kernel can be used: on a GPU that is recent enough, in 16 bits, without a soft cap."""
     if not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
         return False
     is_new_enough = torch.cuda.get_device_capability(query.device) >= _OLDEST_CAPABILITY
@@ -47,7 +39,7 @@ def is_usable(query: torch.Tensor, softcap: float | None) -> bool:
 
 
 def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.device) -> VarlenPlan:
-    """Return the sequences of a pack of `row_count` rows, its padding included."""
+    """Return the sequences of a pack of `row_count` rows, padding included."""
     first_numbers: dict[Parent, int] = {layout.segment: layout.first_row for layout in layouts}
     caches: list[KVCache] = []
     next_number = row_count
@@ -55,14 +47,14 @@ def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.devi
     row_lengths, key_lengths = [], []
     for layout in layouts:
         seen: list[int] = []
-        for stretch in layout.key_ranges:
-            if stretch.owner not in first_numbers:
-                assert isinstance(stretch.owner, KVCache), "a parent stands before its children"
-                first_numbers[stretch.owner] = next_number
-                caches.append(stretch.owner)
-                next_number += stretch.owner.own_count
-            first = first_numbers[stretch.owner]
-            seen += range(first + stretch.start, first + stretch.stop)
+        for key_range in layout.key_ranges:
+            if key_range.owner not in first_numbers:
+                assert isinstance(key_range.owner, KVCache), "a parent lies before its children"
+                first_numbers[key_range.owner] = next_number
+                caches.append(key_range.owner)
+                next_number += key_range.owner.own_count
+            first = first_numbers[key_range.owner]
+            seen += range(first + key_range.start, first + key_range.stop)
         start = layout.first_row
         seen += range(start, start + len(layout.segment.ids))
         chains = [(len(layout.segment.ids), seen)]
@@ -75,18 +67,10 @@ def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.devi
             row_lengths.append(rows)
             key_lengths.append(len(numbers))
             keys += numbers
-    return VarlenPlan(
-        tuple(caches),
-        torch.tensor(keys, device=device),
-        _ends(row_lengths, device),
-        _ends(key_lengths, device),
-        max(row_lengths),
-        max(key_lengths),
-    )
-
-
-def _ends(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
-    return torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
+    lengths = torch.tensor([[0, *row_lengths], [0, *key_lengths]], device=device)
+    row_ends, key_ends = lengths.cumsum(1, dtype=torch.int32)
+    key_numbers = torch.tensor(keys, device=device)
+    return VarlenPlan(tuple(caches), key_numbers, row_ends, key_ends, max(row_lengths), max(key_lengths))
 
 
 def attend_varlen(
@@ -96,7 +80,7 @@ def attend_varlen(
     scale: float,
     window: int | None,
 ) -> torch.Tensor:
-    """Return the attention's output of a whole pack, (1, tokens, query heads, dimension); see Pack.attend."""
+    """Return the attention output of a whole pack, (1, tokens, query heads, dimension); see Pack.attend."""
     query, keys, values = tensors
     seen_keys, seen_values = (
         torch.cat([tensor, *(cache.layers[layer][place] for cache in plan.caches)], dim=2)[0]
@@ -116,9 +100,9 @@ def attend_varlen(
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=query.shape[1] != keys.shape[1],
-        num_splits=1,  # bits that do not depend on the other sequences
+        num_splits=1,  # so that bits do not depend on the other sequences
     )
-    assert isinstance(found, torch.Tensor), "nothing but the output was asked for"
+    assert isinstance(found, torch.Tensor), "only the output is requested"
     output = query.new_zeros(query.shape[2], query.shape[1], query.shape[3])  # the pack's padding attends to nothing
     output[:count] = found
     return output[None]

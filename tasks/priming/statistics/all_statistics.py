@@ -4,12 +4,12 @@ In: all rows of the stages before. Out: rows of one table a statistic. A new sta
 rows and one entry here; its table is declared in tasks/store/tables.py. What each computes is told in its own module.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from tasks.priming.records import (
+    Answer,
     Check,
     Comparison,
     Correlation,
@@ -22,9 +22,6 @@ from tasks.priming.records import (
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.run_data import RunData
 
-Compute = Callable[[RunData, StatisticsSettings, int], list[Any]]
-"""Takes the rows, how to compare, and the run's seed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
@@ -35,12 +32,10 @@ class Statistic:
     computation: str
     """The computing function as "module:function": its libraries take seconds to load, often for nothing."""
 
-    @property
-    def compute(self) -> Compute:
-        """The computing function."""
+    def compute(self, evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Any]:
+        """Compute the rows from a run's rows, how to compare and the run's seed; those of another may be used."""
         module, _, name = self.computation.partition(":")
-        found: Compute = getattr(import_module(module), name)
-        return found
+        return evidence.once(getattr(import_module(module), name), settings, seed)
 
 
 STATISTICS: dict[str, Statistic] = {
@@ -52,5 +47,6 @@ STATISTICS: dict[str, Statistic] = {
     "routing_agreement": Statistic(RoutingAgreement, "tasks.priming.statistics.router:agree_with_oracle"),
     "cost": Statistic(Cost, "tasks.priming.statistics.cost:cost_of_conditions"),
     "run_check": Statistic(Check, "tasks.priming.statistics.checks:check_outcomes"),
+    "answer": Statistic(Answer, "tasks.priming.statistics.verdicts:answer_questions"),
 }
 """Table -> what fills it."""

@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.priming.records import Check, Score, Surrogate
+from tasks.priming.records import Check, Score
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.contrasts import BASELINE, REPEATED_BASELINE, WRITTEN_FAMILY
 from tasks.priming.statistics.run_data import RunData
 
 
 class _Seen(NamedTuple):
-    """What is looked at of a score; of millions some hundreds differ."""
+    """The part of a score that checks need; among millions of scores some hundreds differ in it."""
 
     status: str
     nll_count: int
@@ -24,76 +24,38 @@ class _Seen(NamedTuple):
     has_margin: bool
 
 
-class _Quality(NamedTuple):
-    """What is looked at of a written surrogate."""
-
-    obeys: bool
-    is_cut_off: bool
-    is_query: bool
-
-
-class _FirstTokens:
-    """How much of the answers' NLL their first tokens carry, in the baseline."""
-
-    def __init__(self) -> None:
-        self._first = self._all = 0.0
-        self._count = 0
-
-    def add(self, score: Score) -> None:
-        """Take in an answer; one of a single token has nothing to compare."""
-        if score.token_nlls and len(score.token_nlls) > 1:
-            self._first += score.token_nlls[0]
-            self._all += sum(score.token_nlls)
-            self._count += 1
-
-    def checks(self) -> list[Check]:
-        """Return the share as a check; none where no answer has two tokens."""
-        if not self._all:
-            return []
-        detail = (
-            f"share of the summed NLL that the first token carries, in the baseline; {self._count} answers of two or "
-            "more tokens. A share near 1 means that one token, perhaps one that is not as the model expects it, "
-            "decides every comparison"
-        )
-        return [_check("first_answer_token_share", self._first / self._all, None, detail)]
-
-
 def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Check]:
     """Return the checks of a run's rows, in a fixed order; one that has nothing to look at is left out.
 
     Args:
-        evidence: The rows of the run; those of samples that are not given take no part.
-        settings: How conditions are compared; nothing of it matters here.
-        seed: The run's seed; likewise.
+        evidence: The rows of the run; those of other samples are ignored.
+        settings: Not used.
+        seed: Not used.
     """
     known = {sample.sample_id for sample in evidence.samples}
     arms: dict[str, dict[str, _Seen]] = {}
     noise: dict[str, dict[str, float | None]] = {BASELINE: {}, REPEATED_BASELINE: {}}
     same: dict[_Seen, _Seen] = {}
-    shares = _FirstTokens()
+    first_nlls, all_nlls, long_answers = 0.0, 0.0, 0
     for score in evidence.scores:
-        if score.sample_id in known:
-            arm, seen = f"{score.family}/{score.key}", _look_at(score)
-            arms.setdefault(arm, {})[score.sample_id] = same.setdefault(seen, seen)
-            if arm in noise:
-                noise[arm][score.sample_id] = score.nll
-            if arm == BASELINE and score.status == "ok":
-                shares.add(score)
+        if score.sample_id not in known:
+            continue
+        arm, seen = f"{score.family}/{score.key}", _look_at(score)
+        arms.setdefault(arm, {})[score.sample_id] = same.setdefault(seen, seen)
+        if arm in noise:
+            noise[arm][score.sample_id] = score.nll
+        if arm == BASELINE and score.status == "ok" and score.token_nlls and len(score.token_nlls) > 1:
+            first_nlls += score.token_nlls[0]
+            all_nlls += sum(score.token_nlls)
+            long_answers += 1
     scores = Counter(seen for rows in arms.values() for seen in rows.values())
-    written = Counter(
-        _judge(surrogate)
-        for surrogate in evidence.surrogates
-        if surrogate.sample_id in known and surrogate.family == WRITTEN_FAMILY
-    )
     is_promised = evidence.model is not None and evidence.model.is_batch_invariant
     return [
         *_repeated_baseline(noise, 0.0 if is_promised else None),
         _token_counts(sorted(known), arms),
         _missing_scores(scores),
-        *shares.checks(),
-        *_share_of(written, "surrogates_obey_their_template", "neither empty, too long nor with stray marks", "obeys"),
-        *_share_of(written, "generations_cut_off", "cut off by the token limit", "is_cut_off"),
-        *_share_of(written, "surrogates_equal_to_the_query", "equal to the user's query", "is_query"),
+        *_first_token_share(first_nlls, all_nlls, long_answers),
+        *_written_surrogates(evidence, known),
         *_distractors(scores),
     ]
 
@@ -108,13 +70,8 @@ def _look_at(score: Score) -> _Seen:
     )
 
 
-def _judge(surrogate: Surrogate) -> _Quality:
-    obeys = bool(surrogate.text) and not surrogate.is_over_word_limit and not surrogate.has_stray_marks
-    return _Quality(obeys, surrogate.finish == "length", surrogate.is_query)
-
-
 def _repeated_baseline(nlls: Mapping[str, Mapping[str, float | None]], limit: float | None) -> list[Check]:
-    """Largest difference between the baseline and the same computed again in other batches: the noise floor."""
+    """Return the largest difference between the baseline and its repetition in other batches: the noise floor."""
     first, second = nlls[BASELINE], nlls[REPEATED_BASELINE]
     pairs = [(first[sample], second[sample]) for sample in first.keys() & second.keys()]
     differences = [abs(left - right) for left, right in pairs if left is not None and right is not None]
@@ -125,7 +82,7 @@ def _repeated_baseline(nlls: Mapping[str, Mapping[str, float | None]], limit: fl
 
 
 def _token_counts(sample_ids: Sequence[str], arms: Mapping[str, Mapping[str, _Seen]]) -> Check:
-    """Rows that are missing, and token counts that contradict each other."""
+    """Return how many rows are missing, and how many token counts contradict each other."""
     wrong_lengths = sum(
         seen.status == "ok" and seen.nll_count != seen.answer_token_count
         for rows in arms.values()
@@ -145,7 +102,7 @@ def _token_counts(sample_ids: Sequence[str], arms: Mapping[str, Mapping[str, _Se
 
 
 def _missing_scores(scores: Mapping[_Seen, int]) -> Check:
-    """Scores without an NLL: every sample stays in the table, with the reason."""
+    """Return how many scores have no NLL; each stays in its table with the reason."""
     without: Counter[str] = Counter()
     for seen, count in scores.items():
         if seen.status != "ok":
@@ -155,22 +112,49 @@ def _missing_scores(scores: Mapping[_Seen, int]) -> Check:
     return _check("scores_without_nll", sum(without.values()), None, detail)
 
 
+def _first_token_share(first: float, total: float, count: int) -> list[Check]:
+    """Return how much of the answers' NLL their first tokens carry; answers of one token have nothing to compare."""
+    if not total:
+        return []
+    detail = (
+        f"share of the summed NLL that the first token carries, in the baseline; {count} answers of two or more "
+        "tokens. A share near 1 means that one token, perhaps one that is not as the model expects it, decides every "
+        "comparison"
+    )
+    return [_check("first_answer_token_share", first / total, None, detail)]
+
+
+def _written_surrogates(evidence: RunData, known: set[str]) -> list[Check]:
+    """Return what share of the generated surrogates are good, cut off, or the query itself."""
+    counts: Counter[str] = Counter()
+    total = 0
+    for row in evidence.surrogates:
+        if row.sample_id in known and row.family == WRITTEN_FAMILY:
+            total += 1
+            obeys = bool(row.text) and not row.is_over_word_limit and not row.has_stray_marks
+            counts["surrogates_obey_their_template"] += obeys
+            counts["generations_cut_off"] += row.finish == "length"
+            counts["surrogates_equal_to_the_query"] += row.is_query
+    meanings = {
+        "surrogates_obey_their_template": "neither empty, too long nor with stray marks",
+        "generations_cut_off": "cut off by the token limit",
+        "surrogates_equal_to_the_query": "equal to the user's query",
+    }
+    return [
+        _check(
+            name, counts[name] / total, None, f"share of {total} generated surrogates that are {said}: {counts[name]}"
+        )
+        for name, said in meanings.items()
+        if total
+    ]
+
+
 def _distractors(scores: Mapping[_Seen, int]) -> list[Check]:
-    """Share of scores that have a margin; left out of a run without distractors."""
+    """Return the share of scores that have a margin; nothing for a run without distractors."""
     good = sum(count for seen, count in scores.items() if seen.status == "ok")
     with_margin = sum(count for seen, count in scores.items() if seen.status == "ok" and seen.has_margin)
     detail = f"share of {good} scores with an NLL that have a margin"
     return [_check("distractors_scored", with_margin / good, None, detail)] if with_margin else []
-
-
-def _share_of(written: Mapping[_Quality, int], name: str, predicate: str, quality: str) -> list[Check]:
-    """Return how large a share of the written surrogates something holds for."""
-    total = sum(written.values())
-    if not total:
-        return []
-    count = sum(number for found, number in written.items() if getattr(found, quality))
-    detail = f"share of {total} generated surrogates that are {predicate}: {count}"
-    return [_check(name, count / total, None, detail)]
 
 
 def _check(name: str, value: float, limit: float | None, detail: str) -> Check:

@@ -1,9 +1,8 @@
 """Which conditions are compared in pairs, and what each comparison says.
 
 In: a run's rows. Out: one Comparison per declared contrast of two conditions, adjusted for the number of contrasts that
-were declared with it. Which contrasts those are stands in tasks/priming/statistics/contrasts.py, what a condition is in
-tasks/priming/statistics/conditions.py, the statistics of one of them in tasks/priming/statistics/paired.py; no family
-or key is named here.
+were declared with it. contrasts.py declares them, conditions.py says what a condition is, and paired.py computes the
+statistics of one comparison; no family or key is named here.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from dataclasses import asdict, replace
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from tasks.priming.records import Comparison
+from tasks.priming.records import Comparison, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
@@ -25,16 +24,16 @@ _METHODS = {"holm": "holm", "benjamini_hochberg": "fdr_bh"}
 
 
 def compare_conditions(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Comparison]:
-    """Compare every pair of conditions that was declared, on the samples that both sides have.
+    """Compare every declared pair of conditions on the samples that both sides have.
 
-    A sample is left out of a comparison, and counted in excluded_count, where one side has no score: the family has no
+    A sample is left out of a comparison, and counted in excluded_count, if one side has no score: the family has no
     routed key, the arm was not scored, its status is not ok, or its NLL is not finite. An oracle takes the minimum over
-    those keys that have a score. Routes and scores of samples that are not given take no part.
+    the keys that have a score. Routes and scores of other samples are ignored.
 
     Args:
-        evidence: The run's rows, in any order: no order of rows changes a bit of the result.
+        evidence: The run's rows, in any order: the order of rows changes no bit of the result.
         settings: Resamples, nominal coverage and what is negligible.
-        seed: The run's seed; each comparison's own is a hash of it and the comparison's name.
+        seed: The run's seed; the seed of each comparison is a hash of it and the comparison's name.
 
     Returns:
         One Comparison per contrast of `declare_contrasts`, in its order. See `judge` for the verdicts.
@@ -72,7 +71,7 @@ def adjust(p_values: Mapping[str, float | None], adjustment: str) -> dict[str, f
     }
 
 
-def judge(comparison: Comparison) -> str:
+def judge(comparison: Comparison) -> Verdict:
     """Say what one comparison alone shows, at its own confidence level.
 
     - "better" or "worse": the interval of the mean excludes 0 and p_adjusted, where there is one, is below
@@ -94,16 +93,16 @@ def judge(comparison: Comparison) -> str:
     if comparison.improvement_low is None or comparison.improvement_high is None:
         return "undecided: no interval could be computed"
     is_significant = comparison.p_adjusted is None or comparison.p_adjusted < 1 - comparison.confidence_level
-    negligibly = ", but negligibly" if _is_equivalent(comparison) else ""
+    is_negligible = _is_equivalent(comparison)
     if is_significant and comparison.improvement_low > 0:
-        return f"better{negligibly}"
+        return "better, but negligibly" if is_negligible else "better"
     if is_significant and comparison.improvement_high < 0:
-        return f"worse{negligibly}"
-    return "equivalent" if negligibly else "no difference shown"
+        return "worse, but negligibly" if is_negligible else "worse"
+    return "equivalent" if is_negligible else "no difference shown"
 
 
 def _is_equivalent(comparison: Comparison) -> bool:
-    """Tell whether the mean is shown to be within the margin; improvements that are all equal show their value."""
+    """Return whether the mean is shown to be within the margin; improvements that are all equal show their value."""
     if comparison.interval_method == "constant" and comparison.improvement_mean is not None:
         return abs(comparison.improvement_mean) < comparison.equivalence_margin
     p_value = comparison.equivalence_p_value
@@ -117,7 +116,7 @@ def _compare(
     settings: StatisticsSettings,
     seed: int,
 ) -> Comparison:
-    """Compare two conditions on the samples that have both; adjustment and verdict come after all are compared."""
+    """Compare two conditions on the samples that have both; adjustment and verdict follow once all are compared."""
     arm, reference = conditions.get(contrast.arm, {}), conditions.get(contrast.reference, {})
     pairs = [sample_id for sample_id in passages if sample_id in arm and sample_id in reference]
     statistics = describe_pairs(
@@ -139,7 +138,7 @@ def _compare(
         p_adjusted=None,
         adjustment=contrast.adjustment,
         equivalence_margin=settings.equivalence_margin,
-        verdict="",
+        verdict="no difference shown",  # until it is judged
     )
 
 
@@ -167,5 +166,5 @@ def _judged(comparison: Comparison) -> Comparison:
 
 
 def _derive_seed(seed: int, comparison: str) -> int:
-    """Return a seed of its own for a comparison, whichever others are run."""
+    """Return the seed of a comparison, which does not depend on the others."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{comparison}".encode()).digest()[:8])

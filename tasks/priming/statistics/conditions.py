@@ -1,27 +1,32 @@
-"""Conditions: one value per sample for everything that can be compared, by a measure of which less is better.
+"""Conditions: one value per sample for everything that can be compared; lower is better.
 
 In: routes and scores. Out: condition name -> sample_id -> value. A condition is an arm ("static/factual",
 "baseline/document"), what the router chose ("static/routed"), the best of a family known afterwards ("static/oracle"),
-or one derived from others (tasks/priming/statistics/derived_conditions.py): a key drawn at random
-("static/mean_of_keys"), the key that is best on other passages ("static/best_key"), the best arm for which nothing is
-generated ("free/best_arm"), two effects added up.
+or derived from others: a key drawn at random ("static/mean_of_keys"), the key that is best on other passages
+("static/best_key"), the best arm for which nothing is generated ("free/best_arm"), two effects added up.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold
 
 from tasks.priming.records import Route, Score
 from tasks.priming.statistics.contrasts import ADDED_UP, BEST_FREE_ARM, TWO_BY_TWO, free_arms
-from tasks.priming.statistics.derived_conditions import added_up, best_key_elsewhere, mean_of_keys
 from tasks.priming.statistics.run_data import RunData
+
+FOLDS = 10
+REPEATS = 20
 
 Condition: TypeAlias = dict[str, float]
 """sample_id -> value, for the samples that have a finite one."""
 
 ScoreValue: TypeAlias = Callable[[Score], float | None]
-"""What is compared: less is better; None where a score has none."""
+"""What is compared: lower is better; None where a score has none."""
 
 
 def nll(score: Score) -> float | None:
@@ -33,7 +38,7 @@ def conditions_of(evidence: RunData, seed: int, measure: ScoreValue = nll) -> di
     """Return all conditions of a run.
 
     Args:
-        evidence: The rows; those of samples that are not given take no part.
+        evidence: The rows; those of other samples are ignored.
         seed: Seed of the folds of `best_key_elsewhere`.
         measure: What is compared.
 
@@ -49,7 +54,7 @@ def conditions_of(evidence: RunData, seed: int, measure: ScoreValue = nll) -> di
 
 
 def passages_of(evidence: RunData) -> dict[str, str]:
-    """Return sample_id -> passage_id in the order of the ids, so that no order of rows changes a bit of a result."""
+    """Return sample_id -> passage_id in the order of the ids, so that the order of rows changes no bit of a result."""
     return {s.sample_id: s.passage_id for s in sorted(evidence.samples, key=lambda sample: sample.sample_id)}
 
 
@@ -88,7 +93,7 @@ def _arms(scores: Iterable[Score], passages: Mapping[str, str], measure: ScoreVa
 
 
 def _without_missing(values: dict[str, float | None]) -> Condition:
-    """Return the values that there are: the same dict where none is missing, for there are millions."""
+    """Return the values that are not missing: the same dict where none is, since there may be millions."""
     if None not in values.values():
         return cast(Condition, values)
     return {sample_id: value for sample_id, value in values.items() if value is not None}
@@ -122,7 +127,7 @@ def _add_routed(
 def _derive(
     conditions: dict[str, Condition], keys_by_family: Mapping[str, list[str]], passages: Mapping[str, str], seed: int
 ) -> None:
-    """Add the conditions that are made from others."""
+    """Add the conditions that are derived from others."""
     for family, keys in keys_by_family.items():
         values = [conditions.get(f"{family}/{key}", {}) for key in keys]
         conditions[f"{family}/mean_of_keys"] = mean_of_keys(values)
@@ -136,5 +141,56 @@ def _derive(
 
 def _repeated(name: str, *identity: str) -> ValueError:
     return ValueError(
-        f"`{name}` holds {'/'.join(identity)} more than once; each may stand once. Drop the repeated rows."
+        f"`{name}` holds {'/'.join(identity)} more than once; each may appear only once. Drop the repeated rows."
     )
+
+
+def mean_of_keys(nlls: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean NLL over keys of each sample that has all of them: the expectation of routing at random."""
+    return {sample_id: sum(key[sample_id] for key in nlls) / len(nlls) for sample_id in _in_all(nlls)}
+
+
+def best_key_elsewhere(nlls: Sequence[Mapping[str, float]], passages: Mapping[str, str], seed: int) -> dict[str, float]:
+    """Return, for each sample, the NLL of the key that is best on average on other passages.
+
+    Choosing a key by the same scores by which it is judged would flatter it. So the passages are divided into folds,
+    each fold gets the key with the smallest mean NLL on all other folds (the first of equals), and the result is
+    averaged over several divisions.
+
+    Args:
+        nlls: Per key, sample_id -> NLL; samples that lack a key are left out.
+        passages: sample_id -> passage_id; all samples of a passage are in one fold.
+        seed: Seed of the divisions.
+
+    Returns:
+        Nothing where all samples are of one passage.
+
+    Source: scikit-learn's GroupKFold with shuffling; cross-fitting as in Chernozhukov et al. (2018),
+    doi:10.1111/ectj.12097.
+    """
+    sample_ids = sorted(_in_all(nlls))
+    # Numbers in the order of the ids give the same folds without comparing ids two hundred times.
+    names, groups = np.unique([passages[sample_id] for sample_id in sample_ids], return_inverse=True)
+    fold_count = min(FOLDS, len(names))
+    if fold_count < 2:
+        return {}
+    table = np.array([[key[sample_id] for key in nlls] for sample_id in sample_ids])  # (samples, keys)
+    total: NDArray[np.float64] = np.zeros(len(sample_ids))
+    for repeat in range(REPEATS):
+        folds = GroupKFold(fold_count, shuffle=True, random_state=(seed + repeat) % 2**32)
+        for others, fold in folds.split(table, groups=groups):
+            total[fold] += table[fold, table[others].mean(axis=0).argmin()]
+    return dict(zip(sample_ids, (total / REPEATS).tolist(), strict=True))
+
+
+def added_up(first: Mapping[str, float], second: Mapping[str, float], neither: Mapping[str, float]) -> dict[str, float]:
+    """Return the NLL of each sample if two effects added up: first + second - neither."""
+    return {
+        sample_id: first[sample_id] + second[sample_id] - neither[sample_id]
+        for sample_id in _in_all([first, second, neither])
+    }
+
+
+def _in_all(nlls: Sequence[Mapping[str, float]]) -> set[str]:
+    """Return the samples that every mapping has."""
+    return set.intersection(*(set(each) for each in nlls)) if nlls else set()

@@ -16,31 +16,41 @@ BASELINE = "baseline/document"
 BARE_DOCUMENT = "control/bare_document"
 BLANK_SURROGATE = "control/blank_surrogate"
 RANDOM_WORDS = "control/random_words"
+TARGET_QUESTION = "generated/target_question"
 REPEATED_BASELINE = "control/repeated_baseline"
-"""The baseline's context once more: what is difficult by it is difficult by the baseline."""
+"""The baseline's context, scored once more in other batches."""
 
 ADDED_UP = "control/hidden_and_blind_added_up"
 """What hiding the surrogate from the query and from the passage would give together if the two did not interact."""
 
-TWO_BY_TWO = ("control/hidden_surrogate", "control/blind_passage", BLANK_SURROGATE)
-"""The passage alone sees the surrogate, the query alone does, there is none to see; both see target_question."""
+HIDDEN_SURROGATE = "control/hidden_surrogate"
+BLIND_PASSAGE = "control/blind_passage"
 
-CONTROL_CONTRASTS: tuple[tuple[str, str], ...] = (
-    (BASELINE, BARE_DOCUMENT),  # what the framing does
-    (REPEATED_BASELINE, BASELINE),  # what is noise
-    ("generated/target_question", BLANK_SURROGATE),  # what any text adds to the template
-    ("generated/target_question", RANDOM_WORDS),  # what its content adds to any text
-    ("generated/target_question", "control/shuffled_surrogate"),  # what the order of its words adds
-    ("generated/target_question", "control/other_document"),  # what its being about this passage adds
-    ("generated/target_question", "control/actual_query"),  # how far it is from a perfect guess
+TWO_BY_TWO = (HIDDEN_SURROGATE, BLIND_PASSAGE, BLANK_SURROGATE)
+"""Only the passage sees the surrogate; only the query does; there is none. Both see it in TARGET_QUESTION."""
+
+CONTROL_CONTRASTS: dict[tuple[str, str], str] = {
+    (BASELINE, BARE_DOCUMENT): "Does the framing help a document without a surrogate?",
+    (REPEATED_BASELINE, BASELINE): (
+        "Does scoring the same again, in other batches, change anything? (exactly 0 where scores do not depend on the "
+        "batch)"
+    ),
+    (TARGET_QUESTION, BLANK_SURROGATE): "Does a surrogate help the template without one?",
+    (TARGET_QUESTION, RANDOM_WORDS): "Does it do more than random words?",
+    (TARGET_QUESTION, "control/shuffled_surrogate"): "Does the order of its words help?",
+    (TARGET_QUESTION, "control/other_document"): "Does it help that it is about this passage?",
+    (TARGET_QUESTION, "control/actual_query"): "Is it better than a perfect guess? (negative: how far it falls short)",
     # Two by two: does the passage see the surrogate, does the query?
-    ("control/hidden_surrogate", BLANK_SURROGATE),  # what the passage's representations gain
-    ("control/blind_passage", BLANK_SURROGATE),  # what the query gains from reading it
-    ("generated/target_question", "control/hidden_surrogate"),
-    ("generated/target_question", "control/blind_passage"),
-    ("generated/target_question", ADDED_UP),  # their interaction
-)
-"""(arm, reference) of the comparisons that tell a gain from its causes; each is made where both were scored."""
+    (HIDDEN_SURROGATE, BLANK_SURROGATE): (
+        "Do the passage's representations gain from it, if the query does not see it?"
+    ),
+    (BLIND_PASSAGE, BLANK_SURROGATE): "Does the query gain from reading it, if the passage does not see it?",
+    (TARGET_QUESTION, HIDDEN_SURROGATE): "Does the query's sight of it add to the passage's?",
+    (TARGET_QUESTION, BLIND_PASSAGE): "Does the passage's sight of it add to the query's?",
+    (TARGET_QUESTION, ADDED_UP): "Do the two gains do more together than added up? (their interaction)",
+}
+"""(arm, reference) of the comparisons that tell a gain from its causes -> the question that each answers. A comparison
+is made where both sides were scored."""
 
 WRITTEN_FAMILY = "generated"
 """The routed family whose surrogates a language model writes: what has to be worth its compute."""
@@ -65,7 +75,7 @@ class Contrast:
     reference: str
     """The condition it is compared with."""
     is_primary: bool = False
-    """Whether the experiment was made for it: Holm's adjustment is over these, the rest is explored."""
+    """Whether the experiment was made for it: Holm's adjustment covers these; the others are exploratory."""
 
     @property
     def adjustment(self) -> str | None:
@@ -76,11 +86,11 @@ class Contrast:
 
 
 def declare_contrasts(routes: Iterable[Route], scores: Iterable[Score] = ()) -> list[Contrast]:
-    """List the contrasts that the routed families and the controls call for, by the names of families and keys alone.
+    """List the contrasts that the routed families and the controls call for, from the names of families and keys alone.
 
-    With the families of the experiment and its controls five are primary: each family routed against the baseline and
-    the bare document, and generated routed against the best single static key. Names are in alphabetical order, so that
-    the order of rows decides neither the list nor which of two families is the reference.
+    With the families and controls of the experiment, five are primary: each routed family against the baseline and the
+    bare document, and generated routed against the best single static key. Names are in alphabetical order, so that the
+    order of rows decides neither the list nor which of two families is the reference.
     """
     arms = sorted({(route.family, route.key) for route in routes})
     families = sorted({family for family, _ in arms})
@@ -121,7 +131,7 @@ def declare_contrasts(routes: Iterable[Route], scores: Iterable[Score] = ()) -> 
 
 
 def free_arms(scored: Iterable[str]) -> list[str]:
-    """Return which of the given conditions need nothing written: the fixed phrases, routed or not, and none at all."""
+    """Return the given conditions for which nothing is written: fixed phrases, routed or not, and no surrogate."""
     names = set(scored)
     without = [name for name in (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE) if name in names]
     derived = {f"{FREE_FAMILY}/{name}" for name in ("oracle", "mean_of_keys", "best_key")}

@@ -1,13 +1,12 @@
-"""What every condition costs, beside what it gains, in tokens, operations and bytes rather than in seconds.
+"""What every condition costs, compared with what it gains, in tokens, operations and bytes rather than in seconds.
 
-In: the rows of a run and its model's shape. Out: one row a scored arm and routed family, per document for what is
-indexed once (writing surrogates, building caches) and per query for what is read each time. Seconds depend on the
-machine and on what else it does; these numbers are the same wherever the experiment runs.
+Per document for what is indexed once (writing surrogates, building caches) and per query for what is read each time.
+Seconds depend on the machine and on what else it does; these numbers are the same wherever the experiment runs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from dataclasses import replace
+from typing import NamedTuple
 
 from tasks.priming.records import Cost
 from tasks.priming.settings import StatisticsSettings
@@ -22,76 +21,92 @@ are the baseline once more, so that being cheaper or better than something recom
 
 
 class _Lengths(NamedTuple):
-    """What of a score costs follow from, in tokens."""
+    """The tokens of a score from which its costs follow."""
 
     context: int
     query: int
     answer: int
 
 
-_Scores: TypeAlias = Mapping[str, Mapping[str, _Lengths]]
-"""Arm -> sample_id -> the lengths of what was scored."""
+class _Index(NamedTuple):
+    """What is done once for each document with one arm: sums over the documents."""
+
+    prompt_tokens: int
+    generated_tokens: int
+    prefill_tokens: int
+    flops: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """What is done once for a document, or for several together: sums, not means."""
-
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
-    prefill_tokens: int = 0
-    flops: int = 0
-
-    def __add__(self, other: "_Index") -> "_Index":
-        return _Index(
-            self.prompt_tokens + other.prompt_tokens,
-            self.generated_tokens + other.generated_tokens,
-            self.prefill_tokens + other.prefill_tokens,
-            self.flops + other.flops,
-        )
-
-
-def cost_of_conditions(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Cost]:
-    """Return the cost of every scored arm and routed family, in alphabetical order.
+def cost_of_conditions(run: RunData, settings: StatisticsSettings, seed: int) -> list[Cost]:
+    """Compute the cost of every scored arm and routed family, in alphabetical order.
 
     All rows are over the same documents and queries: the samples that have a row for every arm and a route in every
     routed family. A document whose passage several samples share is indexed once, with the first of them by its id.
-    Every prompt and context is counted in full, also where a run computes a common beginning once for many.
-
-    Args:
-        evidence: The rows of the run.
-        settings: How conditions are compared; nothing of it matters here.
-        seed: The run's seed.
+    Every prompt and context is counted in full, also where a run computes a common beginning once for many. Settings
+    are not read.
 
     Returns:
-        Nothing where the model's shape is unknown, the baseline was not scored or no sample has all rows.
+        Nothing where the model is unknown, the baseline was not scored or no sample has all rows.
     """
-    scores = _scores_of(evidence)
-    routed = _routed_keys(evidence, scores)
-    samples = _complete_samples(evidence, scores, routed)
-    if evidence.model is None or BASELINE not in scores or not samples:
+    model, scores = run.model, _scores_of(run)
+    routed = _routed_arms(run, scores)
+    tables: list[Mapping[str, object]] = [*scores.values(), *routed.values()]
+    samples = sorted(s.sample_id for s in run.samples if all(s.sample_id in table for table in tables))
+    if model is None or BASELINE not in scores or not samples:
         return []
-    conditions = conditions_of(evidence, seed)
-    table = _Table(evidence, evidence.model, scores, samples)
-    rows = [table.row(arm, [arm], dict.fromkeys(samples, arm)) for arm in scores]
+    passages = {sample.sample_id: sample.passage_id for sample in run.samples}
+    documents = list({passages[sample]: sample for sample in reversed(samples)}.values())
+    indices = _indices_of(run, model, scores, documents)
+    means = _mean_nlls(conditions_of(run, seed), [*scores, *(f"{family}/routed" for family in routed)])
+    baseline_context = sum(scores[BASELINE][sample].context for sample in samples)
+    baseline_tokens = indices[BASELINE].prefill_tokens / len(documents)
+
+    def cost(condition: str, kept: Iterable[str], read: Mapping[str, str]) -> Cost:
+        """Return the cost of keeping the caches of some arms, and of reading that of one for each sample's query."""
+        index = _Index(*map(sum, zip(*(indices[arm] for arm in kept), strict=True)))
+        lengths = [scores[read[sample]][sample] for sample in samples]
+        attended = sum(each.context for each in lengths)
+        # As in scoring, and as in writing the answer: its last token is not read.
+        flops = sum(forward_flops(model, each.query + max(each.answer - 1, 0), each.context) for each in lengths)
+        nll = means.get(condition)
+        improvement = None if nll is None or BASELINE not in means else means[BASELINE] - nll
+        prompt_tokens, generated_tokens, prefill_tokens = (count / len(documents) for count in index[:3])
+        extra = prompt_tokens + generated_tokens + prefill_tokens - baseline_tokens
+        return Cost(
+            condition=condition,
+            document_count=len(documents),
+            prompt_tokens=prompt_tokens,
+            generated_tokens=generated_tokens,
+            prefill_tokens=prefill_tokens,
+            index_flops=index.flops / len(documents),
+            cache_bytes=index.prefill_tokens * model.cache_bytes_per_token / len(documents),
+            attended_tokens=attended / len(samples),
+            extra_attended_tokens=(attended - baseline_context) / len(samples),
+            query_flops=flops / len(samples),
+            nll_mean=nll,
+            improvement_mean=improvement,
+            improvement_per_1000_tokens=1000 * improvement / extra if improvement is not None and extra > 0 else None,
+            is_dominated=False,
+            dominated_by=None,
+        )
+
+    costs = [cost(arm, [arm], dict.fromkeys(samples, arm)) for arm in scores]
     for family, chosen in routed.items():
-        members = [arm for arm in scores if arm.startswith(f"{family}/")]
-        rows.append(table.row(f"{family}/routed", members, chosen))
-    rows = _with_gains(sorted(rows, key=lambda row: row.condition), conditions)
-    return _with_dominance(rows, set(routed))
+        costs.append(cost(f"{family}/routed", [arm for arm in scores if arm.startswith(f"{family}/")], chosen))
+    return _with_dominance(sorted(costs, key=lambda cost: cost.condition), set(routed))
 
 
 def forward_flops(model: ModelFacts, token_count: int, cached_token_count: int = 0) -> int:
-    """Return the floating-point operations of a forward pass over tokens that stand behind cached ones.
+    """Return the floating-point operations of a forward pass over tokens that follow cached ones.
 
-    2 N T + 4 L W P: each of the N multiplied parameters is one multiplication and one addition a token, and each of the
-    P pairs of a query and a key that attend, C T + T (T + 1) / 2, takes a scalar product and a weighted sum over the
-    attention's width W in each of L layers. The same whether the T tokens come at once or one by one. The output layer
-    is counted for all tokens, also where no logits are taken; norms, rotations and the softmax are left out, and an
-    attention window is taken to be longer than the text.
+    2 N T + 4 L W P: each of the N multiplied parameters is one multiplication and one addition per token, and each of
+    the P pairs of a query and a key that attend, C T + T (T + 1) / 2 with C cached tokens, takes a scalar product and a
+    weighted sum over the attention's width W in each of L layers. The same whether the T tokens come at once or one by
+    one. The output layer is counted for all tokens, also where no logits are taken; norms, rotations and the softmax
+    are left out, and an attention window is assumed to be longer than the text.
 
-    Source: Kaplan et al. 2020, arXiv:2001.08361, section 2.1 (2 N a token); Chowdhery et al. 2022, arXiv:2204.02311,
-    appendix B (6 N + 12 L W T a token in training, a third of it forward), here with the pairs that a causal mask
+    Source: Kaplan et al. 2020, arXiv:2001.08361, section 2.1 (2 N per token); Chowdhery et al. 2022, arXiv:2204.02311,
+    appendix B (6 N + 12 L W T per token in training, a third of it forward), here with the pairs that a causal mask
     leaves.
     """
     multiplied = model.parameter_count - model.embedding_parameter_count
@@ -99,77 +114,12 @@ def forward_flops(model: ModelFacts, token_count: int, cached_token_count: int =
     return 2 * multiplied * token_count + 4 * model.layer_count * model.attention_width * pairs
 
 
-class _Table:
-    """Counts the cost of conditions on the samples that have all of them."""
-
-    def __init__(self, evidence: RunData, model: ModelFacts, scores: _Scores, samples: Sequence[str]) -> None:
-        self._model = model
-        self._scores = scores
-        self._samples = samples
-        passages = {sample.sample_id: sample.passage_id for sample in evidence.samples}
-        # The first sample of each passage stands for the document.
-        self._documents = list({passages[sample]: sample for sample in reversed(samples)}.values())
-        # An arm that was scored without a surrogate has none: scoring refuses one that is missing.
-        indexed = set(self._documents)
-        self._written: dict[tuple[str, str], tuple[int, int]] = {
-            (s.sample_id, f"{s.family}/{s.key}"): (s.prompt_token_count, s.token_count)
-            for s in evidence.surrogates
-            if s.sample_id in indexed and (s.prompt_token_count or s.token_count)
-        }
-
-    def row(self, condition: str, kept: Sequence[str], read: Mapping[str, str]) -> Cost:
-        """Return the row of a condition, without what it gains.
-
-        Args:
-            condition: Its name.
-            kept: The arms whose caches are built and kept for every document.
-            read: sample_id -> the arm whose cache its query reads.
-        """
-        documents, queries = len(self._documents), len(self._samples)
-        parts = (self._index(document, arm) for document in self._documents for arm in kept)
-        index = sum(parts, start=_Index())
-        rows = [self._scores[read[sample]][sample] for sample in self._samples]
-        attended = sum(row.context for row in rows)
-        baseline = sum(self._scores[BASELINE][sample].context for sample in self._samples)
-        return Cost(
-            condition=condition,
-            document_count=documents,
-            prompt_tokens=index.prompt_tokens / documents,
-            generated_tokens=index.generated_tokens / documents,
-            prefill_tokens=index.prefill_tokens / documents,
-            index_flops=index.flops / documents,
-            cache_bytes=index.prefill_tokens * self._model.cache_bytes_per_token / documents,
-            attended_tokens=attended / queries,
-            extra_attended_tokens=(attended - baseline) / queries,
-            query_flops=sum(self._query_flops(row) for row in rows) / queries,
-            nll_mean=None,
-            improvement_mean=None,
-            improvement_per_1000_tokens=None,
-            is_dominated=False,
-            dominated_by=None,
-        )
-
-    def _index(self, document: str, arm: str) -> _Index:
-        """Return what writing the arm's surrogate and building its cache takes for one document."""
-        context = self._scores[arm][document].context
-        read, written = self._written.get((document, arm), (0, 0))
-        # The last token that is written is never read; the others follow the prompt one by one.
-        computed = read + max(written - 1, 0)
-        flops = forward_flops(self._model, computed) + forward_flops(self._model, context)
-        return _Index(read, written, context, flops)
-
-    def _query_flops(self, lengths: _Lengths) -> int:
-        # As in scoring, and as in writing the answer: its last token is not read.
-        tokens = lengths.query + max(lengths.answer - 1, 0)
-        return forward_flops(self._model, tokens, lengths.context)
-
-
-def _scores_of(evidence: RunData) -> dict[str, dict[str, _Lengths]]:
-    """Return the scores of every arm by sample, whatever their status: what a context costs is known before."""
-    known = {sample.sample_id for sample in evidence.samples}
+def _scores_of(run: RunData) -> dict[str, dict[str, _Lengths]]:
+    """Return arm -> sample_id -> lengths, for the run's own samples."""
+    known = {sample.sample_id for sample in run.samples}
     scores: dict[str, dict[str, _Lengths]] = {}
     same: dict[_Lengths, _Lengths] = {}  # of millions some thousands differ
-    for score in evidence.scores:
+    for score in run.scores:
         if score.sample_id in known:
             lengths = _Lengths(score.context_token_count, score.query_token_count, score.answer_token_count)
             arm = scores.setdefault(f"{score.family}/{score.key}", {})
@@ -177,66 +127,68 @@ def _scores_of(evidence: RunData) -> dict[str, dict[str, _Lengths]]:
     return scores
 
 
-def _routed_keys(evidence: RunData, scores: _Scores) -> dict[str, dict[str, str]]:
+def _routed_arms(run: RunData, scores: Mapping[str, Mapping[str, _Lengths]]) -> dict[str, dict[str, str]]:
     """Return family -> sample_id -> the arm that was routed to, where that arm was scored."""
     routed: dict[str, dict[str, str]] = {}
-    for route in evidence.routes:
+    for route in run.routes:
         arm = f"{route.family}/{route.key}"
         if route.is_routed and route.sample_id in scores.get(arm, {}):
             routed.setdefault(route.family, {})[route.sample_id] = arm
     return routed
 
 
-def _complete_samples(evidence: RunData, scores: _Scores, routed: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the samples that every arm and routed family has, by id."""
-    tables: list[Mapping[str, object]] = [*scores.values(), *routed.values()]
-    return sorted(s.sample_id for s in evidence.samples if all(s.sample_id in table for table in tables))
+def _indices_of(
+    run: RunData, model: ModelFacts, scores: Mapping[str, Mapping[str, _Lengths]], documents: Sequence[str]
+) -> dict[str, _Index]:
+    """Return what writing each arm's surrogates and building its caches takes for all documents."""
+    indexed = set(documents)
+    # An arm without a surrogate needs none: scoring refuses one that is missing.
+    written = {
+        (s.sample_id, f"{s.family}/{s.key}"): (s.prompt_token_count, s.token_count)
+        for s in run.surrogates
+        if s.sample_id in indexed and (s.prompt_token_count or s.token_count)
+    }
+    indices = {}
+    for arm, lengths in scores.items():
+        prompt_tokens = generated_tokens = prefill_tokens = flops = 0
+        for document in documents:
+            prompt, generated = written.get((document, arm), (0, 0))
+            prompt_tokens += prompt
+            generated_tokens += generated
+            prefill_tokens += lengths[document].context
+            # The last token that is written is never read; the others follow the prompt one by one.
+            flops += forward_flops(model, prompt + max(generated - 1, 0))
+            flops += forward_flops(model, lengths[document].context)
+        indices[arm] = _Index(prompt_tokens, generated_tokens, prefill_tokens, flops)
+    return indices
 
 
-def _with_gains(rows: Iterable[Cost], conditions: Mapping[str, Condition]) -> list[Cost]:
-    """Add mean NLLs and improvements on the samples that have a finite NLL in all conditions of the table.
+def _mean_nlls(conditions: Mapping[str, Condition], names: Iterable[str]) -> dict[str, float]:
+    """Return mean NLLs on the samples that have a finite NLL in all of the named conditions.
 
     A condition without any NLL is left out of "all", so that it does not empty the table.
     """
-    rows = list(rows)
-    nlls = {row.condition: found for row in rows if (found := conditions.get(row.condition))}
+    nlls = {name: found for name in names if (found := conditions.get(name))}
     common = sorted(set.intersection(*map(set, nlls.values()))) if nlls else []
-    means = {name: sum(nll[sample] for sample in common) / len(common) for name, nll in nlls.items() if common}
-    baseline = next(row for row in rows if row.condition == BASELINE)
-    return [_with_gain(row, baseline, means.get(row.condition), means.get(BASELINE)) for row in rows]
+    return {name: sum(nll[sample] for sample in common) / len(common) for name, nll in nlls.items() if common}
 
 
-def _with_gain(row: Cost, baseline: Cost, nll: float | None, baseline_nll: float | None) -> Cost:
-    improvement = None if nll is None or baseline_nll is None else baseline_nll - nll
-    extra = _index_tokens(row) - _index_tokens(baseline)
-    return replace(
-        row,
-        nll_mean=nll,
-        improvement_mean=improvement,
-        improvement_per_1000_tokens=1000 * improvement / extra if improvement is not None and extra > 0 else None,
-    )
-
-
-def _index_tokens(row: Cost) -> float:
-    return row.prompt_tokens + row.generated_tokens + row.prefill_tokens
-
-
-def _with_dominance(rows: list[Cost], families: set[str]) -> list[Cost]:
-    """Mark the rows that another one, which could be deployed, beats at no more cost."""
-    offers = [row for row in rows if row.condition in _DEPLOYABLE or row.condition.split("/")[0] in families]
+def _with_dominance(costs: list[Cost], families: set[str]) -> list[Cost]:
+    """Mark each row that a deployable one beats at no more cost, with the best of those."""
+    offers = [cost for cost in costs if cost.condition in _DEPLOYABLE or cost.condition.split("/")[0] in families]
     marked = []
-    for row in rows:
-        better = [(offer.nll_mean, offer.condition) for offer in offers if _dominates(offer, row)]
+    for cost in costs:
+        better = [(offer.nll_mean, offer.condition) for offer in offers if _dominates(offer, cost)]
         best = min(better, default=None)
-        marked.append(replace(row, is_dominated=best is not None, dominated_by=best[1] if best else None))
+        marked.append(replace(cost, is_dominated=best is not None, dominated_by=best[1] if best else None))
     return marked
 
 
-def _dominates(offer: Cost, row: Cost) -> bool:
-    if offer.nll_mean is None or row.nll_mean is None or offer.nll_mean >= row.nll_mean:
+def _dominates(offer: Cost, cost: Cost) -> bool:
+    if offer.nll_mean is None or cost.nll_mean is None or offer.nll_mean >= cost.nll_mean:
         return False
     return (
-        offer.index_flops <= row.index_flops
-        and offer.cache_bytes <= row.cache_bytes
-        and offer.attended_tokens <= row.attended_tokens
+        offer.index_flops <= cost.index_flops
+        and offer.cache_bytes <= cost.cache_bytes
+        and offer.attended_tokens <= cost.attended_tokens
     )

@@ -1,7 +1,7 @@
 """Confidence intervals and the p-value of a mean whose values come in clusters: one passage, several queries.
 
-In: values and the cluster of each. Out: intervals, and a p-value. Queries on one passage are not independent, so the
-passage, not the query, is the unit that was drawn: the errors are clustered by it, and the bootstrap resamples it.
+Queries on one passage are not independent, so the passage, not the query, is the unit that was drawn: standard errors
+are clustered by it, and the bootstrap resamples it.
 """
 
 import math
@@ -19,8 +19,8 @@ from tasks.priming.settings import StatisticsSettings
 Vector: TypeAlias = NDArray[np.float64]
 Clusters: TypeAlias = NDArray[np.intp]
 
-# Passage sums gathered at a time (2 MB an array, so that they stay in the processor's cache); never changes a number.
 _BATCH_VALUES = 250_000
+"""Passage sums gathered at a time: 2 MB an array stay in the processor's cache. Never changes a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,7 @@ class Interval:
     """A confidence interval; both ends are finite."""
 
     low: float
-    """Lower end."""
     high: float
-    """Upper end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class BootstrapIntervals:
 
 
 def cluster_robust_mean(values: Vector, clusters: Clusters, confidence_level: float) -> ClusteredMean | None:
-    """Test whether a mean is 0, and give its interval, with errors clustered by passage.
+    """Test whether a mean is 0, with errors clustered by passage.
 
     Least squares on an intercept alone. With G clusters, the squared standard error is
     G / (G - 1) * sum over clusters of (sum of the cluster's residuals)^2 / n^2, and t has G - 1 degrees of freedom.
@@ -86,20 +84,21 @@ def cluster_robust_mean(values: Vector, clusters: Clusters, confidence_level: fl
 def bootstrap_intervals(
     values: Vector, clusters: Clusters, *, settings: StatisticsSettings, seed: int
 ) -> BootstrapIntervals:
-    """Give BCa intervals of the mean and of Cohen's d, resampling whole passages.
+    """Compute BCa intervals of the mean and of Cohen's d, resampling whole passages.
 
-    Each passage is reduced to the sum, the sum of squares and the count of its values, so that a resample, and the
-    jackknife that BCa accelerates by, draws or leaves out all pairs of a passage: mean = sum of sums / sum of counts.
+    Each passage is reduced to the sum, the sum of squares and the count of its values, so that a resample, like the
+    jackknife from which BCa takes its acceleration, draws or leaves out all pairs of a passage: mean = sum of sums /
+    sum of counts.
 
     Args:
         values: (pairs,) improvements.
         clusters: (pairs,) cluster number of each pair, from 0; at least two clusters.
-        settings: Resamples and nominal coverage.
+        settings: Number of resamples and nominal coverage.
         seed: Seed of the resamples.
 
     Source: Efron (1987), doi:10.1080/01621459.1987.10478410; scipy.stats.bootstrap(method="BCa").
     """
-    centre = values.mean()  # taken out before squaring: a mean far above the spread would cancel the variance's digits
+    centre = values.mean()  # subtracted before squaring: a mean far above the spread would cancel the variance's digits
     centred = values - centre
     sums, squares, counts = (np.bincount(clusters, weights=w) for w in (centred, centred**2, np.ones_like(values)))
 
@@ -122,13 +121,6 @@ def bootstrap_intervals(
             method="BCa",
             rng=np.random.default_rng(seed),
         ).confidence_interval
-    return BootstrapIntervals(mean=_interval(low[0], high[0]), cohens_d=_interval(low[1], high[1]))
-
-
-def finite(value: float) -> float | None:
-    """Return a number as Python's own float, and None in place of NaN and infinity."""
-    return float(value) if math.isfinite(value) else None
-
-
-def _interval(low: float, high: float) -> Interval | None:
-    return Interval(float(low), float(high)) if math.isfinite(low) and math.isfinite(high) else None
+    ends = np.transpose([low, high]).tolist()
+    mean, cohens_d = (Interval(*each) if np.isfinite(each).all() else None for each in ends)
+    return BootstrapIntervals(mean, cohens_d)

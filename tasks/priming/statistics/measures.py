@@ -1,92 +1,73 @@
-"""Does a result depend on how it is measured? The comparisons that decide, made again by other measures.
+"""Does a result depend on how it is measured? The comparisons on which answers rest, made by other measures.
 
-In: a run's rows. Out: one Measure per declared comparison and measure. A gain in NLL that is no gain in margin made
-every answer likelier, not the right one; one that a skipped token or the one-token answers carry is no gain of the
-whole answer. A further measure is one function from Score to a value of which less is better, and one entry here.
+A gain in NLL that is no gain in margin made every answer likelier, not the right one; a gain that vanishes without the
+first token, or without the one-token answers, is no gain of the whole answer.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 from tasks.priming.records import Measure, Score
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import Condition, ScoreValue, conditions_of, passages_of
-from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
-from tasks.priming.statistics.robust_mean import robust_mean
+from tasks.priming.statistics.conditions import conditions_of, passages_of
+from tasks.priming.statistics.contrasts import declare_contrasts
+from tasks.priming.statistics.paired import pair_up, paired_mean
 from tasks.priming.statistics.run_data import RunData
 
 VARIED_KINDS = ("routed", "between_families", "worth", "control")
-"""The kinds of comparison that the verdicts rest on."""
+"""The kinds of comparison on which answers rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class OtherMeasure:
+class OtherMeasure(NamedTuple):
     """Another way to measure what a condition is worth."""
 
-    measure: ScoreValue
-    """What is compared: less is better."""
+    value: Callable[[Score], float | None]
+    """What is compared: lower is better; None where a score has none."""
     sign: int
-    """What the mean is multiplied by before it is reported: -1 where more is better, so that the measure was turned."""
+    """What means are multiplied by before they are reported: -1 where higher is better, so that the value is turned."""
     unit: str
-    """What the reported values are."""
+    """The unit of the reported values."""
 
 
-def vary_comparisons(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Measure]:
-    """Make the comparisons that the verdicts rest on again by every other measure.
+def vary_comparisons(run: RunData, settings: StatisticsSettings, seed: int) -> list[Measure]:
+    """Make the comparisons on which answers rest again by every other measure.
 
     A sample takes part where both sides have the measure. Conditions that are chosen or made from scores follow the
-    measure: the best key is the one with the largest margin on other passages, two effects that add up are two margins
-    (or shares, whose sum on one sample may leave the range from 0 to 1).
-
-    Args:
-        evidence: The run's rows, in any order: no order of rows changes a bit of the result.
-        settings: The nominal coverage.
-        seed: The run's seed; it divides the passages on which the best key is chosen.
+    measure: the best key is the one with the largest margin on other passages, and two effects that add up are two
+    margins (or shares, whose sum on one sample may leave the range from 0 to 1).
 
     Returns:
-        Per measure of MEASURES one Measure for each contrast of VARIED_KINDS, in the order of `declare_contrasts`; n is
-        0 where no sample has the measure. Intervals and p-values as in `robust_mean`, not adjusted.
-
-    Raises:
-        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
+        One row per measure of MEASURES and contrast of VARIED_KINDS, in the order of `declare_contrasts`; n is 0 where
+        no sample has the measure. Intervals and p-values are those of `paired_mean`, not adjusted. The order of rows
+        does not change a bit.
     """
-    passages = passages_of(evidence)
-    contrasts = [
-        contrast for contrast in declare_contrasts(evidence.routes, evidence.scores) if contrast.kind in VARIED_KINDS
-    ]
-    measures = []
-    for name in MEASURES:
-        conditions = conditions_of(evidence, seed, measure=MEASURES[name].measure)
-        measures += [_vary(contrast, name, conditions, passages, settings) for contrast in contrasts]
+    passages = passages_of(run)
+    contrasts = [found for found in declare_contrasts(run.routes, run.scores) if found.kind in VARIED_KINDS]
+    rows = []
+    for name, measure in MEASURES.items():
+        conditions = conditions_of(run, seed, measure=measure.value)
+        for contrast in contrasts:
+            pairs = pair_up(conditions.get(contrast.reference, {}), conditions.get(contrast.arm, {}), passages)
+            found = paired_mean(*pairs, settings.confidence_level)
+            rows.append(
+                Measure(
+                    comparison=contrast.comparison,
+                    measure=name,
+                    unit=measure.unit,
+                    n=found.n,
+                    passage_count=found.passage_count,
+                    arm_mean=_turned(found.nll_arm_mean, measure.sign),
+                    reference_mean=_turned(found.nll_reference_mean, measure.sign),
+                    improvement_mean=found.improvement_mean,
+                    improvement_low=found.improvement_low,
+                    improvement_high=found.improvement_high,
+                    cohens_d=found.cohens_d,
+                    p_value=found.p_value,
+                )
+            )
         del conditions  # before the next ones are made: of a large run they take half a gigabyte
-    return measures
-
-
-def _vary(
-    contrast: Contrast,
-    name: str,
-    conditions: Mapping[str, Condition],
-    passages: Mapping[str, str],
-    settings: StatisticsSettings,
-) -> Measure:
-    """Compare two conditions by one measure."""
-    arm, reference = conditions.get(contrast.arm, {}), conditions.get(contrast.reference, {})
-    found = robust_mean(reference, arm, passages, settings.confidence_level)
-    return Measure(
-        comparison=contrast.comparison,
-        measure=name,
-        unit=MEASURES[name].unit,
-        n=found.n,
-        passage_count=found.passage_count,
-        arm_mean=_turned(found.arm_mean, MEASURES[name].sign),
-        reference_mean=_turned(found.reference_mean, MEASURES[name].sign),
-        improvement_mean=found.mean,
-        improvement_low=found.low,
-        improvement_high=found.high,
-        cohens_d=found.cohens_d,
-        p_value=found.p_value,
-    )
+    return rows
 
 
 def _turned(mean: float | None, sign: int) -> float | None:
@@ -94,7 +75,7 @@ def _turned(mean: float | None, sign: int) -> float | None:
 
 
 def _missing_margin(score: Score) -> float | None:
-    """Return minus the margin: how far the answer falls short of being preferred to distractors."""
+    """Return minus the margin: how far the answer falls short of being preferred to the distractors."""
     return None if score.margin is None else -score.margin
 
 
@@ -106,10 +87,6 @@ def _not_first(score: Score) -> float | None:
     return -1.0 if score.nll < min(distractors) else 0.0
 
 
-def _nll_but_first_token(score: Score) -> float | None:
-    return score.nll_notebook
-
-
 def _nll_of_longer_answers(score: Score) -> float | None:
     return score.nll if score.answer_token_count > 1 else None
 
@@ -117,7 +94,7 @@ def _nll_of_longer_answers(score: Score) -> float | None:
 MEASURES: dict[str, OtherMeasure] = {
     "margin": OtherMeasure(_missing_margin, -1, "nats per answer token"),
     "answer_first": OtherMeasure(_not_first, -1, "share of samples"),
-    "first_token_unscored": OtherMeasure(_nll_but_first_token, 1, "nats per answer token"),
+    "first_token_unscored": OtherMeasure(lambda score: score.nll_notebook, 1, "nats per answer token"),
     "longer_answers": OtherMeasure(_nll_of_longer_answers, 1, "nats per answer token"),
 }
 """Name -> how it measures."""

@@ -1,8 +1,8 @@
-"""Does the router choose well? Its choices beside the best ones, and whether similarity tells what helps.
+"""Does the router choose well? Its choices compared with the best ones, and whether similarity predicts what helps.
 
-In: a run's rows. Out: per routed family the confusion table of routed and best keys (RoutingChoice), their agreement
-beside chance (RoutingAgreement), and the correlation of similarity and improvement (Correlation). The best key is known
-only afterwards, from one noisy score a key: even a perfect router would not always agree with it.
+Per routed family: the confusion table of routed and best keys, their agreement compared with chance, and the
+correlation of similarity and improvement. The best key is known only afterwards, from one noisy score per key: even a
+perfect router would not always agree with it.
 """
 
 import math
@@ -18,14 +18,13 @@ from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingC
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of, keys_of, passages_of
 from tasks.priming.statistics.contrasts import BASELINE
-from tasks.priming.statistics.intervals import finite
-from tasks.priming.statistics.robust_mean import constant_value
+from tasks.priming.statistics.paired import Pairs, constant_value, finite, pair_up
 from tasks.priming.statistics.run_data import RunData
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What the router chose on one sample, and what the keys turned out to be worth."""
+    """What the router chose for one sample, and what the keys turned out to be worth."""
 
     routed_key: str
     nlls: Mapping[str, float]
@@ -37,92 +36,57 @@ class _Outcome:
         """The keys with the lowest NLL, more than one only where they are equal to the last bit."""
         return [key for key, nll in self.nlls.items() if nll == min(self.nlls.values())]
 
-    @property
-    def regret(self) -> float:
-        """NLL(routed) - NLL(best), nats per answer token."""
-        return self.nlls[self.routed_key] - min(self.nlls.values())
 
-
-def confuse_routes(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[RoutingChoice]:
+def confuse_routes(run: RunData, settings: StatisticsSettings, seed: int) -> list[RoutingChoice]:
     """Count how often the router chose one key where another, or the same, had the lowest NLL.
 
     Over the samples in which every key of the family has a finite NLL and one key is routed. Of keys with equal lowest
-    NLLs the alphabetically first is the best one.
-
-    Args:
-        evidence: The run's rows, in any order.
-        settings: Not read; every statistic takes them.
-        seed: Not read, likewise.
+    NLLs the alphabetically first is the best one. Settings are not read.
 
     Returns:
         One row per family, routed and best key that occurred together, all in alphabetical order.
-
-    Raises:
-        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
     """
     choices = []
-    for family, outcomes in _outcomes_of(evidence, seed).items():
+    for family, outcomes in _outcomes_of(run, seed).items():
         regrets: dict[tuple[str, str], list[float]] = {}
         for outcome in outcomes:
-            regrets.setdefault((outcome.routed_key, outcome.best_keys[0]), []).append(outcome.regret)
+            routed, best = outcome.routed_key, outcome.best_keys[0]
+            regrets.setdefault((routed, best), []).append(outcome.nlls[routed] - outcome.nlls[best])
         choices += [
-            RoutingChoice(family, routed_key, best_key, len(values), float(np.mean(values)))
-            for (routed_key, best_key), values in sorted(regrets.items())
+            RoutingChoice(family, routed, best, len(values), float(np.mean(values)))
+            for (routed, best), values in sorted(regrets.items())
         ]
     return choices
 
 
-def agree_with_oracle(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[RoutingAgreement]:
-    """Say how often the router chooses the best key, beside what the same frequencies would give by chance.
+def agree_with_oracle(run: RunData, settings: StatisticsSettings, seed: int) -> list[RoutingAgreement]:
+    """Compute how often the router chooses the best key, and how often it would by chance.
 
-    Over the samples of `confuse_routes`. agreement = share of samples whose routed key has the lowest NLL, be it with
-    others; chance = sum over keys of (share routed to it) x (share in which it has the lowest NLL). kappa is that of
-    the confusion table of `confuse_routes`, in which each sample has one best key: where no two keys tie for it,
-    kappa = (agreement - chance) / (1 - chance). Its interval is the asymptotic normal one, not cut at 1.
-
-    Args:
-        evidence: The run's rows, in any order.
-        settings: The nominal coverage; queries on one passage are taken as independent.
-        seed: Not read; every statistic takes it.
+    Over the samples of `confuse_routes`. agreement = share of samples whose routed key has the lowest NLL, alone or
+    with others; chance = sum over keys of (share routed to it) x (share in which it has the lowest NLL). kappa is that
+    of the confusion table of `confuse_routes`, in which each sample has one best key: where no two keys tie for it,
+    kappa = (agreement - chance) / (1 - chance). Its interval, of which the settings give the coverage, is the
+    asymptotic normal one, not cut at 1; queries on one passage are taken as independent.
 
     Returns:
         One row per family in alphabetical order. Rates are None without samples; kappa is None where the table has a
         single cell (0 / 0); its interval is None also where the asymptotic error is zero (perfect agreement, or a
         router that always chooses the same key): an interval without width would claim certainty.
 
-    Raises:
-        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
-
     Source: statsmodels.stats.inter_rater.cohens_kappa; its variance is that of Fleiss, Cohen and Everitt (1969),
     doi:10.1037/h0028106.
     """
-    agreements = []
-    for family, outcomes in _outcomes_of(evidence, seed).items():
-        agreement = RoutingAgreement(
-            family=family,
-            n=len(outcomes),
-            agreement_rate=None,
-            chance_rate=None,
-            kappa=None,
-            kappa_low=None,
-            kappa_high=None,
-            similarity_tie_count=sum(outcome.is_similarity_tie for outcome in outcomes),
-            best_tie_count=sum(len(outcome.best_keys) > 1 for outcome in outcomes),
-        )
-        agreements.append(_add_rates(agreement, outcomes, settings.confidence_level) if outcomes else agreement)
-    return agreements
+    return [
+        _agreement(family, outcomes, settings.confidence_level) for family, outcomes in _outcomes_of(run, seed).items()
+    ]
 
 
-def correlate_similarity(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Correlation]:
+def correlate_similarity(run: RunData, settings: StatisticsSettings, seed: int) -> list[Correlation]:
     """Correlate the similarity of each surrogate to the query with its improvement over the baseline.
 
     improvement = NLL(baseline/document) - NLL(arm), over the samples that have both and a finite similarity. "routed"
-    takes on each sample the similarity and the NLL of the key that the router chose.
-
-    Args:
-        evidence: The run's rows, in any order: no order of rows changes a bit of the result.
-        settings: The nominal coverage; queries on one passage are taken as independent.
-        seed: Not read; every statistic takes it.
+    takes for each sample the similarity and the NLL of the key that the router chose. Queries on one passage are taken
+    as independent. The order of rows does not change a bit of the result.
 
     Returns:
         Per family, in alphabetical order, one row for each key and one for "routed". Everything but n is None for fewer
@@ -130,29 +94,27 @@ def correlate_similarity(evidence: RunData, settings: StatisticsSettings, seed: 
         rounding. For three samples, where Fisher's transformation has no error, the interval is the whole range from
         -1 to 1.
 
-    Raises:
-        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
-
     Source: scipy.stats.pearsonr with its confidence_interval; scipy.stats.spearmanr.
     """
-    passages = passages_of(evidence)
-    conditions = conditions_of(evidence, seed)
-    similarities = _similarities_of(evidence.routes)
-    return [
-        _correlate(family, key, similarities.get(f"{family}/{key}", {}), conditions, passages, settings)
-        for family, keys in keys_of(evidence).items()
-        for key in (*keys, "routed")
-    ]
+    passages, conditions = passages_of(run), conditions_of(run, seed)
+    baseline = conditions.get(BASELINE, {})
+    similarities = _similarities_of(run.routes)
+    correlations = []
+    for family, keys in keys_of(run).items():
+        for key in (*keys, "routed"):
+            known = similarities.get(f"{family}/{key}", {})
+            pairs = pair_up(baseline, conditions.get(f"{family}/{key}", {}), {s: s for s in passages if s in known})
+            correlations.append(_correlate(family, key, known, pairs, settings.confidence_level))
+    return correlations
 
 
-def _outcomes_of(evidence: RunData, seed: int) -> dict[str, list[_Outcome]]:
+def _outcomes_of(run: RunData, seed: int) -> dict[str, list[_Outcome]]:
     """Return per family the samples in which every key has an NLL and one is routed, in the order of their ids."""
-    passages = passages_of(evidence)
-    conditions = conditions_of(evidence, seed)
-    routed = {(route.family, route.sample_id): route.key for route in evidence.routes if route.is_routed}
-    ties = {(route.family, route.sample_id) for route in evidence.routes if route.is_tie}
+    passages, conditions = passages_of(run), conditions_of(run, seed)
+    routed = {(route.family, route.sample_id): route.key for route in run.routes if route.is_routed}
+    ties = {(route.family, route.sample_id) for route in run.routes if route.is_tie}
     outcomes: dict[str, list[_Outcome]] = {}
-    for family, keys in keys_of(evidence).items():
+    for family, keys in keys_of(run).items():
         nlls = {key: conditions.get(f"{family}/{key}", {}) for key in keys}
         outcomes[family] = [
             _Outcome(
@@ -166,8 +128,11 @@ def _outcomes_of(evidence: RunData, seed: int) -> dict[str, list[_Outcome]]:
     return outcomes
 
 
-def _add_rates(agreement: RoutingAgreement, outcomes: list[_Outcome], confidence_level: float) -> RoutingAgreement:
-    """Add what needs at least one sample."""
+def _agreement(family: str, outcomes: list[_Outcome], confidence_level: float) -> RoutingAgreement:
+    """Return the agreement of one family."""
+    ties = sum(outcome.is_similarity_tie for outcome in outcomes), sum(len(each.best_keys) > 1 for each in outcomes)
+    if not outcomes:
+        return RoutingAgreement(family, 0, None, None, None, None, None, *ties)
     keys = list(outcomes[0].nlls)
     table = np.zeros((len(keys), len(keys)))  # (routed, best)
     is_best = np.zeros(len(keys))
@@ -180,13 +145,16 @@ def _add_rates(agreement: RoutingAgreement, outcomes: list[_Outcome], confidence
     # A variance of 0 comes out as the rounding of shares, some 1e-16.
     has_error = kappa.var_kappa * len(outcomes) > 1e-12
     low, high = norm.interval(confidence_level, kappa.kappa, kappa.std_kappa) if has_error else (math.nan, math.nan)
-    return replace(
-        agreement,
+    return RoutingAgreement(
+        family=family,
+        n=len(outcomes),
         agreement_rate=agreeing / len(outcomes),
         chance_rate=float(table.sum(axis=1) @ is_best) / len(outcomes) ** 2,
         kappa=finite(kappa.kappa),
         kappa_low=finite(low),
         kappa_high=finite(high),
+        similarity_tie_count=ties[0],
+        best_tie_count=ties[1],
     )
 
 
@@ -200,34 +168,23 @@ def _similarities_of(routes: Iterable[Route]) -> dict[str, Condition]:
     return similarities
 
 
-def _correlate(
-    family: str,
-    key: str,
-    similarities: Condition,
-    conditions: Mapping[str, Condition],
-    passages: Mapping[str, str],
-    settings: StatisticsSettings,
-) -> Correlation:
-    """Correlate similarity and improvement of one condition."""
-    arm, baseline = conditions.get(f"{family}/{key}", {}), conditions.get(BASELINE, {})
-    chosen = [sample for sample in passages if sample in similarities and sample in arm and sample in baseline]
-    similarity, before, after = (
-        np.array([values[sample_id] for sample_id in chosen], dtype=np.float64)
-        for values in (similarities, baseline, arm)
-    )
-    nothing = Correlation(family, key, len(chosen), None, None, None, None, None, settings.confidence_level)
+def _correlate(family: str, key: str, similarities: Condition, pairs: Pairs, confidence_level: float) -> Correlation:
+    """Correlate similarity and improvement of one condition, whose pairs are named by their samples."""
+    baseline, arm, sample_ids = pairs
+    similarity = np.array([similarities[sample_id] for sample_id in sample_ids], dtype=np.float64)
+    nothing = Correlation(family, key, len(sample_ids), None, None, None, None, None, confidence_level)
     # A constant has no correlation; one that is constant but for rounding would have that of its last bits.
     if (
-        len(chosen) < 3
+        len(sample_ids) < 3
         or constant_value(similarity, np.zeros_like(similarity)) is not None
-        or constant_value(before, after) is not None
+        or constant_value(baseline, arm) is not None
     ):
         return nothing
     # Overflow and values that are all but constant need no warning.
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-        pearson = pearsonr(similarity, before - after)
-        interval = pearson.confidence_interval(settings.confidence_level)
-        spearman = spearmanr(similarity, before - after)
+        pearson = pearsonr(similarity, baseline - arm)
+        interval = pearson.confidence_interval(confidence_level)
+        spearman = spearmanr(similarity, baseline - arm)
     return replace(
         nothing,
         pearson_r=finite(pearson.statistic),

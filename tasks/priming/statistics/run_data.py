@@ -4,23 +4,26 @@ In: the rows of the stages before. Out: one frozen object that every statistic t
 a run knows without a change of anybody's signature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.priming.prompts import ANSWER_DELIMITER
 from tasks.priming.records import Route, Sample, Score, Surrogate
+from tasks.priming.settings import StatisticsSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of the language model's shape and arithmetic; FLOPs and bytes follow from it."""
+    """The language model's shape and arithmetic, from which FLOPs and bytes follow."""
 
     parameter_count: int
     """All parameters, each counted once, also where it is stored in four bits."""
     embedding_parameter_count: int
-    """Those of the input embeddings where they are not the output layer's too: looked up, never multiplied."""
+    """Those of the input embeddings unless the output layer shares them: looked up, never multiplied."""
     layer_count: int
     """Decoder layers."""
     attention_width: int
@@ -32,7 +35,7 @@ class ModelFacts:
     first_token: str | None = None
     """The token that every context begins with; None if there is none."""
     answer_delimiter: str = ANSWER_DELIMITER
-    """What stands between the query prompt and the answer."""
+    """The text between the query prompt and the answer."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,18 @@ class RunData:
     """One row per sample and arm that has one."""
     model: ModelFacts | None = None
     """None where nothing is known of it: then there are no costs."""
-    remembered: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Seed -> all conditions by the metric of record, once one statistic has made them."""
+    remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Seed -> all conditions by the metric of record, once one statistic has made them; what `once` computed."""
+
+    def once(
+        self, compute: Callable[["RunData", StatisticsSettings, int], list[T]], settings: StatisticsSettings, seed: int
+    ) -> list[T]:
+        """Return the rows of a statistic, computed when they are first asked for: others may be made from them."""
+        key = compute, settings, seed
+        if key not in self.remembered:
+            self.remembered[key] = compute(self, settings, seed)
+        found: list[T] = self.remembered[key]
+        return found
 
     @cached_property
     def routed_arms(self) -> list[tuple[str, str]]:

@@ -1,14 +1,13 @@
-"""Two runs on the samples that they share: how much the NLL of a condition differs, and what it improves by.
+"""Two runs on the samples that they share: how much each condition's NLL and improvement differ.
 
-In: for each run condition -> sample_id -> NLL, and the passage of each sample. Out: one RunDifference a condition. Both
-differences are positive where the second run is better.
+Both differences are positive where the second run is better.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.priming.statistics.contrasts import BASELINE
-from tasks.priming.statistics.robust_mean import RobustMean, robust_mean
+from tasks.priming.statistics.paired import PairedStatistics, pair_up, paired_mean
 
 Conditions = Mapping[str, Mapping[str, float]]
 """Condition -> sample_id -> mean NLL of the answer, nats per token."""
@@ -20,52 +19,45 @@ class RunDifference:
 
     condition: str
     """The condition, e.g. "generated/routed" or "static/factual"."""
-    nll: RobustMean
+    nll: PairedStatistics
     """The NLLs: reference is the first run, arm the second, so the mean is NLL(first) - NLL(second)."""
-    excess: RobustMean | None
-    """The same of NLL - NLL(baseline of the same run): the mean is improvement(second) - improvement(first); None for
-    the baseline itself."""
+    excess: PairedStatistics | None
+    """The same for NLL - NLL(baseline of the same run), so the mean is improvement(second) - improvement(first); None
+    for the baseline itself."""
 
     @property
     def improvement_first(self) -> float | None:
         """Mean improvement over the baseline in the first run."""
-        return None if self.excess is None or self.excess.reference_mean is None else 0.0 - self.excess.reference_mean
+        return _turned(self.excess.nll_reference_mean) if self.excess else None
 
     @property
     def improvement_second(self) -> float | None:
         """Mean improvement over the baseline in the second run."""
-        return None if self.excess is None or self.excess.arm_mean is None else 0.0 - self.excess.arm_mean
+        return _turned(self.excess.nll_arm_mean) if self.excess else None
 
 
-def compare_conditions(
+def compare_runs(
     first: Conditions, second: Conditions, passages: Mapping[str, str], confidence_level: float
 ) -> list[RunDifference]:
-    """Compare every condition that both runs have on a sample, the baseline first, then what was routed, then the arms.
-
-    Means with cluster-robust intervals, as in `robust_mean`: improvement = reference - arm, errors by passage.
+    """Compare every condition that both runs have on a sample: the baseline, then what was routed, then the arms.
 
     Args:
         first: The NLLs of one run.
         second: The NLLs of the other.
         passages: sample_id -> passage_id of the samples that both runs have.
-        confidence_level: Nominal coverage of the intervals, between 0 and 1.
+        confidence_level: Nominal coverage of the cluster-robust intervals, between 0 and 1.
     """
-    names = sorted(first.keys() & second.keys(), key=lambda name: (name != BASELINE, not _is_routed(name), name))
     excess_first, excess_second = _over_baseline(first), _over_baseline(second)
-    found = []
-    for name in names:
-        nll = robust_mean(first[name], second[name], passages, confidence_level)
-        if not nll.n:
-            continue
-        excess = None
-        if name != BASELINE:
-            excess = robust_mean(excess_first[name], excess_second[name], passages, confidence_level)
-        found.append(RunDifference(name, nll, excess))
-    return found
 
+    def compare(name: str) -> RunDifference:
+        nll = paired_mean(*pair_up(first[name], second[name], passages), confidence_level)
+        if name == BASELINE:
+            return RunDifference(name, nll, None)
+        excess = pair_up(excess_first[name], excess_second[name], passages)
+        return RunDifference(name, nll, paired_mean(*excess, confidence_level))
 
-def _is_routed(name: str) -> bool:
-    return name.endswith("/routed")
+    shared = sorted(first.keys() & second.keys(), key=lambda name: (name != BASELINE, "/routed" not in name, name))
+    return [difference for difference in map(compare, shared) if difference.nll.n]
 
 
 def _over_baseline(conditions: Conditions) -> dict[str, dict[str, float]]:
@@ -75,3 +67,7 @@ def _over_baseline(conditions: Conditions) -> dict[str, dict[str, float]]:
         name: {sample_id: nll - baseline[sample_id] for sample_id, nll in values.items() if sample_id in baseline}
         for name, values in conditions.items()
     }
+
+
+def _turned(excess: float | None) -> float | None:
+    return None if excess is None else 0.0 - excess

@@ -11,8 +11,7 @@ import transformers
 from tasks.priming.arms import controls
 from tasks.priming.arms.arms import ARM_GROUPS, entries_of
 from tasks.priming.arms.contexts import ContextRule, Visibility
-from tasks.priming.arms.generated import write_generated
-from tasks.priming.arms.writing import Writing
+from tasks.priming.arms.writing import Writing, write_generated
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine.model import LanguageModel, TokenizerError, encode_continuation, tokens_between
 from tasks.priming.engine.nll import Request, score_requests
@@ -165,7 +164,7 @@ def items_of(visibility: Visibility, tokenizer: Any, text: str = QUESTION) -> li
         family="control", arm_keys=("target_question",), template=SURROGATE_TEMPLATE, visibility=visibility
     )
     arms = encode_arms(rule, SAMPLES, [question(one, text) for one in SAMPLES], reading(tokenizer))
-    return [arm.item for arm in arms]
+    return [arm.request for arm in arms]
 
 
 def masked_nlls(item: Request, language_model: LanguageModel) -> list[float]:

@@ -109,7 +109,7 @@ def test_an_attention_argument_that_is_not_known_is_refused(mistral: Any, monkey
         return forward(*arguments, **options, s_aux=torch.zeros(4))
 
     monkeypatch.setattr(mistral, "forward", with_sinks)
-    with pytest.raises(UnsupportedModelError, match="asks for s_aux"):
+    with pytest.raises(UnsupportedModelError, match="uses s_aux"):
         forward_packed(mistral, [Segment(random_ids(20, 1))], keep=[3])
 
 

@@ -8,13 +8,12 @@ import pytest
 import torch
 import transformers
 
-from tasks.bench.memory import peak_cpu_bytes
-from tasks.priming.arms import generated
-from tasks.priming.arms.generated import clean, write_generated
-from tasks.priming.arms.writing import Writing
+from tasks.bench.timing import peak_cpu_bytes
+from tasks.priming.arms import writing
+from tasks.priming.arms.writing import Writing, clean, write_generated
 from tasks.priming.engine import generation
 from tasks.priming.engine.decoding import buffer_length
-from tasks.priming.engine.generation import Prompt, generate_lines, sample_tokens, uniforms
+from tasks.priming.engine.generation import Prompt, generate_completions, sample_tokens, uniforms
 from tasks.priming.engine.model import LanguageModel, encode_chat
 from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.errors import UsageError
@@ -61,11 +60,11 @@ def prompts(count: int) -> list[Prompt]:
 @needs_exact_path
 def test_a_line_is_the_same_alone_reversed_and_in_a_subset(writer: LanguageModel) -> None:
     asked = prompts(15)
-    together = generate_lines(asked, writer, SETTINGS)
+    together = generate_completions(asked, writer, SETTINGS)
     assert len({line.text for line in together}) > 10  # the prompts and draws do lead to different texts
-    assert [generate_lines([prompt], writer, SETTINGS)[0] for prompt in asked[:4]] == together[:4]
-    assert generate_lines(asked[::-1], writer, SETTINGS)[::-1] == together
-    assert generate_lines(asked[::4], writer, SETTINGS) == together[::4]
+    assert [generate_completions([prompt], writer, SETTINGS)[0] for prompt in asked[:4]] == together[:4]
+    assert generate_completions(asked[::-1], writer, SETTINGS)[::-1] == together
+    assert generate_completions(asked[::4], writer, SETTINGS) == together[::4]
 
 
 def test_a_line_tells_how_long_its_prompt_is(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,18 +74,18 @@ def test_a_line_tells_how_long_its_prompt_is(writer: LanguageModel, monkeypatch:
     template = writer.tokenizer.apply_chat_template
     expected = [len(template(chat, add_generation_prompt=True, return_dict=False)) for chat in chats]
     assert len(set(expected)) > 3
-    assert [line.prompt_token_count for line in generate_lines(asked, writer, SETTINGS)] == expected
+    assert [line.prompt_token_count for line in generate_completions(asked, writer, SETTINGS)] == expected
     monkeypatch.setattr(generation, "_HELD_TOKENS", 300)
-    assert [line.prompt_token_count for line in generate_lines(asked, writer, SETTINGS)] == expected
+    assert [line.prompt_token_count for line in generate_completions(asked, writer, SETTINGS)] == expected
 
 
 @needs_exact_path
 def test_a_line_does_not_depend_on_the_size_of_batches(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = prompts(8)
-    together = generate_lines(asked, writer, SETTINGS)
+    together = generate_completions(asked, writer, SETTINGS)
     monkeypatch.setattr(generation, "_HELD_TOKENS", 300)
     monkeypatch.setattr(generation, "token_budget", lambda device: 250)
-    assert generate_lines(asked, writer, SETTINGS) == together
+    assert generate_completions(asked, writer, SETTINGS) == together
 
 
 def test_writing_holds_the_keys_and_values_of_its_lines_once(
@@ -102,23 +101,23 @@ def test_writing_holds_the_keys_and_values_of_its_lines_once(
     held = sum(lengths) * 2 * 8 * 8 * 64 * 4  # keys and values, layers, heads, dimension, bytes
     assert held > 200_000_000  # beside which all else is little
     monkeypatch.setattr(generation, "_HELD_BYTES", 2 * held)
-    generate_lines(asked[:1], writer, SETTINGS)
-    assert peak_cpu_bytes(lambda: generate_lines(asked, writer, SETTINGS)) < 1.6 * held
+    generate_completions(asked[:1], writer, SETTINGS)
+    assert peak_cpu_bytes(lambda: generate_completions(asked, writer, SETTINGS)) < 1.6 * held
     monkeypatch.setattr(generation, "_HELD_BYTES", held // 3)
     monkeypatch.setattr(generation, "_LEAST_HELD_TOKENS", 0)
-    assert peak_cpu_bytes(lambda: generate_lines(asked, writer, SETTINGS)) < 0.6 * held
+    assert peak_cpu_bytes(lambda: generate_completions(asked, writer, SETTINGS)) < 0.6 * held
 
 
 def test_a_line_depends_on_its_identity(writer: LanguageModel) -> None:
     prompt = prompts(1)[0]
     others = [dataclasses.replace(prompt, identity=f"{seed}|x") for seed in range(5)]
-    assert len({line.text for line in generate_lines(others, writer, SETTINGS)}) > 1
+    assert len({line.text for line in generate_completions(others, writer, SETTINGS)}) > 1
 
 
 def test_nearly_greedy_lines_equal_transformers_own_greedy_generation(writer: LanguageModel) -> None:
     asked = prompts(5)
     cold = GenerationSettings(temperature=1e-4, max_new_tokens=8)
-    for prompt, line in zip(asked, generate_lines(asked, writer, cold), strict=True):
+    for prompt, line in zip(asked, generate_completions(asked, writer, cold), strict=True):
         ids = torch.tensor([encode_chat(writer, prompt.message)])
         # the other way to compute: transformers' generate, without sampling
         output = writer.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
@@ -131,7 +130,7 @@ def test_a_line_ends_at_the_first_newline_that_follows_text(
     newline, word = writer.tokenizer.convert_tokens_to_ids(["<0x0A>", "▁word"])
     script = iter([newline, word, newline, word])
     monkeypatch.setattr(generation, "sample_tokens", lambda *_: torch.tensor([next(script)]))
-    line = generate_lines(prompts(1), writer, SETTINGS)[0]
+    line = generate_completions(prompts(1), writer, SETTINGS)[0]
     assert (line.finish, line.token_count) == ("stop", 3)
     assert line.text.strip() == "word"
 
@@ -139,21 +138,21 @@ def test_a_line_ends_at_the_first_newline_that_follows_text(
 def test_a_line_ends_at_the_end_of_text_token(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     script = iter([writer.tokenizer.convert_tokens_to_ids("▁word"), 2, 5])
     monkeypatch.setattr(generation, "sample_tokens", lambda *_: torch.tensor([next(script)]))
-    line = generate_lines(prompts(1), writer, SETTINGS)[0]
+    line = generate_completions(prompts(1), writer, SETTINGS)[0]
     assert (line.finish, line.token_count, line.text) == ("stop", 2, "word")
 
 
 def test_a_line_that_reaches_the_limit_says_so(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     word = writer.tokenizer.convert_tokens_to_ids("▁word")
     monkeypatch.setattr(generation, "sample_tokens", lambda *_: torch.tensor([word]))
-    line = generate_lines(prompts(1), writer, GenerationSettings(max_new_tokens=5))[0]
+    line = generate_completions(prompts(1), writer, GenerationSettings(max_new_tokens=5))[0]
     assert (line.finish, line.token_count, line.text) == ("length", 5, "word word word word word")
 
 
 def test_a_prompt_that_exceeds_the_window_is_refused(writer: LanguageModel) -> None:
     long = dataclasses.replace(prompts(1)[0], message="word " * 600)
     with pytest.raises(UsageError, match="window is 512"):
-        generate_lines([long], writer, SETTINGS)
+        generate_completions([long], writer, SETTINGS)
 
 
 def test_sampled_tokens_follow_the_tempered_distribution_over_the_top_k() -> None:
@@ -212,11 +211,11 @@ def test_the_first_line_is_kept_without_surrounding_quotes(raw: str, expected: s
 
 def test_a_prompt_and_its_line_may_fill_the_window(writer: LanguageModel) -> None:
     prompt = prompts(1)[0]
-    (line,) = generate_lines([prompt], writer, SETTINGS)
+    (line,) = generate_completions([prompt], writer, SETTINGS)
     count = line.prompt_token_count + SETTINGS.max_new_tokens
-    assert len(generate_lines([prompt], dataclasses.replace(writer, window=count), SETTINGS)) == 1
+    assert len(generate_completions([prompt], dataclasses.replace(writer, window=count), SETTINGS)) == 1
     with pytest.raises(UsageError, match=f"takes {count} tokens"):
-        generate_lines([prompt], dataclasses.replace(writer, window=count - 1), SETTINGS)
+        generate_completions([prompt], dataclasses.replace(writer, window=count - 1), SETTINGS)
 
 
 def test_a_draw_on_a_boundary_takes_the_token_that_begins_there() -> None:
@@ -232,7 +231,7 @@ def test_a_draw_on_a_boundary_takes_the_token_that_begins_there() -> None:
 
 def test_each_instruction_draws_numbers_of_its_own(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one and the same prompt for all instructions only the draws can lead to different texts."""
-    monkeypatch.setattr(generated, "generation_prompt", lambda key, passage: f"Write about this: {passage}")
+    monkeypatch.setattr(writing, "generation_prompt", lambda key, passage: f"Write about this: {passage}")
     one = Sample("a", 0, "One passage.", "a query", "x", None, "p")
     written = write_generated([one], Writing(42, writer, SETTINGS))
     assert len({surrogate.raw_text for surrogate in written}) == len(written) == 5

@@ -9,11 +9,11 @@ import torch
 
 from tasks.priming.engine.decoding import DecodingPack
 from tasks.priming.engine.forward import forward_packed
+from tasks.priming.engine.generation import Stepper
 from tasks.priming.engine.kv_cache import SharedPrefixes, common_prefix, prefill
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, continue_caches
 from tasks.priming.engine.segments import KVCache, Segment, visible_key_ranges
-from tasks.priming.engine.stepping import Stepper
 from tests.tiny_models import tiny_mistral
 
 

@@ -14,8 +14,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tasks.priming.engine import stepping
-from tasks.priming.engine.stepping import Stepper
+from tasks.priming.engine import generation
+from tasks.priming.engine.generation import Stepper
 from tests.tiny_models import filled_pack, tiny_mistral
 
 LENGTHS = (10, 70, 130, 12)
@@ -67,7 +67,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", new_graph)
     monkeypatch.setattr(torch.cuda, "graph", recording)
-    monkeypatch.setattr(stepping, "_can_record", lambda device: True)
+    monkeypatch.setattr(generation, "_can_record", lambda device: True)
     return made
 
 
@@ -91,7 +91,7 @@ def steps(model: Any, kept: list[set[int]]) -> list[dict[int, torch.Tensor]]:
 def steps_computed(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[int, torch.Tensor]]:
     """Return what the first steps give where nothing is recorded."""
     with monkeypatch.context() as patch:
-        patch.setattr(stepping, "_can_record", lambda device: False)
+        patch.setattr(generation, "_can_record", lambda device: False)
         return steps(model, KEPT[:5])
 
 
@@ -130,7 +130,7 @@ def test_recorded_steps_equal_computed_ones(model: Any, graphs: list[Graph], mon
     # Of steps 1-8 with four rows (three are no half of them) the first is computed, the second both, the others
     # repeated; of the last five with two rows likewise.
     assert [graph.replays for graph in graphs] == [7, 4]
-    monkeypatch.setattr(stepping, "_can_record", lambda device: False)
+    monkeypatch.setattr(generation, "_can_record", lambda device: False)
     computed = steps(model, KEPT)
     assert len(graphs) == 2
     for one, other in zip(recorded, computed, strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import transformers
 
-from tasks.priming.engine.generation import Prompt, generate_lines
+from tasks.priming.engine.generation import Prompt, generate_completions
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, score_requests
 from tasks.priming.engine.numeric_path import choose_numeric_path
@@ -54,7 +54,7 @@ def test_writing_tells_its_share_while_lines_grow(mistral_tokenizer_folder: Any)
     prompts = [Prompt(f"Say {n} " + "and again " * n, f"0|{n}", ("Say 1", "Say 2")) for n in range(4)]
     told: list[float] = []
     with watched(told.append):
-        lines = generate_lines(prompts, writer, GenerationSettings(max_new_tokens=10))
+        lines = generate_completions(prompts, writer, GenerationSettings(max_new_tokens=10))
     assert max(line.token_count for line in lines) == 10
     assert is_rising(told)
     assert told[-1] == pytest.approx(1.0)

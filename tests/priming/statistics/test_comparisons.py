@@ -16,8 +16,8 @@ from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import adjust, compare_conditions, judge
 from tasks.priming.statistics.contrasts import declare_contrasts, free_arms
 from tasks.priming.statistics.run_data import RunData
-from tests import evidence_rows
-from tests.evidence_rows import sample
+from tests import run_rows
+from tests.run_rows import sample
 
 Known = TypeVar("Known")
 Rows: TypeAlias = tuple[list[Sample], list[Route], list[Score]]
@@ -63,7 +63,7 @@ def route(sample_id: str, family: str, key: str, is_routed: bool) -> Route:
 
 
 def score(sample_id: str, family: str, key: str, nll: float | None) -> Score:
-    return evidence_rows.score(sample_id, f"{family}/{key}", nll)
+    return run_rows.score(sample_id, f"{family}/{key}", nll)
 
 
 def rows_of(sample_id: str, baseline: float, families: dict[str, dict[str, float]]) -> tuple[list[Route], list[Score]]:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from tasks.priming.records import Cost, Route, Sample, Score, Surrogate
+from tasks.priming.records import Cost, Sample
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.cost import cost_of_conditions, forward_flops
 from tasks.priming.statistics.run_data import ModelFacts, RunData
+from tests.run_rows import route, sample, score, shuffled, surrogate
 
 # 80 multiplied parameters, 2 layers of width 8: 160 operations a token and 64 a pair that attends.
 MODEL = ModelFacts(
@@ -26,17 +27,7 @@ NLLS = {"baseline/document": 3.0, "static/x": 2.5, "static/y": 2.0, "generated/x
 
 
 def samples(**passages: str) -> list[Sample]:
-    return [Sample(name, n, "P.", "q", "a", None, passage) for n, (name, passage) in enumerate(passages.items())]
-
-
-def score(sample_id: str, arm: str, context: int, nll: float | None) -> Score:
-    family, key = arm.split("/")
-    status = "not_finite" if nll is None else "ok"
-    return Score(sample_id, family, key, status, None, (), nll, None, None, None, context, 4, 3, 0)
-
-
-def written(sample_id: str, family: str, key: str, read: int, tokens: int) -> Surrogate:
-    return Surrogate(sample_id, family, key, "text", "text", read, tokens, "stop", False, False, False)
+    return [sample(name, passage) for name, passage in passages.items()]
 
 
 def evidence(
@@ -49,25 +40,25 @@ def evidence(
     rows = rows or samples(a="p")
     extra = extra_tokens or {}
     scores = [
-        score(row.sample_id, arm, contexts[arm] + extra.get(row.sample_id, 0), nll)
+        score(
+            row.sample_id,
+            arm,
+            nll,
+            status="not_finite" if nll is None else "ok",
+            context_token_count=contexts[arm] + extra.get(row.sample_id, 0),
+            query_token_count=4,
+            answer_token_count=3,
+        )
         for row in rows
         for arm, nll in nlls.items()
     ]
+    tokens = {"static/x": (0, 0), "static/y": (0, 0), "generated/x": (20, 5), "generated/y": (22, 1)}
     surrogates = [
-        written(row.sample_id, family, key, *tokens)
+        surrogate(row.sample_id, arm, prompt_token_count=read, token_count=written)
         for row in rows
-        for family, key, tokens in (
-            *(("static", key, (0, 0)) for key in "xy"),
-            ("generated", "x", (20, 5)),
-            ("generated", "y", (22, 1)),
-        )
+        for arm, (read, written) in tokens.items()
     ]
-    routes = [
-        Route(row.sample_id, family, key, 0.5, key == "x", False)
-        for row in rows
-        for family in ("static", "generated")
-        for key in "xy"
-    ]
+    routes = [route(row.sample_id, arm, is_routed=arm.endswith("/x")) for row in rows for arm in tokens]
     return RunData(rows, routes, scores, surrogates, MODEL)
 
 
@@ -135,16 +126,9 @@ def test_a_routed_family_keeps_all_its_caches_and_reads_one() -> None:
 
 def test_rows_stand_in_alphabetical_order_whatever_the_order_of_rows() -> None:
     given = evidence(samples(a="p", b="q"))
-    backwards = dataclasses.replace(
-        given,
-        samples=given.samples[::-1],
-        routes=given.routes[::-1],
-        scores=given.scores[::-1],
-        surrogates=given.surrogates[::-1],
-    )
     found = cost_of_conditions(given, StatisticsSettings(), seed=1)
     assert [row.condition for row in found] == sorted([*NLLS, "generated/routed", "static/routed"])
-    assert cost_of_conditions(backwards, StatisticsSettings(), seed=1) == found
+    assert cost_of_conditions(shuffled(given, 1), StatisticsSettings(), seed=1) == found
 
 
 # --- means ---

@@ -1,26 +1,16 @@
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.intervals import (
-    Clusters,
-    Vector,
-    bootstrap_intervals,
-    cluster_robust_mean,
-)
+from tasks.priming.statistics.intervals import Clusters, Vector, bootstrap_intervals, cluster_robust_mean
+from tests.run_rows import known
 
-Known = TypeVar("Known")
 SETTINGS = StatisticsSettings(bootstrap_resamples=1000)
-
-
-def known(value: Known | None) -> Known:
-    assert value is not None
-    return value
 
 
 def skewed(count: int) -> Vector:

@@ -6,7 +6,6 @@ import random
 from typing import Any
 
 import pytest
-import scipy.stats
 
 from tasks.priming.records import Measure, Route, Score
 from tasks.priming.settings import StatisticsSettings
@@ -14,8 +13,8 @@ from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import declare_contrasts
 from tasks.priming.statistics.measures import MEASURES, VARIED_KINDS, vary_comparisons
 from tasks.priming.statistics.run_data import RunData
-from tests import evidence_rows
-from tests.evidence_rows import sample, shuffled
+from tests import run_rows
+from tests.run_rows import route, sample, shuffled
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 ARMS = ("static/factual", "static/problem", "generated/keyword_query", "generated/target_question")
@@ -28,19 +27,18 @@ def score(sample_id: str, arm: str, nll: float | None, distractors: tuple[float,
     if nll is not None:
         measured["nll_notebook"] = nll + 0.5
         measured["margin"] = sum(distractors) / len(distractors) - nll if distractors else None
-    return evidence_rows.score(sample_id, arm, nll, **measured | others)
+    return run_rows.score(sample_id, arm, nll, **measured | others)
 
 
 def routed(sample_id: str, *arms: str) -> list[Route]:
     """Return the routes of a sample, in which the given arms are chosen."""
-    named = {arm: arm.split("/") for arm in ARMS}
-    return [Route(sample_id, family, key, 0.5, arm in arms, False) for arm, (family, key) in named.items()]
+    return [route(sample_id, arm, is_routed=arm in arms) for arm in ARMS]
 
 
 def static_run(*rows: tuple[Score, Score]) -> RunData:
     """Return a run of one static key, which is always routed: per sample its score and the baseline's."""
     samples = [sample(arm.sample_id) for arm, _ in rows]
-    routes = [Route(row.sample_id, "static", "factual", 0.5, True, False) for row in samples]
+    routes = [route(row.sample_id, "static/factual") for row in samples]
     return RunData(samples, routes, [row for pair in rows for row in pair], [])
 
 
@@ -150,35 +148,13 @@ def test_longer_answers_leave_out_those_of_one_token() -> None:
     assert (found.n, found.improvement_mean) == (2, 2.0)
 
 
-def test_intervals_and_p_values_are_those_of_the_paired_t_test_where_passages_are_single() -> None:
-    generator = random.Random(2)
-    arm, baseline = ([generator.gauss(0, 1) for _ in range(20)] for _ in range(2))
-    pairs = [
-        (
-            score(f"s{n:02d}", "static/factual", 5.0 - a, (5.0,)),
-            score(f"s{n:02d}", "baseline/document", 5.0 - b, (5.0,)),
-        )
-        for n, (a, b) in enumerate(zip(arm, baseline, strict=True))
-    ]
-    found = vary(static_run(*pairs))["static routed vs baseline", "margin"]
-    expected = scipy.stats.ttest_rel(arm, baseline)
-    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6)  # scipy.stats.ttest_rel of the margins
-    assert found.improvement_low == pytest.approx(expected.confidence_interval().low, rel=1e-6)  # likewise
-    assert found.improvement_high == pytest.approx(expected.confidence_interval().high, rel=1e-6)  # likewise
-    assert found.cohens_d == pytest.approx(expected.statistic / math.sqrt(20))  # t = d x sqrt(n)
-
-
 def test_the_best_key_is_chosen_by_the_measure() -> None:
     """Expected by hand: factual has the lower NLL everywhere, problem the larger margin, 4 against 1."""
     ids = [f"s{number}" for number in range(6)]
     routes = [
-        Route(s, family, key, 0.5, is_routed, False)
+        route(s, arm, is_routed=arm != "static/problem")
         for s in ids
-        for family, key, is_routed in (
-            ("static", "factual", True),
-            ("static", "problem", False),
-            ("generated", "target_question", True),
-        )
+        for arm in ("static/factual", "static/problem", "generated/target_question")
     ]
     scores = [
         row
@@ -207,7 +183,7 @@ def test_two_effects_are_added_up_in_the_measure() -> None:
         "control/blank_surrogate": 1.0,
     }
     scores = [score(s, arm, 1.0, (1.0 + margin,)) for s in "ab" for arm, margin in margins.items()]
-    routes = [Route(s, "generated", "target_question", 0.5, True, False) for s in "ab"]
+    routes = [route(s, "generated/target_question") for s in "ab"]
     found = vary(RunData([sample("a"), sample("b")], routes, scores, []))
     interaction = found["generated/target_question vs control/hidden_and_blind_added_up", "margin"]
     assert (interaction.arm_mean, interaction.reference_mean, interaction.improvement_mean) == (5.0, 4.0, 1.0)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import random
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,27 +11,21 @@ import scipy.stats
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice
+from tasks.priming.records import Correlation, RoutingAgreement, RoutingChoice
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.router import agree_with_oracle, confuse_routes, correlate_similarity
 from tasks.priming.statistics.run_data import RunData
-from tests.evidence_rows import sample, score, shuffled
+from tests.run_rows import known, route, sample, score, shuffled
 
-Known = TypeVar("Known")
 SETTINGS = StatisticsSettings(confidence_level=0.9)
 KEYS = ("factual", "problem", "quantitative")
-
-
-def known(value: Known | None) -> Known:
-    assert value is not None
-    return value
 
 
 def choices(*rows: tuple[str | None, dict[str, float]], family: str = "static") -> RunData:
     """Return a run of one family: per sample the routed key and each key's NLL."""
     samples = [sample(f"s{number:03d}") for number in range(len(rows))]
     routes = [
-        Route(row.sample_id, family, key, 0.5, key == routed, False)
+        route(row.sample_id, f"{family}/{key}", is_routed=key == routed)
         for row, (routed, nlls) in zip(samples, rows, strict=True)
         for key in nlls
     ]
@@ -47,7 +41,7 @@ def similar(similarities: list[float | None], gains: list[float]) -> RunData:
     """Return a run of one static key, which is routed, with its similarities and its gains over the baseline."""
     samples = [sample(f"s{number:03d}") for number in range(len(gains))]
     routes = [
-        Route(row.sample_id, "static", "factual", similarity, similarity is not None, False)
+        route(row.sample_id, "static/factual", similarity, is_routed=similarity is not None)
         for row, similarity in zip(samples, similarities, strict=True)
     ]
     scores = [
@@ -69,7 +63,7 @@ def experiment(count: int = 120) -> RunData:
             nlls = {key: generator.expovariate(0.5) for key in KEYS}
             similarities = {key: -nll + generator.gauss(0, 2) for key, nll in nlls.items()}
             routed = max(similarities, key=lambda key: similarities[key])
-            routes += [Route(sample_id, family, key, similarities[key], key == routed, False) for key in KEYS]
+            routes += [route(sample_id, f"{family}/{key}", similarities[key], is_routed=key == routed) for key in KEYS]
             scores += [score(sample_id, f"{family}/{key}", nll) for key, nll in nlls.items()]
     return RunData([sample(sample_id) for sample_id in ids], routes, scores, [])
 
@@ -288,7 +282,7 @@ def test_what_was_routed_takes_each_samples_own_key() -> None:
         scores.append(score(row.sample_id, "baseline/document", 8.0))
         for key in ("factual", "problem"):
             value = similarity if key == routed else similarity - 0.5
-            routes.append(Route(row.sample_id, "static", key, value, key == routed, False))
+            routes.append(route(row.sample_id, f"static/{key}", value, is_routed=key == routed))
             scores.append(score(row.sample_id, f"static/{key}", 8.0 - gain if key == routed else 8.0 + gain))
     found = correlate(RunData(samples, routes, scores, []))
     assert list(found) == ["static/factual", "static/problem", "static/routed"]

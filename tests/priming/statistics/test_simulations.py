@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import adjust
 from tasks.priming.statistics.intervals import Clusters, Interval, Vector, bootstrap_intervals, cluster_robust_mean
-from tasks.priming.statistics.power import tost_p_value, tost_power
+from tasks.priming.statistics.paired import tost_p_value, tost_power
 from tests.places import GOLDEN
 
 pytestmark = pytest.mark.slow

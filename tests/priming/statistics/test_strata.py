@@ -4,41 +4,31 @@ import dataclasses
 import doctest
 import math
 import random
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from tasks.priming.records import Route, Sample, Stratum
+from tasks.priming.records import Sample, Stratum
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics import strata
-from tasks.priming.statistics.conditions import conditions_of, passages_of
+from tasks.priming.statistics.conditions import conditions_of
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
-from tasks.priming.statistics.robust_mean import robust_mean
+from tasks.priming.statistics.paired import pair_up, paired_mean
 from tasks.priming.statistics.run_data import RunData
-from tasks.priming.statistics.strata import STRATIFIERS, describe_strata, difficulty_arm, quantile_levels
-from tests import evidence_rows
-from tests.evidence_rows import score, shuffled
+from tasks.priming.statistics.strata import describe_strata, difficulty_arm, quantile_levels
+from tests import run_rows
+from tests.run_rows import known, route, score, shuffled
 
-Known = TypeVar("Known")
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 STATIC = "static routed vs baseline"
 PLAIN = ("control/bare_document", "control/blank_surrogate", "control/random_words")
 
 
-def known(value: Known | None) -> Known:
-    assert value is not None
-    return value
-
-
 def sample(sample_id: str, query_type: str | None = None, words: int = 1, passage_id: str | None = None) -> Sample:
     passage = " ".join(["word"] * words)
-    return evidence_rows.sample(sample_id, passage_id, query_type=query_type, passage=passage)
-
-
-def route(sample_id: str, family: str = "static", key: str = "factual", similarity: float | None = 0.5) -> Route:
-    return Route(sample_id, family, key, similarity, similarity is not None, False)
+    return run_rows.sample(sample_id, passage_id, query_type=query_type, passage=passage)
 
 
 def static_run(
@@ -51,7 +41,7 @@ def static_run(
         for name, nlls in (("baseline/document", baseline), ("static/factual", arm))
         for row, nll, count in zip(samples, nlls, tokens, strict=True)
     ]
-    return RunData(samples, [route(row.sample_id) for row in samples], scores, [])
+    return RunData(samples, [route(row.sample_id, "static/factual") for row in samples], scores, [])
 
 
 def with_arms(evidence: RunData, **arms: list[float]) -> RunData:
@@ -73,7 +63,7 @@ def experiment(count: int = 60) -> RunData:
         for number, s in enumerate(ids)
     ]
     routes = [
-        route(s, family, key, generator.random() if key == chosen else None)
+        route(s, f"{family}/{key}", generator.random() if key == chosen else None, is_routed=key == chosen)
         for s in ids
         for family, keys in (("static", ("factual", "problem")), ("generated", ("keyword_query", "target_question")))
         for chosen in [generator.choice(keys)]
@@ -93,8 +83,8 @@ def described(evidence: RunData, stratified_by: str, comparison: str = STATIC) -
     ]
 
 
-def run_of(evidence: RunData) -> strata.Run:
-    return strata.Run(evidence, passages_of(evidence), conditions_of(evidence, 1))
+def difficulty(evidence: RunData, contrast: str) -> str | None:
+    return difficulty_arm(evidence, CONTRASTS[contrast], conditions_of(evidence, 1))
 
 
 def test_every_deciding_comparison_is_divided_in_every_way() -> None:
@@ -102,7 +92,8 @@ def test_every_deciding_comparison_is_divided_in_every_way() -> None:
     found = describe_strata(evidence, SETTINGS, 42)
     declared = [c for c in declare_contrasts(evidence.routes, evidence.scores) if c.kind in strata.STRATIFIED_KINDS]
     # For the best free arm the random words alone are left to tell the difficulty.
-    expected = [(contrast.comparison, name) for contrast in declared for name in STRATIFIERS]
+    stratifiers = ("query_type", "answer_tokens", "passage_words", "similarity", "difficulty")
+    expected = [(contrast.comparison, name) for contrast in declared for name in stratifiers]
     assert list(dict.fromkeys((row.comparison, row.stratified_by) for row in found)) == expected
     assert {row.comparison for row in found} >= {STATIC, "generated routed vs best free arm"}
     assert "static/factual vs baseline" not in {row.comparison for row in found}  # what no verdict rests on
@@ -159,7 +150,7 @@ def test_similarity_is_that_of_what_the_arms_family_routed() -> None:
     """Expected by eye: the routed key's similarity; b's is not finite, c has none, other keys do not count."""
     samples = [sample(name) for name in "abcd"]
     routes = [
-        Route(name, "static", key, similarity, is_routed, False)
+        route(name, f"static/{key}", similarity, is_routed=is_routed)
         for name, routed, other in (("a", 0.9, 0.1), ("b", math.nan, 0.1), ("c", None, None), ("d", 0.2, 0.15))
         for key, similarity, is_routed in (("factual", routed, routed is not None), ("problem", other, False))
     ]
@@ -203,13 +194,6 @@ def test_a_level_has_the_statistics_of_its_pairs_alone() -> None:
     assert (numeric.tie_count, entity.tie_count) == (1, 0)  # the fourth sample
 
 
-def test_a_level_of_one_pair_or_one_passage_has_no_interval() -> None:
-    samples = [sample("a", "one"), sample("b", "two", passage_id="p"), sample("c", "two", passage_id="p")]
-    one, two = described(static_run(samples, [2.0, 4.0, 3.0], [1.0, 1.0, 1.0]), "query_type")
-    assert (one.n, one.passage_count, one.improvement_low, one.cohens_d) == (1, 1, None, None)
-    assert (two.n, two.passage_count, two.improvement_low, two.improvement_high) == (2, 1, None, None)
-
-
 CONTRASTS = {
     "static": Contrast("", "routed", "static/routed", "baseline/document"),
     "static against the bare document": Contrast("", "routed", "static/routed", "control/bare_document"),
@@ -247,9 +231,9 @@ def test_difficulty_is_told_by_the_first_arm_that_takes_no_part(
 ) -> None:
     arms = ["baseline/document", "static/factual", "generated/target_question", *(f"control/{key}" for key in controls)]
     samples = [sample("a"), sample("b")]
-    routes = [route(s, *arm) for s in "ab" for arm in (("static", "factual"), ("generated", "target_question"))]
+    routes = [route(s, arm) for s in "ab" for arm in ("static/factual", "generated/target_question")]
     scores = [score(s, arm, 1.0) for s in "ab" for arm in arms]
-    assert difficulty_arm(run_of(RunData(samples, routes, scores, [])), CONTRASTS[contrast]) == expected
+    assert difficulty(RunData(samples, routes, scores, []), contrast) == expected
 
 
 def test_an_arm_without_a_finite_score_tells_no_difficulty() -> None:
@@ -257,7 +241,7 @@ def test_an_arm_without_a_finite_score_tells_no_difficulty() -> None:
     bad = [score("a", "control/bare_document", math.nan), score("b", "control/bare_document", None, status="too_long")]
     plain = [score(s, "control/random_words", 1.0) for s in "ab"]
     evidence = dataclasses.replace(evidence, scores=[*evidence.scores, *bad, *plain])
-    assert difficulty_arm(run_of(evidence), CONTRASTS["static"]) == "control/random_words"
+    assert difficulty(evidence, "static") == "control/random_words"
 
 
 def test_without_an_arm_that_takes_no_part_there_is_no_difficulty() -> None:
@@ -281,16 +265,16 @@ def test_difficulty_shows_no_gain_that_is_not_there() -> None:
     """
     generator = np.random.default_rng(0)
     count = 1500
-    difficulty = generator.normal(6.0, 1.0, count)
-    reference, arm, apart = (difficulty + generator.normal(0.0, 1.0, count) for _ in range(3))
+    common = generator.normal(6.0, 1.0, count)
+    reference, arm, apart = (common + generator.normal(0.0, 1.0, count) for _ in range(3))
     samples = [sample(f"s{number:04d}") for number in range(count)]
     evidence = static_run(samples, reference.tolist(), arm.tolist())
     evidence = with_arms(evidence, bare_document=apart.tolist())
 
-    run = run_of(evidence)
-    reference_nlls, arm_nlls = run.conditions["baseline/document"], run.conditions["static/routed"]
+    nlls = conditions_of(evidence, 1)
+    reference_nlls, arm_nlls = nlls["baseline/document"], nlls["static/routed"]
     spurious = [
-        known(robust_mean(reference_nlls, arm_nlls, {s: run.passages[s] for s in part}, 0.95).mean)
+        known(paired_mean(*pair_up(reference_nlls, arm_nlls, {s: s for s in part}), 0.95).improvement_mean)
         for part in quantile_levels(reference_nlls).values()
     ]
     assert spurious[0] == pytest.approx(-0.99, abs=0.15)  # the sum above
@@ -331,7 +315,7 @@ def test_scores_that_are_missing_or_not_finite_are_left_out(spoilt: dict[str, An
 
 def test_no_rows_give_no_strata() -> None:
     assert describe_strata(RunData([], [], [], []), SETTINGS, 1) == []
-    assert describe_strata(RunData([], [route("a")], [], []), SETTINGS, 1) == []
+    assert describe_strata(RunData([], [route("a", "static/factual")], [], []), SETTINGS, 1) == []
 
 
 def test_shuffled_rows_give_identical_records() -> None:

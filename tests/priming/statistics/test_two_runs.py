@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from tasks.priming.statistics.two_runs import compare_conditions
+from tasks.priming.statistics.two_runs import compare_runs
 
 BASELINE = {"a": 2.0, "b": 1.5, "c": 3.0, "d": 1.0}
 OTHER_BASELINE = {"a": 1.5, "b": 1.5, "c": 2.0, "d": 1.25}
@@ -16,63 +16,60 @@ PASSAGES = {sample: f"passage of {sample}" for sample in "abcd"}
 
 
 def test_a_difference_is_that_of_a_paired_t_test_where_every_passage_has_one_sample() -> None:
-    baseline = compare_conditions(FIRST, SECOND, PASSAGES, 0.95)[0].nll
+    baseline = compare_runs(FIRST, SECOND, PASSAGES, 0.95)[0].nll
     # by hand: 7.5 / 4, 6.25 / 4 and their difference; the interval is that of scipy.stats.ttest_rel
-    assert (baseline.n, baseline.reference_mean, baseline.arm_mean, baseline.mean) == (4, 1.875, 1.5625, 0.3125)
+    assert (baseline.n, baseline.nll_reference_mean, baseline.nll_arm_mean, baseline.improvement_mean) == (
+        4,
+        1.875,
+        1.5625,
+        0.3125,
+    )
     expected = ttest_rel(list(BASELINE.values()), list(OTHER_BASELINE.values())).confidence_interval(0.95)
-    assert (baseline.low, baseline.high) == pytest.approx((expected.low, expected.high))
+    assert (baseline.improvement_low, baseline.improvement_high) == pytest.approx((expected.low, expected.high))
     assert baseline.tie_count == 1  # b
 
 
 def test_improvements_are_over_each_runs_own_baseline() -> None:
-    found = {difference.condition: difference for difference in compare_conditions(FIRST, SECOND, PASSAGES, 0.9)}
+    found = {difference.condition: difference for difference in compare_runs(FIRST, SECOND, PASSAGES, 0.9)}
     static = found["static/factual"]
     # by hand: A improves by 1, 0.25, 0.5, 0; B by 0.25, 1, -0.5, 0.25
     assert static.improvement_first == pytest.approx(0.4375)
     assert static.improvement_second == pytest.approx(0.25)
     assert static.excess is not None
-    assert static.excess.mean == pytest.approx(0.25 - 0.4375)  # B - A: negative, since A improves more
+    assert static.excess.improvement_mean == pytest.approx(0.25 - 0.4375)  # B - A: negative, since A improves more
     gains = np.array([0.25, 1.0, -0.5, 0.25]), np.array([1.0, 0.25, 0.5, 0.0])
     expected = ttest_rel(*gains).confidence_interval(0.9)
-    assert (static.excess.low, static.excess.high) == pytest.approx((expected.low, expected.high))
+    assert (static.excess.improvement_low, static.excess.improvement_high) == pytest.approx(
+        (expected.low, expected.high)
+    )
     assert found["baseline/document"].excess is None
     assert found["baseline/document"].improvement_first is None
 
 
-def test_intervals_are_clustered_by_passage() -> None:
-    """Two samples of one passage that differ alike are one piece of evidence; by hand below."""
-    passages = {"a": "p", "b": "p", "c": "q", "d": "q"}
-    first = {"baseline/document": {"a": 1.0, "b": 1.0, "c": 3.0, "d": 3.0}}
-    second = {"baseline/document": dict.fromkeys("abcd", 0.0)}
-    (found,) = compare_conditions(first, second, passages, 0.95)
-    # mean 2; residual sums of the two passages -2 and +2; error^2 = 2 / 1 * 8 / 16 = 1; t(1) at 97.5 % = 12.7062
-    assert found.nll.mean == 2.0
-    assert found.nll.passage_count == 2
-    assert (found.nll.low, found.nll.high) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-4)
-
-
 def test_only_what_both_runs_have_is_compared_and_the_baseline_comes_first() -> None:
-    found = compare_conditions(FIRST, SECOND, PASSAGES, 0.95)
+    found = compare_runs(FIRST, SECOND, PASSAGES, 0.95)
     assert [difference.condition for difference in found] == ["baseline/document", "static/routed", "static/factual"]
-    few = compare_conditions(FIRST, SECOND, {"b": "p", "z": "q"}, 0.95)
+    few = compare_runs(FIRST, SECOND, {"b": "p", "z": "q"}, 0.95)
     assert {difference.nll.n for difference in few} == {1}
-    assert few[1].nll.mean == 0.75  # by hand: 1.25 - 0.5
-    assert (few[1].nll.low, few[1].nll.high) == (None, None)  # one pair has no interval
-    assert compare_conditions(FIRST, SECOND, {}, 0.95) == []
+    assert few[1].nll.improvement_mean == 0.75  # by hand: 1.25 - 0.5
+    assert (few[1].nll.improvement_low, few[1].nll.improvement_high) == (None, None)  # one pair has no interval
+    assert compare_runs(FIRST, SECOND, {}, 0.95) == []
 
 
 def test_equal_runs_differ_by_exactly_nothing() -> None:
-    for difference in compare_conditions(FIRST, FIRST, PASSAGES, 0.95):
-        assert (difference.nll.mean, difference.nll.tie_count) == (0.0, difference.nll.n)
+    for difference in compare_runs(FIRST, FIRST, PASSAGES, 0.95):
+        assert (difference.nll.improvement_mean, difference.nll.tie_count) == (0.0, difference.nll.n)
         if difference.excess:
-            assert (difference.excess.mean, difference.excess.low, difference.excess.high) == (0.0, 0.0, 0.0) or (
-                difference.excess.n == 1
-            )
+            assert (
+                difference.excess.improvement_mean,
+                difference.excess.improvement_low,
+                difference.excess.improvement_high,
+            ) == (0.0, 0.0, 0.0) or (difference.excess.n == 1)
 
 
 def test_a_sample_without_a_baseline_has_no_improvement() -> None:
     first = {"baseline/document": {"a": 1.0}, "static/factual": {"a": 0.5, "b": 0.5}}
-    (_, static) = compare_conditions(first, first, {"a": "p", "b": "q"}, 0.95)
+    (_, static) = compare_runs(first, first, {"a": "p", "b": "q"}, 0.95)
     assert static.nll.n == 2
     assert static.excess is not None
     assert static.excess.n == 1

@@ -1,0 +1,486 @@
+"""The plots of a report, by section.
+
+In: a run's rows. Out: figures, each with its finding in words; nothing is concluded from a run that is not complete.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from tasks.pages.numbers import count, interval, number, percent, ratio
+from tasks.reading.database import Row, RunRows, read_run
+from tasks.report.drawing import LIGHT, SMALL_POINTS, WIDTH, Plot, new_figure, signed_ticks, to_png
+from tasks.report.tables import BASELINE, FAMILIES, label_of, role_of
+from tasks.store import artifacts
+
+GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("decisive", "What the answers rest on", ("routed", "between_families", "worth")),
+    ("controls", "What a gain is made of", ("control",)),
+    ("arms", "Each surrogate alone", ("fixed_arm",)),
+    ("routing", "Routing, and the best key known afterwards", ("routing", "oracle")),
+)
+"""Name, title and kinds of comparison of each forest plot."""
+
+_DECISIVE = GROUPS[0][2]
+_QUANTILES = {"least": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "most": 0.95}
+_SMALLEST_SCALE = 1e-4
+"""Differences below it (nats per token) are always on the linear part of an axis."""
+
+_MOST_POINTS = 800
+"""Samples in a scatter plot; they come in the order of a hash of their text, so the first ones are a random draw."""
+
+_DARKEST = 0.6
+"""Opacity of the fullest cell of a table of counts, whose number must be readable on light and dark pages."""
+
+_COST_HEIGHT = 300.0
+_LABEL_POINTS = 11.5
+
+Plots = Mapping[str, list[Plot]]
+"""Section -> its plots."""
+
+
+def plots_of(rows: RunRows) -> Plots:
+    """Return the plots of each section that a run's rows allow; a section without any has an empty list."""
+    return {section: draw(rows) for section, (_, draw) in _SECTIONS.items()}
+
+
+def plot_pngs(plots: Plots, most: int | None = None) -> dict[str, bytes]:
+    """Return plots as PNG by a title that is unique within the run: the first `most` in the report's order, or all."""
+    shown = ((section, plot) for section, found in plots.items() for plot in found)
+    return {f"{_SECTIONS[section][0]}: {plot.title}": to_png(plot) for section, plot in itertools.islice(shown, most)}
+
+
+def write_plots(run_id: str, folder: Path) -> list[Path]:
+    """Write each plot of a published run into a folder as PNG, and return their paths.
+
+    Raises:
+        UsageError: As in read_run.
+        OSError: The folder cannot be written.
+    """
+    plots = [plot for found in plots_of(read_run(run_id)).values() for plot in found]
+    paths = [folder / f"{plot.name}.png" for plot in plots]
+    for path, plot in zip(paths, plots, strict=True):
+        artifacts.write_atomically(path, to_png(plot))
+    return paths
+
+
+# --- comparisons: intervals in panels that share one scale ---
+
+
+def forest_plots(rows: RunRows) -> list[Plot]:
+    """Return a forest plot of each group of comparisons that has any; comparisons with oracles are drawn hollow."""
+    known = [row for row in rows.tables["comparison"] if row["improvement_mean"] is not None]
+    groups = [(name, title, [row for row in known if row["kind"] in kinds]) for name, title, kinds in GROUPS]
+    return [_forest(f"forest-{name}", title, found, _limits(known)) for name, title, found in groups if found]
+
+
+def _limits(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return a scale that holds zero, the margin, and every interval but those of oracles."""
+    fair = [row for row in rows if not row["is_optimistic"]] or list(rows)
+    ends = [row[name] for row in fair for name in ("improvement_low", "improvement_mean", "improvement_high")]
+    margins = [side * row["equivalence_margin"] * 1.15 for row in rows for side in (-1, 1)]
+    ends = [end for end in ends if end is not None] + margins + [0.0]
+    low, high = min(ends), max(ends)
+    room = 0.04 * (high - low or 1.0)
+    return low - room, high + room
+
+
+def _forest(name: str, title: str, rows: Sequence[Row], limits: tuple[float, float]) -> Plot:
+    with new_figure(32.0 * len(rows) + 50.0, left=10.0, right=144.4, bottom=42.0) as (figure, axes):
+        axes.set_xlim(*limits)
+        axes.set_ylim(len(rows) - 0.35, -0.85)
+        axes.set_yticks([])
+        axes.locator_params(axis="x", nbins=5)
+        _shade_margin(axes, rows[0]["equivalence_margin"])
+        for place, row in enumerate(rows):
+            _draw_comparison(axes, place, row, limits)
+        axes.set_xlabel("← worse\u2003nats per token\u2003better →")
+    return Plot(name, title, _forest_finding(rows), figure)
+
+
+def _draw_comparison(axes: Axes, place: int, row: Row, limits: tuple[float, float]) -> None:
+    """Draw one comparison: its name, below it the interval, and the numbers at the right."""
+    mean, low, high = row["improvement_mean"], row["improvement_low"], row["improvement_high"]
+    color = LIGHT["oracle" if row["is_optimistic"] else role_of(row["arm"])]
+    left, right = limits
+    centred: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "clip_on": False}
+    axes.text(0.0, place - 0.39, label_of(row["comparison"]), **centred)
+    edge = (WIDTH - 20.0) / (WIDTH - 154.4)  # of the figure, in widths of the axes
+    axes.text(edge, place, _improvement(row), ha="right", fontsize=SMALL_POINTS, color=LIGHT["muted"], **centred)
+    axes.plot([0, 0], [place - 0.2, place + 0.2], color=LIGHT["muted"], linewidth=0.8)  # leaves out the name
+    if low is not None and high is not None:
+        axes.plot([max(low, left), min(high, right)], [place] * 2, color=color, linewidth=1.8, solid_capstyle="butt")
+        for end, is_cut, marker in ((left, low < left, "<"), (right, high > right, ">")):
+            if is_cut:
+                axes.plot([end], [place], marker, color=color, markersize=5, clip_on=False)
+    if left <= mean <= right:
+        face = LIGHT["paper"] if row["is_optimistic"] else color
+        axes.plot([mean], [place], "o", color=color, markerfacecolor=face, markersize=5.5)
+
+
+def _forest_finding(rows: Sequence[Row]) -> str:
+    judged = [row for row in rows if row["improvement_low"] is not None and not row["is_optimistic"]]
+    margin = rows[0]["equivalence_margin"]
+    above = sum(row["improvement_low"] > 0 for row in judged)
+    below = sum(row["improvement_high"] < 0 for row in judged)
+    inside = sum(-margin <= row["improvement_low"] and row["improvement_high"] <= margin for row in judged)
+    words = (
+        f"Of {len(judged)} intervals {above} lie above zero, {below} below, {len(judged) - above - below} include it; "
+        f"{inside} lie wholly within the margin of ±{number(margin)}."
+    )
+    if judged:
+        largest = max(judged, key=lambda row: abs(row["improvement_mean"]))
+        words += f" The largest: {label_of(largest['comparison'])}, {_improvement(largest)}."
+    if len(judged) < len(rows):
+        words += " Hollow: known only afterwards, and so better by construction."
+    return words
+
+
+def strata_plots(rows: RunRows) -> list[Plot]:
+    """Return, for each comparison that answers rest on, a plot of the fifths of the samples from easiest to hardest."""
+    fifths = [row for row in rows.tables["who_gains"] if row["stratified_by"] == "difficulty"]
+    plots: list[Plot] = []
+    for comparison in rows.tables["comparison"]:
+        name = comparison["comparison"]
+        levels = [row for row in fifths if row["comparison"] == name and row["improvement_mean"] is not None]
+        if levels and comparison["kind"] in _DECISIVE and comparison["reference"] != "control/random_words":
+            plots.append(_strata(f"difficulty-{len(plots)}", comparison, levels))
+    return plots
+
+
+def _strata(name: str, comparison: Row, levels: Sequence[Row]) -> Plot:
+    color, shown = LIGHT[role_of(comparison["arm"])], [*levels, {**comparison, "level": "all samples"}]
+    labels = [str(row["level"]).replace(": ", ". NLL ", 1) for row in shown]
+    with new_figure(19.0 * len(shown) + 52.0, left=128.0, bottom=40.0) as (figure, axes):
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_yticks(range(len(shown)), labels, color=LIGHT["ink"], fontsize=SMALL_POINTS)
+        axes.tick_params(axis="y", length=0)
+        _shade_margin(axes, comparison["equivalence_margin"])
+        axes.axvline(0, color=LIGHT["muted"], linewidth=0.8, zorder=1)
+        axes.axhline(len(levels) - 0.5, color=LIGHT["line"], linewidth=0.8)
+        axes.locator_params(axis="x", nbins=4)
+        for place, row in enumerate(shown):
+            if row["improvement_low"] is not None and row["improvement_high"] is not None:
+                ends = [row["improvement_low"], row["improvement_high"]]
+                axes.plot(ends, [place] * 2, color=color, linewidth=1.8, solid_capstyle="butt")
+            axes.plot([row["improvement_mean"]], [place], "o", color=color, markersize=5)
+        axes.set_xlabel("improvement, nats per token")
+    finding = (
+        f"Improvement in the easiest fifth {_improvement(levels[0])}, in the hardest {_improvement(levels[-1])}; over "
+        f"all {number(levels[0]['overall_improvement_mean'])}. Difficulty is the NLL of {levels[0]['difficulty_arm']}, "
+        "which takes no part in the comparison."
+    )
+    return Plot(name, label_of(comparison["comparison"]), finding, figure)
+
+
+def _shade_margin(axes: Axes, margin: float) -> None:
+    axes.spines["left"].set_visible(False)
+    axes.axvspan(-margin, margin, color=LIGHT["shade"], linewidth=0, zorder=0)
+
+
+def _improvement(row: Row) -> str:
+    return interval(row["improvement_mean"], row["improvement_low"], row["improvement_high"])
+
+
+# --- single samples: few large improvements, or many small ones? ---
+
+
+def improvement_plots(rows: RunRows) -> list[Plot]:
+    """Return a histogram for each routed family against baseline and bare document, and between families."""
+    plots: list[Plot] = []
+    for comparison in rows.tables["comparison"]:
+        wanted = ("routed", BASELINE), ("routed", "control/bare_document")
+        if comparison["kind"] == "between_families" or (comparison["kind"], comparison["reference"]) in wanted:
+            values = improvements(rows, comparison["arm"], comparison["reference"])
+            if values.size:
+                plots.append(_histogram(comparison, values, len(plots)))
+    return plots
+
+
+def improvements(rows: RunRows, arm: str, reference: str) -> NDArray[np.float64]:
+    """Return NLL(reference) - NLL(arm) of the samples that have both, in ascending order."""
+    of_arm, of_reference = rows.nlls.get(arm, {}), rows.nlls.get(reference, {})
+    pairs = [of_reference[sample] - nll for sample, nll in of_arm.items() if sample in of_reference]
+    return np.sort(np.array(pairs, dtype=np.float64))
+
+
+def _histogram(comparison: Row, values: NDArray[np.float64], place: int) -> Plot:
+    """Draw a histogram with equal bars on an axis that is linear near zero and logarithmic beyond."""
+    scale, largest, mean = _scale(values), float(np.max(np.abs(values))), float(np.mean(values))
+    reach = np.arcsinh(max(largest, scale) * 1.001 / scale)
+    edges = scale * np.sinh(np.linspace(-reach, reach, 49))  # zero is one, so no bar holds gains and losses
+    counts, _ = np.histogram(values, edges)
+    with new_figure(150.0, left=34.0, bottom=38.0, top=14.0) as (figure, axes):
+        axes.set_xscale("asinh", linear_width=scale)
+        is_gain = edges[:-1] >= 0
+        for part, color in ((is_gain, LIGHT[role_of(comparison["arm"])]), (~is_gain, LIGHT["baseline"])):
+            axes.stairs(np.where(part, counts, 0), edges, fill=True, color=color, alpha=0.85)
+        axes.axvline(0, color=LIGHT["ink"], linewidth=0.8)
+        axes.plot([mean], [counts.max() * 1.08], "v", color=LIGHT["ink"], markersize=5, clip_on=False)
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(0, counts.max() * 1.12)
+        axes.locator_params(axis="y", nbins=4, integer=True)
+        axes.set_xticks(*signed_ticks(scale, largest))
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("improvement, nats per token (▼ mean)", fontsize=SMALL_POINTS)
+    low, median, high = np.quantile(values, (0.05, 0.5, 0.95)).tolist()
+    gain, lose, equal = (percent(float(np.mean(part))) for part in (values > 0, values < 0, values == 0))
+    finding = (
+        f"Of {count(values.size)} samples {gain} gain, {lose} lose, {equal} are equal; median {number(median)}, mean "
+        f"{number(mean)}, nine in ten between {number(low)} and {number(high)}."
+    )
+    return Plot(f"improvements-{place}", label_of(comparison["comparison"]), finding, figure)
+
+
+def _scale(values: NDArray[np.float64]) -> float:
+    """Return where an axis becomes logarithmic: at the median size of a difference."""
+    return max(_SMALLEST_SCALE, float(np.quantile(np.abs(values), 0.5)))
+
+
+# --- conditions: their NLLs and costs ---
+
+
+def summarize_conditions(rows: RunRows) -> list[Row]:
+    """Return, for each condition with NLLs: condition, n, mean, least, lower, median, upper, most.
+
+    The last five are the NLLs below which 5, 25, 50, 75 and 95 % of the samples lie (linear between samples). They come
+    by family and then by mean. Sums are exact before they are rounded, so the order of rows changes no digit.
+
+    Source: numpy.quantile.
+    """
+    order = {family: place for place, family in enumerate(FAMILIES)}
+    found: list[Row] = []
+    for condition, nlls in rows.nlls.items():
+        quantiles = np.quantile(list(nlls.values()), list(_QUANTILES.values())).tolist()
+        mean = {"condition": condition, "n": len(nlls), "mean": math.fsum(nlls.values()) / len(nlls)}
+        found.append(mean | dict(zip(_QUANTILES, quantiles, strict=True)))
+    return sorted(
+        found,
+        key=lambda row: (order.get(row["condition"].partition("/")[0], len(order)), row["mean"], row["condition"]),
+    )
+
+
+def nll_plots(rows: RunRows) -> list[Plot]:
+    """Return one plot of all conditions, grouped by family; none where nothing is scored."""
+    conditions = summarize_conditions(rows)
+    if not conditions:
+        return []
+    lines: list[tuple[str, Row | None]] = []  # a family's name alone, then its conditions
+    for family, group in itertools.groupby(conditions, key=lambda row: str(row["condition"]).partition("/")[0]):
+        lines += [(family, None), *((row["condition"].partition("/")[2], row) for row in group)]
+    with new_figure(14.0 * len(lines) + 46.0, left=142.0, bottom=38.0) as (figure, axes):
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.set_xlim(0, 1.05 * max(max(row["mean"], row["most"]) for row in conditions) or 1.0)
+        axes.locator_params(axis="x", nbins=4)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_yticks([])
+        for place, (label, row) in enumerate(lines):
+            color, weight = (LIGHT["ink"], "normal") if row else (LIGHT["muted"], "bold")
+            words: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": color, "fontweight": weight, "clip_on": False}
+            axes.text(-0.03, place, label, transform=axes.get_yaxis_transform(), ha="right", va="center", **words)
+            if row:
+                _draw_spread(axes, place, row)
+        axes.set_xlabel("NLL, nats per answer token (lower is better)")
+    best, worst = (choose(conditions, key=lambda row: float(row["mean"])) for choose in (min, max))
+    finding = (
+        f"Lowest mean: {best['condition']}, {number(best['mean'])}; highest: {worst['condition']}, "
+        f"{number(worst['mean'])}."
+    )
+    for baseline in (row for row in conditions if row["condition"] == BASELINE):
+        better = sum(row["mean"] < baseline["mean"] for row in conditions)
+        finding += f" The baseline has {number(baseline['mean'])}; {better} of {len(conditions) - 1} others have less."
+    finding += " Dot: mean; tick: median; thick: middle half; thin: 5 to 95 %."
+    return [Plot("nll", "Mean, median and spread", finding, figure)]
+
+
+def _draw_spread(axes: Axes, place: int, row: Row) -> None:
+    color, level = LIGHT[role_of(row["condition"])], [place] * 2
+    axes.plot([row["least"], row["most"]], level, color=color, linewidth=1.0, alpha=0.7)
+    axes.plot([row["lower"], row["upper"]], level, color=color, linewidth=5.0, solid_capstyle="butt", alpha=0.45)
+    axes.plot([row["median"]], [place], "|", color=LIGHT["ink"], markersize=7)
+    axes.plot([row["mean"]], [place], "o", color=color, markersize=4.5)
+
+
+def cost_plots(rows: RunRows) -> list[Plot]:
+    """Return one plot of operations against improvement; none where no costs are known."""
+    costs = rows.tables["what_does_it_cost"]
+    operations = next((row["index_flops"] for row in costs if row["condition"] == BASELINE), None)
+    known = [row for row in costs if row["improvement_mean"] is not None and row["index_flops"]]
+    if not operations or not known:
+        return []
+    points = [(row, row["index_flops"] / operations, row["improvement_mean"]) for row in known]
+    with new_figure(_COST_HEIGHT, left=50.0, right=132.4, bottom=38.0, top=10.0) as (figure, axes):
+        axes.set_xscale("log")
+        axes.axhline(0, color=LIGHT["line"], linewidth=0.8)
+        front = np.array(pareto_front([(x, y) for _, x, y in points]))
+        axes.step(front[:, 0], front[:, 1], where="post", color=LIGHT["muted"], linewidth=1.0, linestyle=(0, (3, 2)))
+        for row, x, y in points:
+            color = LIGHT[role_of(row["condition"])]
+            face = LIGHT["paper"] if row["is_dominated"] else color
+            marker = "D" if row["condition"].endswith("/routed") else "o"
+            axes.plot([x], [y], marker, color=color, markerfacecolor=face, markersize=5.5)
+        low, high = min(x for _, x, _ in points), max(x for _, x, _ in points)
+        ticks = [tick for tick in (0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200) if low * 0.8 <= tick <= high * 1.2]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(low * 0.88, high * 1.15)
+        axes.set_xlabel("operations to index a document, × baseline")
+        axes.set_ylabel("improvement, nats per token")
+        _name_points(axes, [(row["condition"], x, y) for row, x, y in points if _is_named(row)])
+    best, ratio_of_best, gain = max(points, key=lambda point: float(point[2]))
+    finding = (
+        f"The best of all, {best['condition']}, improves by {number(gain)} at {ratio(ratio_of_best)} times the "
+        "baseline's operations. Filled: nothing beats it at no more operations, bytes and attended tokens "
+        f"({sum(not row['is_dominated'] for row in known)} of {len(known)}). Dashed: the largest improvement for that "
+        "many operations or fewer. Diamonds: routed families, which keep the caches of all their keys."
+    )
+    return [Plot("cost", "Operations against improvement", finding, figure)]
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points with more gain than any that costs no more, by cost.
+
+    Example:
+        >>> pareto_front([(1.0, 0.0), (2.0, 0.3), (3.0, 0.2), (2.0, 0.1)])
+        [(1.0, 0.0), (2.0, 0.3)]
+    """
+    front: list[tuple[float, float]] = []
+    for cost, gain in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or gain > front[-1][1]:
+            front.append((cost, gain))
+    return front
+
+
+def _is_named(row: Row) -> bool:
+    return not row["is_dominated"] or row["condition"] == BASELINE or row["condition"].endswith("/routed")
+
+
+def _name_points(axes: Axes, named: Sequence[tuple[str, float, float]]) -> None:
+    """Name points in a column at the right, each at its own height unless another name is there, with a line to it."""
+    height = axes.get_position().height * _COST_HEIGHT
+    low, high = axes.get_ylim()
+    wanted = sorted((((y - low) / (high - low) * height, name, x, y) for name, x, y in named), reverse=True)
+    place = height + _LABEL_POINTS
+    for above, (own, name, x, y) in enumerate(wanted):
+        left_below = (len(wanted) - above - 1) * _LABEL_POINTS
+        place = min(place - _LABEL_POINTS, max(own, left_below))
+        axes.annotate(
+            name.replace("control/", ""),
+            xy=(x, y),
+            xytext=(1.04, place / height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=SMALL_POINTS - 0.5,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": LIGHT["line"], "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3},
+        )
+
+
+# --- routing: does similarity predict the gain, and which keys does it choose? ---
+
+
+def similarity_plots(rows: RunRows) -> list[Plot]:
+    """Return a scatter plot of similarity and improvement for each routed family."""
+    points = rows.tables["point"]
+    families = sorted({row["family"] for row in points})
+    return [_scatter(family, [row for row in points if row["family"] == family], rows) for family in families]
+
+
+def _scatter(family: str, points: Sequence[Row], rows: RunRows) -> Plot:
+    x, y = (
+        np.array([row[name] for row in points[:_MOST_POINTS]], dtype=np.float64)
+        for name in ("similarity", "improvement")
+    )
+    with new_figure(210.0, left=52.0, bottom=36.0, top=10.0) as (figure, axes):
+        axes.set_yscale("asinh", linear_width=_scale(y))
+        axes.axhline(0, color=LIGHT["muted"], linewidth=0.8)
+        axes.plot(x, y, "o", color=LIGHT[role_of(family)], markersize=3.6, markeredgewidth=0, alpha=0.5)
+        axes.set_yticks(*signed_ticks(_scale(y), float(np.max(np.abs(y)))))
+        axes.set_yticks([], minor=True)
+        axes.set_xlabel("cosine similarity of query and routed surrogate")
+        axes.set_ylabel("improvement, nats per token")
+        axes.locator_params(axis="x", nbins=5)
+    return Plot(f"similarity-{family}", f"{family}, routed", _similarity_finding(family, x.size, rows), figure)
+
+
+def _similarity_finding(family: str, shown: int, rows: RunRows) -> str:
+    words = f"{count(shown)} samples are shown."
+    correlations = {(row["family"], row["key"]): row for row in rows.tables["correlation"]}
+    correlation = correlations.get((family, "routed"))
+    if correlation is None or correlation["pearson_r"] is None:
+        return f"{words} No correlation could be computed."
+    low, high = correlation["pearson_low"], correlation["pearson_high"]
+    words += f" Correlation over {count(correlation['n'])}: {interval(correlation['pearson_r'], low, high)}"
+    if not rows.is_complete or low is None or high is None:
+        return f"{words}."
+    if low <= 0 <= high:
+        return f"{words}: that similarity predicts the gain is not shown."
+    return f"{words}: more similar surrogates gain {'more' if low > 0 else 'less'}."
+
+
+def confusion_plots(rows: RunRows) -> list[Plot]:
+    """Return a table of routed and best keys, as a plot, for each routed family that has choices."""
+    choices = rows.tables["routing_choice"]
+    families = sorted({row["family"] for row in choices})
+    return [_confusion(family, [row for row in choices if row["family"] == family], rows) for family in families]
+
+
+def _confusion(family: str, choices: Sequence[Row], rows: RunRows) -> Plot:
+    keys = sorted({row[name] for row in choices for name in ("routed_key", "best_key")})
+    counts = {(row["routed_key"], row["best_key"]): row["count"] for row in choices}
+    small: dict[str, Any] = {"fontsize": SMALL_POINTS}
+    with new_figure(30.0 * len(keys) + 92.0, left=122.0, right=58.0, bottom=10.0, top=82.0) as (figure, axes):
+        axes.set_xlim(-0.5, len(keys) - 0.5)
+        axes.set_ylim(len(keys) - 0.5, -0.5)
+        for row, routed in enumerate(keys):
+            for column, best in enumerate(keys):
+                samples = counts.get((routed, best), 0)
+                box, alpha = (column - 0.47, row - 0.47), _DARKEST * samples / max(counts.values())
+                axes.add_patch(Rectangle(box, 0.94, 0.94, linewidth=0, facecolor=LIGHT[role_of(family)], alpha=alpha))
+                if row == column:
+                    frame: dict[str, Any] = {"linewidth": 1.2, "facecolor": "none", "edgecolor": LIGHT["ink"]}
+                    axes.add_patch(Rectangle(box, 0.94, 0.94, **frame))
+                color = LIGHT["ink" if samples else "muted"]
+                axes.text(column, row, count(samples), ha="center", va="center", color=color, **small)
+        axes.set_yticks(range(len(keys)), keys, color=LIGHT["ink"], **small)
+        axes.set_xticks(range(len(keys)), keys, color=LIGHT["ink"], rotation=38, ha="left", **small)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.text(-0.62, -0.62, "routed ↓\u2002best →", ha="right", va="bottom", color=LIGHT["muted"], **small)
+    return Plot(f"confusion-{family}", family, _confusion_finding(family, sum(counts.values()), rows), figure)
+
+
+def _confusion_finding(family: str, samples: int, rows: RunRows) -> str:
+    agreement = next((row for row in rows.tables["routing_agreement"] if row["family"] == family), None)
+    if agreement is None or agreement["agreement_rate"] is None:
+        return f"{count(samples)} samples; agreement could not be computed."
+    words = (
+        f"The router chose the key with the lowest NLL in {percent(agreement['agreement_rate'])} of "
+        f"{count(agreement['n'])} samples; chance would give {percent(agreement['chance_rate'])}."
+    )
+    low, high = agreement["kappa_low"], agreement["kappa_high"]
+    if not rows.is_complete or low is None or high is None:
+        return words
+    said = "better than chance" if low > 0 else "worse than chance" if high < 0 else "not shown to differ from chance"
+    return f"{words} Agreement is {said}."
+
+
+_SECTIONS: dict[str, tuple[str, Callable[[RunRows], list[Plot]]]] = {
+    "comparisons": ("Comparisons", forest_plots),
+    "improvements": ("Improvements of single samples", improvement_plots),
+    "nll": ("NLL of every condition", nll_plots),
+    "difficulty": ("Who gains, by difficulty", strata_plots),
+    "similarity": ("Similarity and improvement", similarity_plots),
+    "routing": ("Routed and best key", confusion_plots),
+    "cost": ("Cost", cost_plots),
+}
+"""Section -> its name where plots are shown without the page, and what draws it."""

@@ -1,0 +1,53 @@
+"""Conditions that are made from others: random routing, the best key elsewhere, effects added up."""
+
+import pytest
+
+from tasks.priming.statistics.conditions import added_up, best_key_elsewhere, mean_of_keys
+
+
+def test_the_mean_of_keys_is_over_all_keys_and_complete_samples() -> None:
+    """Expected: by hand, (1 + 3) / 2; sample b lacks a key."""
+    assert mean_of_keys([{"a": 1.0, "b": 5.0}, {"a": 3.0}]) == {"a": 2.0}
+    assert mean_of_keys([]) == {}
+
+
+def test_the_best_key_is_chosen_on_other_passages() -> None:
+    """Expected by hand: on each passage the key is chosen that the other one favours, whatever it does itself."""
+    first = {"a": 0.0, "b": 9.0}
+    second = {"a": 5.0, "b": 1.0}
+    passages = {"a": "p", "b": "q"}
+    # a is judged by what is best on b, the second key; b by what is best on a, the first.
+    assert best_key_elsewhere([first, second], passages, seed=1) == {"a": 5.0, "b": 9.0}
+
+
+def test_a_key_that_is_best_everywhere_is_always_chosen() -> None:
+    best = {f"s{number}": float(number) for number in range(40)}
+    worse = {sample: nll + 1.0 for sample, nll in best.items()}
+    passages = {sample: f"p{number % 13}" for number, sample in enumerate(best)}
+    assert best_key_elsewhere([worse, best], passages, seed=1) == pytest.approx(best)
+
+
+def test_samples_of_one_passage_never_choose_for_each_other() -> None:
+    """Expected by hand: passage p favours the first key, all others the second, so p is judged by the second."""
+    first = {f"p{number}": 0.0 for number in range(5)} | {f"q{number}": 3.0 for number in range(4)}
+    second = {f"p{number}": 1.0 for number in range(5)} | {f"q{number}": 2.0 for number in range(4)}
+    passages = {sample: "p" if sample[0] == "p" else sample for sample in first}
+    found = best_key_elsewhere([first, second], passages, seed=3)
+    assert [found[f"p{number}"] for number in range(5)] == [1.0] * 5
+
+
+def test_one_passage_has_nothing_elsewhere() -> None:
+    assert best_key_elsewhere([{"a": 1.0, "b": 2.0}], {"a": "p", "b": "p"}, seed=1) == {}
+
+
+def test_the_division_is_seeded() -> None:
+    first = {f"s{number}": float(number % 7) for number in range(50)}
+    second = {f"s{number}": float(number % 5) for number in range(50)}
+    passages = {sample: sample for sample in first}
+    once, twice = (best_key_elsewhere([first, second], passages, seed=5) for _ in range(2))
+    assert once == twice
+
+
+def test_effects_add_up() -> None:
+    """Expected: by hand, 2 + 3 - 4."""
+    assert added_up({"a": 2.0, "b": 1.0}, {"a": 3.0}, {"a": 4.0, "b": 1.0}) == {"a": 1.0}

@@ -1,0 +1,338 @@
+"""Plots show every row once, and their findings say in words what can be counted."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.patches import StepPatch
+from matplotlib.text import Text
+from numpy.typing import NDArray
+
+from tasks.reading.database import RunRows, read_run
+from tasks.report.drawing import Plot, to_svg
+from tasks.report.plots import (
+    GROUPS,
+    confusion_plots,
+    cost_plots,
+    forest_plots,
+    improvement_plots,
+    improvements,
+    nll_plots,
+    pareto_front,
+    similarity_plots,
+    strata_plots,
+    summarize_conditions,
+)
+from tests.published_rows import comparison
+from tests.report.conftest import Published
+
+
+@pytest.fixture
+def rows(published: Published) -> RunRows:
+    return read_run("abc123")
+
+
+def made(status: str = "complete", nlls: dict[str, dict[str, float]] | None = None, **tables: Any) -> RunRows:
+    return RunRows(run={"status": status}, tables=tables, nlls=nlls or {})
+
+
+def compared(arm: str = "static/routed", reference: str = "baseline/document", **changes: Any) -> dict[str, Any]:
+    row = comparison(arm, reference, **changes)
+    return {name: getattr(row, name) for name in row.__slots__}
+
+
+# --- forest plots ---
+
+
+def test_every_comparison_of_a_run_is_drawn_once(rows: RunRows, query: Any) -> None:
+    svgs = [to_svg(plot) for plot in forest_plots(rows)]
+    assert len(svgs) == len(GROUPS)
+    found = query("SELECT comparison, improvement_mean FROM comparison WHERE run_id = 'abc123'")
+    assert len(found) > 20
+    for name, mean in found:
+        label = name.replace("control/", "").replace("baseline/document", "baseline")
+        assert sum(f">{label}</text>" in svg for svg in svgs) == 1, name
+        assert any(f">{mean:.3f}".replace("-", "−") in svg for svg in svgs), name
+
+
+def test_the_finding_counts_the_sides_of_zero() -> None:
+    """By hand: one above (0.3 to 0.7), one below, one that includes zero and lies within the margin of 0.026."""
+    rows = made(
+        comparison=[
+            compared(),
+            compared("generated/routed", improvement_mean=-0.5, improvement_low=-0.9, improvement_high=-0.2),
+            compared("other/routed", improvement_mean=0.0, improvement_low=-0.01, improvement_high=0.02),
+        ]
+    )
+    (plot,) = forest_plots(rows)
+    assert plot.finding.startswith(
+        "Of 3 intervals 1 lie above zero, 1 below, 1 include it; 1 lie wholly within the margin of ±0.0260."
+    )
+    assert "static/routed vs baseline, 0.500 (0.300 to 0.700)" in plot.finding
+
+
+def test_an_oracle_is_hollow_and_not_counted() -> None:
+    """It is better by construction, and its size must not flatten the others."""
+    plain = compared(kind="routing")
+    oracle = compared("static/oracle", kind="oracle", is_optimistic=True, improvement_high=50.0)
+    (alone,), (both,) = forest_plots(made(comparison=[plain])), forest_plots(made(comparison=[plain, oracle]))
+    assert both.finding.startswith("Of 1 intervals")
+    assert "better by construction" in both.finding
+    assert both.figure.axes[0].get_xlim() == alone.figure.axes[0].get_xlim()
+
+
+def test_panels_share_one_scale_and_all_hold_the_margin() -> None:
+    plots = forest_plots(made(comparison=[compared(), compared("static/a", kind="fixed_arm", improvement_low=-3.0)]))
+    limits = {plot.figure.axes[0].get_xlim() for plot in plots}
+    assert len(limits) == 1
+    low, high = limits.pop()
+    assert low < -3.0
+    assert high > 0.7
+
+
+@pytest.mark.parametrize("missing", ["improvement_low", "improvement_mean"])
+def test_a_comparison_without_an_interval_is_drawn_without(missing: str) -> None:
+    unknown: dict[str, Any] = {missing: None}
+    plots = forest_plots(made(comparison=[compared(**unknown)]))
+    assert len(plots) == (missing == "improvement_low")
+    for plot in plots:
+        assert ">0.500</text>" in to_svg(plot)
+
+
+def test_a_constant_difference_of_zero_can_be_drawn() -> None:
+    zero: dict[str, Any] = dict.fromkeys(("improvement_mean", "improvement_low", "improvement_high"), 0.0)
+    (plot,) = forest_plots(made(comparison=[compared(**zero, equivalence_margin=0.0)]))
+    assert "0 (0 to 0)" in to_svg(plot)
+
+
+# --- strata ---
+
+
+def test_each_fifth_is_drawn_and_the_ends_are_said(rows: RunRows, query: Any) -> None:
+    plots = strata_plots(rows)
+    assert [plot.title for plot in plots][:2] == ["generated routed vs baseline", "static routed vs baseline"]
+    found = query(
+        "SELECT level, improvement_mean, difficulty_arm FROM stratum WHERE run_id = 'abc123' "
+        "AND comparison = 'generated routed vs baseline' AND stratified_by = 'difficulty' ORDER BY rank"
+    )
+    assert len(found) == 5
+    svg = to_svg(plots[0])
+    for level, _, _ in found:
+        assert level.partition(": ")[2] in svg
+    for end in (0, -1):
+        assert f"{found[end][1]:.3f}" in plots[0].finding
+    assert f"Difficulty is the NLL of {found[0][2]}" in plots[0].finding
+
+
+# --- improvements ---
+
+
+def test_the_mean_of_the_improvements_is_that_of_the_comparison(rows: RunRows) -> None:
+    """Computed two ways: from the NLLs of the samples, and by the statistics of the run."""
+    count = 0
+    for row in rows.tables["comparison"]:
+        values = improvements(rows, row["arm"], row["reference"])
+        if values.size and row["kind"] in ("routed", "fixed_arm", "control"):
+            assert np.mean(values) == pytest.approx(row["improvement_mean"], abs=1e-12), row
+            assert values.size == row["n"]
+            count += 1
+    assert count >= 10
+
+
+def test_each_histogram_holds_every_sample(rows: RunRows) -> None:
+    plots = improvement_plots(rows)
+    assert [plot.title for plot in plots] == [
+        "generated routed vs baseline",
+        "static routed vs baseline",
+        "generated routed vs bare_document",
+        "static routed vs bare_document",
+        "generated routed vs static routed",
+    ]
+    for plot in plots:
+        assert sum(heights.sum() for heights in bars(plot)) == 24
+        assert plot.finding.startswith("Of 24 samples")
+
+
+def test_gains_losses_and_ties_are_counted() -> None:
+    """By hand: improvements of -1, 0, 0, 2 and 4 nats."""
+    baseline = dict.fromkeys("abcde", 1.0)
+    (plot,) = improvement_plots(improved(baseline, {"a": 2.0, "b": 1.0, "c": 1.0, "d": -1.0, "e": -3.0}))
+    assert plot.finding.startswith(
+        "Of 5 samples 40.0\u00a0% gain, 20.0\u00a0% lose, 40.0\u00a0% are equal; median 0, mean 1.000,"
+    )
+    gains, losses = bars(plot)
+    assert losses.sum() == 1
+    assert gains.sum() == 4  # equal ones are at zero, in the first bar to the right
+
+
+def test_improvements_that_are_all_zero_can_be_drawn() -> None:
+    assert len(improvement_plots(improved({"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.0}))) == 1
+
+
+def test_only_samples_that_have_both_scores_count() -> None:
+    rows = improved({"a": 1.0, "b": 1.0}, {"b": 0.5, "c": 0.1})
+    assert improvements(rows, "static/routed", "baseline/document").tolist() == [0.5]
+    assert improvements(rows, "unknown/arm", "baseline/document").size == 0
+
+
+def bars(plot: Plot) -> list[NDArray[np.float64]]:
+    """Return the heights of the bars of gains, and of those of losses."""
+    return [part.get_data()[0] for part in plot.figure.axes[0].patches if isinstance(part, StepPatch)]
+
+
+def improved(baseline: dict[str, float], static: dict[str, float]) -> RunRows:
+    return made(nlls={"baseline/document": baseline, "static/routed": static}, comparison=[compared()])
+
+
+# --- conditions ---
+
+
+def test_means_and_quantiles_are_those_of_sql(rows: RunRows, query: Any) -> None:
+    summaries = {row["condition"]: row for row in summarize_conditions(rows)}
+    found = query(
+        "SELECT family || '/' || key, count(*), avg(nll), quantile_cont(nll, [0.05, 0.25, 0.5, 0.75, 0.95]) "
+        "FROM score WHERE run_id = 'abc123' GROUP BY ALL"
+    )
+    assert len(found) == 8
+    for condition, n, mean, quantiles in found:
+        assert summaries[condition]["n"] == n
+        assert summaries[condition]["mean"] == pytest.approx(mean, abs=1e-12)
+        names = ("least", "lower", "median", "upper", "most")
+        assert [summaries[condition][name] for name in names] == pytest.approx(quantiles, abs=1e-12)
+
+
+def test_conditions_come_by_family_and_then_by_mean() -> None:
+    nlls = {"control/x": {"a": 0.1}, "static/a": {"a": 3.0}, "static/b": {"a": 2.0}, "baseline/document": {"a": 9.0}}
+    conditions = [row["condition"] for row in summarize_conditions(made(nlls=nlls))]
+    assert conditions == ["baseline/document", "static/b", "static/a", "control/x"]
+
+
+def test_the_finding_names_the_best_the_worst_and_the_baseline() -> None:
+    """By hand."""
+    nlls = {"baseline/document": {"a": 2.0, "b": 4.0}, "static/a": {"a": 1.0}, "static/b": {"a": 4.0}}
+    (plot,) = nll_plots(made(nlls=nlls))
+    assert plot.finding.startswith(
+        "Lowest mean: static/a, 1.000; highest: static/b, 4.000. The baseline has 3.000; 1 of 2 others have less."
+    )
+
+
+# --- costs ---
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1))
+def test_the_front_is_what_no_other_point_beats(points: list[tuple[float, float]]) -> None:
+    """Computed two ways: by going up the costs, and by comparing every two points."""
+    unbeaten = {
+        point
+        for point in points
+        if not any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points)
+    }
+    assert pareto_front(points) == sorted(unbeaten)
+
+
+def cost(condition: str, flops: float, gain: float | None, *, is_dominated: bool = False) -> dict[str, Any]:
+    return {"condition": condition, "index_flops": flops, "improvement_mean": gain, "is_dominated": is_dominated}
+
+
+def test_names_at_one_height_are_drawn_below_each_other() -> None:
+    costs = [cost("baseline/document", 1e9, 0.0), *(cost(f"static/{key}", 2e9, 0.1) for key in "abcdef")]
+    (plot,) = cost_plots(made(what_does_it_cost=costs))
+    figure = plot.figure
+    figure.draw_without_rendering()
+    names = [text for text in figure.axes[0].texts if text.get_text()]
+    assert len(names) == 7
+    boxes = [Text.get_window_extent(text) for text in names]  # without the line to the point
+    assert not any(one.y0 < other.y1 - 1 and other.y0 < one.y1 - 1 for one, other in itertools.combinations(boxes, 2))
+    assert all(box.y0 >= 0 and box.y1 <= figure.bbox.height for box in boxes)
+
+
+def test_the_finding_names_the_best_and_its_price() -> None:
+    """By hand: twice the operations of the baseline for 0.25 nats."""
+    costs = [cost("baseline/document", 1e9, 0.0, is_dominated=True), cost("static/routed", 2e9, 0.25)]
+    (plot,) = cost_plots(made(what_does_it_cost=costs))
+    assert plot.finding.startswith(
+        "The best of all, static/routed, improves by 0.250 at 2 times the baseline's operations."
+    )
+    assert "(1 of 2)" in plot.finding
+
+
+# --- routing ---
+
+
+def test_each_routed_sample_is_a_point(rows: RunRows, query: Any) -> None:
+    plots = similarity_plots(rows)
+    assert [plot.name for plot in plots] == ["similarity-generated", "similarity-static"]
+    ((r,),) = query(
+        "SELECT pearson_r FROM correlation WHERE run_id = 'abc123' AND family = 'generated' AND key = 'routed'"
+    )
+    assert f"{r:.2f}".replace("-", "−") in plots[0].finding
+    assert np.asarray(plots[0].figure.axes[0].lines[-1].get_xdata()).size == 24
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "correlation", "agreement"),
+    [
+        (0.1, 0.3, "gain more", "better than chance"),
+        (-0.3, -0.1, "gain less", "worse than chance"),
+        (-0.1, 0.1, "is not shown", "not shown to differ from chance"),
+    ],
+)
+def test_findings_follow_the_interval_in_complete_runs_only(
+    low: float, high: float, correlation: str, agreement: str
+) -> None:
+    for status in ("complete", "failed"):
+        rows = routed(status, low, high)
+        assert (correlation in similarity_plots(rows)[0].finding) == (status == "complete")
+        assert (agreement in confusion_plots(rows)[0].finding) == (status == "complete")
+    assert confusion_plots(routed("incomplete", low, high))[0].finding == (
+        "The router chose the key with the lowest NLL in 75.0\u00a0% of 4 samples; chance would give 50.0\u00a0%."
+    )
+
+
+def test_of_very_many_samples_some_are_drawn_and_all_counted() -> None:
+    (plot,) = similarity_plots(routed("complete", 0.1, 0.3, points=1_500))
+    assert plot.finding.startswith("800 samples are shown. Correlation over 1,500:")
+
+
+def test_every_count_of_the_table_is_in_the_plot(rows: RunRows, query: Any) -> None:
+    for plot in confusion_plots(rows):
+        counts = query("SELECT count FROM routing_choice WHERE run_id = 'abc123' AND family = ?", plot.title)
+        shown = [int(text.get_text()) for text in plot.figure.axes[0].texts if text.get_text().isdigit()]
+        assert sorted(number for number in shown if number) == sorted(number for (number,) in counts)
+        assert sum(shown) == 24
+
+
+def test_keys_that_were_never_chosen_have_a_row_of_zeros() -> None:
+    (plot,) = confusion_plots(routed("complete", 0.1, 0.3))
+    assert to_svg(plot).count(">0</text>") == 2
+
+
+def routed(status: str, low: float, high: float, points: int = 3) -> RunRows:
+    point = {"family": "static", "similarity": 0.5, "improvement": 0.25}
+    correlation = {
+        "family": "static", "key": "routed", "n": points, "pearson_r": 0.2, "pearson_low": low, "pearson_high": high,
+    }  # fmt: skip
+    choice = {"family": "static", "routed_key": "a"}
+    agreement = {
+        "family": "static", "n": 4, "agreement_rate": 0.75, "chance_rate": 0.5, "kappa_low": low, "kappa_high": high,
+    }  # fmt: skip
+    return made(
+        status,
+        point=[point] * points,
+        correlation=[correlation],
+        routing_choice=[choice | {"best_key": "a", "count": 3}, choice | {"best_key": "b", "count": 1}],
+        routing_agreement=[agreement],
+    )
+
+
+# --- runs in which there is nothing to draw ---
+
+
+def test_nothing_to_draw_is_no_plot(published: Published) -> None:
+    nothing = made(comparison=[], what_does_it_cost=[])
+    assert forest_plots(nothing) == nll_plots(nothing) == cost_plots(nothing) == []
+    assert cost_plots(made(what_does_it_cost=[cost("static/a", 1e9, 0.1)])) == []  # compared with nothing
+    assert strata_plots(read_run("abd456")) == []

@@ -1,0 +1,69 @@
+"""Rows of an imagined run: a test names only the fields that it looks at."""
+
+import dataclasses
+import random
+from typing import Any, TypeVar
+
+from tasks.priming.records import Route, Sample, Score, Surrogate
+from tasks.priming.statistics.run_data import RunData
+
+Known = TypeVar("Known")
+
+
+def known(value: Known | None) -> Known:
+    """Return a value that must not be None."""
+    assert value is not None
+    return value
+
+
+def sample(sample_id: str, passage_id: str | None = None, **changes: Any) -> Sample:
+    """Return a sample about a passage of its own."""
+    row = Sample(sample_id, 0, "passage", "query", "answer", None, passage_id or f"passage of {sample_id}")
+    return dataclasses.replace(row, **changes)
+
+
+def surrogate(sample_id: str, arm: str, **changes: Any) -> Surrogate:
+    """Return a surrogate of an arm such as "static/factual", which took no tokens to write."""
+    family, key = arm.split("/")
+    row = Surrogate(sample_id, family, key, "text", "text", 0, 0, "stop", False, False, False)
+    return dataclasses.replace(row, **changes)
+
+
+def route(sample_id: str, arm: str, similarity: float | None = 0.5, *, is_routed: bool = True) -> Route:
+    """Return the route of an arm."""
+    family, key = arm.split("/")
+    return Route(sample_id, family, key, similarity, is_routed, is_tie=False)
+
+
+def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
+    """Return the score of a two-token answer in an arm."""
+    family, key = arm.split("/")
+    row = Score(
+        sample_id=sample_id,
+        family=family,
+        key=key,
+        status="ok",
+        token_nlls=None,
+        nll=nll,
+        nll_notebook=None,
+        answer_tokens=(),
+        distractor_nlls=None,
+        margin=None,
+        context_token_count=1,
+        query_token_count=1,
+        answer_token_count=2,
+        control_string_count=0,
+    )
+    return dataclasses.replace(row, **changes)
+
+
+def shuffled(run: RunData, seed: int) -> RunData:
+    """Return the same rows in another order."""
+    generator = random.Random(seed)
+    return dataclasses.replace(
+        run,
+        samples=generator.sample(run.samples, len(run.samples)),
+        routes=generator.sample(run.routes, len(run.routes)),
+        scores=generator.sample(run.scores, len(run.scores)),
+        surrogates=generator.sample(run.surrogates, len(run.surrogates)),
+    )
