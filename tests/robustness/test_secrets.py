@@ -319,7 +319,7 @@ sys.exit(main(["run", "--sample-count=2", "--families=baseline,static", "--worke
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "function"),
-    [("sampling", "draw_samples"), ("scoring", "score_family"), ("embedding", "route_queries")],
+    [("sampling", "draw_samples"), ("scoring", "score_family"), ("routing", "route_queries")],
 )
 def test_a_run_that_fails_with_a_secret_in_its_exception_leaves_none_anywhere(
     tmp_path: Path, module: str, function: str
