@@ -45,7 +45,7 @@ def execute(options: argparse.Namespace) -> int:
         return 0
     require_server()
     from tasks.loading.models import load_in_background
-    from tasks.run import identify_inputs, is_complete
+    from tasks.run import identify_inputs, inputs_handed_over, is_complete
     from tasks.workers.processes import start_workers, working
 
     inputs = identify_inputs(settings)
@@ -53,7 +53,11 @@ def execute(options: argparse.Namespace) -> int:
         logging.getLogger(name).addFilter(_without_traceback_of_usage_error)
     model = inputs.language_model
     count, address = given.get("workers"), given.get("ray_address")
-    with stages_shown(is_verbose=options.verbose), working(int(count) if count else None, model, address) as here:
+    with (
+        stages_shown(is_verbose=options.verbose),
+        working(int(count) if count else None, model, address) as here,
+        inputs_handed_over(settings, inputs),
+    ):
         # A run that is complete has everything remembered; any other will need models.
         if not is_complete(settings, inputs):
             start_workers()
