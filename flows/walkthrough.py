@@ -1,27 +1,20 @@
 """The walkthrough: one sample from its passage to its three scores, as the notebook leads through it, corrected.
 
-Print it by `python -m flows.walkthrough`, which takes the notebook's own example, or with `--sample 3` the third sample
-that the profile's experiment draws. As a deployment, `prefect deployment run walkthrough/walkthrough`, it is a page in
-the UI.
+`python -m flows walkthrough` prints it; as a deployment, `prefect deployment run walkthrough/walkthrough`, it is a page
+in the UI. It takes the notebook's own example, or with `--sample 3` the third sample of the profile's experiment.
 """
 
-import sys
+from typing import Annotated, TypeAlias
 
 from prefect import flow
+from pydantic import Field
 
-from tasks.commands.walkthrough import (
-    SampleNumber,
-    identify_models,
-    name_sample,
-    name_walkthrough,
-    run_walkthrough,
-)
+from tasks.loading.models import identify_embedding_model, identify_language_model
 from tasks.loading.redaction import keeps_secrets
 from tasks.pages.blocks import Block
 from tasks.priming import settings as allowed
 from tasks.priming.settings import resolve_settings
 from tasks.server.form import with_form
-from tasks.server.standalone import standalone
 from tasks.walkthrough.story import tell
 from tasks.walkthrough.walk import (
     Guesses,
@@ -29,11 +22,18 @@ from tasks.walkthrough.walk import (
     choose_sample,
     compare_with_query,
     inspect_caches,
+    name_walkthrough,
     published_surrogates,
     score_answer,
     show_walkthrough,
     write_surrogates,
 )
+
+SampleNumber: TypeAlias = Annotated[
+    int,
+    Field(ge=1, description="Which of the samples that the profile's experiment draws (number from 1); if not given, "
+    "the notebook's own example."),
+]  # fmt: skip
 
 
 @with_form
@@ -53,11 +53,12 @@ def walkthrough(
 ) -> list[Block]:
     """Lead through one sample: surrogates, similarities, contexts, caches, scoring, routing and the three results.
 
-    Without `sample` it is the notebook's own example, and what the notebook printed is shown next to ours.
+    Without `sample` it is the notebook's own example, and the notebook's printed numbers are shown next to ours.
     """
     changes = {name: value for name, value in locals().items() if name not in ("profile", "sample")}
     settings = resolve_settings(profile, **changes)
-    reader, router = identify_models(settings)
+    reader = identify_language_model(settings.language_model)
+    router = identify_embedding_model(settings.embedding)
     chosen = choose_sample(settings, sample)
 
     surrogates = write_surrogates(chosen, settings, reader)
@@ -71,10 +72,11 @@ def walkthrough(
     inspection = inspect_caches(chosen, here, reader)
 
     blocks = tell(Walk(profile, settings, reader, router, sample, chosen, here, inspection, theirs))
-    show_walkthrough(blocks, name_sample(profile, sample))
+    show_walkthrough(blocks, name_walkthrough())
     return blocks
 
 
 if __name__ == "__main__":
-    with standalone():
-        sys.exit(run_walkthrough(walkthrough))
+    from flows.__main__ import enter
+
+    enter("walkthrough")

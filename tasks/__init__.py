@@ -1,4 +1,4 @@
-"""The stages of an experiment, and the commands `python -m tasks.X`.
+"""The stages of an experiment and all that they need.
 
 Both calls come before anything else is imported: sources are hashed as they are run, and an error while a library is
 imported is shown by the same rules as any other.

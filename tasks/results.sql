@@ -444,7 +444,7 @@ ORDER BY
     split_part(condition, '/', 2) <> 'routed',
     condition;
 
-COMMENT ON VIEW all_runs.compare_runs IS 'How do two runs differ on the samples that they share? One row per pair of complete runs, in both orders, and condition that both have; `python -m flows.compare` adds intervals. NLLs of models with different tokenizers cannot be compared.';
+COMMENT ON VIEW all_runs.compare_runs IS 'How do two runs differ on the samples that they share? One row per pair of complete runs, in both orders, and condition that both have; `python -m flows compare` adds intervals. NLLs of models with different tokenizers cannot be compared.';
 COMMENT ON COLUMN all_runs.compare_runs.run_a IS 'One run; name it and run_b in WHERE.';
 COMMENT ON COLUMN all_runs.compare_runs.run_b IS 'The other run.';
 COMMENT ON COLUMN all_runs.compare_runs.condition IS 'An arm, e.g. static/factual, or what the router chose, e.g. static/routed.';

@@ -200,6 +200,25 @@ def identify_inputs(settings: ExperimentSettings) -> RunInputs:
     )
 
 
+_handed_over: list[tuple[ExperimentSettings, RunInputs]] = []  # what a command identified before its flow begins
+
+
+@contextmanager
+def inputs_handed_over(settings: ExperimentSettings, inputs: RunInputs) -> Iterator[None]:
+    """Within the context, a run in this process with the same settings takes these inputs and identifies none."""
+    _handed_over.append((settings, inputs))
+    try:
+        yield
+    finally:
+        _handed_over.pop()
+
+
+def inputs_of(settings: ExperimentSettings) -> RunInputs:
+    """Return the inputs that were handed over for these settings, or identify them; see identify_inputs."""
+    known = [inputs for given, inputs in _handed_over if given == settings]
+    return known[-1] if known else identify_inputs(settings)
+
+
 _INPUT_NAMES = {"data": {"data"}, "language_model": {"language_model"}, "embedding": {"embedding_model"}}
 """Settings that name an input: what it is known by is in its identity, however its path is written."""
 
@@ -248,7 +267,7 @@ def recorded_run(
     Raises:
         SetupError: Something that the settings name does not exist, cannot be reached or does not fit this machine.
     """
-    inputs = identify_inputs(settings)
+    inputs = inputs_of(settings)
     run_id = name_run(settings, inputs)
     with working(workers, inputs.language_model, ray_address):
         attempt = start_run(_describe(run_id, profile, settings, inputs), flow_run.get_id())

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tasks.priming.settings import resolve_settings
+from tasks import run
+from tasks.priming.settings import ExperimentSettings, resolve_settings
 from tasks.run import RunInputs, name_run
 
 SETTINGS = resolve_settings("demo")
@@ -60,3 +61,21 @@ def test_models_of_the_hub_are_told_apart_by_their_names() -> None:
     on_hub = {"language_model": "owner/one", "revision": "0" * 40}
     inputs = [RunInputs(INPUTS.data, on_hub | {"language_model": f"owner/{n}"}, INPUTS.embedding_model) for n in (1, 2)]
     assert name_run(SETTINGS, inputs[0]) != name_run(SETTINGS, inputs[1])
+
+
+def test_a_command_identifies_what_its_flow_reads_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    identified: list[str] = []
+
+    def identify(settings: ExperimentSettings) -> RunInputs:
+        identified.append(settings.data.data)
+        return RunInputs({"data": settings.data.data}, {}, {})
+
+    monkeypatch.setattr(run, "identify_inputs", identify)
+    settings, other = resolve_settings("demo"), resolve_settings("demo", data="other.jsonl")
+    inputs = run.inputs_of(settings)
+    with run.inputs_handed_over(settings, inputs):
+        assert run.inputs_of(settings) is inputs
+        assert run.inputs_of(other).data == {"data": "other.jsonl"}
+    assert identified == ["example", "other.jsonl"]
+    run.inputs_of(settings)  # what lies there may have changed since
+    assert identified == ["example", "other.jsonl", "example"]

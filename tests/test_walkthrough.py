@@ -18,8 +18,8 @@ from prefect.testing.utilities import prefect_test_harness
 from rich.cells import cell_len
 
 from flows import walkthrough as flow_module
+from flows.__main__ import main
 from flows.walkthrough import walkthrough
-from tasks.commands.walkthrough import run_walkthrough
 from tasks.loading.data import identify_data, load_rows
 from tasks.loading.models import identify_embedding_model, identify_language_model
 from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Quoted, Table, Verbatim
@@ -373,7 +373,7 @@ def test_it_walks_through_a_sample_of_the_users_own_data(
 def test_what_cannot_be_used_is_refused_in_one_line(
     flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_walkthrough(walkthrough, flags) == 2
+    assert main(["walkthrough", *flags]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"error: {message}")
@@ -389,7 +389,7 @@ def server() -> Iterator[str]:
 @pytest.mark.long
 def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
     environment = os.environ | {"PREFECT_API_URL": server}
-    command = [sys.executable, "-m", "flows.walkthrough", "--sample=2", f"--language-model={tiny_folder()}"]
+    command = [sys.executable, "-m", "flows", "walkthrough", "--sample=2", f"--language-model={tiny_folder()}"]
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )

@@ -1,9 +1,10 @@
-"""What this machine has, and what each profile needs and lacks here: `make doctor`.
+"""The verb `doctor`: what this machine has, and what each profile needs and lacks here.
 
-In: nothing but the machine, its network and artifacts/. Out: findings by section; nothing is changed, downloaded or
-started. It asks without Prefect, so that it answers where Prefect itself is what is broken.
+In: the machine, its network and artifacts/. Out: findings by section, printed or as a table in the UI. Nothing is
+changed, downloaded or started.
 """
 
+import argparse
 import importlib
 import importlib.metadata
 import os
@@ -13,44 +14,68 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Literal, NamedTuple
 
 import psutil
+from prefect.artifacts import create_table_artifact
 from rich.filesize import decimal
 
 from tasks.commands.prune import find_litter
 from tasks.loading.needs import profile_findings
+from tasks.pages.blocks import Heading, Quoted, Table
+from tasks.pages.terminal import print_blocks
 from tasks.priming.errors import UsageError
 from tasks.results import open_results
 from tasks.store import artifacts
 from tasks.store.artifacts import ROOT, is_intact
 from tasks.store.manifests import Manifest, as_observed, read_manifests
 
-State = Literal["ok", "lacks", "broken"]
-
 _SHOWN_VERSIONS = ("prefect", "fastapi", "torch", "transformers", "sentence-transformers", "duckdb", "pyarrow", "numpy")
 _HUB = "https://huggingface.co"
 _HUB_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
+State = Literal["ok", "lacks", "broken"]
+
+
+class Finding(NamedTuple):
+    """One thing that was examined."""
 
     section: str
     """What it is part of, e.g. "artifacts"."""
     name: str
-    """What was looked at."""
+    """What was examined."""
     value: str
     """What was found, and if something is wrong what to do."""
     state: State = "ok"
     """lacks: something will not work here; broken: something should work and does not."""
 
 
+def execute(options: argparse.Namespace) -> int:
+    """Print the findings; status 1 if something is broken."""
+    return print_findings(examine())
+
+
+def print_findings(findings: Sequence[Finding]) -> int:
+    """Print findings by section; return 1 if something is broken, else 0."""
+    for section, found in groupby(findings, key=lambda finding: finding.section):
+        rows = tuple((Quoted(one.name), Quoted(one.value), one.state.replace("broken", "BROKEN")) for one in found)
+        print_blocks([Heading(section), Table(("what", "found", "state"), rows, 3)])
+    return int(any(finding.state == "broken" for finding in findings))
+
+
+def show_findings() -> bool:
+    """Examine the machine, show the findings as a table of this flow run, and return whether nothing is broken."""
+    findings = examine()
+    rows = [finding._asdict() for finding in findings]
+    create_table_artifact(rows, key="doctor", description="What the machine of this worker has, and what it lacks.")
+    return all(finding.state != "broken" for finding in findings)
+
+
 def examine() -> list[Finding]:
-    """Look at everything; takes seconds, and longer the more artifacts there are: all hashes are computed."""
+    """Examine everything; takes seconds, and longer the more artifacts there are: all hashes are computed."""
     hub = _hub()
     if hub.state != "ok":
         os.environ["HF_HUB_OFFLINE"] = "1"  # or every profile would wait for it again
@@ -59,17 +84,16 @@ def examine() -> list[Finding]:
 
 def _versions() -> Iterator[Finding]:
     yield Finding("versions", "python", platform.python_version())
-    tested = _tested_versions()
     others = []
-    for name in sorted(tested):
+    for name, tested in sorted(_tested_versions().items()):
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # an extra that is not installed
         if name in _SHOWN_VERSIONS:
             yield Finding("versions", name, installed)
-        if installed.partition("+")[0] != tested[name]:  # 2.13.0+cpu is 2.13.0
-            others.append(f"{name} {installed} (tested: {tested[name]})")
+        if installed.partition("+")[0] != tested:  # 2.13.0+cpu is 2.13.0
+            others.append(f"{name} {installed} (tested: {tested})")
     if others:
         advice = "Other versions may work; the tested ones: pip install -c constraints.txt ."
         yield Finding("versions", "not as tested", f"{', '.join(others)}. {advice}", "lacks")
@@ -82,17 +106,13 @@ def _tested_versions() -> dict[str, str]:
 
 
 def _server() -> Finding:
-    """Import what Prefect's server fails in with a FastAPI that it does not fit."""
+    """Import the part of Prefect's server that fails with a FastAPI that it does not fit."""
     try:
         importlib.import_module("prefect.server.api.concurrency_limits_v2")
     except Exception as error:  # whatever an import may raise
-        return Finding(
-            "prefect",
-            "server",
-            f"it cannot start: {type(error).__name__}: {error}. FastAPI and Prefect do not fit each other; install the "
-            "tested versions: pip install -c constraints.txt .",
-            "broken",
-        )
+        advice = "FastAPI and Prefect do not fit each other; install the tested versions: "
+        value = f"it cannot start: {type(error).__name__}: {error}. {advice}pip install -c constraints.txt ."
+        return Finding("prefect", "server", value, "broken")
     return Finding("prefect", "server", "FastAPI and Prefect fit each other")
 
 
@@ -119,8 +139,7 @@ def _hub() -> Finding:
     endpoint = os.environ.get("HF_ENDPOINT", _HUB)
     start = time.perf_counter()
     try:
-        with urllib.request.urlopen(endpoint, timeout=_HUB_SECONDS):
-            pass
+        urllib.request.urlopen(endpoint, timeout=_HUB_SECONDS).close()
     except urllib.error.HTTPError:
         pass  # it answers
     except (OSError, ValueError) as error:
@@ -135,8 +154,7 @@ def _artifacts() -> Iterator[Finding]:
     shown = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items())) or "none yet"
     yield Finding("artifacts", "runs", f"{shown} ({artifacts.ARTIFACTS})")
     for manifest in manifests:
-        damaged = _damaged(manifest)
-        if damaged:
+        if damaged := _damaged(manifest):
             value = f"{len(damaged)} files are missing or altered, {damaged[0]} the first. Start the run again: they "
             yield Finding("artifacts", f"run {manifest.run_id}", f"{value}are recomputed.", "broken")
     if manifests:
@@ -154,12 +172,9 @@ def _artifacts() -> Iterator[Finding]:
 
 
 def _damaged(manifest: Manifest) -> list[str]:
-    references = [reference for chunks in manifest.artifacts.values() for reference in chunks.values()]
-    checked: dict[str, bool] = {}  # chunks share files
-    for reference in references:
-        if reference.path not in checked:
-            checked[reference.path] = is_intact(reference.model_dump())
-    return [path for path, intact in checked.items() if not intact]
+    chunks = [chunk for chunks in manifest.artifacts.values() for chunk in chunks.values()]
+    files = {chunk.path: chunk for chunk in chunks}  # chunks share files
+    return [path for path, chunk in files.items() if not is_intact(chunk.model_dump())]
 
 
 def _database(manifests: list[Manifest]) -> Finding:
@@ -177,7 +192,5 @@ def _database(manifests: list[Manifest]) -> Finding:
 
 def _profiles() -> Iterator[Finding]:
     for profile, need, lacks in profile_findings():
-        if lacks:
-            yield Finding("profiles", profile, f"needs {need}; lacks {'; '.join(lacks)}", "lacks")
-        else:
-            yield Finding("profiles", profile, f"needs {need}; can run here")
+        said = f"lacks {'; '.join(lacks)}" if lacks else "can run here"
+        yield Finding("profiles", profile, f"needs {need}; {said}", "lacks" if lacks else "ok")

@@ -1,32 +1,112 @@
 """A run that computes nothing: what becomes of the data's rows, three contexts as the model reads them, an estimate.
 
 In: settings. Out: a page on standard output. No weights are loaded or downloaded, no server is started, nothing is
-stored; a row that cannot be read, or a model that cannot be found, is told as a run would tell it.
+stored; a row that cannot be read, or a model that cannot be found, is reported as a run would report it. Tokens are
+counted by the model's tokenizer; the time is that of an earlier run with the same model on the same device, if any.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import duckdb
 import psutil
 from rich.filesize import decimal
 
-from tasks.commands.estimates import TokenCounts, contexts_before_writing, count_tokens, estimate_memory, find_pace
 from tasks.loading.data import SetupError, identify_data, load_rows
 from tasks.loading.models import outline_language_model
+from tasks.loading.needs import weight_bytes
 from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, paragraph
 from tasks.pages.numbers import duration
 from tasks.pages.terminal import print_blocks
 from tasks.priming.arms.arms import entries_of
-from tasks.priming.engine.model import LanguageModel
-from tasks.priming.prompts import query_prompt
+from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.engine.batches import token_budget
+from tasks.priming.engine.generation import held_tokens
+from tasks.priming.engine.model import LanguageModel, encode_answer, encode_chat, encode_context, encode_continuation
+from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt, query_prompt
 from tasks.priming.records import Sample
 from tasks.priming.sampling import Draw, draw_samples
 from tasks.priming.settings import ExperimentSettings, LanguageModelSettings
+from tasks.results import open_results
 from tasks.workers.processes import sensible_count
+
+COUNTED_SAMPLES = 100
+"""Samples whose tokens are counted; of more, all are taken to be like these."""
 
 _SHOWN = ("baseline", "static", "control/actual_query")
 """Entries of which a context is shown: their surrogates are known before the model has written any."""
 
-_UNKNOWN = "unknown"
+_LIBRARY_BYTES = 0.58e9
+"""What a worker holds before any weight is read, and a small model's passes: measured on Linux."""
+
+_LOGITS_COPIES = 2
+"""The logits of a batch while they are computed: oneDNN's and torch's."""
+
+_EARLIER_RUN = """
+    SELECT run.run_id,
+        (SELECT sum(context_token_count + query_token_count + answer_token_count) FROM score
+            WHERE run_id = run.run_id) AS scored_tokens,
+        (SELECT sum(seconds) FROM stage_time WHERE run_id = run.run_id AND stage = 'score') AS scoring_seconds,
+        (SELECT count(*) FROM surrogate WHERE run_id = run.run_id AND family = 'generated') AS surrogates,
+        (SELECT sum(seconds) FROM stage_time
+            WHERE run_id = run.run_id AND stage = 'surrogate' AND entry = 'generated') AS writing_seconds
+    FROM run
+    WHERE status = 'complete' AND language_model = $language_model AND dtype = $dtype
+        AND (quantization = $quantization OR quantization LIKE 'gguf:%') AND device = $device
+    ORDER BY drawn_count DESC, started_at DESC
+    LIMIT 1"""
+"""The largest run of a model on a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """What a run reads and writes, in tokens."""
+
+    scored: int
+    """Contexts, queries and answers of all arms, also where a common beginning is computed once."""
+    prompts: int
+    """What is read to write surrogates."""
+    surrogates: int
+    """Texts that the model writes."""
+    written_at_most: int
+    """Tokens of those texts, if each is as long as it may be."""
+    longest: int
+    """Tokens of the longest context with its query and answer."""
+    predicted_share: float
+    """Of what is computed to score, the share of tokens whose logits are used: answers and distractors."""
+    too_long: int
+    """Of the counted samples, those whose longest context does not fit into the model's window."""
+    counted_samples: int
+    """Samples that were counted; the sums are scaled to all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a process needs, in bytes."""
+
+    weights: float
+    """The model's parameters."""
+    writing: float
+    """Keys and values of unfinished lines; 0 where no line is written."""
+    scoring: float
+    """Logits of a batch."""
+
+    @property
+    def total(self) -> float:
+        """The most at one time: lines are written before contexts are scored, in memory that is used again."""
+        return self.weights + _LIBRARY_BYTES + max(self.writing, self.scoring)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast an earlier run was; its processes' seconds added up."""
+
+    run_id: str
+    """The run."""
+    scored_tokens_per_second: float
+    """Tokens of contexts, queries and answers."""
+    seconds_per_surrogate: float | None
+    """Of writing; None if it wrote none."""
 
 
 def print_dry_run(settings: ExperimentSettings, workers: str | None) -> None:
@@ -34,7 +114,7 @@ def print_dry_run(settings: ExperimentSettings, workers: str | None) -> None:
 
     Args:
         settings: The settings of the run.
-        workers: Processes that would compute it, as they were given; None: as many as suit this machine.
+        workers: Processes that would compute it, as given; None: as many as suit this machine.
 
     Raises:
         UsageError: The data or the model cannot be found or read, or no row qualifies.
@@ -49,6 +129,67 @@ def print_dry_run(settings: ExperimentSettings, workers: str | None) -> None:
     print_blocks(_contexts(drawn.samples, settings))
     model = outline_language_model(settings.language_model)
     print_blocks(_estimate(drawn.samples, settings, model, int(workers) if workers else None))
+
+
+def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model: LanguageModel) -> TokenCounts:
+    """Count the tokens of a run; a surrogate that is not yet written is taken to be as long as the user's query."""
+    counted = samples[:COUNTED_SAMPLES]
+    entries = entries_of(settings).values()
+    rules = [entry.contexts for entry in entries]
+    lengths = [_lengths(sample, rules, model) for sample in counted]
+    # Those that need generated surrogates start from them, and count tokens only.
+    writers = sum(len(e.contexts.arm_keys) for e in entries if e.needs_language_model and not e.needs_generated)
+    keys = list(GENERATION_INSTRUCTIONS) if "generated" in settings.families else []
+    prompts = sum(len(encode_chat(model, generation_prompt(key, sample.passage))) for sample in counted for key in keys)
+    share = len(samples) / len(counted)
+    answers = sum(len(encode_answer(model.tokenizer, query_prompt(s.query), s.answer)) for s in counted)
+    wrong = settings.sampling.distractor_count * answers  # distractors are other samples' answers
+    arms = sum(len(rule.arm_keys) for rule in rules)
+    longest = [max(of_sample) for of_sample in lengths]
+    scored = sum(map(sum, lengths))
+    return TokenCounts(
+        scored=round(share * scored),
+        prompts=round(share * prompts * (writers / len(keys) if keys else 0)),
+        surrogates=writers * len(samples),
+        written_at_most=writers * len(samples) * settings.generation.max_new_tokens,
+        longest=max(longest),
+        predicted_share=(answers + wrong) * arms / (scored + wrong * arms),
+        too_long=sum(length > model.window for length in longest),
+        counted_samples=len(counted),
+    )
+
+
+def estimate_memory(settings: LanguageModelSettings, model: LanguageModel, tokens: TokenCounts, device: str) -> Memory:
+    """Estimate the memory of one process on "cpu" or "cuda"."""
+    facts, vocabulary = model.facts, model.model.config.get_text_config().vocab_size
+    batch = max(token_budget(device), tokens.longest)
+    # Prompts with room for their lines, as long as there are any, and those of them that are just being read.
+    held = min(held_tokens(facts, device), tokens.prompts + tokens.written_at_most)
+    return Memory(
+        weights=weight_bytes(facts.parameter_count, settings.dtype, settings.quantization),
+        writing=facts.cache_bytes_per_token * (held + batch) if tokens.surrogates else 0.0,
+        scoring=_LOGITS_COPIES * tokens.predicted_share * batch * vocabulary * model.model.dtype.itemsize,
+    )
+
+
+def find_pace(settings: LanguageModelSettings, device_name: str) -> Pace | None:
+    """Return how fast the largest complete run of the same model on a device was; None if there was none.
+
+    Args:
+        settings: Model, number format and quantisation.
+        device_name: As runs record it: "cpu", or the GPU's name.
+    """
+    parameters = settings.model_dump(include={"language_model", "dtype", "quantization"}) | {"device": device_name}
+    try:
+        with open_results() as connection:
+            found = connection.execute(_EARLIER_RUN, parameters).fetchone()
+    except (FileNotFoundError, duckdb.Error):  # nothing is published, or by another version
+        return None
+    if found is None or not found[1] or not found[2]:
+        return None
+    run_id, tokens, seconds, surrogates, writing_seconds = found
+    per_surrogate = writing_seconds / surrogates if surrogates and writing_seconds else None
+    return Pace(run_id, tokens / seconds, per_surrogate)
 
 
 def _data(drawn: Draw, settings: ExperimentSettings) -> Iterator[Block]:
@@ -70,14 +211,13 @@ def _data(drawn: Draw, settings: ExperimentSettings) -> Iterator[Block]:
 
 def _contexts(samples: list[Sample], settings: ExperimentSettings) -> Iterator[Block]:
     yield Heading("Three contexts")
-    yield paragraph("A context is what a KV cache is built of. The query follows it, and the answer is scored behind.")
+    yield paragraph("A KV cache is built from a context. The query is appended, then the answer is scored.")
     entries = entries_of(settings)
     for number, name in enumerate(name for name in _SHOWN if name in entries):
         sample = samples[number % len(samples)]
         rule = entries[name].contexts
-        arm = f"{rule.family}/{rule.arm_keys[0]}"
-        yield paragraph(f"Sample {number % len(samples) + 1} in arm {arm}, with its query:")
-        yield Verbatim(contexts_before_writing(sample, rule)[0] + query_prompt(sample.query))
+        yield paragraph(f"Sample {number % len(samples) + 1} in arm {rule.family}/{rule.arm_keys[0]}, with its query:")
+        yield Verbatim(_contexts_before_writing(sample, rule)[0] + query_prompt(sample.query))
         yield paragraph("The answer that is scored: ", Quoted(sample.answer))
 
 
@@ -86,12 +226,13 @@ def _estimate(
 ) -> Iterator[Block]:
     tokens = count_tokens(samples, settings, model)
     device, device_name = _device(settings.language_model)
-    processes = workers or sensible_count(settings.language_model.model_dump() | {"device": device})
+    count = workers or sensible_count(settings.language_model.model_dump() | {"device": device})
+    memory = estimate_memory(settings.language_model, model, tokens, device)
     yield Heading("What a run would take")
     rows = [
         *_token_rows(tokens, len(samples), model),
-        *_memory_rows(settings.language_model, model, tokens, device=device, processes=processes),
-        _time_row(settings.language_model, tokens, device_name, processes),
+        *_memory_rows(settings.language_model, model, memory, device=device, count=count),
+        ("time", *_time(settings.language_model, tokens, device_name, count)),
     ]
     yield Table(("what", "estimate", "from"), tuple(rows), text_columns=3)
     if tokens.too_long:
@@ -116,45 +257,36 @@ def _token_rows(tokens: TokenCounts, sample_count: int, model: LanguageModel) ->
 
 
 def _memory_rows(
-    settings: LanguageModelSettings, model: LanguageModel, tokens: TokenCounts, *, device: str, processes: int
+    settings: LanguageModelSettings, model: LanguageModel, memory: Memory, *, device: str, count: int
 ) -> Iterator[tuple[Part, ...]]:
-    memory = estimate_memory(settings, model, tokens, device)
     facts = model.facts
     form = settings.dtype if settings.quantization == "none" else settings.quantization
     yield "weights", decimal(int(memory.weights)), f"{facts.parameter_count:,} parameters in {form}"
     if memory.writing:
         per_token = decimal(facts.cache_bytes_per_token)
-        yield "to write", decimal(int(memory.writing)), f"{per_token} of keys and values a token, of many lines at once"
+        yield "to write", decimal(int(memory.writing)), f"{per_token} of keys and values per token, many lines at once"
     yield "to score", decimal(int(memory.scoring)), "logits of a batch, in the same memory"
     here = "" if device == "cuda" else f"; {decimal(psutil.virtual_memory().available)} are available here"
-    yield (
-        "memory",
-        f"about {decimal(int(processes * memory.total))}",
-        f"{_processes(processes)}; in each {decimal(int(memory.libraries))} for Python and libraries{here}",
-    )
+    libraries = f"in each {decimal(int(_LIBRARY_BYTES))} for Python and libraries{here}"
+    yield "memory", f"about {decimal(int(count * memory.total))}", f"{_processes(count)}; {libraries}"
 
 
-def _time_row(
-    settings: LanguageModelSettings, tokens: TokenCounts, device_name: str | None, processes: int
-) -> tuple[Part, ...]:
+def _time(settings: LanguageModelSettings, tokens: TokenCounts, device_name: str | None, count: int) -> tuple[str, str]:
+    """Return the estimated time and what it is taken from."""
     if device_name is None:
-        return "time", _UNKNOWN, "there is no CUDA GPU here, which these settings need"
+        return "unknown", "there is no CUDA GPU here, which these settings need"
     pace = find_pace(settings, device_name)
     if pace is None:
-        return (
-            "time",
-            _UNKNOWN,
-            f"no complete run with this model on this device ({device_name}) is in artifacts/; a small one would tell: "
-            "--sample-count 10",
-        )
+        found = f"no complete run with this model on this device ({device_name}) is in artifacts/"
+        return "unknown", f"{found}; a small one would tell: --sample-count 10"
     seconds = tokens.scored / pace.scored_tokens_per_second
-    source = f"run {pace.run_id} here: {pace.scored_tokens_per_second:,.0f} tokens scored a second"
+    source = f"run {pace.run_id} here: {pace.scored_tokens_per_second:,.0f} tokens scored per second"
     if tokens.surrogates and pace.seconds_per_surrogate is None:
-        return "time", f"{duration(seconds / processes)} and the writing", f"{source}; it wrote no surrogates"
+        return f"{duration(seconds / count)} and the writing", f"{source}; it wrote no surrogates"
     if tokens.surrogates and pace.seconds_per_surrogate is not None:
         seconds += tokens.surrogates * pace.seconds_per_surrogate
-        source += f", {pace.seconds_per_surrogate:.2g} s a surrogate"
-    return "time", f"about {duration(seconds / processes)}", f"{source}; {_processes(processes)}"
+        source += f", {pace.seconds_per_surrogate:.2g} s per surrogate"
+    return f"about {duration(seconds / count)}", f"{source}; {_processes(count)}"
 
 
 def _processes(count: int) -> str:
@@ -174,3 +306,23 @@ def _has_gpu() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
+
+
+def _lengths(sample: Sample, rules: Sequence[ContextRule], model: LanguageModel) -> list[int]:
+    """Return for each arm the tokens of a sample's context, query and answer."""
+    prompt = query_prompt(sample.query)
+    after = len(encode_continuation(model.tokenizer, prompt))
+    after += len(encode_answer(model.tokenizer, prompt, sample.answer))
+    return [
+        len(encode_context(model, context)) + after
+        for rule in rules
+        for context in _contexts_before_writing(sample, rule)
+    ]
+
+
+def _contexts_before_writing(sample: Sample, rule: ContextRule) -> list[str]:
+    """Return a sample's contexts, arm by arm, with the user's query where a surrogate is not yet written."""
+    if not rule.has_surrogate:
+        return [rule.context(sample.passage, None)]
+    texts = rule.fixed_surrogates or (sample.query,) * len(rule.arm_keys)
+    return [rule.context(sample.passage, text) for text in texts]

@@ -1,14 +1,10 @@
-"""What all commands share: nothing secret is taken or shown, and whatever goes wrong is said in one clear line.
+"""The one hook around every command: it takes and shows no secrets, and makes an error one clear line and a status.
 
-In: the `main` of a command. Out: its exit status. 0: done. 1: it failed, or what it printed could not be written.
-2: what was given cannot be used. 130: it was interrupted.
-What no command catches, such as an error while Prefect is imported, is shown by the same rules; tasks/__init__.py asks
-for that. Nobody has to read what is printed, and no encoding has to know all its characters: a command goes on.
+Statuses: 0 done; 1 failed, or what was printed could not be written; 2 what was given cannot be used; 130 interrupted.
+tasks/__init__.py applies the same rules to errors that no command catches, such as one while Prefect is imported.
 """
 
 import errno
-import functools
-import inspect
 import io
 import os
 import sys
@@ -16,75 +12,69 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, ParamSpec
-
-Parameters = ParamSpec("Parameters")
-Main = Callable[Parameters, int]
+from typing import Any
 
 
 def guarded(
-    subject: str | None = None, *, again: str = "Start the same command again.", kept: str | None = None
-) -> Callable[[Main[Parameters]], Main[Parameters]]:
-    """Return a decorator for the `main` of a command: errors become one line and an exit status.
+    work: Callable[[], int],
+    words: Sequence[str],
+    *,
+    subject: str | None = None,
+    again: str = "Start the same command again.",
+    kept: str | None = None,
+) -> int:
+    """Do the work of a command and return its exit status, whatever goes wrong.
 
     Args:
-        subject: What fails, e.g. "The run", in a command that has the flag --verbose; None: the command has no such
-            flag, and an error that is neither the user's nor the machine's is shown with its traceback.
-        again: What is said after an interruption or a failure.
-        kept: Where what is printed stands as well, so that the command succeeded even if nobody could write that down.
+        work: Returns the status.
+        words: The command line; one with a secret in it is refused before any work.
+        subject: What fails, e.g. "The run", where the command has the flag --verbose. Without it, an error that neither
+            the user nor the machine caused is shown with its traceback.
+        again: The advice after an interruption or a failure.
+        kept: Where the results are stored besides the output; the command then succeeds even if its output is lost.
     """
+    from tasks.loading.redaction import redact_logs
+    from tasks.server.processes import is_interrupted
 
-    def decorate(main: Main[Parameters]) -> Main[Parameters]:
-        @functools.wraps(main)
-        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> int:
-            from tasks.loading.redaction import redact_logs
-            from tasks.server.processes import is_interrupted
-
-            given = inspect.signature(main).bind(*args, **kwargs).arguments.get("arguments")
-            words = sys.argv[1:] if given is None else list(given)
-            redact_logs()
-            output, _ = _forgiving("stdout", "replace"), _forgiving("stderr", "backslashreplace")
-            # Read when torch is first imported: two OpenMP threads that spin against each other on a busy machine take
-            # many times as long as one that sleeps.
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-            try:
-                _refuse_secrets(words)
-                return _with_output(output, main(*args, **kwargs), kept)
-            except (Exception, KeyboardInterrupt) as error:
-                if isinstance(error, KeyboardInterrupt) or is_interrupted():
-                    sys.stderr.write(f"Interrupted. {again}\n")
-                    return 130
-                if subject is None or _advice(error):
-                    return _say(error)
-                where = "The log above says where." if "--verbose" in words else "Add --verbose to see where."
-                sys.stderr.write(f"{subject} failed: {_shown(error)}\n{where} {again}\n")
-                return 1
-
-        return run
-
-    return decorate
+    redact_logs()
+    output, _ = _forgiving("stdout", "replace"), _forgiving("stderr", "backslashreplace")
+    # Read when torch is first imported: two OpenMP threads that spin against each other on a busy machine take many
+    # times as long as one that sleeps.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        _refuse_secrets(words)
+        return _with_output(output, work(), kept)
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or is_interrupted():
+            sys.stderr.write(f"Interrupted. {again}\n")
+            return 130
+        if subject is None or _advice(error):
+            return _say(error)
+        where = "The log above says where." if "--verbose" in words else "Add --verbose to see where."
+        sys.stderr.write(f"{subject} failed: {_shown(error)}\n{where} {again}\n")
+        return 1
 
 
 def prepare_process() -> None:
-    """Have errors that nobody catches, in any thread, shown by the same rules; replace closed standard streams."""
+    """Show uncaught errors, of any thread, by the same rules, and replace closed standard streams."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # It gets the number of the closed one, which the next file that is opened would have, and is handed on as
-            # standard streams are: a server that is started needs one too.
+            # It gets the number of the closed stream, which the next opened file would have got, and it is inherited
+            # as standard streams are: a server that is started needs one too.
             stream = open(os.devnull, mode, encoding="utf-8", errors="replace")  # noqa: SIM115 - never closed
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
     sys.excepthook = _show_uncaught
-    threading.excepthook = lambda failed: _show_uncaught_in_thread(failed.exc_value)
+    threading.excepthook = _show_uncaught_in_thread
 
 
 class _Forgiving(io.FileIO):
-    """A standard stream that goes on when what is written cannot be, and keeps the first reason."""
+    """A standard stream that goes on when it cannot write, and keeps the first reason."""
 
     refusal: OSError | None = None
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
-        """Write, or pass over."""
+        """Write the data, or drop them."""
         if self.refusal is None:
             try:
                 return super().write(data)
@@ -94,10 +84,10 @@ class _Forgiving(io.FileIO):
 
 
 def _forgiving(name: str, errors: str) -> _Forgiving | None:
-    """Have a standard stream of this process forgive, and replace characters that its encoding lacks.
+    """Make a standard stream forgiving, also of characters that its encoding lacks.
 
     Returns:
-        What keeps the reason; None where the stream is not the process's own, as in a test.
+        The raw stream, which keeps the reason; None if the stream is not the process's own, as in a test.
     """
     stream = getattr(sys, name)
     if stream is not getattr(sys, f"__{name}__") or not isinstance(stream, io.TextIOWrapper):
@@ -117,9 +107,9 @@ def _forgiving(name: str, errors: str) -> _Forgiving | None:
 
 
 def _with_output(output: _Forgiving | None, status: int, kept: str | None) -> int:
-    """Return the status of a command, now that all that it printed is written or lost."""
+    """Flush the output and return the command's status, or 1 if the output was lost."""
     sys.stdout.flush()
-    # Who closes a pipe has read enough.
+    # Whoever closes a pipe has read enough.
     if output is None or output.refusal is None or output.refusal.errno == errno.EPIPE:
         return status
     advice = kept or "Send it elsewhere and start the same command again."
@@ -134,9 +124,9 @@ def _show_uncaught(kind: type[BaseException], error: BaseException, trace: Trace
     sys.exit(_say(error))  # the interpreter takes the status from here
 
 
-def _show_uncaught_in_thread(error: BaseException | None) -> None:
-    if error is not None and not isinstance(error, SystemExit):
-        sys.stderr.write(_traceback(error))
+def _show_uncaught_in_thread(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        sys.stderr.write(_traceback(failed.exc_value))
 
 
 def _say(error: Exception) -> int:
@@ -145,23 +135,22 @@ def _say(error: Exception) -> int:
         sys.stdout.flush()  # what was printed before it
         sys.stderr.write(f"error: {advice}\n")
         return 2
-    if not isinstance(error, OSError):  # then it is a fault of this project, and its place matters
+    if not isinstance(error, OSError):  # a fault of this project: its place matters
         sys.stderr.write(_traceback(error))
     sys.stderr.write(f"The command failed: {_shown(error)}\n")
     return 1
 
 
 def _advice(error: Exception) -> str | None:
-    """Return what the user can do about an error; None where it is not the user's to mend."""
-    from tasks.loading.redaction import printable, redacted
+    """Return what the user can do about an error; None if there is nothing."""
     from tasks.priming.errors import UsageError
 
     said = str(error) if isinstance(error, UsageError) else _about_the_environment(error)
-    return printable(redacted(said)) if said else None
+    return _harmless(said) if said else None
 
 
 def _about_the_environment(error: Exception) -> str | None:
-    """Return what is wrong with the environment of this process where that is why a library could not be imported."""
+    """Return what is wrong with the environment of this process, if that is why a library could not be imported."""
     if str(error) == "Could not determine home directory.":
         return (
             f"This process has no home folder: HOME is not set, and the system knows no user {os.getuid()}. Prefect "
@@ -185,15 +174,18 @@ def _about_the_environment(error: Exception) -> str | None:
 
 
 def _shown(error: BaseException) -> str:
-    from tasks.loading.redaction import printable, redacted
-
-    return printable(redacted(f"{type(error).__name__}: {error}"))
+    return _harmless(f"{type(error).__name__}: {error}")
 
 
 def _traceback(error: BaseException) -> str:
+    return _harmless("".join(traceback.format_exception(error)))
+
+
+def _harmless(text: str) -> str:
+    """Return text without secrets and control characters."""
     from tasks.loading.redaction import printable, redacted
 
-    return printable(redacted("".join(traceback.format_exception(error))))
+    return printable(redacted(text))
 
 
 def _refuse_secrets(words: Sequence[str]) -> None:

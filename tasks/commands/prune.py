@@ -1,15 +1,12 @@
-"""The command that removes what no run needs any more: `make prune [APPLY=1]`.
+"""The verb `prune`: lists the files that no run needs any more; with --remove they are removed.
 
-In: the manifests of all runs, finished or not, and the files of the stages. Out: a list of the files that no manifest
-names, and of what killed processes left half-written; with --remove they are gone. To forget a run, delete its manifest
-artifacts/runs/<run_id>.json first. Reports and the database are left alone: they are rebuilt, or removed by hand. So is
-whatever this project did not write, wherever it lies: its own files are known by their names, and the parquet files by
-their content too.
+In: the manifests of all runs, finished or not, and the files of the stages. Out: the files that no manifest names, and
+what killed processes left half-written. To forget a run, first delete its manifest artifacts/runs/<run_id>.json.
+Reports, the database and whatever this project did not write are left alone: its own files are known by their names,
+and parquet files by their content too.
 
-While it removes no run can start, and while a run is in progress it removes nothing: what a run has found remembered is
-not in its manifest yet.
-
-Status 0: listed, or removed. 2: it is not safe to tell what is needed.
+While it removes files no run can start, and while a run is in progress it removes nothing: the manifest of that run may
+not yet name what the run found remembered.
 """
 
 import argparse
@@ -18,18 +15,14 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
-from rich.text import Text
 
-from tasks.commands.guard import guarded
 from tasks.loading.redaction import printable
 from tasks.priming.errors import UsageError
 from tasks.store import artifacts
@@ -68,16 +61,24 @@ class Litter:
     """Why it is not needed."""
 
 
-@guarded()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """List what no run needs, remove it if asked to, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.commands.prune", description="Remove what no run needs any more."
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add whether to remove."""
     parser.add_argument("--remove", action="store_true", help="Remove the files; without it they are only listed.")
-    values = parser.parse_args(arguments)
-    litter = remove_litter() if values.remove else find_litter()
-    _print(litter, is_removed=values.remove)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """List the files, the largest twenty by name, and remove them if asked to."""
+    litter = remove_litter() if options.remove else find_litter()
+    if not litter:
+        sys.stdout.write("Every file is needed by a run: there is nothing to remove.\n")
+        return 0
+    for part in litter[:_SHOWN_FILES]:
+        shown = printable(str(part.path.relative_to(artifacts.ARTIFACTS)))
+        sys.stdout.write(f"{decimal(part.size):>10}  {shown}  ({part.reason})\n")
+    if len(litter) > _SHOWN_FILES:
+        sys.stdout.write(f"... and {len(litter) - _SHOWN_FILES:,} more\n")
+    done = "were removed." if options.remove else "are needed by no run. To remove them: make prune APPLY=1"
+    sys.stdout.write(f"{len(litter):,} files, {decimal(sum(part.size for part in litter))}, {done}\n")
     return 0
 
 
@@ -195,26 +196,3 @@ def _remove(path: Path) -> None:
             folder.rmdir()
         except OSError:  # it is not empty
             return
-
-
-def _print(litter: Sequence[Litter], *, is_removed: bool) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=150)
-    total = decimal(sum(part.size for part in litter))
-    if not litter:
-        console.print("Every file is needed by a run: there is nothing to remove.")
-        return
-    table = Table("file", "size", "why", box=None, pad_edge=False)
-    for part in litter[:_SHOWN_FILES]:
-        shown = printable(str(part.path.relative_to(artifacts.ARTIFACTS)))
-        table.add_row(Text(shown), decimal(part.size), part.reason)
-    console.print(table)
-    if len(litter) > _SHOWN_FILES:
-        console.print(f"... and {len(litter) - _SHOWN_FILES:,} more")
-    done = "were removed." if is_removed else "are needed by no run. To remove them: make prune APPLY=1"
-    console.print(f"{len(litter):,} files, {total}, {done}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,93 +1,78 @@
-"""The command line of a flow: its parameters as flags, and what it prints when the run is complete.
-
-Status 0: the run is complete. 1: it failed. 2: what was given cannot be used.
-"""
+"""The verb `run`: the experiment, its parameters as flags, and a summary when the run is complete."""
 
 import argparse
 import inspect
 import logging
 import os
 import typing
-from collections.abc import Sequence
 from typing import Any
 
 from prefect import Flow
 from prefect.settings import get_current_settings
 from pydantic.fields import FieldInfo
 
-from tasks.commands.guard import guarded
+from flows.experiment import experiment
 from tasks.commands.terminal import quietly, stages_shown
 from tasks.loading.hub import ALLOW_DOWNLOAD
-from tasks.loading.redaction import printable, redacted
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import EVERYTHING, resolve_settings
 from tasks.server.standalone import require_server
 
 
-@guarded(
-    "The run",
-    again="Start the same command again: finished chunks are not computed again.",
-    kept="The run is complete, and what it found is in its report and in the database.",
-)
-def run_command(flow: Flow[..., Any], arguments: Sequence[str] | None = None) -> int:
-    """Run a flow with the flags of a command line, print what it found, and return the exit status.
-
-    Args:
-        flow: A flow whose first parameter is `profile` and whose others are settings.
-        arguments: The flags; None: those of this process.
-    """
-    values = vars(_command_parser(flow).parse_args(arguments))
-    is_verbose, is_dry, is_full = (values.pop(name) for name in ("verbose", "dry_run", "full"))
-    given = (EVERYTHING if is_full else {}) | {name: value for name, value in values.items() if value is not None}
-    # Before Prefect starts anything: what can be refused at once leaves no failed run behind.
-    settings = resolve_settings(**given)
-    require_server()
-    if is_dry:
-        from tasks.commands.dry_run import print_dry_run
-
-        with quietly():
-            print_dry_run(settings, given.get("workers"))
-        return 0
-    from tasks.loading.models import load_in_background
-    from tasks.run import identify_inputs, is_complete
-    from tasks.workers.processes import start_workers, working
-
-    inputs = identify_inputs(settings)
-    _hide_tracebacks_of_usage_errors()
-    model = inputs.language_model
-    count, address = given.get("workers"), given.get("ray_address")
-    with stages_shown(is_verbose=is_verbose), working(int(count) if count else None, model, address) as here:
-        # A run that is complete has everything remembered; any other will need models.
-        if not is_complete(settings, inputs):
-            start_workers()
-            if not get_current_settings().api.url:
-                # Prefect will start a temporary server, which takes longer than to load the models.
-                load_in_background(model if here else None, inputs.embedding_model)
-        result = flow(**given)
-    from tasks.commands.summary import print_summary
-
-    print_summary(**{name: result[name] for name in ("run_id", "report", "path")})
-    return 0
-
-
-def _command_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
-    """Return the flow's parser with what changes no result."""
-    parser = make_parser(flow)
-    parser.add_argument("--verbose", action="store_true", help="Show everything that is logged, and tracebacks.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the experiment's parameters, and what changes no result."""
+    add_parameters(parser, experiment)
     parser.add_argument(
         "--full", action="store_true", help="Run all families and controls, also those that the profile leaves out."
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="Compute nothing: say what becomes of the data's rows, show three contexts, estimate the cost.",
+        help="Compute nothing: report what becomes of the data's rows, show three contexts, estimate the cost.",
     )
-    return parser
 
 
-def make_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
-    """Return a parser whose flags are the flow's parameters, described as in the settings."""
-    parser = _Parser(prog=f"python -m flows.{flow.name}", description=inspect.getdoc(flow.fn), allow_abbrev=False)
+def execute(options: argparse.Namespace) -> int:
+    """Run the experiment and print what it found."""
+    given = (EVERYTHING if options.full else {}) | given_parameters(options, experiment)
+    # Before Prefect starts anything: what can be refused at once leaves no failed run.
+    settings = resolve_settings(**given)
+    if options.dry_run:
+        from tasks.commands.dry_run import print_dry_run
+
+        with quietly():
+            print_dry_run(settings, given.get("workers"))
+        return 0
+    require_server()
+    from tasks.loading.models import load_in_background
+    from tasks.run import identify_inputs, inputs_handed_over, is_complete
+    from tasks.workers.processes import start_workers, working
+
+    inputs = identify_inputs(settings)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback_of_usage_error)
+    model = inputs.language_model
+    count, address = given.get("workers"), given.get("ray_address")
+    with (
+        stages_shown(is_verbose=options.verbose),
+        working(int(count) if count else None, model, address) as here,
+        inputs_handed_over(settings, inputs),
+    ):
+        # A run that is complete has everything remembered; any other will need models.
+        if not is_complete(settings, inputs):
+            start_workers()
+            if not get_current_settings().api.url:
+                # Prefect will start a temporary server, which takes longer than to load the models.
+                load_in_background(model if here else None, inputs.embedding_model)
+        result = experiment(**given)
+    from tasks.commands.summary import print_summary
+
+    print_summary(**{name: result[name] for name in ("run_id", "report", "path")})
+    return 0
+
+
+def add_parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> None:
+    """Add a flow's parameters as flags, with the descriptions of the settings, and --allow-download."""
     hints = typing.get_type_hints(flow.fn, include_extras=True)
     for name, parameter in inspect.signature(flow.fn).parameters.items():
         kind, field = _unwrap(hints[name])
@@ -101,28 +86,18 @@ def make_parser(flow: Flow[..., Any]) -> argparse.ArgumentParser:
             options["help"] = f"{options['help']} Separated by commas."
         # Values stay text: the settings convert and refuse them, with one message for every way to give them.
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", **options)
+    # No parameter, since it changes no result.
     parser.add_argument(
-        "--allow-download",
-        action=_AllowDownload,
-        nargs=0,
-        default=argparse.SUPPRESS,
-        help="Fetch a model of more than a gigabyte that is not on this machine.",
+        "--allow-download", action="store_true", help="Fetch a model of more than a gigabyte if it is not here."
     )
-    return parser
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> typing.NoReturn:
-        """Refuse a command line without repeating a secret in it."""
-        super().error(printable(redacted(message)))
-
-
-class _AllowDownload(argparse.Action):
-    """Allows large downloads in this process: no setting, since it changes no result."""
-
-    def __call__(self, *arguments: object, **options: object) -> None:
-        """Note it where the models are loaded."""
+def given_parameters(options: argparse.Namespace, flow: Flow[..., Any]) -> dict[str, Any]:
+    """Return the flow's parameters that were given, and allow large downloads in this process if that was given."""
+    if options.allow_download:
         os.environ[ALLOW_DOWNLOAD] = "1"
+    values = {name: getattr(options, name) for name in inspect.signature(flow.fn).parameters}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _unwrap(hint: Any) -> tuple[Any, FieldInfo | None]:  # noqa: ANN401 - any annotation
@@ -135,14 +110,8 @@ def _unwrap(hint: Any) -> tuple[Any, FieldInfo | None]:  # noqa: ANN401 - any an
     return hint, None
 
 
-class _NoUsageTraceback(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Leave the message of a usage error and take away its traceback: it is not about this code."""
-        if record.exc_info and isinstance(record.exc_info[1], UsageError):
-            record.exc_info = None
-        return True
-
-
-def _hide_tracebacks_of_usage_errors() -> None:
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_NoUsageTraceback())
+def _without_traceback_of_usage_error(record: logging.LogRecord) -> bool:
+    """Keep the message of a usage error and drop its traceback: it is not about this code."""
+    if record.exc_info and isinstance(record.exc_info[1], UsageError):
+        record.exc_info = None
+    return True

@@ -1,12 +1,11 @@
-"""`make sql`: asks the results in SQL at a small prompt.
+"""The verb `sql`: queries the results in SQL, at a small prompt or from a pipe.
 
-In: artifacts/results.duckdb, opened to be read only; statements from a terminal or a pipe. Out: aligned tables. Nothing
-but the database can be reached: no files, no network, no variables of the environment, and no setting that would allow
-them. DuckDB's own client has none of these walls: there a view of a database that somebody sent may read files.
-
-Status 0: ended as asked. 1: a statement from a pipe failed. 2: there is no database that can be read.
+In: artifacts/results.duckdb, opened read-only. Out: aligned tables; status 1 if a statement from a pipe failed. Nothing
+but the database can be reached: no files, no network, no environment variables, and no setting that would allow them.
+DuckDB's own client has none of these walls: there a view of a database that somebody sent may read files.
 """
 
+import argparse
 import contextlib
 import io
 import re
@@ -19,9 +18,8 @@ from collections.abc import Iterator
 import duckdb
 from rich.cells import cell_len, set_cell_size
 
-from tasks.commands.guard import guarded
 from tasks.pages.texts import visible
-from tasks.results import open_results
+from tasks.reading.database import open_runs
 from tasks.store import artifacts
 
 _PROMPT, _CONTINUED = "sql> ", "...> "
@@ -46,35 +44,27 @@ _LISTS = {
 }
 
 
-@guarded()
-def main() -> int:
-    """Ask the results until the user or the pipe ends, and return the exit status."""
-    path = artifacts.ARTIFACTS / "results.duckdb"
-    try:
-        with open_results() as connection:
-            return _ask_at_terminal(connection) if sys.stdin.isatty() else _ask_from_pipe(connection)
-    except FileNotFoundError as error:
-        sys.stderr.write(f"error: {error} For example: make run\n")
-    except duckdb.Error as error:
-        sys.stderr.write(f"error: {path} cannot be read: {one_line(error)} Any run publishes it anew: make run\n")
-    return 2
+def execute(options: argparse.Namespace) -> int:
+    """Ask the results until the user or the pipe ends."""
+    with open_runs() as connection:
+        return _ask_at_terminal(connection) if sys.stdin.isatty() else _ask_from_pipe(connection)
 
 
 class Prompt:
-    """Takes lines until they are statements, and writes what these give."""
+    """Collects lines into statements, and writes their results."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Take statements for a connection."""
+        """Start with nothing typed."""
         self._connection = connection
         self.width: int | None = None
-        """Columns of the terminal, to which results are cut and for which numbers are rounded; None: they are not."""
+        """Columns of the terminal, to which results are cut and numbers rounded; None: they are not."""
         self.pending = ""
-        """What was typed of a statement that has not ended."""
+        """The beginning of a statement that has not ended."""
         self.has_failed = False
-        """Whether any statement has."""
+        """Whether any statement failed."""
 
     def take(self, line: str) -> bool:
-        """Take one line, and tell whether to go on."""
+        """Take one line, and return whether to go on."""
         command = line.strip()
         if not self.pending and command.startswith("."):
             return self._obey(command)
@@ -84,7 +74,7 @@ class Prompt:
         return True
 
     def finish(self) -> None:
-        """Ask what was typed so far, whether it ended or not."""
+        """Run what was typed so far, whether it ended or not."""
         text, self.pending = self.pending, ""
         if not text.strip():
             return
@@ -134,19 +124,15 @@ class Prompt:
 
 
 def _rounded(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-    """Return a result with 6 significant digits of each number that has more than a terminal has room for."""
+    """Return a result whose floating-point numbers have 6 significant digits."""
     if len(set(relation.columns)) < len(relation.columns):
         return relation  # a name that stands for two columns
-    shown = []
-    for name, kind in zip(relation.columns, relation.types, strict=True):
-        column = '"' + name.replace('"', '""') + '"'
-        if str(kind) in ("DOUBLE", "FLOAT"):
-            digits = f"round({column}, 5 - floor(log10(abs({column})))::INTEGER)"
-            shown.append(
-                f"CASE WHEN {column} = 0 OR NOT isfinite({column}) THEN {column} ELSE {digits} END AS {column}"
-            )
-        else:
-            shown.append(column)
+    columns = ['"' + name.replace('"', '""') + '"' for name in relation.columns]
+    rounded = "CASE WHEN {0} = 0 OR NOT isfinite({0}) THEN {0} ELSE round({0}, 5 - floor(log10(abs({0})))::INTEGER) END"
+    shown = [
+        f"{rounded.format(column)} AS {column}" if str(kind) in ("DOUBLE", "FLOAT") else column
+        for column, kind in zip(columns, relation.types, strict=True)
+    ]
     return relation.project(", ".join(shown))
 
 
@@ -188,7 +174,7 @@ def _ask_from_pipe(connection: duckdb.DuckDBPyConnection) -> int:
 
 @contextlib.contextmanager
 def _history() -> Iterator[None]:
-    """Let lines be edited and recalled, also those of earlier times; where Python has no readline, do without."""
+    """Let lines be edited and recalled across sessions, where Python has readline."""
     try:
         import readline
     except ImportError:
@@ -203,7 +189,3 @@ def _history() -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             readline.write_history_file(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -38,7 +38,7 @@ def print_summary(run_id: str, *, report: str | None, path: str) -> None:
     # Commands and paths are not wrapped, so that they can be copied.
     if any(row["answer"] in ("undecided", "controls_missing") for row in answers):
         sys.stdout.write(f"More:    {_continuation(run)}\n")
-    sys.stdout.write(f"Report:  {report or 'not written; make it by python -m flows.report ' + run_id}\n")
+    sys.stdout.write(f"Report:  {report or 'not written; make it by python -m flows report ' + run_id}\n")
     sys.stdout.write(f"Results: {path}\nIn SQL:  make sql\n")
 
 
@@ -51,7 +51,7 @@ def _continuation(run: Mapping[str, Any]) -> str:
             "--data FILE (docs/own_data.md)."
         )
     larger = min(eligible, _GROWTH * drawn)
-    return printable(f"python -m flows.experiment {' '.join(_flags(run))} --sample-count {larger}")
+    return printable(f"python -m flows run {' '.join(_flags(run))} --sample-count {larger}")
 
 
 def _flags(run: Mapping[str, Any]) -> Iterator[str]:

@@ -48,7 +48,7 @@ def hub_commit(name: str, revision: str | None, kind: str) -> str:
             return commit
         raise SetupError(
             f"The {kind} {name} is not on this machine and the hub cannot be reached ({type(error).__name__}). Give a "
-            f"local path instead, or run what needs no network: python -m flows.experiment --profile demo"
+            f"local path instead, or run what needs no network: python -m flows run --profile demo"
         ) from None
 
 

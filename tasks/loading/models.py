@@ -66,7 +66,7 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
     if device == "cuda" and not torch.cuda.is_available():
         raise SetupError(
             "These settings need a CUDA GPU; none was found. Use device=cpu, or run the small profile instead: "
-            "python -m flows.experiment --profile demo"
+            "python -m flows run --profile demo"
         )
     is_nf4 = settings.quantization == "nf4"
     path = find_model(settings.language_model)

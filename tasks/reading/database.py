@@ -152,11 +152,11 @@ def open_runs() -> Iterator[duckdb.DuckDBPyConnection]:
         with open_results() as connection:
             yield connection
     except FileNotFoundError:
-        raise UsageError("No run is published yet. To make one: python -m flows.experiment --profile demo") from None
+        raise UsageError("No run is published yet. To make one: python -m flows run --profile demo") from None
     except duckdb.Error as error:
         raise UsageError(
             f"artifacts/results.duckdb cannot be read: {str(error).partition(chr(10))[0]} It must be a database that "
-            "this version published; any run publishes it again: python -m flows.experiment --profile demo"
+            "this version published; any run publishes it again: python -m flows run --profile demo"
         ) from None
 
 

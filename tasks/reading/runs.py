@@ -43,7 +43,7 @@ def find_run(text: str) -> str:
     more = f" and {len(known) - _SHOWN_RUNS} more" if len(known) > _SHOWN_RUNS else ""
     raise UsageError(
         f"{happened}. Runs, newest first: {', '.join(known[:_SHOWN_RUNS]) or 'none yet'}{more}. Give one of their ids, "
-        f"the beginning of one, or {LATEST}; to make one: python -m flows.experiment --profile demo"
+        f"the beginning of one, or {LATEST}; to make one: python -m flows run --profile demo"
     )
 
 
@@ -64,7 +64,7 @@ def find_complete_run(text: str) -> str:
             return complete[number]
         raise UsageError(
             f"There is no {text} complete run: {len(complete) or 'none'} of {len(statuses)} runs is complete. Make "
-            "another one, for example: python -m flows.experiment --profile demo --seed 7"
+            "another one, for example: python -m flows run --profile demo --seed 7"
         )
     run_id = find_run(text)
     if statuses[run_id] != "complete":

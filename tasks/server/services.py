@@ -42,7 +42,7 @@ _RESTARTS = 5  # restarts of a process that dies before it counts as broken
 _HOSTS = ("127.0.0.1", "localhost")
 
 
-class ServiceError(UsageError):
+class ServiceError(OSError):
     """A process that is needed does not run; the message says where its log is."""
 
 

@@ -1,7 +1,7 @@
-"""A flow as a command of its own: with which server it works, how it is stopped, and what it leaves behind.
+"""A flow as a command of its own: which server it uses, how it is stopped, and what it leaves behind.
 
-In: this process, whose server is the one of PREFECT_API_URL or prefect.toml, if that answers, and else a temporary one.
-Out: it ends within five seconds of Ctrl-C or SIGTERM, and its temporary server with it, even after a `kill -9`.
+In: this process. Its server is that of PREFECT_API_URL or prefect.toml if that answers, else a temporary one. Out: it
+ends within five seconds of Ctrl-C or SIGTERM, and its temporary server with it, even after a `kill -9`.
 """
 
 import atexit
@@ -14,13 +14,14 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
+from tasks.loading.redaction import redacted
 from tasks.priming.errors import UsageError
 from tasks.server.address import is_there, without_unwanted_server
 from tasks.server.processes import ended_by_signals, leave_no_orphans
 from tasks.store import artifacts
 
 _END_SECONDS = 3.0
-"""The run's state is written within one; what is left is for a temporary server, whose end the guardian sees to."""
+"""The run's state is written within one; the rest is for a temporary server, whose end the guardian ensures."""
 
 
 def require_server() -> None:
@@ -40,10 +41,10 @@ def require_server() -> None:
 
 
 def require_plain_paths(prefect_home: Path | None) -> None:
-    """Refuse folders in which the databases cannot be: their addresses have a meaning for some characters.
+    """Refuse folders that cannot hold a database: its address would give some characters a meaning.
 
     Args:
-        prefect_home: Where a Prefect server will have its database; None: none is started here.
+        prefect_home: The folder of the database of a Prefect server that will be started; None: none will.
 
     Raises:
         UsageError: There is such a character in the path of a folder.
@@ -59,32 +60,27 @@ def require_plain_paths(prefect_home: Path | None) -> None:
 
 @contextmanager
 def standalone() -> Iterator[None]:
-    """Within the context, run a flow as a command."""
-    leaving = _Leaving()
-    atexit.register(leaving.leave)  # registered first, so it is done last
+    """Within the context, run a flow as a command; SystemExit, with which it ends, ends the process at once."""
+    statuses: list[object] = []
+    atexit.register(_leave, statuses)  # registered before Prefect registers anything, so it comes last
     try:
         with without_unwanted_server() as message, ended_by_signals(_END_SECONDS):
-            sys.stderr.write(message)
-            if not get_current_settings().api.url and not {"-h", "--help"} & set(sys.argv):
+            sys.stderr.write(redacted(message))
+            if not get_current_settings().api.url:
                 leave_no_orphans()
-            # A run's end waits up to a second for the thread that sends them; whether it lives its lock tells.
+            # At its end a run waits up to a second for the heartbeat thread; the lock file tells whether it is alive.
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 yield
     except SystemExit as ended:
-        leaving.status = ended.code
+        statuses.append(ended.code)
         raise
 
 
-class _Leaving:
-    """The last thing that this process does."""
-
-    def __init__(self) -> None:
-        self.status: object = None
-
-    def leave(self) -> None:
-        """Leave without taking torch and its companions apart piece by piece, which takes two seconds."""
-        if isinstance(self.status, int):
+def _leave(statuses: list[object]) -> None:
+    """End the process without taking torch apart piece by piece, which takes two seconds."""
+    for status in statuses:
+        if isinstance(status, int):
             sys.stdout.flush()
             sys.stderr.flush()
             logging.shutdown()
-            os._exit(self.status)
+            os._exit(status)

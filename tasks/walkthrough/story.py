@@ -250,7 +250,7 @@ def _results(walk: Walk) -> Iterator[Block]:
         "One sample says nothing about whether priming helps, or whether generating pays. An experiment compares many, "
         "in pairs, with controls and intervals:"
     )
-    yield Verbatim(f"python -m flows.experiment --profile {walk.profile}")
+    yield Verbatim(f"python -m flows run --profile {walk.profile}")
 
 
 def _surrogate_table(guesses: Guesses, family: str, heading: str, *, is_published: bool) -> Table:

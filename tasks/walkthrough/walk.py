@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from tasks.loading.data import Identity, identify_data, load_rows
 from tasks.loading.models import load_embedding_model, load_language_model
@@ -127,6 +128,13 @@ def published_surrogates(sample: Sample) -> list[Surrogate]:
         )
         for key, text in read_published().generated.items()
     ]
+
+
+def name_walkthrough() -> str:
+    """Return what the UI calls this walkthrough: its profile and its sample."""
+    parameters = flow_run.get_parameters()
+    number = parameters.get("sample")
+    return f"{parameters.get('profile')}, {'the example of the notebook' if number is None else f'sample {number}'}"
 
 
 @task(name="choose the sample", task_run_name="choose the sample", **_STEP)

@@ -9,10 +9,10 @@ import pytest
 from rich.cells import cell_len
 from scipy.stats import sem
 
+from flows.__main__ import main
 from flows.compare import compare
 from tasks import results
 from tasks.commands import compare as command
-from tasks.commands.compare import main
 from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import resolve_settings
@@ -78,7 +78,7 @@ def surrogates(sample: Sample, text: str) -> list[Surrogate]:
 def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
     """Publish, and return what the command prints, with every gap reduced to one blank."""
     results.rebuild_database()
-    assert main(runs) == 0
+    assert main(["compare", *runs]) == 0
     out = capsys.readouterr().out
     assert max(map(cell_len, out.splitlines())) <= 80
     assert "\x1b" not in out
@@ -87,7 +87,7 @@ def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
 
 def refusal(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
     """Return the one line that the command refuses with."""
-    assert main(runs) == 2
+    assert main(["compare", *runs]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error
@@ -236,7 +236,7 @@ def test_runs_without_a_shared_sample_are_described_and_then_refused(capsys: pyt
     make_run("aaaa", FIRST_NLLS)
     make_run("bbbb", {"x": 1.0}, seed=7)
     results.rebuild_database()
-    assert main(["aaaa", "bbbb"]) == 2
+    assert main(["compare", "aaaa", "bbbb"]) == 2
     shown = capsys.readouterr()
     assert "Does priming help?" in shown.out
     assert "on the samples that they share" not in shown.out

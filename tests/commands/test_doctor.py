@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.commands import doctor
-from tasks.commands.doctor import Finding, examine
-from tasks.commands.doctor_report import print_findings
+from tasks.commands.doctor import Finding, examine, print_findings
 from tasks.loading.needs import needed_bytes, profile_findings
 from tasks.priming.settings import PROFILES
 from tasks.results import rebuild_database
@@ -95,8 +94,8 @@ def test_a_fastapi_that_prefect_does_not_fit_is_broken(
 def test_what_a_finding_quotes_is_obeyed_by_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_findings([doctor.Finding("artifacts", "run \x1b[2J[/oops]", "damaged: \x1b]0;title\x07[red]")])
     shown = capsys.readouterr().out
-    assert "run \\x1b[2J[/oops]" in shown
-    assert "damaged: \\x1b]0;title\\x07[red]" in shown
+    assert "run ␛[2J[/oops]" in shown
+    assert "damaged: ␛]0;title␇[red]" in shown
     assert "\x1b" not in shown
 
 

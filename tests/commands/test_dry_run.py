@@ -1,7 +1,9 @@
 """A dry run: what becomes of the rows, contexts as a model reads them, and an estimate, without the weights."""
 
+import dataclasses
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,20 @@ from rich.cells import cell_len
 from safetensors import safe_open
 from transformers import AutoTokenizer
 
-from flows.experiment import experiment
+from flows.__main__ import main
 from tasks import results
-from tasks.commands import estimates
-from tasks.commands.run import run_command
+from tasks.commands import dry_run as command
+from tasks.commands.dry_run import TokenCounts, count_tokens, estimate_memory, find_pace
 from tasks.loading.models import identify_language_model, load_language_model, outline_language_model
 from tasks.priming.arms.writing import fixed_surrogate
-from tasks.priming.records import Sample
-from tasks.priming.settings import resolve_settings
+from tasks.priming.engine.model import LanguageModel
+from tasks.priming.engine.numeric_path import choose_numeric_path
+from tasks.priming.records import Distractor, Sample
+from tasks.priming.settings import LanguageModelSettings, resolve_settings
 from tasks.store import manifests
+from tasks.workers.processes import with_language_model, working
 from tests.published_rows import record, score
-from tests.tiny_models import tiny_folder, tiny_settings
+from tests.tiny_models import Nameless, tiny_folder, tiny_mistral, tiny_settings
 
 TINY = tiny_settings()
 PARAMETERS = 2 * 32_000 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64) + 64
@@ -54,7 +59,7 @@ def dry_run(tmp_path: Path, rows: list[dict[str, Any]], *flags: str) -> int:
     data = tmp_path / "my.jsonl"
     flags = (f"--language-model={tiny_folder()}", *flags)  # of a flag that is given twice the last counts
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return run_command(experiment, ["--dry-run", f"--data={data}", "--min-words=5", *flags])
+    return main(["run", "--dry-run", f"--data={data}", "--min-words=5", *flags])
 
 
 def words_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -103,11 +108,11 @@ def test_tokens_are_those_of_the_contexts_with_query_and_answer(
     )
     contexts = [f"Document:\n{PASSAGES[0]}"]
     contexts += [f"This document may be relevant to queries like: {p}\n\nDocument:\n{PASSAGES[0]}" for p in phrases]
-    behind = sum(
+    after = sum(
         len(tokenizer(text, add_special_tokens=False)["input_ids"])
         for text in ("\n\nQuery: ferry when\n\nAnswer:", "At nine.")
     )
-    counts = [len(tokenizer(text)["input_ids"]) + behind for text in contexts]
+    counts = [len(tokenizer(text)["input_ids"]) + after for text in contexts]
     said = words_of(capsys)
     assert f"tokens scored {sum(counts):,} " in said
     assert f"longest sample {max(counts)} tokens" in said
@@ -118,9 +123,9 @@ def test_more_samples_than_are_counted_are_taken_to_be_like_them(monkeypatch: py
     settings = resolve_settings("demo", families=("baseline", "generated"))
     model = outline_language_model(TINY)
     samples = [a_sample(str(number)) for number in range(6)]
-    whole = estimates.count_tokens(samples, settings, model)
-    monkeypatch.setattr(estimates, "COUNTED_SAMPLES", 2)
-    part = estimates.count_tokens(samples, settings, model)
+    whole = count_tokens(samples, settings, model)
+    monkeypatch.setattr(command, "COUNTED_SAMPLES", 2)
+    part = count_tokens(samples, settings, model)
     assert (whole.counted_samples, part.counted_samples) == (6, 2)
     assert (part.scored, part.prompts, part.surrogates) == (whole.scored, whole.prompts, 30)
 
@@ -154,16 +159,16 @@ def make_run(run_id: str, **changes: Any) -> None:
 
 @pytest.mark.usefixtures("artifacts_folder")
 def test_a_time_is_that_of_an_earlier_run_on_the_same_device() -> None:
-    assert estimates.find_pace(TINY, "cpu") is None  # nothing is published
+    assert find_pace(TINY, "cpu") is None  # nothing is published
     make_run("aaaa")
     make_run("bbbb", device="NVIDIA Thing")
     results.rebuild_database()
-    pace = estimates.find_pace(TINY, "cpu")
+    pace = find_pace(TINY, "cpu")
     assert pace is not None
     # by hand: two scores of 107 + 16 + 2 tokens in 4 s; two surrogates in 6 s
     assert (pace.run_id, pace.scored_tokens_per_second, pace.seconds_per_surrogate) == ("aaaa", 62.5, 3.0)
-    assert estimates.find_pace(TINY.model_copy(update={"dtype": "bfloat16"}), "cpu") is None
-    assert estimates.find_pace(TINY.model_copy(update={"language_model": "another/one"}), "cpu") is None
+    assert find_pace(TINY.model_copy(update={"dtype": "bfloat16"}), "cpu") is None
+    assert find_pace(TINY.model_copy(update={"language_model": "another/one"}), "cpu") is None
 
 
 def test_a_time_is_told_with_its_source_or_said_to_be_unknown(
@@ -178,7 +183,7 @@ def test_a_time_is_told_with_its_source_or_said_to_be_unknown(
     said = words_of(capsys)
     tokens = int(said.partition("tokens scored ")[2].split()[0].replace(",", ""))
     assert 62.5 * 2 < tokens < 62.5 * 10
-    assert f"time about {tokens / 62.5:.2g} s run aaaa here: 62 tokens scored a second; 1 process" in said
+    assert f"time about {tokens / 62.5:.2g} s run aaaa here: 62 tokens scored per second; 1 process" in said
 
 
 def test_rows_of_which_none_qualifies_are_refused_with_their_funnel(
@@ -232,3 +237,81 @@ def test_settings_for_a_gpu_are_estimated_where_there_is_none(
     said = words_of(capsys)
     assert "time unknown there is no CUDA GPU here, which these settings need" in said
     assert f"{PARAMETERS:,} parameters in nf4" in said
+
+
+# --- memory: what is estimated is what a worker process then takes ---
+
+COUNTS = TokenCounts(
+    scored=100_000,
+    prompts=50_000,
+    surrogates=250,
+    written_at_most=11_250,
+    longest=300,
+    predicted_share=0.25,
+    too_long=0,
+    counted_samples=50,
+)
+FLOAT32 = LanguageModelSettings(dtype="float32", device="cpu")
+
+
+def outline(**shape: int) -> LanguageModel:
+    return LanguageModel(tiny_mistral(**shape), Nameless(), 256, choose_numeric_path("cpu", "float32"))
+
+
+def test_memory_is_counted_from_the_models_shape() -> None:
+    """By hand, from the shape in tiny_models: keys and values of a token are 2 x 3 layers x 2 heads x 8 x 4 bytes."""
+    memory = estimate_memory(FLOAT32, outline(), COUNTS, "cpu")
+    assert memory.writing == 2 * 3 * 2 * 8 * 4 * (32_768 + 2_048)
+    assert memory.scoring == 2 * 0.25 * 2_048 * 300 * 4  # two copies of logits of 300 words
+    assert memory.total == memory.weights + command._LIBRARY_BYTES + memory.writing
+    few = dataclasses.replace(COUNTS, prompts=1_000, written_at_most=200, longest=5_000)
+    assert estimate_memory(FLOAT32, outline(), few, "cpu").writing == 2 * 3 * 2 * 8 * 4 * (1_200 + 5_000)
+    none = dataclasses.replace(COUNTS, prompts=0, surrogates=0, written_at_most=0)
+    assert estimate_memory(FLOAT32, outline(), none, "cpu").writing == 0
+
+
+def test_a_model_with_large_caches_holds_fewer_lines_at_once() -> None:
+    """A token of 32 layers x 8 heads x 128 in float32 takes 262,144 bytes: 8,192 of them, for fewer waste a step."""
+    large = outline(num_hidden_layers=32, num_key_value_heads=8, num_attention_heads=8, head_dim=128)
+    assert estimate_memory(FLOAT32, large, COUNTS, "cpu").writing == 262_144 * (8_192 + 2_048)
+    assert estimate_memory(FLOAT32, large, COUNTS, "cuda").writing == 262_144 * (32_768 + 8_192)
+    middle = outline(num_hidden_layers=8, num_key_value_heads=8, num_attention_heads=8, head_dim=64)
+    assert estimate_memory(FLOAT32, middle, COUNTS, "cpu").writing == 32_768 * (800_000_000 // 32_768 + 2_048)
+
+
+def peak_of_work(samples: list[Sample], distractors: list[Distractor], *, language_model: LanguageModel) -> float:
+    """Write and score as a run does, and return the most memory that this process has ever held (bytes)."""
+    from tasks.priming.arms.arms import ARM_GROUPS
+    from tasks.priming.arms.writing import Writing, write_generated
+    from tasks.priming.scoring import score_family
+    from tasks.priming.settings import GenerationSettings
+
+    written = write_generated(samples, Writing(42, language_model, GenerationSettings()))
+    score_family(ARM_GROUPS["generated"].contexts, samples, written, language_model, distractors)
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell a process's peak")
+@pytest.mark.parametrize(
+    "shape",
+    [{}, {"num_hidden_layers": 8, "num_key_value_heads": 8, "num_attention_heads": 8, "head_dim": 64}],
+    ids=["small", "large caches"],
+)
+def test_memory_is_what_a_worker_takes(mistral_tokenizer_folder: Path, tmp_path: Path, shape: dict[str, int]) -> None:
+    """Peaks of 5.5 GB stood where the estimate was 1.3; both models' main parts are other ones."""
+    folder = tmp_path / "model"
+    shutil.copytree(mistral_tokenizer_folder, folder)
+    tiny_mistral(vocab_size=32_000, max_position_embeddings=512, **shape).save_pretrained(folder)
+    settings = resolve_settings("laptop", language_model=str(folder), dtype="float32", device="cpu", max_words=90)
+    passages = [" ".join(f"word{n} of passage {n + place}" for place in range(20)) for n in range(16)]
+    samples = [
+        Sample(f"s{n}", n, text, f"where is {n}", f"At {n} of it.", None, f"p{n}") for n, text in enumerate(passages)
+    ]
+    distractors = [Distractor(s.sample_id, n, f"Under {n} of them.", "x") for s in samples for n in range(2)]
+    outlined = outline_language_model(settings.language_model)
+    expected = estimate_memory(settings.language_model, outlined, count_tokens(samples, settings, outlined), "cpu")
+    identity = identify_language_model(settings.language_model)
+    with working(2, identity):
+        peak, _ = with_language_model(peak_of_work, identity, samples=samples, distractors=distractors)
+    assert expected.total == pytest.approx(peak, rel=0.2)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tasks.commands.prune import find_litter, main, remove_litter
+from flows.__main__ import main
+from tasks.commands.prune import find_litter, remove_litter
 from tasks.priming.errors import UsageError
 from tasks.store import manifests
 from tasks.store.artifacts import ROOT
@@ -69,20 +70,20 @@ def test_what_no_manifest_names_is_listed_and_then_removed(folder: Path, capsys:
     kept_record, orphan_record = record(folder, "scoring/a", kept), record(folder, "scoring/b/c", orphan)
     litter = {orphan["path"], str(orphan_record.relative_to(folder))}
 
-    assert main([]) == 0
+    assert main(["prune"]) == 0
     assert names(find_litter(), folder) == litter
     listed = capsys.readouterr().out
     assert "no run names it" in listed
     assert "2 files" in listed
     assert (folder / orphan["path"]).exists()
 
-    assert main(["--remove"]) == 0
+    assert main(["prune", "--remove"]) == 0
     assert "were removed" in capsys.readouterr().out
     assert (folder / kept["path"]).exists()
     assert kept_record.exists()
     assert not (folder / orphan["path"]).exists()
     assert not orphan_record.parent.exists()  # a folder that it emptied goes too
-    assert main([]) == 0
+    assert main(["prune"]) == 0
     assert "nothing to remove" in capsys.readouterr().out
 
 
@@ -153,14 +154,14 @@ def test_what_this_project_did_not_write_is_left_alone(folder: Path) -> None:
         plant(folder / path)
     for path in (".x.json.0123456789abcdef.tmp", "scoring/.y.0123456789abcdef.tmp", "stages/empty"):
         (folder / path).mkdir(parents=True)  # folders, whatever their names look like
-    assert main(["--remove"]) == 0
+    assert main(["prune", "--remove"]) == 0
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {*foreign, "runs/.lock"}
     assert (folder / "stages" / "empty").is_dir()
 
 
 def test_names_are_shown_as_they_are_and_obeyed_by_nobody(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant(folder / "scoring" / "a[/oops]\x1b[2J" / ".x.0123456789abcdef.tmp")
-    assert main([]) == 0
+    assert main(["prune"]) == 0
     assert "scoring/a[/oops]\\x1b[2J/.x.0123456789abcdef.tmp" in capsys.readouterr().out
 
 
@@ -178,7 +179,7 @@ def test_a_manifest_of_an_odd_name_steers_no_terminal(folder: Path) -> None:
     (folder / "runs").mkdir()
     (folder / "runs" / "a\x1b[2J.json").write_text("{")
     environment = os.environ | {"SURROGATE_ARTIFACTS": str(folder)}
-    command = [sys.executable, "-m", "tasks.commands.prune"]
+    command = [sys.executable, "-m", "flows", "prune"]
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert said.returncode == 2
     assert said.stderr.count("a\\x1b[2J.json") == 2  # the warning and the error
@@ -213,7 +214,7 @@ def test_nothing_is_removed_while_a_run_is_in_progress(folder: Path, capsys: pyt
     assert names(find_litter(), folder) == {orphan["path"]}
     with pytest.raises(UsageError, match="Run abc is in progress"):
         remove_litter()
-    assert main(["--remove"]) == 2
+    assert main(["prune", "--remove"]) == 2
     assert capsys.readouterr().err.startswith("error: Run abc is in progress")
     assert (folder / orphan["path"]).exists()
     finish_run(attempt)

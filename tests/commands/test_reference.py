@@ -1,8 +1,5 @@
-"""The command that compares a run with the published table: it fits its width, warns, and refuses in one clear line."""
+"""The verb `reference`: the table fits its width, other inputs are warned of, and refusals are one clear line."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +7,14 @@ from typing import Any
 import duckdb
 import pytest
 
+from flows.__main__ import main
 from tasks import results
-from tasks.commands.reference import main, read_run
+from tasks.commands.reference import read_run
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.statistics.reference import KNOWN_DIFFERENCES
 from tasks.store import artifacts, manifests
 from tasks.store.tables import TABLES
-from tests.places import ROOT
 from tests.run_rows import route, sample, score
-from tests.waiting import PATIENCE
 
 ARMS = [
     "baseline/document",
@@ -76,7 +72,7 @@ def start(run_id: str, settings: dict[str, Any], data: dict[str, Any]) -> manife
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return the one line that the command refuses with."""
-    assert main(arguments) == 2
+    assert main(["reference", *arguments]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
@@ -85,7 +81,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_the_table_fits_a_hundred_columns_and_names_the_differences(capsys: pytest.CaptureFixture[str]) -> None:
     record("abc")
-    assert main(["abc"]) == 0
+    assert main(["reference", "abc"]) == 0
     printed = capsys.readouterr().out
     assert max(len(line) for line in printed.splitlines()) <= 100
     lines = [line.split() for line in printed.splitlines()]
@@ -101,7 +97,7 @@ def test_the_table_fits_a_hundred_columns_and_names_the_differences(capsys: pyte
 
 def test_another_model_and_other_data_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     record("abc", model="owner/[bold]model", data={"data": "demo", "file": "evaluation.jsonl"}, max_words=200)
-    assert main(["abc"]) == 0
+    assert main(["reference", "abc"]) == 0
     flat = " ".join(capsys.readouterr().out.split())
     assert f"Warning: language_model is owner/[bold]model, published {MISTRAL}: whether numbers agree" in flat
     assert "Warning: data is demo, published microsoft/ms_marco" in flat
@@ -120,61 +116,35 @@ def test_the_rows_are_the_records_that_the_run_made() -> None:
     assert sorted(map(repr, evidence.scores)) == sorted(map(repr, SCORES))
 
 
-def test_of_many_complete_runs_the_latest_five_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(7):
-        manifests.finish_run(start(f"run{number}", {"seed": number}, {}))
-    results.rebuild_database()
-    assert "Latest complete runs: run6, run5, run4, run3, run2. " in refusal(capsys, "nope")
-
-
-def test_without_a_database_the_message_says_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
-    message = refusal(capsys, "abc")
-    assert message.startswith("error: There is no database ")
-    assert message.endswith("Start a run: it publishes one.\n")
-
-
-def test_an_unknown_run_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("named", ["abc", "ab", "latest"])
+def test_a_run_is_named_by_its_id_its_beginning_or_as_the_latest(
+    capsys: pytest.CaptureFixture[str], named: str
+) -> None:
     record("abc")
-    assert refusal(capsys, "nope") == (
-        "error: There is no run nope; only a complete run can be compared. Latest complete runs: abc. "
-        "To complete one, start it (again): python -m flows.experiment --profile mistral-7b\n"
-    )
-
-
-@pytest.mark.parametrize("is_failed", [False, True])
-def test_a_run_that_is_not_complete_is_refused(capsys: pytest.CaptureFixture[str], is_failed: bool) -> None:
-    attempt = start("abc", {"seed": 42}, {})
-    if is_failed:
-        manifests.fail_run(attempt, "out of memory")
+    manifests.fail_run(start("bcd", {"seed": 42}, {}), "out of memory")  # later, and not complete
     results.rebuild_database()
-    status = "failed" if is_failed else "running"
-    assert (
-        f"error: Run abc is {status}; only a complete run can be compared. Latest complete runs: none yet."
-        in refusal(capsys, "abc")
-    )
+    assert main(["reference", named]) == 0
+    assert capsys.readouterr().out.startswith("Run abc compared with ")
+
+
+def test_a_run_that_is_unknown_or_not_complete_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refusal(capsys, "abc").startswith("error: No run is published yet")
+    manifests.fail_run(start("abc", {"seed": 42}, {}), "out of memory")
+    results.rebuild_database()
+    assert refusal(capsys, "nope").startswith("error: There is no run 'nope'. Runs, newest first: abc")
+    assert refusal(capsys, "abc").startswith("error: Run abc is failed; only complete runs can be compared: none.")
 
 
 def test_a_file_that_is_no_database_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     (folder / "results.duckdb").write_bytes(b"nothing" * 1000)
     message = refusal(capsys, "abc")
     assert "results.duckdb cannot be read: " in message
-    assert "any run publishes it anew" in message
+    assert "any run publishes it again" in message
 
 
 def test_a_database_of_an_earlier_version_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     record("abc")
     with duckdb.connect(str(folder / "results.duckdb")) as connection:
-        connection.execute("DROP SCHEMA latest CASCADE; DROP SCHEMA all_runs CASCADE")
+        connection.execute("DROP VIEW IF EXISTS outcome")
         connection.execute("ALTER TABLE score RENAME COLUMN nll_notebook TO something_else")
     assert "It must be a database that this version published" in refusal(capsys, "abc")
-
-
-def test_a_user_gets_one_line_and_status_two(folder: Path) -> None:
-    environment = os.environ | {"SURROGATE_ARTIFACTS": str(folder)}
-    command = [sys.executable, "-m", "tasks.commands.reference", "nope"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: There is no database ")
-    assert "Traceback" not in done.stderr

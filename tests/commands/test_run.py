@@ -1,5 +1,6 @@
 """The command line: flags are the flow's parameters, and what cannot be used ends with status 2 and one clear line."""
 
+import argparse
 import inspect
 import json
 import os
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.__main__ import main
 from flows.experiment import experiment
-from tasks.commands.run import make_parser, run_command
+from tasks.commands.run import add_parameters, given_parameters
+from tasks.loading.hub import ALLOW_DOWNLOAD
 from tasks.priming.settings import PROFILES
 from tests.places import ROOT
 from tests.waiting import PATIENCE
@@ -29,18 +32,23 @@ def run_child(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
 # --- flags ---
 
 
+def flags_of_the_experiment() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    add_parameters(parser, experiment)
+    return parser
+
+
 def test_the_flags_are_the_flows_parameters_in_its_order() -> None:
-    flags = [action.option_strings[0] for action in make_parser(experiment)._actions if action.dest != "help"]
+    flags = [action.option_strings[0] for action in flags_of_the_experiment()._actions]
     assert flags.pop() == "--allow-download"  # no parameter: it changes no result
     assert flags == ["--" + name.replace("_", "-") for name in inspect.signature(experiment.fn).parameters]
     assert {"--profile", "--sample-count", "--seed", "--families", "--data", "--language-model"} <= set(flags)
 
 
 def test_every_flag_is_described_in_the_help() -> None:
-    text = make_parser(experiment).format_help()
-    assert text.startswith("usage: python -m flows.experiment ")
-    undescribed = [action.dest for action in make_parser(experiment)._actions if not (action.help or "").strip()]
-    assert undescribed == []
+    parser = flags_of_the_experiment()
+    assert [action.dest for action in parser._actions if not (action.help or "").strip()] == []
+    text = parser.format_help()
     flat = " ".join(text.split())
     assert all(profile in flat for profile in PROFILES)
     assert "(float32, bfloat16, float16)" in flat  # the allowed values of --dtype
@@ -48,15 +56,20 @@ def test_every_flag_is_described_in_the_help() -> None:
 
 
 def test_flags_that_are_not_given_are_left_to_the_profile() -> None:
-    values = vars(make_parser(experiment).parse_args(["--seed", "7"]))
-    assert values.pop("profile") == "demo"
-    assert values.pop("seed") == "7"
-    assert set(values.values()) == {None}
+    options = flags_of_the_experiment().parse_args(["--seed", "7"])
+    assert given_parameters(options, experiment) == {"profile": "demo", "seed": "7"}
+
+
+def test_large_downloads_are_allowed_in_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ALLOW_DOWNLOAD, "0")
+    options = flags_of_the_experiment().parse_args(["--allow-download"])
+    assert given_parameters(options, experiment) == {"profile": "demo"}
+    assert os.environ[ALLOW_DOWNLOAD] == "1"
 
 
 @pytest.mark.parametrize("text", ["baseline,static", "baseline, static ", "baseline ,static"])
 def test_families_are_separated_by_commas(text: str) -> None:
-    assert make_parser(experiment).parse_args(["--families", text]).families == ("baseline", "static")
+    assert flags_of_the_experiment().parse_args(["--families", text]).families == ("baseline", "static")
 
 
 # --- what cannot be used ---
@@ -99,7 +112,7 @@ def test_a_usage_error_is_one_line_and_status_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(ROOT)
-    assert run_command(experiment, flags) == 2
+    assert main(["run", *flags]) == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert re.fullmatch(f"error: {message}\n", output.err), output.err
@@ -107,7 +120,7 @@ def test_a_usage_error_is_one_line_and_status_2(
 
 
 def test_two_bad_values_are_both_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(experiment, ["--sample-count=0", "--top-k=0"]) == 2
+    assert main(["run", "--sample-count=0", "--top-k=0"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": Input")[0] for line in lines] == ["error: `sample_count`", "`top_k`"]
 
@@ -122,10 +135,8 @@ def test_two_bad_values_are_both_named(capsys: pytest.CaptureFixture[str]) -> No
     ],
 )
 def test_a_wrong_flag_is_named_and_status_2(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run_command(experiment, flags)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f"python -m flows.experiment: error: {message}"
+    assert main(["run", *flags]) == 2
+    assert capsys.readouterr().err == f"error: {message}. What is allowed: python -m flows run --help\n"
 
 
 # --- how a run is shown ---
@@ -133,10 +144,10 @@ def test_a_wrong_flag_is_named_and_status_2(flags: list[str], message: str, caps
 
 @pytest.mark.parametrize("flag", ["--verbose", "--dry-run"])
 def test_what_changes_no_result_is_no_setting(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(experiment, [flag, "--sample-count=0"]) == 2
+    assert main(["run", flag, "--sample-count=0"]) == 2
     assert capsys.readouterr().err.startswith("error: `sample_count`: ")
     with pytest.raises(SystemExit):
-        run_command(experiment, ["--help"])
+        main(["run", "--help"])
     assert flag in capsys.readouterr().out
 
 
@@ -151,7 +162,7 @@ def test_a_failure_is_one_line_that_says_where_to_look(
         raise OSError("no space left\x1b[2J")
 
     monkeypatch.setattr("tasks.workers.processes.working", fail)
-    assert run_command(experiment, flags) == 1
+    assert main(["run", *flags]) == 1
     again = "Start the same command again: finished chunks are not computed again."
     said = f"The run failed: OSError: no space left\\x1b[2J\n{advice} {again}\n"
     assert capsys.readouterr().err == said
@@ -173,15 +184,15 @@ def test_the_help_is_shown_without_importing_a_heavy_library(tmp_path: Path) -> 
     """Torch, transformers, sentence-transformers and datasets take 6 s to import."""
     program = (
         "import json, runpy, sys\n"
-        "sys.argv = ['flows/experiment.py', '--help']\n"
+        "sys.argv = ['flows', 'run', '--help']\n"
         "try:\n"
-        "    runpy.run_module('flows.experiment', run_name='__main__')\n"
+        "    runpy.run_module('flows', run_name='__main__')\n"
         "except SystemExit as ended:\n"
         "    heavy = {'torch', 'transformers', 'sentence_transformers', 'datasets', 'sklearn', 'scipy'}\n"
         "    print('\\n' + json.dumps([ended.code, sorted(heavy & sys.modules.keys())]))\n"
     )
     finished = run_child("-c", program, folder=tmp_path / "artifacts")
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.startswith("usage: python -m flows.experiment ")
+    assert finished.stdout.startswith("usage: python -m flows run ")
     assert json.loads(finished.stdout.splitlines()[-1]) == [0, []]
     assert not (tmp_path / "artifacts").exists()

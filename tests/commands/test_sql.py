@@ -47,7 +47,7 @@ def prompt(folder: Path) -> Iterator[Prompt]:
 def run(folder: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command with statements from a pipe."""
     variables = os.environ | {"SURROGATE_ARTIFACTS": str(folder)} | environment
-    command = [sys.executable, "-m", "tasks.commands.sql"]
+    command = [sys.executable, "-m", "flows", "sql"]
     return subprocess.run(
         command, cwd=ROOT, env=variables, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
@@ -267,7 +267,8 @@ def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> N
     terminal, inner = pty.openpty()
     # The child takes the terminal for its own, so that Ctrl-C reaches it.
     start = (
-        "import fcntl, runpy, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); runpy.run_module('tasks.commands.sql', "
+        "import fcntl, runpy, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); sys.argv[1:] = ['sql']; "
+        "runpy.run_module('flows', "
     )
     child = subprocess.Popen(
         [sys.executable, "-c", f"{start}run_name='__main__')"],

@@ -75,7 +75,7 @@ def test_data_with_markup_in_their_name_are_shown_as_they_are(capsys: pytest.Cap
 @pytest.mark.usefixtures("artifacts_folder")
 def test_a_report_that_was_not_written_is_told_how_to_make(capsys: pytest.CaptureFixture[str]) -> None:
     lines = summary_of(capsys, make_run(), report=None)
-    assert "Report: not written; make it by python -m flows.report aaaa" in lines
+    assert "Report: not written; make it by python -m flows report aaaa" in lines
 
 
 def test_nothing_published_is_an_error_of_the_programmers(artifacts_folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_what_is_undecided_is_continued_by_a_larger_draw(capsys: pytest.CaptureF
     run_id = make_run(data="my rows.jsonl", funnel={"rows": 300, "eligible": 281, "drawn": 24, "rejected": {}})
     flat = " ".join(summary_of(capsys, run_id))
     continued = "--profile demo --data 'my rows.jsonl' --language-model owner/model --sample-count 240"
-    assert f"More: python -m flows.experiment {continued} Report:" in flat
+    assert f"More: python -m flows run {continued} Report:" in flat
 
 
 @pytest.mark.usefixtures("artifacts_folder")

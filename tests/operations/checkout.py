@@ -86,7 +86,7 @@ class Ui:
         self.port = free_port()
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [".venv/bin/python", "-u", "-m", "tasks.server.ui", f"--port={self.port}"],
+                [".venv/bin/python", "-u", "-m", "flows", "ui", f"--port={self.port}"],
                 cwd=checkout.folder,
                 env=checkout.environment(),
                 stdin=subprocess.DEVNULL,

@@ -23,7 +23,7 @@ FLAGS = (
     "--families=baseline,static,generated",
     "--workers=1",  # on a machine of few cores, several tests at once
 )
-CLOCKS = {"run": {"seconds", "started_at", "ended_at", "stage_seconds"}}
+CLOCKS = {"run": {"seconds", "started_at", "ended_at"}}
 """Columns that say when, or how long."""
 
 CLOCK_TABLES = {"attempt", "stage_time"}

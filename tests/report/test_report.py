@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from prefect.flows import Flow, load_flow_from_entrypoint
 
-from flows.report import main, report
+from flows.__main__ import main
+from flows.report import report
 from tests.places import ROOT
 from tests.report.conftest import Published
 
 
 def test_the_command_writes_a_report_and_says_where(published: Published, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["abc"]) == 0
+    assert main(["report", "abc"]) == 0
     path = published.folder / "reports" / "abc123.html"
     assert capsys.readouterr().out == f"{path}\n"
     assert path.is_file()
@@ -25,12 +26,12 @@ def test_the_command_writes_a_report_and_says_where(published: Published, capsys
 def test_the_latest_run_is_reported_where_none_is_named(
     published: Published, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([]) == 0
+    assert main(["report"]) == 0
     assert capsys.readouterr().out.endswith("fff000.html\n")
 
 
 def test_the_output_may_be_named(published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fff000", "--output", str(tmp_path / "own.html")]) == 0
+    assert main(["report", "fff000", "--output", str(tmp_path / "own.html")]) == 0
     assert (tmp_path / "own.html").is_file()
 
 
@@ -38,7 +39,7 @@ def test_plots_are_written_where_asked(
     published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Expected: a PNG (its first eight bytes) for every path that is printed after the report's."""
-    assert main(["abc", "--plots", str(tmp_path / "plots")]) == 0
+    assert main(["report", "abc", "--plots", str(tmp_path / "plots")]) == 0
     written = [Path(line) for line in capsys.readouterr().out.splitlines()[1:]]
     assert sorted(written) == sorted((tmp_path / "plots").iterdir())
     assert len(written) > 3
@@ -65,7 +66,7 @@ def test_a_notebooks_backend_is_no_obstacle(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_one_line_and_status_2(
     published: Published, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert main(arguments) == 2
+    assert main(["report", *arguments]) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith(said)
     assert len(shown.err.splitlines()) == 1

@@ -14,8 +14,7 @@ from huggingface_hub.hf_api import ModelInfo
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from prefect.serializers import PickleSerializer
 
-from flows.experiment import experiment
-from tasks.commands.run import run_command
+from flows.__main__ import main
 from tasks.loading.hub import ALLOW_DOWNLOAD
 from tasks.loading.models import identify_language_model, load_language_model
 from tasks.priming.arms.arms import ARM_GROUPS
@@ -75,16 +74,14 @@ BAD_VALUES = [
 def test_a_bad_value_ends_with_status_2_and_what_is_allowed(
     artifacts_folder: Path, capsys: pytest.CaptureFixture[str], flag: str, said: str
 ) -> None:
-    assert run_command(experiment, [flag]) == 2
+    assert main(["run", flag]) == 2
     assert re.fullmatch(rf"error: {said}\. Leave it out to take the profile's value\.\n", capsys.readouterr().err)
     assert list(artifacts_folder.iterdir()) == []
 
 
 @case(19, "an unknown setting")
 def test_an_unknown_setting_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        run_command(experiment, ["--sampel-count=5"])
-    assert ended.value.code == 2
+    assert main(["run", "--sampel-count=5"]) == 2
     assert "unrecognized arguments: --sampel-count=5" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"Unknown setting 'sampel_count'\. Known settings: bootstrap_resamples"):
         resolve_settings("demo", sampel_count=5)
@@ -98,7 +95,7 @@ NAMES = ["../../x", "/etc", "/", "a\0b", "x" * 300, "x" * 5000, 'a"; DROP TABLE 
 def test_a_name_of_nothing_ends_with_status_2_and_names_no_path(
     artifacts_folder: Path, capsys: pytest.CaptureFixture[str], flag: str, name: str
 ) -> None:
-    assert run_command(experiment, [f"{flag}={name}"]) == 2
+    assert main(["run", f"{flag}={name}"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert all(character.isprintable() for character in said.rstrip("\n"))
@@ -164,7 +161,7 @@ def test_a_large_download_is_refused_until_it_is_asked_for(
     siblings = [{"rfilename": name, "size": int(size)} for name, size in files.items()]
     Hub(monkeypatch, lambda: answer(id="owner/large", sha="0" * 40, siblings=siblings))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    assert run_command(experiment, ["--language-model=owner/large"]) == 2
+    assert main(["run", "--language-model=owner/large"]) == 2
     # 5 + 2, the others are never fetched
     assert "owner/large is not on this machine, and 7.0 GB would be downloaded" in capsys.readouterr().err
     monkeypatch.setenv(ALLOW_DOWNLOAD, "1")
@@ -235,7 +232,7 @@ TOKEN = "hf_" + "Canary" * 6
 def test_a_token_among_the_settings_is_refused_and_not_repeated(
     artifacts_folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert run_command(experiment, [f"--{name.replace('_', '-')}=x{TOKEN}"]) == 2
+    assert main(["run", f"--{name.replace('_', '-')}=x{TOKEN}"]) == 2
     said = capsys.readouterr().err
     assert f"`--{name.replace('_', '-')}` holds a token or a password" in said
     assert "Give the token in the environment: export HF_TOKEN=" in said

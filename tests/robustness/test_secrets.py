@@ -21,8 +21,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
+from flows.__main__ import VERBS, main
 from flows.experiment import experiment
-from tasks.commands.run import run_command
 from tasks.loading import data as rows
 from tasks.loading.hub import hub_commit
 from tasks.loading.redaction import HIDDEN, without_secrets
@@ -81,31 +81,28 @@ def test_the_data_librarys_error_is_told_without_the_token(secrets: None, monkey
 def test_a_secret_on_the_command_line_is_refused_and_not_repeated(
     secrets: None, capsys: pytest.CaptureFixture[str], artifacts_folder: Path, flag: str, secret: str
 ) -> None:
-    assert run_command(experiment, [f"{flag}={secret}"]) == 2
+    assert main(["run", f"{flag}={secret}"]) == 2
     said = capsys.readouterr().err
     assert "holds a token or a password" in said
     assert secret not in said
     assert list(artifacts_folder.iterdir()) == []
 
 
-def commands() -> dict[str, str]:
-    """Return what each command's module runs, but for the guardian, which nobody starts by hand."""
-    found = {}
+def test_every_command_goes_through_the_door() -> None:
+    """All but the guardian, which nobody starts by hand, and a simulation that takes no words."""
+    blocks = {}
     for path in sorted(path for folder in ("flows", "tasks") for path in (ROOT / folder).rglob("*.py")):
         _, is_command, block = path.read_text(encoding="utf-8").partition('\nif __name__ == "__main__":\n')
-        if is_command and path.name != "processes.py":
-            found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = block.partition("sys.exit(")[2].strip()[:-1]
-    return found
+        if is_command and path.name not in ("processes.py", "scale.py"):
+            blocks[path.stem] = block.split("\n")[-2].strip()
+    assert blocks.pop("__main__") == "enter()"
+    assert blocks.pop("experiment") == 'enter("run")'
+    assert blocks == {name: f'enter("{name}")' for name in ("bench", "compare", "doctor", "report", "walkthrough")}
 
 
-@pytest.mark.parametrize(("module", "call"), commands().items())
+@pytest.mark.parametrize("verb", [*VERBS, "no-such-verb"])
 def test_no_command_takes_or_repeats_a_secret(
-    secrets: None,
-    capsys: pytest.CaptureFixture[str],
-    artifacts_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    module: str,
-    call: str,
+    secrets: None, capsys: pytest.CaptureFixture[str], artifacts_folder: Path, verb: str
 ) -> None:
     for words, name in [
         (["--data", TOKEN], "`--data`"),
@@ -115,8 +112,7 @@ def test_no_command_takes_or_repeats_a_secret(
         ([TOKEN], "The command line"),
         (["--seed=1", "https://me:my-word@host/x"], "The command line"),
     ]:
-        monkeypatch.setattr(sys, "argv", ["command", *words])
-        assert eval(call, vars(importlib.import_module(module))) == 2
+        assert main([verb, *words]) == 2
         output = capsys.readouterr()
         assert output.err.startswith(f"error: {name} holds a token or a password")
         assert "Give the token in the environment: export HF_TOKEN=" in output.err
@@ -315,16 +311,15 @@ from tasks.priming import {module}
 def fail(*arguments, **options):
     raise ValueError("Illegal header value b'Bearer " + __import__("os").environ["HF_TOKEN"] + "'")
 {module}.{function} = fail
-from flows.experiment import experiment
-from tasks.commands.run import run_command
-sys.exit(run_command(experiment, ["--sample-count=2", "--families=baseline,static", "--workers=1"]))
+from flows.__main__ import main
+sys.exit(main(["run", "--sample-count=2", "--families=baseline,static", "--workers=1"]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "function"),
-    [("sampling", "draw_samples"), ("scoring", "score_family"), ("embedding", "route_queries")],
+    [("sampling", "draw_samples"), ("scoring", "score_family"), ("routing", "route_queries")],
 )
 def test_a_run_that_fails_with_a_secret_in_its_exception_leaves_none_anywhere(
     tmp_path: Path, module: str, function: str

@@ -85,16 +85,13 @@ def test_a_stale_or_damaged_file_of_ours_may_be_replaced(folder: Path, content: 
 
 def test_of_two_that_start_at_once_the_second_is_refused_and_takes_nothing_from_the_first(folder: Path) -> None:
     """Before the first one's server answers, or its address is written, nothing else tells that it is there."""
-    program = "import sys; from tasks.server.ui import main; sys.exit(main([]))"
+    program = "import sys; from flows.__main__ import main; sys.exit(main(['ui']))"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    second = (
-        f"from tasks.server import address; from pathlib import Path; address.ROOT = Path({str(folder)!r}); {program}"
-    )
+    there = f"from tasks.server import address; from pathlib import Path; address.ROOT = Path({str(folder)!r}); "
+    command = [sys.executable, "-c", there + program]
     with claimed_address():
         for said in ("is being started in this folder already", f"is running here already: {GONE[:-4]}"):
-            refused = subprocess.run(
-                [sys.executable, "-c", second], cwd=folder, env=environment, capture_output=True, text=True, check=False
-            )
+            refused = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
             assert refused.returncode == 2
             assert said in refused.stderr
             write_address(GONE)

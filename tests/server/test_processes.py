@@ -156,15 +156,14 @@ from tasks.server.processes import ended_by_signals, terminations_noted
 def taken_over(number, frame):
     raise ImportError("a module that failed to initialise")
 
-@guarded("The run")
-def main(arguments):
+def work():
     signal.signal(signal.SIGTERM, taken_over)
     with terminations_noted():
         print("ready", flush=True)
         time.sleep(1000)
 
 with ended_by_signals(5.0):
-    status = main([])
+    status = guarded(work, [], subject="The run")
 sys.exit(status)
 """
 

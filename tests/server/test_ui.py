@@ -80,7 +80,7 @@ def test_the_address_file_names_the_server_and_nothing_else(ui: Ui) -> None:
 
 
 def test_a_second_ui_in_the_same_checkout_is_refused(ui: Ui) -> None:
-    refused = ui.checkout.command(".venv/bin/python", "-m", "tasks.server.ui")
+    refused = ui.checkout.command(".venv/bin/python", "-m", "flows", "ui")
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"error: `make ui` is running here already: {ui.url}.")
     assert ui.checkout.address.exists()

@@ -54,7 +54,8 @@ def rows_of(kind: Any, count: int) -> list[Any]:
             if number >= count:
                 return None
             annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
-        return FULL[annotation][number % len(FULL[annotation])]
+        values = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else FULL[annotation]
+        return values[number % len(values)]
 
     return [kind(**{name: value(hint, n) for name, hint in hints.items()}) for n in range(2 * count)]
 
