@@ -52,6 +52,8 @@ VERBS = {
     "sql": Verb("tasks.commands.sql", "Query the results in SQL, at a prompt or from a pipe."),
     "ui": Verb("tasks.server.ui", "Start a Prefect server and a worker, to start and watch runs in a browser."),
     "doctor": Verb("tasks.commands.doctor", "Examine this machine, and what each profile lacks here."),
+    "export": Verb("tasks.commands.export", "Write a run as a folder that can be passed on and published."),
+    "verify": Verb("tasks.commands.verify", "Recompute the statistics of an exported run from its scores."),
     "prune": Verb("tasks.commands.prune", "List or remove the files that no run needs."),
     "bench": Verb(
         "tasks.commands.bench",

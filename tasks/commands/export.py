@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.pages.blocks import Quoted, paragraph
+from tasks.pages.blocks import Heading, Quoted, Table, paragraph
 from tasks.pages.markdown import to_markdown
 from tasks.priming.errors import UsageError
 from tasks.priming.sampling import DATASETS, Source, content_hash
@@ -43,6 +43,17 @@ DATABASE = "results.duckdb"
 
 _OF_MACHINE = ("run", "attempt", "run_check", "run_summary")
 """Tables and views whose texts may hold paths of this machine."""
+
+_HASHED = {"sample": ("query", "answer"), "distractor": ("answer",), "surrogate": ("text", "raw_text")}
+"""Table -> columns that become hashes in an export without texts."""
+
+# Tokens, and how a rejected row begins, are short enough to be guessed from a hash; an error may quote anything.
+_LEFT_OUT: dict[str, tuple[str, Any]] = {
+    "score": ("answer_tokens", []),
+    "reject": ("excerpt", ""),
+    "attempt": ("error", None),
+}
+"""Table -> the column that is left out, and what it has instead."""
 
 _NAMES = {"data": "data", "language_model": "language_model", "embedding": "embedding_model"}
 """Section of the settings -> its field that may be a path."""
@@ -97,7 +108,7 @@ def export_run(run_id: str, folder: Path, with_texts: bool | None = None) -> boo
         UsageError: The run is not complete, or the folder holds something else.
         OSError: The folder cannot be written; an earlier export is left as it was.
     """
-    rows = read_run(run_id)
+    rows, folder = read_run(run_id), folder.absolute()
     if not rows.is_complete:
         raise UsageError(
             f"Run {run_id} is {rows.run['status']}; only a complete run can be exported. To complete it, start it "
@@ -203,35 +214,24 @@ def _without_folders(run: Mapping[str, Any]) -> Callable[[Any], Any]:
 
 
 def _without_texts(name: str, table: pa.Table, passages: Mapping[str, str]) -> pa.Table:
-    """Replace every text that is taken from the data, or written about it.
+    """Replace every text that is taken from the data, or written about it; an empty one stays empty.
 
-    A text becomes a hash of its passage and itself, which nobody can look up without the passage; an empty one stays
-    empty. A passage becomes its passage_id and a dash for each further word: its words are counted as before.
+    A text becomes a hash of its passage and itself, which nobody can look up without the passage, and a passage one
+    dash per word, so that its words can still be counted.
     """
-    changes: dict[str, Callable[[dict[str, Any]], Any]] = {}
+    changed: dict[str, list[Any]] = {}
     if name == "sample":
-        changes["passage"] = lambda row: " ".join("-" * len(row["passage"].split()))
-    for column in {"sample": ("query", "answer"), "distractor": ("answer",), "surrogate": ("text", "raw_text")}.get(
-        name, ()
-    ):
-        changes[column] = partial(_hashed, column, passages)
-    # Tokens, and how a rejected row begins, are short enough to be guessed from a hash; an error may quote anything.
-    left_out: dict[str, tuple[str, Any]] = {
-        "score": ("answer_tokens", []), "reject": ("excerpt", ""), "attempt": ("error", None),
-    }  # fmt: skip
-    if name in left_out:
-        column, nothing = left_out[name]
-        changes[column] = lambda row: nothing
-    for column, change in changes.items():
-        place, kind = table.schema.get_field_index(column), table.schema.field(column).type
-        needed = [known for known in ("sample_id", "passage_id", column) if known in table.column_names]
-        values = [change(row) for row in table.select(list(dict.fromkeys(needed))).to_pylist()]
-        table = table.set_column(place, table.schema.field(column), pa.array(values, kind))
+        changed["passage"] = [" ".join("-" * len(passage.split())) for passage in table["passage"].to_pylist()]
+    if name in _LEFT_OUT:
+        column, nothing = _LEFT_OUT[name]
+        changed[column] = [nothing] * table.num_rows
+    for column in _HASHED.get(name, ()):
+        pairs = zip(table["sample_id"].to_pylist(), table[column].to_pylist(), strict=True)
+        changed[column] = [content_hash(passages[sample_id], text) if text else "" for sample_id, text in pairs]
+    for column, values in changed.items():
+        place, field = table.schema.get_field_index(column), table.schema.field(column)
+        table = table.set_column(place, field, pa.array(values, field.type))
     return table
-
-
-def _hashed(column: str, passages: Mapping[str, str], row: Mapping[str, Any]) -> str:
-    return content_hash(passages[row["sample_id"]], row[column]) if row[column] else ""
 
 
 def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
@@ -251,11 +251,13 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
         default = "  default: true\n" if name == "score" else ""
         yield f"- config_name: {name}\n{default}  data_files: {name}.parquet\n"
     yield "---\n\n"
-    yield to_markdown(summary_blocks(summary, rows.tables["what_did_it_find"])).rstrip() + "\n\n"
+    blocks = summary_blocks(summary, rows.tables["what_did_it_find"])
+    yield to_markdown(block for block in blocks if isinstance(block, Heading | Table)) + "\n"
     yield (
-        f"What this rests on: {run['drawn_count']:,} samples of one data set and one language model. Improvements are "
-        "differences of the negative log-likelihood of known answers; nobody read what the model would have answered. "
-        "Another model, another data set or another draw may give another answer.\n\n## How it was made\n\n"
+        f"This rests on {run['drawn_count']:,} samples of one data set and on one language model; with another model, "
+        "data set or draw the answers may be others. Improvements are differences of the mean negative log-likelihood "
+        "of known answers (nats per token, positive is better, with intervals): nobody read what the model would have "
+        "answered.\n\n## How it was made\n\n"
     )
     facts = {
         "run": f"{run['run_id']}, profile {run['profile']}",
@@ -276,8 +278,9 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
     else:
         yield (
             "It holds ids, hashes and numbers only. A text is replaced by a hash of its passage and itself, a passage "
-            "by its id and a dash for each further word; answer tokens, excerpts of rejected rows and errors are left "
-            "out. Whoever has the data set finds each sample by its id, a hash of passage, query and answer.\n\n"
+            "by one dash per word; answer tokens, excerpts of rejected rows and errors are left out, and the data "
+            "set's labels of queries stay. Whoever has the data set finds each sample by its id, a hash of passage, "
+            "query and answer.\n\n"
         )
     yield f"`python -m flows verify FOLDER` recomputes the statistics and answers from the scores (format {FORMAT}).\n"
 

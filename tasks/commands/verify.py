@@ -41,6 +41,9 @@ TOLERANCE = 1e-12
 _COMPUTED_ALL = "all"
 """The part of table run_check that is computed from rows; the others were observed while the model ran."""
 
+_OF_TEXTS = ("surrogates_obey_their_template", "surrogates_equal_to_the_query")
+"""Checks that speak of texts."""
+
 _NEEDED = {
     "sample": "texts and the data set",
     "reject": "texts and the data set",
@@ -158,7 +161,7 @@ def verify(bundle: Bundle) -> Iterator[Found]:
     Raises:
         UsageError: Nothing can be computed from the rows, e.g. since a sample is given twice.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it ships no type information
 
     from tasks.priming.statistics.all_statistics import STATISTICS
     from tasks.priming.statistics.run_data import ModelFacts, RunData
@@ -179,25 +182,24 @@ def verify(bundle: Bundle) -> Iterator[Found]:
         raise UsageError(f"The statistics cannot be computed: {printable(str(error))}. {_AGAIN}") from None
     for name, table in bundle.tables.items():
         if name in computed:
-            yield _compare_statistic(name, table, computed[name])
+            yield _compare_statistic(name, table, computed[name], bundle.with_texts)
         elif name == "score":
             yield _verify_scores(data.scores)
         else:
-            yield Found(name, table.num_rows, f"not recomputed without {_NEEDED.get(name, 'the run itself')}")
+            needed = f" without {_NEEDED[name]}" if name in _NEEDED else ": the run recorded it"
+            yield Found(name, table.num_rows, f"not recomputed{needed}")
 
 
-def _compare_statistic(name: str, table: pa.Table, computed: Sequence[Any]) -> Found:
-    stored, observed = table.to_pylist(), 0
-    rows = [dataclasses.asdict(row) for row in computed]
-    if name == "run_check":
-        observed = sum(row["chunk"] != _COMPUTED_ALL for row in stored)
-        stored = [row for row in stored if row["chunk"] == _COMPUTED_ALL]
-        rows = [{"chunk": _COMPUTED_ALL, **row} for row in rows]
-    found = _compare(name, RUN_TABLES[name].key, stored, rows)
-    if not observed:
-        return found
-    text = f"{found.text}; {observed} not recomputed without the model"
-    return dataclasses.replace(found, row_count=table.num_rows, text=text)
+def _compare_statistic(name: str, table: pa.Table, computed: Sequence[Any], with_texts: bool) -> Found:
+    stored, rows = table.to_pylist(), [dataclasses.asdict(row) for row in computed]
+    if name != "run_check":
+        return _compare(name, RUN_TABLES[name].key, stored, rows)
+    of_rows = [row for row in stored if row["chunk"] == _COMPUTED_ALL]
+    found = _compare(name, RUN_TABLES[name].key, of_rows, [{"chunk": _COMPUTED_ALL, **row} for row in rows])
+    unknown = f"{len(stored) - len(of_rows)} without the model"
+    if not with_texts:  # that they agree with what the run noted about each text says nothing of the texts
+        unknown += f", {sum(row['name'] in _OF_TEXTS for row in of_rows)} without texts"
+    return dataclasses.replace(found, row_count=len(stored), text=f"{found.text}; not recomputed: {unknown}")
 
 
 def _verify_scores(scores: Sequence[Score]) -> Found:
