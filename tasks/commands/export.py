@@ -40,6 +40,8 @@ BUNDLE = "bundle.json"
 """What a folder must have to be one of this project's: its format, and the facts that costs are computed from."""
 
 DATABASE = "results.duckdb"
+_REPORT = "report.html"
+_CARD = "README.md"
 
 _OF_MACHINE = ("run", "attempt", "run_check", "run_summary")
 """Tables and views whose texts may hold paths of this machine."""
@@ -70,12 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--with-texts",
         action="store_true",
         default=None,
-        help="Write passages, queries, answers and surrogates even if the data set's licence forbids to pass them on.",
+        help="Write passages, queries, answers and surrogates even if the data set's licence forbids passing them on.",
     )
     texts.add_argument(
         "--without-texts",
         dest="with_texts",
         action="store_false",
+        default=None,
         help="Write ids, hashes and numbers only: the default for MS MARCO.",
     )
 
@@ -102,7 +105,7 @@ def export_run(run_id: str, folder: Path, with_texts: bool | None = None) -> boo
     Args:
         run_id: The run.
         folder: A new or empty folder, or an earlier export, which is replaced.
-        with_texts: Whether texts are written; None: unless the licence of the data set forbids to pass them on.
+        with_texts: Whether texts are written; None: unless the licence of the data set forbids passing them on.
 
     Raises:
         UsageError: The run is not complete, or the folder holds something else.
@@ -114,9 +117,9 @@ def export_run(run_id: str, folder: Path, with_texts: bool | None = None) -> boo
             f"Run {run_id} is {rows.run['status']}; only a complete run can be exported. To complete it, start it "
             "again with the same settings: finished work is not computed again."
         )
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / BUNDLE).is_file())):
+    if not _may_be_replaced(folder):
         raise UsageError(
-            f"{folder} holds something that is no export of a run. Give a folder that is new, empty, or an earlier "
+            f"{folder} holds something that no export wrote. Give a folder that is new, empty, or an earlier "
             f"export, which is replaced: python -m flows export {run_id} FOLDER"
         )
     source = _source_of(rows.run)
@@ -132,6 +135,15 @@ def export_run(run_id: str, folder: Path, with_texts: bool | None = None) -> boo
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return with_texts
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    """Tell whether a folder is missing, empty or an earlier export to which nothing was added, such as .git."""
+    if not folder.exists():
+        return True
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    written = {f"{name}.parquet" for name in RUN_TABLES} | {DATABASE, BUNDLE, _CARD, _REPORT}
+    return not names or BUNDLE in names <= written
 
 
 def _source_of(run: Mapping[str, Any]) -> Source:
@@ -160,8 +172,8 @@ def _write(folder: Path, rows: RunRows, source: Source, with_texts: bool) -> Non
     if with_texts:
         from tasks.report.page import render_report  # draws plots, for which it loads matplotlib
 
-        (folder / "report.html").write_text(render_report(told), encoding="utf-8")
-    (folder / "README.md").write_text("".join(_card(told, source, with_texts)), encoding="utf-8")
+        (folder / _REPORT).write_text(render_report(told), encoding="utf-8")
+    (folder / _CARD).write_text("".join(_card(told, source, with_texts)), encoding="utf-8")
     content = {"format": FORMAT, "run_id": run_id, "with_texts": with_texts, "model": _model_facts(run_id)}
     (folder / BUNDLE).write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")
 

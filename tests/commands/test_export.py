@@ -129,9 +129,10 @@ def test_the_database_has_comments_and_views(folder: Path) -> None:
 
 
 def test_what_cannot_be_exported_is_refused(folder: Path, tmp_path: Path) -> None:
-    (folder / "bundle.json").unlink()
-    with pytest.raises(UsageError, match="holds something that is no export"):
+    (folder / ".git").mkdir()
+    with pytest.raises(UsageError, match="holds something that no export wrote"):
         export_run("abc123", folder)
+    assert (folder / ".git").exists()
     manifests.start_run(manifests.RunDescription(run_id="fff000", profile="demo", settings={"seed": 1}))
     results.rebuild_database()
     with pytest.raises(UsageError, match="only a complete run can be exported"):
