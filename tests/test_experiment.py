@@ -167,6 +167,7 @@ def test_a_rerun_finds_every_stage_cached_and_the_same_results(copied: Path, fir
     assert export(copied) == export(first_run)
 
 
+@pytest.mark.slow
 def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_chunks_alone(
     copied: Path, first_run: Path, server: str
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_ch
     assert export(copied) == export(first_run)
 
 
+@pytest.mark.slow
 def test_another_count_of_resamples_recomputes_the_statistics_alone(copied: Path, server: str) -> None:
     assert run(copied, server, "--bootstrap-resamples=300").returncode == 0
     assert newest_states(copied) == with_cached("compute")

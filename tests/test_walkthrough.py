@@ -333,6 +333,7 @@ def test_a_tiny_model_walks_through_the_notebooks_example(shown: list[str]) -> N
     assert shown == [to_markdown(blocks)]
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_where_the_tokenizer_is_another_its_counts_are_not_compared_with_the_notebooks(shown: list[str]) -> None:
     require_weights()

@@ -292,6 +292,7 @@ def peak_of_work(samples: list[Sample], distractors: list[Distractor], *, langua
     return int(line.split()[1]) * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell a process's peak")
 @pytest.mark.parametrize(
     "shape",

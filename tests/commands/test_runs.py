@@ -7,7 +7,7 @@ from flows.__main__ import main
 from tasks import results
 from tasks.commands import runs
 from tasks.store import manifests
-from tests.published_rows import comparison, record
+from tests.published_rows import comparison, record_answers
 
 pytestmark = pytest.mark.usefixtures("artifacts_folder")
 
@@ -27,7 +27,7 @@ def listed(capsys: pytest.CaptureFixture[str], *flags: str) -> list[str]:
 def test_runs_are_listed_newest_first_with_what_they_found(capsys: pytest.CaptureFixture[str]) -> None:
     complete = start("aaaa")
     manifests.extend_run(complete, {}, {"funnel": {"rows": 9, "eligible": 8, "drawn": 8, "rejected": {}}})
-    record(complete, "comparison", [comparison("static/routed", "baseline/document")])
+    record_answers(complete, comparison=[comparison("static/routed", "baseline/document")])
     manifests.finish_run(complete)
     manifests.fail_run(start("bbbb"), "ValueError: the disk is full\nand more")
     start("cccc")

@@ -232,8 +232,7 @@ def test_without_a_database_it_says_how_to_make_one(tmp_path: Path) -> None:
     finished = run(tmp_path, "SELECT 1;")
     assert finished.returncode == 2
     assert finished.stdout == ""
-    assert finished.stderr.startswith(f"error: There is no database {tmp_path / 'results.duckdb'} yet.")
-    assert "make run" in finished.stderr
+    assert finished.stderr == "error: No run is published yet. To make one: python -m flows run --profile demo\n"
     (tmp_path / "results.duckdb").write_bytes(b"no database" * 1000)
     damaged = run(tmp_path, "SELECT 1;")
     assert damaged.returncode == 2

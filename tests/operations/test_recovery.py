@@ -49,6 +49,7 @@ def newest_flow_runs(count: int) -> list[FlowRun]:
     return sorted(runs, key=lambda run: str(run.created))[-count:]
 
 
+@pytest.mark.slow
 def test_three_kills_lose_at_most_the_chunk_in_flight(undisturbed: Undisturbed, server: str, tmp_path: Path) -> None:
     moments = draw_moments(undisturbed.attempt, ("write", "score", "compute"), 11)
     kills = kill_series(moments, tmp_path, undisturbed, server)

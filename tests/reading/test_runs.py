@@ -38,7 +38,7 @@ def test_no_text_names_no_run(published: Published) -> None:
 
 
 def test_without_a_database_the_error_says_how_to_make_one(artifacts_folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"No run is published yet.*python -m flows\.experiment"):
+    with pytest.raises(UsageError, match=r"No run is published yet.*python -m flows run"):
         find_run("latest")
 
 

@@ -143,7 +143,7 @@ def test_neither_texts_nor_the_folders_name_are_sql(tmp_path: Path, monkeypatch:
     folder.mkdir()
     monkeypatch.setattr(artifacts, "ARTIFACTS", folder)
     finish("abc", sample=[sample(passage=hostile, query=hostile, answer=hostile, query_type=hostile)])
-    assert results.rebuild_database()["rows"] == 1
+    assert results.rebuild_database()["rows"] == 2  # the sample, and the answer that nothing was asked
     with results.open_results() as connection:
         assert connection.execute("SELECT passage, query_type FROM sample").fetchall() == [(hostile, hostile)]
 

@@ -229,7 +229,7 @@ def test_a_browser_shows_the_run_its_tasks_and_its_results(ui: Ui, page: Browser
     run = newest_run(ui)
     page.open(f"{ui.url}/runs/flow-run/{run['id']}", f"demo, 6 samples, {tiny_folder()}", "Completed")
     page.click("Task Runs")
-    page.wait_for("publish results", "compute check rows", "compute cost rows")
+    page.wait_for("publish results", "compute run_check rows", "compute cost rows")
     page.click("Artifacts")
     page.wait_for("progress-score-contexts", "Score contexts: 66 of 66 scores", "does-priming-help")
     assert len(page.screenshot(tmp_path / "run.png")) > 10_000
