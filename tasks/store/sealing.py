@@ -15,12 +15,12 @@ from tasks.store.artifacts import digest
 
 
 class SealedJSONSerializer(JSONSerializer[Any]):
-    """Prefect's JSON, as text beside its hash."""
+    """Prefect's JSON, as text with its hash."""
 
     type: str = Field(default="sealed-json", frozen=True)
 
     def dumps(self, obj: Any) -> bytes:  # noqa: ANN401 - Prefect's signature
-        """Return a value as JSON beside its hash."""
+        """Return a value as JSON with its hash."""
         text = super().dumps(obj).decode()
         return json.dumps({"sha256": _sha256(text), "json": text}).encode()
 
