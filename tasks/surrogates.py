@@ -51,8 +51,9 @@ def writing_calls(
     group = ARM_GROUPS[name]
     if group.needs_donors and not all(chunk["donors"] for chunk in batch.values()):
         raise SetupError(
-            "Controls take words and questions from other passages, and all eligible rows are about one passage. "
-            "Give more data, or leave out the family control: --families baseline,static,generated"
+            "Two controls take words and questions from other passages, and all eligible rows are about one passage. "
+            "Give more data, or leave these two out, and the verdicts with them: --controls "
+            "bare_document,blank_surrogate,shuffled_surrogate,actual_query,repeated_baseline"
         )
     return {
         f"{name}/{number}": {

@@ -116,7 +116,9 @@ def tokens_between(language_model: LanguageModel, text: str, start: int, stop: i
     if not tokenizer.is_fast:
         raise TokenizerError(
             f"{type(tokenizer).__name__} does not report character offsets, so a surrogate cannot be hidden. "
-            "Use a model with a fast tokenizer (tokenizer.json), or leave out the family control."
+            "Use a model with a fast tokenizer (tokenizer.json), or leave out the two controls that hide it: "
+            "--controls bare_document,blank_surrogate,random_words,shuffled_surrogate,other_document,actual_query,"
+            "repeated_baseline"
         )
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
     before = 0 if first_token_id(tokenizer, language_model.first_token) is None else 1

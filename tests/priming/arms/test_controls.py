@@ -227,7 +227,7 @@ def test_the_surrogates_tokens_are_those_that_hold_its_characters(tokenizer: Any
 
 def test_a_tokenizer_without_places_is_refused() -> None:
     slow = type("Slow", (), {"is_fast": False})()
-    with pytest.raises(TokenizerError, match="leave out the family control"):
+    with pytest.raises(TokenizerError, match="leave out the two controls that hide it: --controls bare_document,"):
         tokens_between(reading(slow), "text", 0, 4)
 
 
