@@ -106,11 +106,6 @@ def correction(*parts: Part) -> Correction:
     return Correction(parts)
 
 
-def clipped(text: str, limit: int) -> str:
-    """Return text cut after a number of characters, with a mark that it goes on."""
-    return text if len(text) <= limit else f"{text[:limit]} …"
-
-
 # --- tables made from rows of the database ---
 
 

@@ -6,7 +6,8 @@ In: a walk. Out: blocks, for the terminal and for the UI. Numbers are rounded he
 import math
 from collections.abc import Iterator
 
-from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, clipped, correction, paragraph
+from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, correction, paragraph
+from tasks.pages.texts import clipped
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import Score, Surrogate
 from tasks.walkthrough.walk import BASELINE, Guesses, Walk, read_published

@@ -9,14 +9,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from tasks.priming.records import Comparison, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
-from tasks.priming.statistics.paired import describe_pairs
+from tasks.priming.statistics.paired import describe_pairs, pair_up
 from tasks.priming.statistics.run_data import RunData
 
 _METHODS = {"holm": "holm", "benjamini_hochberg": "fdr_bh"}
@@ -117,15 +116,8 @@ def _compare(
     seed: int,
 ) -> Comparison:
     """Compare two conditions on the samples that have both; adjustment and verdict follow once all are compared."""
-    arm, reference = conditions.get(contrast.arm, {}), conditions.get(contrast.reference, {})
-    pairs = [sample_id for sample_id in passages if sample_id in arm and sample_id in reference]
-    statistics = describe_pairs(
-        np.array([reference[sample_id] for sample_id in pairs], dtype=np.float64),
-        np.array([arm[sample_id] for sample_id in pairs], dtype=np.float64),
-        [passages[sample_id] for sample_id in pairs],
-        settings=settings,
-        seed=_derive_seed(seed, contrast.comparison),
-    )
+    pairs = pair_up(conditions.get(contrast.reference, {}), conditions.get(contrast.arm, {}), passages)
+    statistics = describe_pairs(*pairs, settings=settings, seed=_derive_seed(seed, contrast.comparison))
     return Comparison(
         comparison=contrast.comparison,
         kind=contrast.kind,
@@ -133,7 +125,7 @@ def _compare(
         reference=contrast.reference,
         **asdict(statistics),
         is_optimistic=contrast.kind == "oracle",
-        excluded_count=len(passages) - len(pairs),
+        excluded_count=len(passages) - statistics.n,
         confidence_level=settings.confidence_level,
         p_adjusted=None,
         adjustment=contrast.adjustment,
