@@ -290,7 +290,9 @@ def test_a_run_killed_while_scoring_goes_on_with_the_unfinished_chunks(
     # a chunk whose record was half-written when the kill came counts as unfinished
     assert len(finished) - 1 <= states["score", "Cached"] <= len(finished)
     assert states["score", "Cached"] + states["score", "Completed"] == 9
-    assert states["write", "Cached"] == 6
+    # four scored chunks are those of the first four samples and one of the next four, which were written before
+    assert 4 <= states["write", "Cached"] <= 6
+    assert states["write", "Cached"] + states["write", "Completed"] == 6
     assert export(folder) == export(first_run)
 
 
