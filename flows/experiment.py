@@ -86,7 +86,8 @@ def experiment(
             scoring = scoring_calls(groups, batch, model, surrogates)
             scores |= run.stage("score", score_contexts, scoring)
             if run.is_preliminary:
-                run.remark(preliminary_summary(groups, samples, surrogates, routes, scores, settings))
+                calls = statistics_calls(groups, samples, surrogates, routes, scores, None, settings)
+                run.remark(preliminary_summary(calls["comparison"]))
 
         checking = checking_call(groups, samples, model, surrogates, scores)
         facts = run.stage("run_check", check_scoring, checking)["scoring"]["model"]

@@ -104,26 +104,24 @@ def compute_statistic(
     return write_rows(rows, statistic.record, f"statistics/{table}") | {"seconds": seconds}
 
 
-def preliminary_summary(
-    groups: Iterable[str],
-    samples: Reference,
-    surrogates: Mapping[str, Reference],
-    routes: Mapping[str, Reference],
-    scores: Mapping[str, Reference],
-    settings: ExperimentSettings,
-) -> str:
-    """Return in a line what the primary comparisons come to on the samples that are scored so far: no result."""
+def preliminary_summary(call: Inputs) -> str:
+    """Return in a line what the primary comparisons come to on the samples that are scored so far: no result.
+
+    Args:
+        call: The arguments of compute_statistic for table comparison.
+    """
     from tasks.priming.statistics.contrasts import BASELINE
 
-    call = statistics_calls(groups, samples, surrogates, routes, scores, None, settings)["comparison"]
     data = _read_run_data(json.dumps([call[name] for name in ("samples", "surrogates", "routes", "scores", "model")]))
-    rows = statistics_by_table()["comparison"].compute(data, settings.statistics, settings.seed)
+    rows = statistics_by_table()["comparison"].compute(data, call["settings"], call["seed"])
     shown = [row for row in rows if row.kind == "routed" and row.reference == BASELINE]
     means = "; ".join(
         f"{row.comparison} {interval(row.improvement_mean, row.improvement_low, row.improvement_high)}" for row in shown
     )
     count = max((row.n for row in shown), default=0)
-    return f"preliminary, {count} of {samples['rows']:,} samples, not a result: {means or 'nothing to compare'}"
+    return (
+        f"preliminary, {count} of {call['samples'][0]['rows']:,} samples, not a result: {means or 'nothing to compare'}"
+    )
 
 
 def forget_rows() -> None:
