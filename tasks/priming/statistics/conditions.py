@@ -1,14 +1,14 @@
 """Conditions: one value per sample for everything that can be compared; lower is better.
 
-In: routes and scores. Out: condition name -> sample_id -> value. A condition is an arm ("static/factual",
-"baseline/document"), what the router chose ("static/routed"), the best of a family known afterwards ("static/oracle"),
-or derived from others: a key drawn at random ("static/mean_of_keys"), the key that is best on other passages
-("static/best_key"), the best arm for which nothing is generated ("free/best_arm"), two effects added up.
+In: routes and scores. Out: condition name -> sample_id -> value. A condition is what was scored ("static/factual",
+"static/factual+stripped", "baseline/document"), what the router chose ("static/routed"), the best of a family known
+afterwards ("static/oracle"), a key drawn at random ("static/mean_of_keys"), or two effects added up.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
 from tasks.priming.records import Route, Score
-from tasks.priming.statistics.contrasts import ADDED_UP, BEST_FREE_ARM, TWO_BY_TWO, free_arms
+from tasks.priming.statistics.contrasts import ADDED_UP, DEPLOYED_TREATMENTS, TWO_BY_TWO
 from tasks.priming.statistics.run_data import RunData
 
 FOLDS = 10
@@ -29,64 +29,86 @@ ScoreValue: TypeAlias = Callable[[Score], float | None]
 """What is compared: lower is better; None where a score has none."""
 
 
+def shortfall(score: Score) -> float | None:
+    """Return the measure of record, as what is lacking: 100 (1 - exp(-NLL)), in percentage points.
+
+    exp(-NLL) is the geometric mean of the probabilities of the answer's tokens.
+    """
+    return None if score.nll is None else -100 * math.expm1(-score.nll)
+
+
+def probability(shortfall: float) -> float:
+    """Return the probability in percentage points that lacks so much, or the mean of those that lack so much."""
+    return 100 - shortfall
+
+
 def nll(score: Score) -> float | None:
-    """Return the metric of record."""
+    """Return the mean NLL of an answer token."""
     return score.nll
 
 
-def conditions_of(evidence: RunData, seed: int, measure: ScoreValue = nll) -> dict[str, Condition]:
+_KEPT_MEASURES = (shortfall, nll)
+"""The measures that several statistics read."""
+
+
+def conditions_of(run: RunData, measure: ScoreValue = shortfall) -> dict[str, Condition]:
     """Return all conditions of a run.
 
     Args:
-        evidence: The rows; those of other samples are ignored.
-        seed: Seed of the folds of `best_key_elsewhere`.
+        run: The rows; those of other samples are ignored.
         measure: What is compared.
 
     Raises:
-        ValueError: A sample, the score of an arm, or the route of a sample within a family is given twice.
+        ValueError: A sample, the score of a condition, or the route of a sample within a family is given twice.
     """
-    if measure is not nll:
-        return _make_conditions(evidence, seed, measure)
-    if seed not in evidence.remembered:
-        evidence.remembered[seed] = _make_conditions(evidence, seed, measure)
-    found: dict[str, Condition] = evidence.remembered[seed]
+    if measure not in _KEPT_MEASURES:
+        return _make_conditions(run, measure)
+    if measure not in run.remembered:
+        run.remembered[measure] = _make_conditions(run, measure)
+    found: dict[str, Condition] = run.remembered[measure]
     return found
 
 
-def passages_of(evidence: RunData) -> dict[str, str]:
+def passages_of(run: RunData) -> dict[str, str]:
     """Return sample_id -> passage_id in the order of the ids, so that the order of rows changes no bit of a result."""
-    return {s.sample_id: s.passage_id for s in sorted(evidence.samples, key=lambda sample: sample.sample_id)}
+    return {s.sample_id: s.passage_id for s in sorted(run.samples, key=lambda sample: sample.sample_id)}
 
 
-def keys_of(evidence: RunData) -> dict[str, list[str]]:
+def keys_of(run: RunData) -> dict[str, list[str]]:
     """Return the keys of every routed family, both in alphabetical order."""
     keys: dict[str, list[str]] = {}
-    for family, key in evidence.routed_arms:
+    for family, key in run.routed_arms:
         keys.setdefault(family, []).append(key)
     return keys
 
 
-def _make_conditions(evidence: RunData, seed: int, measure: ScoreValue) -> dict[str, Condition]:
-    passages = passages_of(evidence)
-    if len(passages) < len(evidence.samples):
-        counts = Counter(sample.sample_id for sample in evidence.samples)
+def _make_conditions(run: RunData, measure: ScoreValue) -> dict[str, Condition]:
+    passages = passages_of(run)
+    if len(passages) < len(run.samples):
+        counts = Counter(sample.sample_id for sample in run.samples)
         raise _repeated("samples", next(sample_id for sample_id, count in counts.items() if count > 1))
-    keys = keys_of(evidence)
-    conditions = _arms(evidence.scores, passages, measure)
-    _add_routed(conditions, evidence.routes, passages, keys)
-    _derive(conditions, keys, passages, seed)
+    keys = keys_of(run)
+    conditions = _scored(run.scores, passages, measure)
+    _add_routed(conditions, run.routes, passages)
+    for (family, names), t in product(keys.items(), DEPLOYED_TREATMENTS):
+        values = [conditions.get(f"{family}/{key}{t}", {}) for key in names]
+        conditions[f"{family}/oracle{t}"] = best_of_keys(values)
+        conditions[f"{family}/mean_of_keys{t}"] = mean_of_keys(values)
+    if conditions.keys() >= set(TWO_BY_TWO):
+        hidden, blind, neither = (conditions[name] for name in TWO_BY_TWO)
+        conditions[ADDED_UP] = added_up(hidden, blind, neither)
     return conditions
 
 
-def _arms(scores: Iterable[Score], passages: Mapping[str, str], measure: ScoreValue) -> dict[str, Condition]:
-    """Return the values of every arm."""
+def _scored(scores: Iterable[Score], passages: Mapping[str, str], measure: ScoreValue) -> dict[str, Condition]:
+    """Return the values of everything that was scored."""
     found: dict[str, dict[str, float | None]] = {}
     for score in scores:
         if score.sample_id not in passages:
             continue
-        arm = found.setdefault(f"{score.family}/{score.key}", {})
+        arm = found.setdefault(score.condition, {})
         if score.sample_id in arm:
-            raise _repeated("scores", score.sample_id, score.family, score.key)
+            raise _repeated("scores", score.sample_id, score.condition)
         value = measure(score) if score.status == "ok" else None
         arm[score.sample_id] = value if value is not None and math.isfinite(value) else None
     return {name: known for name, arm in found.items() if (known := _without_missing(arm))}
@@ -99,13 +121,8 @@ def _without_missing(values: dict[str, float | None]) -> Condition:
     return {sample_id: value for sample_id, value in values.items() if value is not None}
 
 
-def _add_routed(
-    conditions: dict[str, Condition],
-    routes: Iterable[Route],
-    passages: Mapping[str, str],
-    keys_by_family: Mapping[str, list[str]],
-) -> None:
-    """Add what the router chose, and the best of each family."""
+def _add_routed(conditions: dict[str, Condition], routes: Iterable[Route], passages: Mapping[str, str]) -> None:
+    """Add what the router chose."""
     routed: dict[str, set[str]] = {}
     for route in routes:
         if not route.is_routed or route.sample_id not in passages:
@@ -114,29 +131,10 @@ def _add_routed(
         if route.sample_id in known:
             raise _repeated("routes", route.sample_id, route.family)
         known.add(route.sample_id)
-        value = conditions.get(f"{route.family}/{route.key}", {}).get(route.sample_id)
-        if value is not None:
-            conditions.setdefault(f"{route.family}/routed", {})[route.sample_id] = value
-    for family, keys in keys_by_family.items():
-        oracle = conditions.setdefault(f"{family}/oracle", {})
-        for key in keys:
-            for sample_id, value in conditions.get(f"{family}/{key}", {}).items():
-                oracle[sample_id] = min(value, oracle.get(sample_id, math.inf))
-
-
-def _derive(
-    conditions: dict[str, Condition], keys_by_family: Mapping[str, list[str]], passages: Mapping[str, str], seed: int
-) -> None:
-    """Add the conditions that are derived from others."""
-    for family, keys in keys_by_family.items():
-        values = [conditions.get(f"{family}/{key}", {}) for key in keys]
-        conditions[f"{family}/mean_of_keys"] = mean_of_keys(values)
-        conditions[f"{family}/best_key"] = best_key_elsewhere(values, passages, seed)
-    free = [conditions[arm] for arm in free_arms(conditions)]
-    conditions[BEST_FREE_ARM] = best_key_elsewhere(free, passages, seed)
-    if conditions.keys() >= set(TWO_BY_TWO):
-        hidden, blind, neither = (conditions[name] for name in TWO_BY_TWO)
-        conditions[ADDED_UP] = added_up(hidden, blind, neither)
+        for t in DEPLOYED_TREATMENTS:
+            value = conditions.get(f"{route.family}/{route.key}{t}", {}).get(route.sample_id)
+            if value is not None:
+                conditions.setdefault(f"{route.family}/routed{t}", {})[route.sample_id] = value
 
 
 def _repeated(name: str, *identity: str) -> ValueError:
@@ -145,20 +143,30 @@ def _repeated(name: str, *identity: str) -> ValueError:
     )
 
 
-def mean_of_keys(nlls: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean NLL over keys of each sample that has all of them: the expectation of routing at random."""
-    return {sample_id: sum(key[sample_id] for key in nlls) / len(nlls) for sample_id in _in_all(nlls)}
+def best_of_keys(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the smallest value of each sample that has any: better than its parts by construction."""
+    best: dict[str, float] = {}
+    for key in values:
+        for sample_id, value in key.items():
+            best[sample_id] = min(value, best.get(sample_id, math.inf))
+    return best
 
 
-def best_key_elsewhere(nlls: Sequence[Mapping[str, float]], passages: Mapping[str, str], seed: int) -> dict[str, float]:
-    """Return, for each sample, the NLL of the key that is best on average on other passages.
+def mean_of_keys(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean over keys of each sample that has all of them: the expectation of routing at random."""
+    return {sample_id: sum(key[sample_id] for key in values) / len(values) for sample_id in _in_all(values)}
 
-    Choosing a key by the same scores by which it is judged would flatter it. So the passages are divided into folds,
-    each fold gets the key with the smallest mean NLL on all other folds (the first of equals), and the result is
-    averaged over several divisions.
+
+def best_elsewhere(values: Sequence[Mapping[str, float]], passages: Mapping[str, str], seed: int) -> dict[str, float]:
+    """Return, for each sample, the value of the condition that is best on average on other passages.
+
+    Choosing a condition by the same scores by which it is judged would flatter it. So the passages are divided into
+    folds, each fold gets the condition with the smallest mean on all other folds (the first of equals), and the result
+    is averaged over several divisions. A description: what is chosen on one fold depends on all other samples, so that
+    no standard error of such a mean is right.
 
     Args:
-        nlls: Per key, sample_id -> NLL; samples that lack a key are left out.
+        values: Per condition, sample_id -> value; samples that lack one are left out.
         passages: sample_id -> passage_id; all samples of a passage are in one fold.
         seed: Seed of the divisions.
 
@@ -168,13 +176,13 @@ def best_key_elsewhere(nlls: Sequence[Mapping[str, float]], passages: Mapping[st
     Source: scikit-learn's GroupKFold with shuffling; cross-fitting as in Chernozhukov et al. (2018),
     doi:10.1111/ectj.12097.
     """
-    sample_ids = sorted(_in_all(nlls))
+    sample_ids = sorted(_in_all(values))
     # Numbers in the order of the ids give the same folds without comparing ids two hundred times.
     names, groups = np.unique([passages[sample_id] for sample_id in sample_ids], return_inverse=True)
     fold_count = min(FOLDS, len(names))
     if fold_count < 2:
         return {}
-    table = np.array([[key[sample_id] for key in nlls] for sample_id in sample_ids])  # (samples, keys)
+    table = np.array([[key[sample_id] for key in values] for sample_id in sample_ids])  # (samples, conditions)
     total: NDArray[np.float64] = np.zeros(len(sample_ids))
     for repeat in range(REPEATS):
         folds = GroupKFold(fold_count, shuffle=True, random_state=(seed + repeat) % 2**32)
@@ -184,13 +192,13 @@ def best_key_elsewhere(nlls: Sequence[Mapping[str, float]], passages: Mapping[st
 
 
 def added_up(first: Mapping[str, float], second: Mapping[str, float], neither: Mapping[str, float]) -> dict[str, float]:
-    """Return the NLL of each sample if two effects added up: first + second - neither."""
+    """Return the value of each sample if two effects added up: first + second - neither."""
     return {
         sample_id: first[sample_id] + second[sample_id] - neither[sample_id]
         for sample_id in _in_all([first, second, neither])
     }
 
 
-def _in_all(nlls: Sequence[Mapping[str, float]]) -> set[str]:
+def _in_all(values: Sequence[Mapping[str, float]]) -> set[str]:
     """Return the samples that every mapping has."""
-    return set.intersection(*(set(each) for each in nlls)) if nlls else set()
+    return set.intersection(*(set(each) for each in values)) if values else set()

@@ -1,138 +1,246 @@
-"""Which conditions are compared, declared by the names of families and keys alone, before any score is seen.
+"""Which conditions are compared, and the question that each comparison answers, declared before any score is seen.
 
-In: which arms were routed and scored. Out: the contrasts, and which of them are adjusted together. Families and their
-keys are read from the rows; the controls are named here, each with the question that it answers.
+In: the names of what was routed and scored. Out: the contrasts. Those of one question are a family: their p-values and
+intervals are adjusted for its size, and the question's answer rests on nothing else. Families of arms and their keys are
+read from the rows; what is compared with what stands in the tables below.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
+from typing import Literal, TypeAlias
 
-from tasks.priming.records import Route, Score
+from tasks.priming.statistics.run_data import RunData
+
+QUESTIONS = {
+    "should_i_prime": "Should I prime?",
+    "does_priming_help": "Does priming help?",
+    "is_generated_better_than_static": "Is generated better than static?",
+    "is_generation_worth_its_compute": "Is generation worth its compute?",
+    "does_the_content_matter": "Does the content of the surrogate matter?",
+    "does_the_framing_matter": "Does the framing of the document matter?",
+    "where_does_a_gain_arise": "Where does a gain arise?",
+    "should_the_surrogate_be_dropped": "Should the surrogate be dropped from the cache?",
+    "does_reading_twice_help": "Does reading the passage twice help?",
+    "does_routing_help": "Does routing by similarity help?",
+    "could_a_gain_be_seen": "Could this run have shown a gain?",
+}
+"""Key -> title, in the order in which answers are shown. The first is the question that the run as a whole answers."""
+
+HEADLINE = "should_i_prime"
 
 BASELINE = "baseline/document"
 """The condition that every surrogate must beat: the document's plain cache."""
 
 BARE_DOCUMENT = "control/bare_document"
+PLAIN = (BASELINE, BARE_DOCUMENT)
+"""The document with nothing before it, with and without "Document:"."""
+
 BLANK_SURROGATE = "control/blank_surrogate"
 RANDOM_WORDS = "control/random_words"
+ACTUAL_QUERY = "control/actual_query"
 TARGET_QUESTION = "generated/target_question"
 REPEATED_BASELINE = "control/repeated_baseline"
 """The baseline's context, scored once more in other batches."""
 
-ADDED_UP = "control/hidden_and_blind_added_up"
+ANSWER_GIVEN = "control/answer_given"
+"""The query and its answer in the surrogate's place: what a run that can show a gain must find better."""
+
+NO_PASSAGE = "control/no_passage"
+"""The query without a document: what a model that reads must find worse."""
+
+HIDDEN, BLIND, MASKED = (f"{TARGET_QUESTION}+{treatment}" for treatment in ("hidden", "blind", "masked"))
+TWO_BY_TWO = (HIDDEN, BLIND, MASKED)
+"""Only the passage sees the surrogate; only the query does; neither does. Both see it in TARGET_QUESTION."""
+
+ADDED_UP = f"{TARGET_QUESTION}+added_up"
 """What hiding the surrogate from the query and from the passage would give together if the two did not interact."""
 
-HIDDEN_SURROGATE = "control/hidden_surrogate"
-BLIND_PASSAGE = "control/blind_passage"
-
-TWO_BY_TWO = (HIDDEN_SURROGATE, BLIND_PASSAGE, BLANK_SURROGATE)
-"""Only the passage sees the surrogate; only the query does; there is none. Both see it in TARGET_QUESTION."""
-
-CONTROL_CONTRASTS: dict[tuple[str, str], str] = {
-    (BASELINE, BARE_DOCUMENT): "Does the framing help a document without a surrogate?",
-    (REPEATED_BASELINE, BASELINE): (
-        "Does scoring the same again, in other batches, change anything? (exactly 0 where scores do not depend on the "
-        "batch)"
-    ),
-    (TARGET_QUESTION, BLANK_SURROGATE): "Does a surrogate help the template without one?",
-    (TARGET_QUESTION, RANDOM_WORDS): "Does it do more than random words?",
-    (TARGET_QUESTION, "control/shuffled_surrogate"): "Does the order of its words help?",
-    (TARGET_QUESTION, "control/other_document"): "Does it help that it is about this passage?",
-    (TARGET_QUESTION, "control/actual_query"): "Is it better than a perfect guess? (negative: how far it falls short)",
-    # Two by two: does the passage see the surrogate, does the query?
-    (HIDDEN_SURROGATE, BLANK_SURROGATE): (
-        "Do the passage's representations gain from it, if the query does not see it?"
-    ),
-    (BLIND_PASSAGE, BLANK_SURROGATE): "Does the query gain from reading it, if the passage does not see it?",
-    (TARGET_QUESTION, HIDDEN_SURROGATE): "Does the query's sight of it add to the passage's?",
-    (TARGET_QUESTION, BLIND_PASSAGE): "Does the passage's sight of it add to the query's?",
-    (TARGET_QUESTION, ADDED_UP): "Do the two gains do more together than added up? (their interaction)",
-}
-"""(arm, reference) of the comparisons that tell a gain from its causes -> the question that each answers. A comparison
-is made where both sides were scored."""
+DEPLOYED_TREATMENTS = ("", "+stripped")
+"""How the names of conditions end that somebody could deploy; the other treatments tell where a gain arises."""
 
 WRITTEN_FAMILY = "generated"
 """The routed family whose surrogates a language model writes: what has to be worth its compute."""
 
-FREE_FAMILY = "static"
-"""The routed family whose surrogates cost nothing."""
+STATIC_FAMILY = "static"
+"""The routed family whose surrogates are fixed phrases."""
 
-BEST_FREE_ARM = "free/best_arm"
-"""The arm that is best on other passages among those for which nothing is written."""
+BEST_FREE = "free/best"
+"""The best of the conditions for which nothing is written."""
+
+Kind: TypeAlias = Literal[
+    "routed", "between_families", "best_of", "single", "routing", "treatment", "control", "assay", "oracle"
+]
+
+_ROUTED = f"{WRITTEN_FAMILY}/routed{{t}}"
+_TARGET = f"{TARGET_QUESTION}{{t}}"
+
+_PAIRS: dict[str | None, tuple[tuple[Kind, str, str, str], ...]] = {
+    "does_priming_help": (
+        ("routed", "{family}/routed{t}", BASELINE, "{family}{t}"),
+        ("routed", "{family}/routed{t}", BARE_DOCUMENT, "{family}{t}"),
+    ),
+    "is_generated_better_than_static": (
+        ("between_families", _ROUTED, f"{STATIC_FAMILY}/routed{{t}}", "generated{t}"),
+        ("best_of", _ROUTED, f"{STATIC_FAMILY}/best_key{{t}}", "generated{t} over the best single phrase"),
+    ),
+    "is_generation_worth_its_compute": (("best_of", _ROUTED, BEST_FREE, "generated{t}"),),
+    "does_the_content_matter": (
+        ("routed", "{family}/routed{t}", f"{RANDOM_WORDS}{{t}}", "Does {family}{t}, routed, do more than random words?"),
+        ("control", _TARGET, f"{BLANK_SURROGATE}{{t}}", "Does a surrogate help the template without one?"),
+        ("control", _TARGET, f"{RANDOM_WORDS}{{t}}", "Does it do more than random words?"),
+        ("control", _TARGET, "control/shuffled_surrogate{t}", "Does the order of its words help?"),
+        ("control", _TARGET, "control/other_document{t}", "Does it help that it is about this passage?"),
+    ),
+    "does_the_framing_matter": (
+        ("control", BASELINE, BARE_DOCUMENT, "Does the framing help a document without a surrogate?"),
+    ),
+    "where_does_a_gain_arise": (  # two by two: does the passage see the surrogate, does the query?
+        ("control", HIDDEN, MASKED, "Do the passage's representations gain from it, if the query does not see it?"),
+        ("control", BLIND, MASKED, "Does the query gain from reading it, if the passage does not see it?"),
+        ("control", TARGET_QUESTION, HIDDEN, "Does the query's sight of it add to the passage's?"),
+        ("control", TARGET_QUESTION, BLIND, "Does the passage's sight of it add to the query's?"),
+        ("control", TARGET_QUESTION, ADDED_UP, "Do the two gains do more together than added up? (their interaction)"),
+    ),
+    "should_the_surrogate_be_dropped": (
+        ("treatment", "{family}/routed+stripped", "{family}/routed", "{family}, routed"),
+    ),
+    "does_reading_twice_help": (("control", "free/echo{t}", BARE_DOCUMENT, "the passage before itself"),),
+    "does_routing_help": (
+        ("routing", "{family}/routed{t}", "{family}/mean_of_keys{t}", "{family}{t} over a key drawn at random"),
+        ("best_of", "{family}/routed{t}", "{family}/best_key{t}", "{family}{t} over its best single key"),
+    ),
+    "could_a_gain_be_seen": (
+        ("assay", f"{ANSWER_GIVEN}{{t}}", BARE_DOCUMENT, "Is an answer more probable where it is given?"),
+        ("assay", NO_PASSAGE, BASELINE, "Is it less probable without the passage?"),
+    ),
+    None: (  # explored: no answer rests on these
+        ("control", _TARGET, f"{ACTUAL_QUERY}{{t}}", "Is it better than a perfect guess? (negative: how far it falls short)"),
+        ("control", REPEATED_BASELINE, BASELINE, "Does scoring the same again, in other batches, change anything?"),
+        ("oracle", "{family}/oracle{t}", BASELINE, "{family}{t}: its best key, known afterwards"),
+    ),
+}  # fmt: skip
+"""Question -> kind, arm, reference and subject of its comparisons. {family} stands for each routed family, {t} for each
+deployed treatment. A comparison is made where both sides were scored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """Two conditions that are compared, declared before any score is seen."""
 
-    comparison: str
-    """Readable name; with the seed it fixes the bootstrap's resamples."""
-    kind: str
-    """routed, between_families, fixed_arm, routing, control, worth or oracle."""
+    question: str | None
+    """The question that rests on it, a key of QUESTIONS; None where it is explored, or an oracle's."""
+    kind: Kind
+    """routed, between_families, best_of (the reference is the best of several conditions), single (one deployable
+    condition), routing, treatment, control, assay (whether the run could show anything) or oracle."""
     arm: str
     """The condition in question."""
     reference: str
     """The condition it is compared with."""
-    is_primary: bool = False
-    """Whether the experiment was made for it: Holm's adjustment covers these; the others are exploratory."""
+    subject: str
+    """What it asks, or of what its question is asked."""
+    among: tuple[str, ...] = ()
+    """Of kind best_of: the conditions of which the best is the reference."""
 
     @property
-    def adjustment(self) -> str | None:
-        """How its p-value is adjusted; None for an oracle, which is no test."""
-        if self.kind == "oracle":
-            return None
-        return "holm" if self.is_primary else "benjamini_hochberg"
+    def comparison(self) -> str:
+        """Its readable name, unique in a run."""
+        return f"{_shown(self.arm)} vs {_shown(self.reference)}"
 
 
-def declare_contrasts(routes: Iterable[Route], scores: Iterable[Score] = ()) -> list[Contrast]:
-    """List the contrasts that the routed families and the controls call for, from the names of families and keys alone.
+def declare_contrasts(run: RunData) -> list[Contrast]:
+    """List the contrasts that a run's conditions call for, from their names alone, by question.
 
-    With the families and controls of the experiment, five are primary: each routed family against the baseline and the
-    bare document, and generated routed against the best single static key. Names are in alphabetical order, so that the
-    order of rows decides neither the list nor which of two families is the reference.
+    Every deployable condition is compared with the document alone, with and without its framing: for should_i_prime,
+    unless another question holds that pair. Two routed families that no question names are compared as explored. Names
+    are in alphabetical order, so that the order of rows decides neither the list nor which of two families is the
+    reference.
     """
-    arms = sorted({(route.family, route.key) for route in routes})
-    families = sorted({family for family, _ in arms})
-    pairs = list(combinations(families, 2))
-    scored = {f"{score.family}/{score.key}" for score in scores}
-    scored |= {ADDED_UP} if scored >= set(TWO_BY_TWO) else set()
-
-    def routed(name: str, reference: str, shown: str, *, is_primary: bool = False, kind: str = "routed") -> Contrast:
-        return Contrast(f"{name} routed vs {shown}", kind, f"{name}/routed", reference, is_primary)
-
-    return [
-        *(routed(name, BASELINE, "baseline", is_primary=True) for name in families),
-        *(
-            routed(name, control, control.split("/")[1], is_primary=control == BARE_DOCUMENT)
-            for control in (BARE_DOCUMENT, RANDOM_WORDS)
-            for name in families
-            if control in scored
-        ),
-        *(
-            routed(name, f"{other}/{condition}", f"{other} {condition}", is_primary=primary, kind="between_families")
-            for name, other in pairs
-            for condition, primary in (("routed", False), ("best_key", True))
-        ),
-        *(routed(name, BEST_FREE_ARM, "best free arm", kind="worth") for name in families if name == WRITTEN_FAMILY),
-        *(Contrast(f"{name}/{key} vs baseline", "fixed_arm", f"{name}/{key}", BASELINE) for name, key in arms),
-        *(
-            routed(name, f"{name}/{condition}", condition, kind="routing")
-            for name in families
-            for condition in ("mean_of_keys", "best_key")
-        ),
-        *(
-            Contrast(f"{arm} vs {reference}", "control", arm, reference)
-            for arm, reference in CONTROL_CONTRASTS
-            if {arm, reference} <= scored
-        ),
-        *(Contrast(f"{name} oracle vs baseline", "oracle", f"{name}/oracle", BASELINE) for name in families),
+    families, known = _known_conditions(run)
+    could_be_deployed = deployable(run)
+    single = [
+        Contrast(HEADLINE, "single", arm, reference, arm)
+        for arm in could_be_deployed
+        for reference in PLAIN
+        if arm not in PLAIN and reference in known
     ]
+    between = [
+        Contrast(None, "between_families", f"{name}/routed{t}", f"{other}/routed{t}", f"{name}{t}")
+        for name, other in combinations(families, 2)
+        for t in DEPLOYED_TREATMENTS
+        if {f"{name}/routed{t}", f"{other}/routed{t}"} <= known
+    ]
+    best = {BEST_FREE: tuple(name for name in could_be_deployed if _is_free(name))}
+    for family, t in product(families, DEPLOYED_TREATMENTS):
+        best[f"{family}/best_key{t}"] = tuple(f"{family}/{key}{t}" for name, key in run.routed_arms if name == family)
+    asked = [
+        Contrast(question, kind, arm, reference, subject, best.get(reference, ()))
+        for question, pairs in _PAIRS.items()
+        for kind, *texts in pairs
+        for arm, reference, subject in _filled(texts, families)
+        if arm in known and {reference, *best.get(reference, ())} - {*best} <= known
+    ]
+    declared = {(contrast.arm, contrast.reference): contrast for contrast in [*single, *between, *asked]}
+    order = [*QUESTIONS, None]
+    return sorted(declared.values(), key=lambda contrast: order.index(contrast.question))
 
 
-def free_arms(scored: Iterable[str]) -> list[str]:
-    """Return the given conditions for which nothing is written: fixed phrases, routed or not, and no surrogate."""
-    names = set(scored)
-    without = [name for name in (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE) if name in names]
-    derived = {f"{FREE_FAMILY}/{name}" for name in ("oracle", "mean_of_keys", "best_key")}
-    return without + sorted(name for name in names - derived if name.startswith(f"{FREE_FAMILY}/"))
+def deployable(run: RunData) -> list[str]:
+    """Return the conditions that can be built for a document before any query is known, the document alone first.
+
+    Other controls than these need the query, withhold a text that was paid for, or are the baseline once more.
+    """
+    _, known = _known_conditions(run)
+    controls = {f"{name}{t}" for name in (BLANK_SURROGATE, RANDOM_WORDS) for t in DEPLOYED_TREATMENTS}
+    others = [
+        name
+        for name in sorted(known)
+        if (name in controls or not name.startswith(("baseline/", "control/")))
+        and not re.search("/(mean_of_keys|oracle)", name)
+        and treatment_of(name) in DEPLOYED_TREATMENTS
+    ]
+    return [*(name for name in PLAIN if name in known), *others]
+
+
+def treatment_of(condition: str) -> str:
+    """Return how a condition's name ends: nothing where the whole context is kept, else e.g. "+stripped"."""
+    return "".join(condition.partition("+")[1:])
+
+
+def _is_free(condition: str) -> bool:
+    """Return whether nothing is written for a deployable condition: no surrogate, a fixed phrase, or a free text."""
+    return condition in PLAIN or condition.startswith((BLANK_SURROGATE, f"{STATIC_FAMILY}/", "free/"))
+
+
+def _known_conditions(run: RunData) -> tuple[list[str], set[str]]:
+    """Return the routed families, and the names of what was scored and of what can be made of it."""
+    known = set(run.scored_conditions)
+    keys: dict[str, list[str]] = {}
+    for family, key in run.routed_arms:
+        keys.setdefault(family, []).append(key)
+    for family, t in product(keys, DEPLOYED_TREATMENTS):
+        if {f"{family}/{key}{t}" for key in keys[family]} <= known:
+            known |= {f"{family}/{name}{t}" for name in ("routed", "mean_of_keys", "oracle")}
+    return list(keys), known | ({ADDED_UP} if known >= {TARGET_QUESTION, *TWO_BY_TWO} else set())
+
+
+def _filled(texts: Sequence[str], families: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield arm, reference and subject for each family and treatment that they name."""
+    told = "".join(texts)
+    for family in families if "{family}" in told else ("",):
+        for t in DEPLOYED_TREATMENTS if "{t}" in told else ("",):
+            arm, reference, subject = (text.format(family=family, t=t) for text in texts)
+            yield arm, reference, subject if t in subject else f"{subject} ({t[1:]})"
+
+
+def _shown(condition: str) -> str:
+    """Return a condition as comparisons name it."""
+    if condition in _NAMES:
+        return _NAMES[condition]
+    family, _, name = condition.removeprefix("control/").rpartition("/")
+    is_chosen = name.startswith(("routed", "mean_of_keys", "best_key", "oracle"))
+    return f"{family} {name}" if is_chosen else condition.removeprefix("control/")
+
+
+_NAMES = {BASELINE: "baseline", BEST_FREE: "best free condition"}

@@ -57,7 +57,7 @@ class RunData:
     model: ModelFacts | None = None
     """None where nothing is known of it: then there are no costs."""
     remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Seed -> all conditions by the metric of record, once one statistic has made them; what `once` computed."""
+    """Measure -> all conditions by it, for the measures that several statistics read; what `once` computed."""
 
     def once(
         self, compute: Callable[["RunData", StatisticsSettings, int], list[T]], settings: StatisticsSettings, seed: int
@@ -75,6 +75,6 @@ class RunData:
         return sorted({(route.family, route.key) for route in self.routes})
 
     @cached_property
-    def scored_arms(self) -> list[tuple[str, str]]:
-        """(family, key) of all scores, those of other samples included, in alphabetical order."""
-        return sorted({(score.family, score.key) for score in self.scores})
+    def scored_conditions(self) -> list[str]:
+        """The names of the conditions of all scores, those of other samples included, in alphabetical order."""
+        return sorted({score.condition for score in self.scores})
