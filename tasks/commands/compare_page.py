@@ -166,7 +166,7 @@ def _pair(first: RunRows, second: RunRows, letter: str) -> Iterator[Block]:
     improvements: list[tuple[Part, ...]] = []
     for found in compare_runs(first.nlls, second.nlls, passages, level):
         nll, excess = found.nll, found.excess
-        means = in_form(nll.nll_reference_mean, ".4f"), in_form(nll.nll_arm_mean, ".4f")
+        means = in_form(nll.reference_mean, ".4f"), in_form(nll.arm_mean, ".4f")
         nlls.append((found.condition, f"{nll.n:,}", f"{nll.tie_count:,}", *means, *_difference(nll)))
         if excess:
             means = in_form(found.improvement_first, "+.4f"), in_form(found.improvement_second, "+.4f")

@@ -14,9 +14,9 @@ Verdict: TypeAlias = Literal[
     "worse, but negligibly",
     "equivalent",
     "no difference shown",
-    "undecided: fewer than two pairs",
-    "undecided: fewer than two passages",
+    "undecided: too few passages",
     "undecided: no interval could be computed",
+    "explored, not a verdict",
     "optimistic by construction, not a verdict",
 ]
 """What one comparison alone says; `judge` in tasks/priming/statistics/comparisons.py gives the rules."""
@@ -28,16 +28,28 @@ AnswerValue: TypeAlias = Literal[
     "equivalent",
     "hurts",  # worse
     "undecided",
-    "not_asked",  # nothing that was run asks it, or an oracle does, which is no test
+    "not_asked",  # nothing that was run asks it, or what it is asked about was not shown
     "controls_missing",
-    "likelihood_only",  # the answer becomes likelier, but no more preferred to wrong ones
+    "likelihood_only",  # the answer becomes likelier; that it is preferred to wrong ones any more is not shown
+    "cannot_read",  # the answer is not shown to be less probable without the passage
+    "could_not_show",  # "no" would be the answer, but this run could not have shown a gain
+    "depends_on_measure",  # another likelihood measure shows the opposite
     "run_incomplete",  # given where a run that is not complete is shown, never stored
-    # No rule gives these yet.
-    "cannot_read",
-    "could_not_show",
-    "depends_on_measure",
 ]
 """All answers that there are to a question."""
+
+
+DistractorSource: TypeAlias = Literal["same_passage", "unselected_passage", "other_passage"]
+"""What a distractor is about, the hardest first."""
+
+
+KEPT = "kept"
+"""The treatment that leaves everything in sight: a condition's name does not mention it."""
+
+
+def condition_name(family: str, key: str, treatment: str = KEPT) -> str:
+    """Return the name of a condition, e.g. "static/factual", or "static/factual+stripped" if it is not kept."""
+    return f"{family}/{key}" if treatment == KEPT else f"{family}/{key}+{treatment}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Distractor:
-    """A wrong answer to a query: the answer to one of the same type, if there is any, about another passage."""
+    """A wrong answer to a query: the answer to another one, about the same passage if there is any."""
 
     sample_id: str
     """The sample whose cache it is scored on."""
@@ -84,6 +96,9 @@ class Distractor:
     """The text that is scored."""
     source_id: str
     """The sample_id of the row that it answers, drawn or not."""
+    source: DistractorSource
+    """What it is about: same_passage; unselected_passage, which the sample's row lists but does not select; or
+    other_passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +158,14 @@ class Score:
     """The arm's family."""
     key: str
     """The arm's key within the family."""
+    treatment: str
+    """What was done with the computed context: kept (all of it is in sight), stripped (what precedes the document and
+    its frame is dropped), hidden (the query does not see the surrogate), blind (the passage does not), masked (neither
+    does)."""
     status: str
-    """ok; too_long (context and continuation exceed the model's window), no_answer_tokens, not_finite (the model
-    gave NaN or infinity) or out_of_memory (even alone). Anything but ok has no NLL and is excluded pairwise."""
+    """ok; too_long (context and continuation exceed the model's window), no_answer_tokens, cannot_strip (the model's
+    positions do not allow a part of the context to be dropped), not_finite (the model gave NaN or infinity) or
+    out_of_memory (even alone). Anything but ok has no NLL and is excluded pairwise."""
     token_nlls: tuple[float, ...] | None
     """Nats for every answer token, the first included, in order; None unless status is ok or not_finite."""
     answer_tokens: tuple[str, ...]
@@ -160,7 +180,12 @@ class Score:
     margin: float | None
     """Mean of distractor_nlls - nll: how far the answer is preferred to wrong ones; None without distractor_nlls."""
     context_token_count: int
-    """Tokens of the context, BOS included: what the KV cache holds."""
+    """Tokens of the context, BOS included: what is computed before the query."""
+    cached_token_count: int
+    """Those of them that the KV cache holds when the query comes: fewer where a part was dropped."""
+    has_document_ids: bool | None
+    """Whether the cache holds exactly the token ids of the plain document, as the baseline's does: a tokenizer may join
+    the start of the document with the text before it. None where nothing is dropped."""
     query_token_count: int
     """Tokens of the query prompt."""
     answer_token_count: int
@@ -168,21 +193,36 @@ class Score:
     control_string_count: int
     """Control tokens that passage, surrogate, query and answer spell out, e.g. </s>: each was read as text."""
 
+    @property
+    def condition(self) -> str:
+        """The name of its condition."""
+        return condition_name(self.family, self.key, self.treatment)
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One paired comparison: improvement = NLL(reference) - NLL(arm), so that positive means the arm is better."""
+    """One paired comparison by the measure of record, the probability exp(-NLL) of an answer's token in percentage points.
+
+    It has two pairs of an interval and a p-value, each from one test: (improvement_low, improvement_high, p_value) and
+    (answer_low, answer_high, answer_p). Answers read the second alone.
+    """
 
     comparison: str
     """Readable name, e.g. "generated routed vs baseline"."""
+    question: str | None
+    """The question whose answer rests on it, e.g. does_priming_help: its comparisons are adjusted together; None where
+    no answer does."""
+    subject: str
+    """What it asks, or of what its question is asked."""
     kind: str
-    """routed, between_families, fixed_arm, routing, control, worth or oracle."""
+    """routed, between_families, best_of (the reference is the best of several conditions), single (one deployable
+    condition), routing, treatment, control, assay (whether the run could show anything) or oracle."""
     arm: str
-    """The condition in question, e.g. "generated/routed" or "static/factual"."""
+    """The condition in question, e.g. "generated/routed" or "static/factual+stripped"."""
     reference: str
     """What it is compared with, e.g. "baseline/document" or "static/routed"."""
     is_optimistic: bool
-    """True for oracles: the minimum of several noisy scores is better than its parts by construction."""
+    """True for oracles: the best of several noisy scores is better than its parts by construction."""
     n: int
     """Sample pairs in which both scores are finite."""
     excluded_count: int
@@ -192,27 +232,52 @@ class Comparison:
     nll_arm_mean: float | None
     """Mean NLL of the arm, nats per answer token."""
     nll_reference_mean: float | None
-    """Mean NLL of the reference, nats per answer token."""
+    """Mean NLL of the reference; of kind best_of, of the condition with the highest probability."""
+    probability_arm_mean: float | None
+    """Mean probability of an answer's token in the arm: the mean over answers of 100 exp(-NLL), percentage points."""
+    probability_reference_mean: float | None
+    """The same in the reference."""
     improvement_mean: float | None
-    """Mean improvement, nats per answer token."""
+    """probability_arm_mean - probability_reference_mean, points: positive where the arm is better."""
+    improvement_error: float | None
+    """Standard error of it, clustered by passage."""
+    improvement_low: float | None
+    """Lower end of its interval by the cluster-robust t test: unadjusted, for a number of samples that was fixed before."""
+    improvement_high: float | None
+    """Upper end of it."""
+    p_value: float | None
+    """Two-sided p-value of that test."""
+    interval_method: str
+    """How that interval was computed: cluster_robust, constant (all improvements are equal) or none (as for best_of)."""
+    answer_low: float | None
+    """Lower end of the interval that answers read: it holds together with those of all comparisons of the question, at
+    any look at a growing run."""
+    answer_high: float | None
+    """Upper end of it."""
+    answer_p: float | None
+    """p-value that belongs to it, adjusted by Holm's method within the question; None for best_of, whose interval stands
+    for itself."""
+    fdr_p_value: float | None
+    """p_value adjusted by Benjamini and Hochberg's method over all comparisons on which no answer rests; None for those
+    on which one does, and for oracles."""
+    confidence_level: float
+    """Nominal coverage of the intervals, e.g. 0.95."""
+    bca_low: float | None
+    """Lower end of the bootstrap's BCa interval of the mean: a description."""
+    bca_high: float | None
+    """Upper end of it."""
+    cross_fitted_mean: float | None
+    """Of kind best_of: mean improvement over the condition that is best on other passages, a description without a test."""
     improvement_median: float | None
     """Median improvement."""
     improvement_trimmed_mean: float | None
     """Mean without the largest and the smallest fifth of the improvements."""
     improvement_sd: float | None
     """Standard deviation of the improvements (n - 1); None for fewer than two pairs."""
-    improvement_low: float | None
-    """Lower end of the confidence interval of the mean."""
-    improvement_high: float | None
-    """Upper end of the confidence interval of the mean."""
-    interval_method: str
-    """How the interval was computed: bca, cluster_robust, constant (all improvements are equal) or none."""
-    confidence_level: float
-    """Nominal coverage of the interval, e.g. 0.95."""
     cohens_d: float | None
     """Mean improvement / standard deviation of the improvements."""
     cohens_d_low: float | None
-    """Lower end of the interval of d."""
+    """Lower end of the interval of d (BCa)."""
     cohens_d_high: float | None
     """Upper end of the interval of d."""
     win_count: int
@@ -229,28 +294,13 @@ class Comparison:
     """Two-sided p-value of the Wilcoxon signed-rank test (descriptive)."""
     sign_p_value: float | None
     """Two-sided p-value of the sign test on wins and losses (descriptive)."""
-    p_value: float | None
-    """Two-sided p-value of the mean with errors clustered by passage: the one the verdict uses."""
-    p_adjusted: float | None
-    """p_value after adjustment for the number of comparisons declared with it; None for oracles."""
-    adjustment: str | None
-    """holm (over the primary comparisons) or benjamini_hochberg (over all others); None for oracles."""
-    smallest_detectable_improvement: float | None
-    """The mean improvement that these pairs would have shown with a chance of 80 %, nats per answer token."""
     equivalence_margin: float
-    """Mean improvements smaller than this are negligible: declared before the run, nats per answer token."""
-    equivalence_p_value: float | None
-    """p-value of the two one-sided tests that the mean improvement lies within the margin."""
-    equivalence_power: float | None
-    """The chance of showing equivalence with these pairs if the true improvement were 0."""
-    n_to_decide: int | None
-    """Pairs that would show a difference, or equivalence if the mean is within the margin, with a chance of 80 % if the
-    true improvement were the measured one; None where the verdict stands or no number of pairs would decide."""
-    n_to_decide_margin: int | None
-    """Pairs that would show, likewise, on which side of the margin (of +margin) the improvement lies; None where the
-    interval does not hold the margin."""
+    """Improvements smaller than this are negligible: declared before the run, points."""
+    n_for_precision: int | None
+    """Pairs with which the interval that answers read would reach half the margin to either side, so that it excludes 0
+    or lies within the margin; None where no answer rests on the comparison."""
     verdict: Verdict
-    """What this comparison alone says."""
+    """What this comparison alone says, by the interval that answers read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +310,12 @@ class Measure:
     comparison: str
     """The comparison that is made again."""
     measure: str
-    """margin (how far the answer is preferred to distractors), answer_first (share of samples in which the answer's
-    NLL is below every distractor's), first_token_unscored (the notebook's NLL) or longer_answers (no one-token
-    answers)."""
+    """nll (mean NLL), log_ratio (of the NLLs: ln(NLL of the reference / NLL of the arm)), nll_per_byte, summed_nll,
+    first_token_unscored (the notebook's NLL), longer_answers (the measure of record without one-token answers), margin
+    (how far the answer is preferred to distractors) or answer_first (share of samples in which the answer's NLL is below
+    every distractor's)."""
     unit: str
-    """What the values are: nats per answer token, or share of samples."""
+    """What the values are."""
     n: int
     """Sample pairs in which both sides have the measure."""
     passage_count: int
@@ -276,13 +327,45 @@ class Measure:
     improvement_mean: float | None
     """How much better the arm is: positive is better, whichever direction the measure has."""
     improvement_low: float | None
-    """Lower end of the cluster-robust interval of the mean."""
+    """Lower end of the cluster-robust interval of the mean, unadjusted."""
     improvement_high: float | None
     """Upper end of the cluster-robust interval of the mean."""
+    p_value: float | None
+    """Two-sided p-value of the same test."""
+    answer_low: float | None
+    """Lower end of the interval at the level of answers, as in table comparison: within the question, at any look."""
+    answer_high: float | None
+    """Upper end of it."""
+    answer_p: float | None
+    """p-value that belongs to it."""
     cohens_d: float | None
     """Mean improvement / standard deviation of the improvements."""
-    p_value: float | None
-    """Two-sided p-value with errors clustered by passage, not adjusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A condition that could be deployed, compared with the best of all others (Hsu's multiple comparisons)."""
+
+    condition: str
+    """The condition."""
+    cost_rank: int
+    """Its place by cost, from 0: by operations to index a document, then bytes kept, then tokens attended; by name where
+    the costs are not known."""
+    n: int
+    """Samples that all contenders have."""
+    passage_count: int
+    """Distinct passages among them."""
+    probability_mean: float
+    """Mean probability of an answer's token, percentage points."""
+    lag_low: float | None
+    """Lower end of what choosing it costs: the best of all contenders minus it, points; above 0 where it is shown not to
+    be the best. The intervals of all contenders hold together, at any look; None for fewer than 20 passages."""
+    lag_high: float | None
+    """Upper end of it."""
+    may_be_best: bool
+    """Whether no other is shown to be better."""
+    is_close_to_best: bool
+    """Whether lag_high lies below the equivalence margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,22 +375,20 @@ class Stratum:
     comparison: str
     """The comparison."""
     stratified_by: str
-    """query_type, answer_tokens, passage_words, similarity (of the query to the routed surrogate) or difficulty (NLL of
-    `difficulty_arm`)."""
+    """query_type, answer_tokens, passage_words, similarity (of the query to the routed surrogate), difficulty (by the
+    mean of both sides), bare_difficulty (by the bare document, where that is no side) or distractor_source."""
     level: str
-    """The part, e.g. "numeric" or "2: 0.41 to 0.63"."""
+    """The part, e.g. "numeric" or "2: 41 to 63"; difficulty in points that the answer's probability lacks to 100."""
     rank: int
     """Its place in the order of levels, from 0; a level without pairs is left out, and its rank with it."""
-    difficulty_arm: str | None
-    """The arm whose NLL is the difficulty: one that takes no part in the comparison, since samples on which a side
-    happens to be bad would seem to gain whatever is done (regression to the mean); None for other strata. There are no
-    such strata where every scored arm takes part."""
+    measure: str
+    """What is compared: probability (the measure of record, points), or margin (nats) by distractor_source."""
     n: int
     """Sample pairs."""
     passage_count: int
     """Distinct passages among the pairs."""
     improvement_mean: float | None
-    """Mean improvement, nats per answer token."""
+    """Mean improvement."""
     improvement_low: float | None
     """Lower end of the cluster-robust interval of the mean; None where it cannot be computed."""
     improvement_high: float | None
@@ -412,15 +493,18 @@ class Cost:
     """Floating-point operations of query and answer on the cache, per query."""
     nll_mean: float | None
     """Mean NLL on the samples that all conditions have, nats per answer token."""
+    probability_mean: float | None
+    """Mean probability of an answer's token on these samples, percentage points."""
     improvement_mean: float | None
-    """Mean improvement over the baseline on these samples."""
+    """How much higher it is than the baseline's, points."""
     improvement_per_1000_tokens: float | None
     """improvement_mean per 1,000 tokens read, written and prefilled for the index beyond the baseline's; None where
     there are no more."""
     is_dominated: bool
-    """Whether another condition has a lower mean NLL at no more index operations, bytes and attended tokens."""
+    """Whether a condition that could be deployed takes no more index operations, bytes and attended tokens, less of one
+    of them, and is shown not to be worse by more than the equivalence margin (at any look)."""
     dominated_by: str | None
-    """The one with the lowest NLL of those."""
+    """The one with the highest probability of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,13 +548,13 @@ class Answer:
     rests_on: str | None
     """The comparison that settles the answer, or leaves it open: that of the question, or one with a control."""
     improvement_mean: float | None
-    """Mean improvement in the question's own comparison, nats per answer token."""
-    improvement_low: float | None
-    """Lower end of its confidence interval."""
-    improvement_high: float | None
-    """Upper end of its confidence interval."""
-    p_adjusted: float | None
-    """Its p-value after adjustment for the number of comparisons declared with it."""
-    samples_to_decide: int | None
-    """Samples that would settle an open answer with a chance of 80 % if the true improvement were the measured one;
-    None where the answer stands, or where no number of samples would."""
+    """Mean improvement in the question's own comparison, points."""
+    answer_low: float | None
+    """Lower end of its interval that answers read: adjusted within the question, valid at any look."""
+    answer_high: float | None
+    """Upper end of it."""
+    answer_p: float | None
+    """Its p-value, adjusted likewise."""
+    samples_for_precision: int | None
+    """Samples with which the interval of the comparison that leaves the answer open would reach half the margin to either
+    side; None where the answer stands."""

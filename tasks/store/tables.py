@@ -40,6 +40,7 @@ class Table:
 
 _ARM: Final = "sample_id, family, key"
 _INTERVAL: Final = "improvement_low <= improvement_high"
+_ANSWER: Final = "answer_low <= answer_high"
 _OF_SAMPLE: Final = {"sample": "sample_id"}
 _OF_COMPARISON: Final = {"comparison": "comparison"}
 
@@ -51,12 +52,15 @@ TABLES: dict[str, Table] = {
     "route": Table(records.Route, _ARM, references=_OF_SAMPLE),
     "score": Table(
         records.Score,
-        _ARM,
+        f"{_ARM}, treatment",
         references=_OF_SAMPLE,
         checks=("(status = 'ok') = (nll IS NOT NULL)", "status <> 'ok' OR len(token_nlls) = answer_token_count"),
     ),
-    "comparison": Table(records.Comparison, "comparison", checks=("win_count + tie_count + loss_count = n", _INTERVAL)),
-    "measure": Table(records.Measure, "comparison, measure", references=_OF_COMPARISON, checks=(_INTERVAL,)),
+    "comparison": Table(
+        records.Comparison, "comparison", checks=("win_count + tie_count + loss_count = n", _INTERVAL, _ANSWER)
+    ),
+    "measure": Table(records.Measure, "comparison, measure", references=_OF_COMPARISON, checks=(_INTERVAL, _ANSWER)),
+    "contender": Table(records.Contender, "condition", checks=("lag_low <= lag_high",)),
     "stratum": Table(
         records.Stratum, "comparison, stratified_by, rank", references=_OF_COMPARISON, checks=(_INTERVAL,)
     ),
@@ -84,7 +88,7 @@ _TYPES: dict[Any, str] = {
     tuple[str, ...]: "TEXT[]",
 }
 
-_SHARES = ("p_value", "p_adjusted", "_level")
+_SHARES = ("p_value", "answer_p", "_level")
 """Names of numbers from 0 to 1 end like this."""
 
 

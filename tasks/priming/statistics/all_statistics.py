@@ -12,6 +12,7 @@ from tasks.priming.records import (
     Answer,
     Check,
     Comparison,
+    Contender,
     Correlation,
     Cost,
     Measure,
@@ -41,6 +42,7 @@ class Statistic:
 STATISTICS: dict[str, Statistic] = {
     "comparison": Statistic(Comparison, "tasks.priming.statistics.comparisons:compare_conditions"),
     "measure": Statistic(Measure, "tasks.priming.statistics.measures:vary_comparisons"),
+    "contender": Statistic(Contender, "tasks.priming.statistics.contenders:rank_contenders"),
     "stratum": Statistic(Stratum, "tasks.priming.statistics.strata:describe_strata"),
     "correlation": Statistic(Correlation, "tasks.priming.statistics.router:correlate_similarity"),
     "routing_choice": Statistic(RoutingChoice, "tasks.priming.statistics.router:confuse_routes"),

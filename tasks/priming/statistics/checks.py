@@ -4,13 +4,17 @@ In: the rows of a run. Out: Check rows. Some properties are promised (a limit of
 so that a reader can judge what the results rest on: how many scores are missing, how good the surrogates are.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tasks.priming.records import Check, Score
+from tasks.priming.records import Check, Comparison, Measure, Score
 from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics.comparisons import compare_conditions
+from tasks.priming.statistics.conditions import conditions_of, probability
 from tasks.priming.statistics.contrasts import BASELINE, REPEATED_BASELINE, WRITTEN_FAMILY
+from tasks.priming.statistics.measures import vary_comparisons
 from tasks.priming.statistics.run_data import RunData
 
 
@@ -29,8 +33,8 @@ def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -
 
     Args:
         evidence: The rows of the run; those of other samples are ignored.
-        settings: Not used.
-        seed: Not used.
+        settings: How conditions are compared.
+        seed: The run's seed.
     """
     known = {sample.sample_id for sample in evidence.samples}
     arms: dict[str, dict[str, _Seen]] = {}
@@ -40,7 +44,7 @@ def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -
     for score in evidence.scores:
         if score.sample_id not in known:
             continue
-        arm, seen = f"{score.family}/{score.key}", _look_at(score)
+        arm, seen = score.condition, _look_at(score)
         arms.setdefault(arm, {})[score.sample_id] = same.setdefault(seen, seen)
         if arm in noise:
             noise[arm][score.sample_id] = score.nll
@@ -57,6 +61,11 @@ def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -
         *_first_token_share(first_nlls, all_nlls, long_answers),
         *_written_surrogates(evidence, known),
         *_distractors(scores),
+        *_headroom(evidence, settings),
+        *_intervals_match(
+            [*evidence.once(compare_conditions, settings, seed), *evidence.once(vary_comparisons, settings, seed)],
+            1 - settings.confidence_level,
+        ),
     ]
 
 
@@ -155,6 +164,35 @@ def _distractors(scores: Mapping[_Seen, int]) -> list[Check]:
     with_margin = sum(count for seen, count in scores.items() if seen.status == "ok" and seen.has_margin)
     detail = f"share of {good} scores with an NLL that have a margin"
     return [_check("distractors_scored", with_margin / good, None, detail)] if with_margin else []
+
+
+def _headroom(run: RunData, settings: StatisticsSettings) -> list[Check]:
+    """Return how much there is to gain: what the answers' probability lacks in the baseline, in margins."""
+    lacking = [*conditions_of(run).get(BASELINE, {}).values()]
+    if not lacking:
+        return []
+    mean = math.fsum(lacking) / len(lacking)
+    detail = (
+        f"equivalence margins that the mean probability of an answer's token lacks in the baseline, which is "
+        f"{probability(mean):.1f} %; {len(lacking)} samples"
+    )
+    return [_check("headroom", mean / settings.equivalence_margin, None, detail)]
+
+
+def _intervals_match(rows: Sequence[Comparison | Measure], alpha: float) -> list[Check]:
+    """Return how many intervals exclude 0 where their p-value is not below the level, or the reverse: promised is 0."""
+    pairs = [
+        pair
+        for row in rows
+        for pair in (
+            (row.improvement_low, row.improvement_high, row.p_value),
+            (row.answer_low, row.answer_high, row.answer_p),
+        )
+        if None not in pair
+    ]
+    wrong = sum((low > 0 or high < 0) != (p_value < alpha) for low, high, p_value in pairs)
+    detail = f"intervals that say otherwise than their p-value; {len(pairs)} pairs"
+    return [_check("intervals_match_p_values", wrong, 0.0, detail)] if pairs else []
 
 
 def _check(name: str, value: float, limit: float | None, detail: str) -> Check:

@@ -34,7 +34,7 @@ def shortfall(score: Score) -> float | None:
 
     exp(-NLL) is the geometric mean of the probabilities of the answer's tokens.
     """
-    return None if score.nll is None else -100 * math.expm1(-score.nll)
+    return None if score.nll is None or math.isinf(score.nll) else -100 * math.expm1(-score.nll)
 
 
 def probability(shortfall: float) -> float:

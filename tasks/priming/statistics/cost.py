@@ -6,24 +6,23 @@ Seconds depend on the machine and on what else it does; these numbers are the sa
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 from tasks.priming.records import Cost
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import Condition, conditions_of
-from tasks.priming.statistics.contrasts import BARE_DOCUMENT, BASELINE, BLANK_SURROGATE, RANDOM_WORDS
+from tasks.priming.statistics.conditions import Condition, conditions_of, nll, passages_of, probability
+from tasks.priming.statistics.contrasts import BASELINE, DEPLOYED_TREATMENTS, deployable, treatment_of
+from tasks.priming.statistics.inference import any_look_interval
+from tasks.priming.statistics.paired import pair_up, paired_mean
 from tasks.priming.statistics.run_data import ModelFacts, RunData
-
-_DEPLOYABLE = (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE, RANDOM_WORDS)
-"""The arms outside the routed families that could be built for a document before any query is known. Only these and the
-routed families may dominate: the other controls need the query itself, withhold a text that was paid for elsewhere, or
-are the baseline once more, so that being cheaper or better than something recommends none of them."""
 
 
 class _Lengths(NamedTuple):
     """The tokens of a score from which its costs follow."""
 
     context: int
+    cached: int
     query: int
     answer: int
 
@@ -34,6 +33,7 @@ class _Index(NamedTuple):
     prompt_tokens: int
     generated_tokens: int
     prefill_tokens: int
+    cached_tokens: int
     flops: int
 
 
@@ -42,8 +42,8 @@ def cost_of_conditions(run: RunData, settings: StatisticsSettings, seed: int) ->
 
     All rows are over the same documents and queries: the samples that have a row for every arm and a route in every
     routed family. A document whose passage several samples share is indexed once, with the first of them by its id.
-    Every prompt and context is counted in full, also where a run computes a common beginning once for many. Settings
-    are not read.
+    Every prompt and context is counted in full, also where a run computes a common beginning once for many. The seed is
+    not read.
 
     Returns:
         Nothing where the model is unknown, the baseline was not scored or no sample has all rows.
@@ -57,19 +57,21 @@ def cost_of_conditions(run: RunData, settings: StatisticsSettings, seed: int) ->
     passages = {sample.sample_id: sample.passage_id for sample in run.samples}
     documents = list({passages[sample]: sample for sample in reversed(samples)}.values())
     indices = _indices_of(run, model, scores, documents)
-    means = _mean_nlls(conditions_of(run, seed), [*scores, *(f"{family}/routed" for family in routed)])
-    baseline_context = sum(scores[BASELINE][sample].context for sample in samples)
+    names = [*scores, *routed]
+    nlls = _common_means(conditions_of(run, nll), names)
+    probabilities = {name: probability(mean) for name, mean in _common_means(conditions_of(run), names).items()}
+    baseline_context = sum(scores[BASELINE][sample].cached for sample in samples)
     baseline_tokens = indices[BASELINE].prefill_tokens / len(documents)
 
     def cost(condition: str, kept: Iterable[str], read: Mapping[str, str]) -> Cost:
         """Return the cost of keeping the caches of some arms, and of reading that of one for each sample's query."""
         index = _Index(*map(sum, zip(*(indices[arm] for arm in kept), strict=True)))
         lengths = [scores[read[sample]][sample] for sample in samples]
-        attended = sum(each.context for each in lengths)
+        attended = sum(each.cached for each in lengths)
         # As in scoring, and as in writing the answer: its last token is not read.
-        flops = sum(forward_flops(model, each.query + max(each.answer - 1, 0), each.context) for each in lengths)
-        nll = means.get(condition)
-        improvement = None if nll is None or BASELINE not in means else means[BASELINE] - nll
+        flops = sum(forward_flops(model, each.query + max(each.answer - 1, 0), each.cached) for each in lengths)
+        known = probabilities.get(condition)
+        improvement = None if known is None or BASELINE not in probabilities else known - probabilities[BASELINE]
         prompt_tokens, generated_tokens, prefill_tokens = (count / len(documents) for count in index[:3])
         extra = prompt_tokens + generated_tokens + prefill_tokens - baseline_tokens
         return Cost(
@@ -79,11 +81,12 @@ def cost_of_conditions(run: RunData, settings: StatisticsSettings, seed: int) ->
             generated_tokens=generated_tokens,
             prefill_tokens=prefill_tokens,
             index_flops=index.flops / len(documents),
-            cache_bytes=index.prefill_tokens * model.cache_bytes_per_token / len(documents),
+            cache_bytes=index.cached_tokens * model.cache_bytes_per_token / len(documents),
             attended_tokens=attended / len(samples),
             extra_attended_tokens=(attended - baseline_context) / len(samples),
             query_flops=flops / len(samples),
-            nll_mean=nll,
+            nll_mean=nlls.get(condition),
+            probability_mean=known,
             improvement_mean=improvement,
             improvement_per_1000_tokens=1000 * improvement / extra if improvement is not None and extra > 0 else None,
             is_dominated=False,
@@ -91,9 +94,11 @@ def cost_of_conditions(run: RunData, settings: StatisticsSettings, seed: int) ->
         )
 
     costs = [cost(arm, [arm], dict.fromkeys(samples, arm)) for arm in scores]
-    for family, chosen in routed.items():
-        costs.append(cost(f"{family}/routed", [arm for arm in scores if arm.startswith(f"{family}/")], chosen))
-    return _with_dominance(sorted(costs, key=lambda cost: cost.condition), set(routed))
+    for condition, chosen in routed.items():
+        family, t = condition.partition("/")[0], treatment_of(condition)
+        keys = [arm for arm in scores if arm.startswith(f"{family}/") and treatment_of(arm) == t]
+        costs.append(cost(condition, keys, chosen))
+    return _with_dominance(sorted(costs, key=lambda cost: cost.condition), run, settings)
 
 
 def forward_flops(model: ModelFacts, token_count: int, cached_token_count: int = 0) -> int:
@@ -121,19 +126,24 @@ def _scores_of(run: RunData) -> dict[str, dict[str, _Lengths]]:
     same: dict[_Lengths, _Lengths] = {}  # of millions some thousands differ
     for score in run.scores:
         if score.sample_id in known:
-            lengths = _Lengths(score.context_token_count, score.query_token_count, score.answer_token_count)
-            arm = scores.setdefault(f"{score.family}/{score.key}", {})
+            lengths = _Lengths(
+                score.context_token_count,
+                score.cached_token_count,
+                score.query_token_count,
+                score.answer_token_count,
+            )
+            arm = scores.setdefault(score.condition, {})
             arm[score.sample_id] = same.setdefault(lengths, lengths)
     return scores
 
 
 def _routed_arms(run: RunData, scores: Mapping[str, Mapping[str, _Lengths]]) -> dict[str, dict[str, str]]:
-    """Return family -> sample_id -> the arm that was routed to, where that arm was scored."""
+    """Return routed condition -> sample_id -> the arm that was routed to, where that arm was scored."""
     routed: dict[str, dict[str, str]] = {}
-    for route in run.routes:
-        arm = f"{route.family}/{route.key}"
+    for route, t in product(run.routes, DEPLOYED_TREATMENTS):
+        arm = f"{route.family}/{route.key}{t}"
         if route.is_routed and route.sample_id in scores.get(arm, {}):
-            routed.setdefault(route.family, {})[route.sample_id] = arm
+            routed.setdefault(f"{route.family}/routed{t}", {})[route.sample_id] = arm
     return routed
 
 
@@ -150,45 +160,63 @@ def _indices_of(
     }
     indices = {}
     for arm, lengths in scores.items():
-        prompt_tokens = generated_tokens = prefill_tokens = flops = 0
+        prompt_tokens = generated_tokens = prefill_tokens = cached_tokens = flops = 0
+        text = arm.partition("+")[0]
         for document in documents:
-            prompt, generated = written.get((document, arm), (0, 0))
+            prompt, generated = written.get((document, text), (0, 0))
             prompt_tokens += prompt
             generated_tokens += generated
             prefill_tokens += lengths[document].context
+            cached_tokens += lengths[document].cached
             # The last token that is written is never read; the others follow the prompt one by one.
             flops += forward_flops(model, prompt + max(generated - 1, 0))
             flops += forward_flops(model, lengths[document].context)
-        indices[arm] = _Index(prompt_tokens, generated_tokens, prefill_tokens, flops)
+        indices[arm] = _Index(prompt_tokens, generated_tokens, prefill_tokens, cached_tokens, flops)
     return indices
 
 
-def _mean_nlls(conditions: Mapping[str, Condition], names: Iterable[str]) -> dict[str, float]:
-    """Return mean NLLs on the samples that have a finite NLL in all of the named conditions.
+def _common_means(conditions: Mapping[str, Condition], names: Iterable[str]) -> dict[str, float]:
+    """Return means on the samples that have a value in all of the named conditions.
 
-    A condition without any NLL is left out of "all", so that it does not empty the table.
+    A condition without any value is left out of "all", so that it does not empty the table.
     """
-    nlls = {name: found for name in names if (found := conditions.get(name))}
-    common = sorted(set.intersection(*map(set, nlls.values()))) if nlls else []
-    return {name: sum(nll[sample] for sample in common) / len(common) for name, nll in nlls.items() if common}
+    values = {name: found for name in names if (found := conditions.get(name))}
+    common = sorted(set.intersection(*map(set, values.values()))) if values else []
+    return {name: sum(value[sample] for sample in common) / len(common) for name, value in values.items() if common}
 
 
-def _with_dominance(costs: list[Cost], families: set[str]) -> list[Cost]:
-    """Mark each row that a deployable one beats at no more cost, with the best of those."""
-    offers = [cost for cost in costs if cost.condition in _DEPLOYABLE or cost.condition.split("/")[0] in families]
+def _with_dominance(costs: list[Cost], run: RunData, settings: StatisticsSettings) -> list[Cost]:
+    """Mark each row that a deployable one shows to be worth no more than its price, with the best of those.
+
+    Not to be worse is shown by the interval of two conditions alone: it is not adjusted for the number of rows.
+    """
+    conditions, passages, could_be_deployed = conditions_of(run), passages_of(run), set(deployable(run))
+
+    def is_not_worse(offer: Cost, cost: Cost) -> bool:
+        sides = conditions.get(cost.condition, {}), conditions.get(offer.condition, {})
+        found = paired_mean(pair_up(*sides, passages), settings.confidence_level)
+        low = found.improvement_low
+        if found.improvement_mean is not None and found.improvement_error is not None:
+            alpha = 1 - settings.confidence_level
+            interval = any_look_interval(found.improvement_mean, found.improvement_error, found.passage_count, alpha)
+            low = interval.low if interval else None
+        return low is not None and low > -settings.equivalence_margin
+
     marked = []
     for cost in costs:
-        better = [(offer.nll_mean, offer.condition) for offer in offers if _dominates(offer, cost)]
-        best = min(better, default=None)
+        offers = [each for each in costs if each.condition in could_be_deployed and _is_cheaper(each, cost)]
+        better = [(each.probability_mean or 0.0, each.condition) for each in offers if is_not_worse(each, cost)]
+        best = max(better, default=None)
         marked.append(replace(cost, is_dominated=best is not None, dominated_by=best[1] if best else None))
     return marked
 
 
-def _dominates(offer: Cost, cost: Cost) -> bool:
-    if offer.nll_mean is None or cost.nll_mean is None or offer.nll_mean >= cost.nll_mean:
-        return False
-    return (
-        offer.index_flops <= cost.index_flops
-        and offer.cache_bytes <= cost.cache_bytes
-        and offer.attended_tokens <= cost.attended_tokens
-    )
+def _is_cheaper(offer: Cost, cost: Cost) -> bool:
+    """Return whether one takes no more of anything, and less of something."""
+    of_offer, of_cost = cost_order(offer), cost_order(cost)
+    return of_offer != of_cost and all(less <= more for less, more in zip(of_offer, of_cost, strict=True))
+
+
+def cost_order(cost: Cost) -> tuple[float, float, float]:
+    """Return what conditions are ordered by where the cheapest is sought: operations, then bytes, then attention."""
+    return cost.index_flops, cost.cache_bytes, cost.attended_tokens

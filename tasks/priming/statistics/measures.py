@@ -1,7 +1,8 @@
 """Does a result depend on how it is measured? The comparisons on which answers rest, made by other measures.
 
-A gain in NLL that is no gain in margin made every answer likelier, not the right one; a gain that vanishes without the
-first token, or without the one-token answers, is no gain of the whole answer.
+A gain in probability that is no gain in margin made every answer likelier, not the right one; a gain whose sign another
+measure of likelihood turns is no finding about likelihood; one that vanishes without the first token, or without the
+one-token answers, is no gain of the whole answer.
 """
 
 import math
@@ -10,76 +11,93 @@ from typing import NamedTuple
 
 from tasks.priming.records import Measure, Score
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import conditions_of, passages_of
+from tasks.priming.statistics.conditions import conditions_of, passages_of, probability, shortfall
 from tasks.priming.statistics.contrasts import declare_contrasts
-from tasks.priming.statistics.paired import pair_up, paired_mean
+from tasks.priming.statistics.families import evaluate_contrasts
 from tasks.priming.statistics.run_data import RunData
-
-VARIED_KINDS = ("routed", "between_families", "worth", "control")
-"""The kinds of comparison on which answers rest."""
 
 
 class OtherMeasure(NamedTuple):
     """Another way to measure what a condition is worth."""
 
-    value: Callable[[Score], float | None]
-    """What is compared: lower is better; None where a score has none."""
-    sign: int
-    """What means are multiplied by before they are reported: -1 where higher is better, so that the value is turned."""
+    value: Callable[[Score, int], float | None]
+    """What is compared, of a score and the number of UTF-8 bytes of its answer: lower is better; None where a score has
+    none."""
     unit: str
     """The unit of the reported values."""
+    shown: Callable[[float], float] = float
+    """Turns a mean of the values into what is reported, where higher is better."""
 
 
 def vary_comparisons(run: RunData, settings: StatisticsSettings, seed: int) -> list[Measure]:
     """Make the comparisons on which answers rest again by every other measure.
 
     A sample takes part where both sides have the measure. Conditions that are chosen or made from scores follow the
-    measure: the best key is the one with the largest margin on other passages, and two effects that add up are two
-    margins (or shares, whose sum on one sample may leave the range from 0 to 1).
+    measure: the best key is the one with the largest mean margin, and two effects that add up are two margins (or
+    shares, whose sum on one sample may leave the range from 0 to 1). The seed is not read.
 
     Returns:
-        One row per measure of MEASURES and contrast of VARIED_KINDS, in the order of `declare_contrasts`; n is 0 where
-        no sample has the measure. Intervals and p-values are those of `paired_mean`, not adjusted. The order of rows
-        does not change a bit.
+        One row per measure of MEASURES and contrast that a question rests on, in the order of `declare_contrasts`; n is
+        0 where no sample has the measure. The two pairs of an interval and a p-value are those of `evaluate_contrasts`.
+        The order of rows does not change a bit.
     """
     passages = passages_of(run)
-    contrasts = [found for found in declare_contrasts(run.routes, run.scores) if found.kind in VARIED_KINDS]
+    contrasts = [contrast for contrast in declare_contrasts(run) if contrast.question]
+    lengths = {sample.sample_id: len(sample.answer.encode()) for sample in run.samples}
     rows = []
-    for name, measure in MEASURES.items():
-        conditions = conditions_of(run, seed, measure=measure.value)
-        for contrast in contrasts:
-            pairs = pair_up(conditions.get(contrast.reference, {}), conditions.get(contrast.arm, {}), passages)
-            found = paired_mean(*pairs, settings.confidence_level)
+    for name, (value, unit, shown) in MEASURES.items():
+
+        def measured(score: Score, value: Callable[[Score, int], float | None] = value) -> float | None:
+            return value(score, lengths[score.sample_id])
+
+        conditions = conditions_of(run, measured)
+        for each in evaluate_contrasts(contrasts, conditions, passages, settings.confidence_level):
+            found = each.statistics
+            arm, reference = (
+                None if mean is None else shown(mean) + 0.0  # no share of -0.0
+                for mean in (found.arm_mean, found.reference_mean)
+            )
             rows.append(
                 Measure(
-                    comparison=contrast.comparison,
+                    comparison=each.contrast.comparison,
                     measure=name,
-                    unit=measure.unit,
+                    unit=unit,
                     n=found.n,
                     passage_count=found.passage_count,
-                    arm_mean=_turned(found.nll_arm_mean, measure.sign),
-                    reference_mean=_turned(found.nll_reference_mean, measure.sign),
+                    arm_mean=arm,
+                    reference_mean=reference,
                     improvement_mean=found.improvement_mean,
                     improvement_low=found.improvement_low,
                     improvement_high=found.improvement_high,
-                    cohens_d=found.cohens_d,
                     p_value=found.p_value,
+                    answer_low=each.answer_low,
+                    answer_high=each.answer_high,
+                    answer_p=each.answer_p,
+                    cohens_d=found.cohens_d,
                 )
             )
         del conditions  # before the next ones are made: of a large run they take half a gigabyte
     return rows
 
 
-def _turned(mean: float | None, sign: int) -> float | None:
-    return None if mean is None else sign * mean + 0.0  # no share of -0.0
+def _log_nll(score: Score, answer_bytes: int) -> float | None:
+    return math.log(score.nll) if score.nll else None
 
 
-def _missing_margin(score: Score) -> float | None:
+def _nll_per_byte(score: Score, answer_bytes: int) -> float | None:
+    return None if score.nll is None or not answer_bytes else score.nll * score.answer_token_count / answer_bytes
+
+
+def _summed_nll(score: Score, answer_bytes: int) -> float | None:
+    return None if score.nll is None else score.nll * score.answer_token_count
+
+
+def missing_margin(score: Score, answer_bytes: int = 0) -> float | None:
     """Return minus the margin: how far the answer falls short of being preferred to the distractors."""
     return None if score.margin is None else -score.margin
 
 
-def _not_first(score: Score) -> float | None:
+def _not_first(score: Score, answer_bytes: int) -> float | None:
     """Return -1 where the answer has a lower NLL than every distractor, else 0 (also where it equals one)."""
     distractors = score.distractor_nlls
     if score.nll is None or not distractors or not all(math.isfinite(nll) for nll in (score.nll, *distractors)):
@@ -87,14 +105,29 @@ def _not_first(score: Score) -> float | None:
     return -1.0 if score.nll < min(distractors) else 0.0
 
 
-def _nll_of_longer_answers(score: Score) -> float | None:
-    return score.nll if score.answer_token_count > 1 else None
+def _shortfall_of_longer_answers(score: Score, answer_bytes: int) -> float | None:
+    return shortfall(score) if score.answer_token_count > 1 else None
 
+
+def _negated(mean: float) -> float:
+    return -mean
+
+
+MARGIN = "margin"
+FIRST_TOKEN_UNSCORED = "first_token_unscored"
 
 MEASURES: dict[str, OtherMeasure] = {
-    "margin": OtherMeasure(_missing_margin, -1, "nats per answer token"),
-    "answer_first": OtherMeasure(_not_first, -1, "share of samples"),
-    "first_token_unscored": OtherMeasure(lambda score: score.nll_notebook, 1, "nats per answer token"),
-    "longer_answers": OtherMeasure(_nll_of_longer_answers, 1, "nats per answer token"),
+    "nll": OtherMeasure(lambda score, _: score.nll, "nats per answer token"),
+    "log_ratio": OtherMeasure(_log_nll, "logarithm of NLL"),
+    "nll_per_byte": OtherMeasure(_nll_per_byte, "nats per byte of the answer"),
+    "summed_nll": OtherMeasure(_summed_nll, "nats per answer"),
+    FIRST_TOKEN_UNSCORED: OtherMeasure(lambda score, _: score.nll_notebook, "nats per answer token"),
+    "longer_answers": OtherMeasure(_shortfall_of_longer_answers, "percentage points", probability),
+    MARGIN: OtherMeasure(missing_margin, "nats per answer token", _negated),
+    "answer_first": OtherMeasure(_not_first, "share of samples", _negated),
 }
 """Name -> how it measures."""
+
+LIKELIHOOD_MEASURES = ("nll", "log_ratio", "nll_per_byte", "summed_nll")
+"""The measures of the whole answer's likelihood: where one shows the opposite of an answer, the answer depends on the
+measure."""

@@ -20,11 +20,10 @@ from scipy.stats import kurtosis, norm, skew
 from tasks.priming.errors import UsageError
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.records import Score
-from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import conditions_of, keys_of, passages_of
 from tasks.priming.statistics.contrasts import BASELINE
 from tasks.priming.statistics.intervals import Vector, cluster_robust_mean
-from tasks.priming.statistics.paired import PairedStatistics, describe_pairs
+from tasks.priming.statistics.paired import PairedStatistics, Pairs, describe_pairs
 from tasks.priming.statistics.run_data import RunData
 
 KNOWN_DIFFERENCES = (
@@ -104,7 +103,7 @@ def reproduce(published: Published, run: RunData) -> list[Reproduction]:
         UsageError: No sample has a score with every context.
         ValueError: A row is given twice.
     """
-    conditions = conditions_of(run, seed=0, measure=published_nll)  # no condition of this table depends on the seed
+    conditions = conditions_of(run, published_nll)
     arms = [f"{family}/{key}" for family, keys in keys_of(run).items() for key in keys]
     chosen = [f"{family}/{name}" for family in _KEYS for name in ("routed", "oracle")]
     wanted = sorted({BASELINE} | (conditions.keys() & {*chosen, *arms}))
@@ -225,9 +224,7 @@ class _Table:
         """Describe the improvement; without pairs where the run lacks one of them."""
         if not {arm, reference} <= self.nlls.keys():
             return PairedStatistics(0, 0, 0, 0, 0)
-        # What is read of it needs no bootstrap: as few resamples as are allowed.
-        settings = StatisticsSettings(bootstrap_resamples=100)
-        return describe_pairs(self.nlls[reference], self.nlls[arm], self.passage_ids, settings=settings, seed=0)
+        return describe_pairs(Pairs(self.nlls[reference], self.nlls[arm], self.passage_ids), CONFIDENCE_LEVEL)
 
     def _share(self, quantity: str, published: float, hits: NDArray[np.bool_] | None) -> Reproduction:
         """Compare shares of samples, in percent."""

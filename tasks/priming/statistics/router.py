@@ -16,7 +16,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 
 from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import Condition, conditions_of, keys_of, passages_of
+from tasks.priming.statistics.conditions import Condition, conditions_of, keys_of, nll, passages_of
 from tasks.priming.statistics.contrasts import BASELINE
 from tasks.priming.statistics.paired import Pairs, constant_value, finite, pair_up
 from tasks.priming.statistics.run_data import RunData
@@ -34,7 +34,7 @@ class _Outcome:
     @property
     def best_keys(self) -> list[str]:
         """The keys with the lowest NLL, more than one only where they are equal to the last bit."""
-        return [key for key, nll in self.nlls.items() if nll == min(self.nlls.values())]
+        return [key for key, value in self.nlls.items() if value == min(self.nlls.values())]
 
 
 def confuse_routes(run: RunData, settings: StatisticsSettings, seed: int) -> list[RoutingChoice]:
@@ -47,7 +47,7 @@ def confuse_routes(run: RunData, settings: StatisticsSettings, seed: int) -> lis
         One row per family, routed and best key that occurred together, all in alphabetical order.
     """
     choices = []
-    for family, outcomes in _outcomes_of(run, seed).items():
+    for family, outcomes in _outcomes_of(run).items():
         regrets: dict[tuple[str, str], list[float]] = {}
         for outcome in outcomes:
             routed, best = outcome.routed_key, outcome.best_keys[0]
@@ -77,15 +77,15 @@ def agree_with_oracle(run: RunData, settings: StatisticsSettings, seed: int) -> 
     doi:10.1037/h0028106.
     """
     return [
-        _agreement(family, outcomes, settings.confidence_level) for family, outcomes in _outcomes_of(run, seed).items()
+        _agreement(family, outcomes, settings.confidence_level) for family, outcomes in _outcomes_of(run).items()
     ]
 
 
 def correlate_similarity(run: RunData, settings: StatisticsSettings, seed: int) -> list[Correlation]:
     """Correlate the similarity of each surrogate to the query with its improvement over the baseline.
 
-    improvement = NLL(baseline/document) - NLL(arm), over the samples that have both and a finite similarity. "routed"
-    takes for each sample the similarity and the NLL of the key that the router chose. Queries on one passage are taken
+    improvement = probability of the answer in the arm less that in baseline/document, in points, over the samples that
+    have both and a finite similarity. "routed" takes for each sample the key that the router chose. Queries on one passage are taken
     as independent. The order of rows does not change a bit of the result.
 
     Returns:
@@ -96,7 +96,7 @@ def correlate_similarity(run: RunData, settings: StatisticsSettings, seed: int) 
 
     Source: scipy.stats.pearsonr with its confidence_interval; scipy.stats.spearmanr.
     """
-    passages, conditions = passages_of(run), conditions_of(run, seed)
+    passages, conditions = passages_of(run), conditions_of(run)
     baseline = conditions.get(BASELINE, {})
     similarities = _similarities_of(run.routes)
     correlations = []
@@ -108,9 +108,9 @@ def correlate_similarity(run: RunData, settings: StatisticsSettings, seed: int) 
     return correlations
 
 
-def _outcomes_of(run: RunData, seed: int) -> dict[str, list[_Outcome]]:
+def _outcomes_of(run: RunData) -> dict[str, list[_Outcome]]:
     """Return per family the samples in which every key has an NLL and one is routed, in the order of their ids."""
-    passages, conditions = passages_of(run), conditions_of(run, seed)
+    passages, conditions = passages_of(run), conditions_of(run, nll)
     routed = {(route.family, route.sample_id): route.key for route in run.routes if route.is_routed}
     ties = {(route.family, route.sample_id) for route in run.routes if route.is_tie}
     outcomes: dict[str, list[_Outcome]] = {}

@@ -1,28 +1,20 @@
 """Who gains? The comparisons on which answers rest, within parts of the samples."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from scipy.stats import rankdata
 
 from tasks.priming.records import Stratum
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import Condition, conditions_of, keys_of, passages_of
-from tasks.priming.statistics.contrasts import (
-    BARE_DOCUMENT,
-    BASELINE,
-    BEST_FREE_ARM,
-    BLANK_SURROGATE,
-    REPEATED_BASELINE,
-    Contrast,
-    declare_contrasts,
-    free_arms,
-)
+from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of
+from tasks.priming.statistics.contrasts import BARE_DOCUMENT, Contrast, declare_contrasts
+from tasks.priming.statistics.measures import MARGIN, missing_margin
 from tasks.priming.statistics.paired import pair_up, paired_mean
 from tasks.priming.statistics.run_data import RunData
 
-STRATIFIED_KINDS = ("routed", "between_families", "worth")
+STRATIFIED_KINDS = ("routed", "between_families")
 """The kinds of comparison for which it matters who gains."""
 
 QUANTILES = 5
@@ -37,36 +29,39 @@ def describe_strata(run: RunData, settings: StatisticsSettings, seed: int) -> li
     """Compare conditions within each level of every stratifier.
 
     Samples are divided by query type (the data set's own label), tokens of the answer, words of the passage, similarity
-    of the query to the surrogate that the router chose from the arm's family, and difficulty (see `difficulty_arm`).
-    Levels are cut over all samples that have what they are cut by, so that they are the same samples in every
-    comparison with the same routed family and arm of difficulty.
+    of the query to the surrogate that the router chose from the arm's family, difficulty (see `difficulty`; bare_difficulty
+    by the bare document alone, a second view), and, for the margin, by where the wrong answers come from. Levels are cut
+    over all samples that have what they are cut by. The seed is not read.
 
     Returns:
         Per contrast of STRATIFIED_KINDS and stratifier the levels in order; those without pairs are left out, and their
         rank with them. Intervals are those of `paired_mean`. The order of rows does not change a bit.
     """
-    passages, conditions = passages_of(run), conditions_of(run, seed)
+    passages, conditions = passages_of(run), conditions_of(run)
+    margins = conditions_of(run, missing_margin)
     similarities = _similarities(run, passages)
     same = {
         "query_type": _by_query_type(run),
         "answer_tokens": _by_answer_tokens(run, passages),
         "passage_words": quantile_levels({s.sample_id: float(len(s.passage.split())) for s in run.samples}),
     }
+    bare, sources = quantile_levels(conditions.get(BARE_DOCUMENT, {})), _by_distractor_source(run)
     strata: list[Stratum] = []
-    for contrast in declare_contrasts(run.routes, run.scores):
+    for contrast in declare_contrasts(run):
         if contrast.kind not in STRATIFIED_KINDS:
             continue
-        arm = difficulty_arm(run, contrast, conditions)
-        similarity = similarities.get(contrast.arm.split("/")[0], {})
         divisions = same | {
-            "similarity": quantile_levels(similarity),
-            "difficulty": quantile_levels(conditions[arm] if arm else {}),
+            "similarity": quantile_levels(similarities.get(contrast.arm.split("/")[0], {})),
+            "difficulty": quantile_levels(difficulty(contrast, conditions)),
+            "bare_difficulty": {} if BARE_DOCUMENT in (contrast.arm, contrast.reference) else bare,
+            "distractor_source": sources,
         }
-        sides = conditions.get(contrast.reference, {}), conditions.get(contrast.arm, {})
         for name, levels in divisions.items():
+            measure, by = (MARGIN, margins) if name == "distractor_source" else ("probability", conditions)
+            sides = by.get(contrast.reference, {}), by.get(contrast.arm, {})
             for rank, (level, sample_ids) in enumerate(levels.items()):
                 pairs = pair_up(*sides, {sample_id: passages[sample_id] for sample_id in sorted(sample_ids)})
-                found = paired_mean(*pairs, settings.confidence_level)
+                found = paired_mean(pairs, settings.confidence_level)
                 if found.n:
                     strata.append(
                         Stratum(
@@ -74,7 +69,7 @@ def describe_strata(run: RunData, settings: StatisticsSettings, seed: int) -> li
                             stratified_by=name,
                             level=level,
                             rank=rank,
-                            difficulty_arm=arm if name == "difficulty" else None,
+                            measure=measure,
                             n=found.n,
                             passage_count=found.passage_count,
                             improvement_mean=found.improvement_mean,
@@ -86,6 +81,21 @@ def describe_strata(run: RunData, settings: StatisticsSettings, seed: int) -> li
                         )
                     )
     return strata
+
+
+def difficulty(contrast: Contrast, conditions: Mapping[str, Condition]) -> Condition:
+    """Return how difficult each sample is: the mean of both sides of a comparison.
+
+    A sample on which the reference is bad by chance improves whatever the arm does, and one on which the arm is bad by
+    chance worsens. So dividing by either side shows a gain that grows (or shrinks) with difficulty where there is none:
+    regression to the mean (Galton 1886, doi:10.2307/2841583). The difference of two values with equal variances does not
+    correlate with their mean. A third condition is no remedy where its errors are shared with one of the sides, as those
+    of the bare document and the baseline are.
+
+    Source: Oldham (1962), doi:10.1016/0021-9681(62)90116-9.
+    """
+    arm, reference = conditions.get(contrast.arm, {}), conditions.get(contrast.reference, {})
+    return {sample_id: (arm[sample_id] + value) / 2 for sample_id, value in reference.items() if sample_id in arm}
 
 
 def quantile_levels(values: Mapping[str, float]) -> Levels:
@@ -112,38 +122,6 @@ def quantile_levels(values: Mapping[str, float]) -> Levels:
         least, most = (extreme(values[sample_id] for sample_id in part) for extreme in (min, max))
         levels[f"{number}: {least:.3g} to {most:.3g}"] = part
     return levels
-
-
-def difficulty_arm(run: RunData, contrast: Contrast, conditions: Mapping[str, Condition]) -> str | None:
-    """Return the arm whose NLL says how difficult a sample is for a comparison: one that takes no part in it.
-
-    A sample on which the reference is bad by chance improves whatever the arm does, and one on which the arm is bad by
-    chance worsens. So dividing by either side's NLL shows a gain that grows (or shrinks) with difficulty where there is
-    none: regression to the mean (Galton 1886, doi:10.2307/2841583; Barnett et al. 2005, doi:10.1093/ije/dyh299). An arm
-    whose own chance errors are in neither side does not.
-
-    The baseline, the bare document and the blank surrogate come first, in this order, being the plainest measures of
-    difficulty; then all others in alphabetical order. A side that was chosen or made from a family excludes the whole
-    family, the best free arm all free arms, and the baseline its repetition.
-
-    Returns:
-        None where every scored arm takes part: then there is nothing to divide by.
-    """
-    arms = sorted({f"{family}/{key}" for family, key in run.scored_arms} & conditions.keys())
-    plainest = [arm for arm in (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE) if arm in arms]
-    taking_part = {arm for side in (contrast.arm, contrast.reference) for arm in _sources(side, run, conditions)}
-    if taking_part & {BASELINE, REPEATED_BASELINE}:
-        taking_part |= {BASELINE, REPEATED_BASELINE}
-    return next((arm for arm in [*plainest, *arms] if arm not in taking_part), None)
-
-
-def _sources(condition: str, run: RunData, conditions: Iterable[str]) -> list[str]:
-    """Return the arms from whose scores a condition is made."""
-    family, name = condition.split("/")
-    keys = keys_of(run).get(family, [])
-    if condition == BEST_FREE_ARM:
-        return free_arms(conditions)
-    return [f"{family}/{key}" for key in keys] if keys and name not in keys else [condition]
 
 
 def _by_query_type(run: RunData) -> Levels:
@@ -175,3 +153,14 @@ def _similarities(run: RunData, passages: Mapping[str, str]) -> dict[str, dict[s
         if value is not None and math.isfinite(value):
             similarities.setdefault(route.family, {})[route.sample_id] = value
     return similarities
+
+
+def _by_distractor_source(run: RunData) -> Levels:
+    """Divide by where a sample's wrong answers come from: one source, or several."""
+    sources: dict[str, set[str]] = {}
+    for distractor in run.distractors:
+        sources.setdefault(distractor.sample_id, set()).add(distractor.source)
+    levels: Levels = {}
+    for sample_id, found in sorted(sources.items()):
+        levels.setdefault(" and ".join(sorted(found)), []).append(sample_id)
+    return dict(sorted(levels.items()))

@@ -28,12 +28,12 @@ class RunDifference:
     @property
     def improvement_first(self) -> float | None:
         """Mean improvement over the baseline in the first run."""
-        return _turned(self.excess.nll_reference_mean) if self.excess else None
+        return _turned(self.excess.reference_mean) if self.excess else None
 
     @property
     def improvement_second(self) -> float | None:
         """Mean improvement over the baseline in the second run."""
-        return _turned(self.excess.nll_arm_mean) if self.excess else None
+        return _turned(self.excess.arm_mean) if self.excess else None
 
 
 def compare_runs(
@@ -50,11 +50,11 @@ def compare_runs(
     excess_first, excess_second = _over_baseline(first), _over_baseline(second)
 
     def compare(name: str) -> RunDifference:
-        nll = paired_mean(*pair_up(first[name], second[name], passages), confidence_level)
+        nll = paired_mean(pair_up(first[name], second[name], passages), confidence_level)
         if name == BASELINE:
             return RunDifference(name, nll, None)
         excess = pair_up(excess_first[name], excess_second[name], passages)
-        return RunDifference(name, nll, paired_mean(*excess, confidence_level))
+        return RunDifference(name, nll, paired_mean(excess, confidence_level))
 
     shared = sorted(first.keys() & second.keys(), key=lambda name: (name != BASELINE, "/routed" not in name, name))
     return [difference for difference in map(compare, shared) if difference.nll.n]

@@ -1,81 +1,54 @@
 """What a run answers: its comparisons turned into one row for each question and what it is asked of.
 
-In: comparisons, whether the margin over wrong answers grew, whether controls were scored. Out: Answer rows, the run's
-headline first. Whatever shows an answer reads these rows: the rules, the sentences and the questions' titles are here
-and nowhere else.
+In: comparisons, the same by other measures, contenders. Out: Answer rows, the run's headline first. Whatever shows an
+answer reads these rows: the rules and the sentences are here and nowhere else.
+
+A rule says what a question's comparisons come to, each by the interval that is adjusted within the question and valid at
+any look. `_qualified` then asks of every answer alike whether the run could have found otherwise, whether another measure
+says the opposite, and whether more than likelihood speaks for it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from tasks.priming.records import Answer, AnswerValue, Comparison, Measure, Verdict
+from tasks.priming.records import Answer, AnswerValue, Comparison, Contender, Measure, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
+from tasks.priming.statistics.contenders import rank_contenders
 from tasks.priming.statistics.contrasts import (
+    ANSWER_GIVEN,
     BARE_DOCUMENT,
     BASELINE,
-    CONTROL_CONTRASTS,
-    FREE_FAMILY,
+    DEPLOYED_TREATMENTS,
+    HEADLINE,
+    NO_PASSAGE,
+    PLAIN,
+    QUESTIONS,
     RANDOM_WORDS,
-    WRITTEN_FAMILY,
+    treatment_of,
 )
-from tasks.priming.statistics.measures import vary_comparisons
+from tasks.priming.statistics.inference import LEAST_CLUSTERS
+from tasks.priming.statistics.measures import FIRST_TOKEN_UNSCORED, LIKELIHOOD_MEASURES, MARGIN, vary_comparisons
 from tasks.priming.statistics.run_data import RunData
 
-HEADLINE = "should_i_prime"
-"""The question that the run as a whole answers."""
+LEAST_HEADROOM = 2.0
+"""Margins that an answer's probability must lack in the baseline, so that "no gain" is more than "no room for one"."""
 
-QUESTIONS = {
-    HEADLINE: "Should I prime?",
-    "does_priming_help": "Does priming help?",
-    "is_generated_better_than_static": "Is generated better than static?",
-    "is_generation_worth_its_compute": "Is generation worth its compute?",
-    "does_the_content_matter": "What is a gain made of?",
-    "does_routing_help": "Does routing by similarity help?",
-}
-"""Key -> title, in the order in which answers are shown."""
-
-_ALTERNATIVES = {
-    "mean_of_keys": "a key drawn at random",
-    "best_key": "the one key that is best on other passages",
-}
-"""What a family can do in place of routing."""
-
-_NEGLIGIBLE: Verdict = "better, but negligibly"
-_BETTER: tuple[Verdict, ...] = ("better", _NEGLIGIBLE)
+_BETTER: tuple[Verdict, ...] = ("better", "better, but negligibly")
 _WORSE: tuple[Verdict, ...] = ("worse", "worse, but negligibly")
 
-_Said: TypeAlias = Mapping[Verdict, tuple[AnswerValue, str]]
-"""Verdict -> the answer to a question that one comparison answers, and its sentence; any other is undecided."""
-
-_BY_VERDICT: _Said = {
+_BY_VERDICT: dict[Verdict, tuple[AnswerValue, str]] = {
     "better": ("yes", "yes"),
     "better, but negligibly": ("negligible", "yes, but negligibly"),
     "worse": ("hurts", "no: the other way round"),
     "worse, but negligibly": ("hurts", "no: the other way round, but negligibly"),
     "equivalent": ("equivalent", "no: equivalent"),
-    "optimistic by construction, not a verdict": ("not_asked", "optimistic by construction, not a verdict"),
 }
-_OF_GENERATED: _Said = {
-    **_BY_VERDICT,
-    "worse": ("hurts", "no"),
-    "worse, but negligibly": ("hurts", "no: worse, but negligibly"),
-}
+"""Verdict -> the answer to a question that one comparison answers, and its sentence; any other is undecided."""
 
-_WITHOUT_A_YES: dict[AnswerValue, str] = {
-    "controls_missing": "Undecided: the controls were not run",
-    "likelihood_only": "Do not pay yet: answers become likelier, but no more preferred to wrong ones",
-    "undecided": "Undecided: this run cannot tell whether priming helps",
-    "any_text_helps": "Do not pay for surrogates: any text in their place helps as much",
-    "negligible": "Do not pay for priming: what it gains is negligible",
-    "hurts": "Do not pay for priming",
-    "equivalent": "Do not pay for priming",
-}
-"""The headline of a run in which no family is shown to help, by the first of these that answers for a family."""
-
-_CONTENT_IS_OPEN = "Undecided: any text helps; that its content does is not shown"
-"""The headline in place of the other undecided one where a family beats all but random words."""
+_NAMES = {BASELINE: "the baseline", BARE_DOCUMENT: "the bare document"}
+_MOST_NAMES = 3
 
 
 class _Finding(NamedTuple):
@@ -83,132 +56,280 @@ class _Finding(NamedTuple):
 
     answer: AnswerValue
     sentence: str
-    rests_on: Comparison
-    samples_to_decide: int | None = None
+    rests_on: tuple[Comparison, ...] = ()
+    """The comparisons that settle it, or leave it open; the first one is named."""
+    samples: int | None = None
 
 
-def answer_questions(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Answer]:
+@dataclass(frozen=True)
+class _Evidence:
+    """What rules read, found by name."""
+
+    comparisons: Sequence[Comparison]
+    measures: dict[tuple[str, str], Measure]
+    contenders: Sequence[Contender]
+
+    def of(self, arm: str, reference: str) -> Comparison | None:
+        """Return the comparison of two conditions, where it was declared."""
+        return next((row for row in self.comparisons if (row.arm, row.reference) == (arm, reference)), None)
+
+    def beats_plain(self, arm: str) -> bool:
+        """Return whether a condition is shown to be better than the document alone, with and without its framing."""
+        return all((found := self.of(arm, plain)) is not None and found.verdict in _BETTER for plain in PLAIN)
+
+    @property
+    def headroom(self) -> float | None:
+        """What the answers' mean probability lacks in the baseline, in equivalence margins; None where it is unknown."""
+        mean = next((row.probability_mean for row in self.contenders if row.condition == BASELINE), None)
+        return None if mean is None or not self.comparisons else (100 - mean) / self.comparisons[0].equivalence_margin
+
+
+def answer_questions(run: RunData, settings: StatisticsSettings, seed: int) -> list[Answer]:
     """Return what a run answers, computed from its rows; see `answers_from`."""
-    comparisons = evidence.once(compare_conditions, settings, seed)
-    measures = evidence.once(vary_comparisons, settings, seed)
-    has_controls = any(family == "control" for family, _ in evidence.scored_arms)
-    return answers_from(comparisons, measures, has_controls=has_controls)
+    return answers_from(
+        run.once(compare_conditions, settings, seed),
+        run.once(vary_comparisons, settings, seed),
+        run.once(rank_contenders, settings, seed),
+    )
 
 
-# The rules of this module take each comparison's verdict for what it says of the question. Better inference (any-look
-# bounds, assay sensitivity, a measure of record other than NLL) replaces them; the rows that they fill stay.
-
-
-def answers_from(comparisons: Sequence[Comparison], measures: Iterable[Measure], *, has_controls: bool) -> list[Answer]:
+def answers_from(
+    comparisons: Sequence[Comparison], measures: Iterable[Measure], contenders: Sequence[Contender]
+) -> list[Answer]:
     """Answer every question that the comparisons ask.
 
     Args:
         comparisons: Those of the run.
-        measures: The same by other measures; only their margins are read.
-        has_controls: Whether any control was scored. Without controls, whether generation is better, and worth its
-            compute, is undecided.
+        measures: The same by other measures.
+        contenders: The deployable conditions, from the cheapest to the most expensive.
 
     Returns:
         The headline first, then by question in the order of QUESTIONS, within one in the order of the comparisons.
     """
-    margin_lows = {row.comparison: row.improvement_low for row in measures if row.measure == "margin"}
-    with_controls = {(row.arm, row.reference): row for row in comparisons if row.kind == "routed"}
-    rows = []
-    for own in comparisons:
-        finding = None
-        subject = own.arm.partition("/")[0]
-        if own.kind == "routed" and own.reference == BASELINE:
-            question = "does_priming_help"
-            bare, words = (with_controls.get((own.arm, control)) for control in (BARE_DOCUMENT, RANDOM_WORDS))
-            finding = _does_priming_help(own, bare, words, margin_lows.get(own.comparison))
-        elif (own.arm, own.reference) == (f"{WRITTEN_FAMILY}/routed", f"{FREE_FAMILY}/routed"):
-            question = "is_generated_better_than_static"
-            finding = _by_verdict(own, _OF_GENERATED) if has_controls else _without_controls(own)
-        elif own.kind == "worth":
-            question = "is_generation_worth_its_compute"
-            finding = _is_worth_its_compute(own) if has_controls else _without_controls(own)
-        elif own.kind == "control":
-            question = "does_the_content_matter"
-            subject = CONTROL_CONTRASTS.get((own.arm, own.reference), own.comparison)
-            finding = _by_verdict(own)
-        elif own.kind in ("routing", "oracle"):
-            question = "does_routing_help"
-            alternative = _ALTERNATIVES.get(own.reference.partition("/")[2])
-            subject += f" over {alternative}" if alternative else ": its best key, known afterwards, over the baseline"
-            finding = _by_verdict(own)
-        if finding:
-            rows.append(_row(question, subject, own, finding))
-    about_content = {row.comparison for row in comparisons if row.reference == RANDOM_WORDS}
-    keys = list(QUESTIONS)
-    rows.sort(key=lambda row: keys.index(row.question))
-    return [replace(row, position=position) for position, row in enumerate([_headline(rows, about_content), *rows])]
+    evidence = _Evidence(comparisons, {(row.comparison, row.measure): row for row in measures}, contenders)
+    own, finding = _should_i_prime(evidence)
+    treatments = sorted({treatment_of(row.condition) for row in contenders})
+    headline = _qualified(finding, evidence, treatments)
+    rows = [_row(HEADLINE, "", own, headline._replace(sentence=headline.sentence[0].upper() + headline.sentence[1:]))]
+    for asked in comparisons:
+        rule = _RULES.get(asked.question or "")
+        if rule and (found := rule(asked, evidence)):
+            if asked.kind != "assay":
+                found = _qualified(found, evidence, [treatment_of(asked.arm)])
+            rows.append(_row(str(asked.question), asked.subject, asked, found))
+    order = list(QUESTIONS)
+    rows.sort(key=lambda row: order.index(row.question))
+    return [replace(row, position=position) for position, row in enumerate(rows)]
 
 
-def _does_priming_help(
-    own: Comparison, bare: Comparison | None, words: Comparison | None, margin_low: float | None
-) -> _Finding:
-    """Judge a routed family: it must beat the baseline, the bare document and random words, and gain in margin.
+# --- the rules: one for each question ---
 
-    A gain over the baseline alone may be repaired framing, one that random words give as well needs no surrogate, and
-    one without a gain in margin makes wrong answers likelier too. Without an interval of the margin, the margin is not
-    held against a family.
+
+def _should_i_prime(evidence: _Evidence) -> tuple[Comparison | None, _Finding]:
+    """Choose the cheapest condition that cannot be further from the best than the margin; return what it rests on.
+
+    To prime with it, it must be shown to beat the document alone. So the answer never recommends what a comparison of
+    single conditions speaks against.
     """
-    if bare is None or words is None:
-        return _without_controls(own)
-    sides = ((own, "the baseline"), (bare, "the bare document"))
-    for found, name in sides:
+    primed = [row for row in evidence.contenders if row.condition not in PLAIN]
+    plain = [row.condition for row in evidence.contenders if row.condition in PLAIN]
+    if not primed or not plain:
+        return None, _Finding("not_asked", "No answer: nothing was compared with the document alone")
+    best = max(primed, key=lambda row: row.probability_mean)
+    chosen = next((row for row in evidence.contenders if row.is_close_to_best), None)
+    reference = BARE_DOCUMENT if BARE_DOCUMENT in plain else BASELINE
+    if chosen is None or chosen.condition in PLAIN:
+        own = evidence.of(best.condition, chosen.condition if chosen else reference)
+        rests_on = (own,) if own else ()
+        if chosen and not any(row.may_be_best for row in primed):
+            return own, _Finding("hurts", "Do not prime: the document alone is better than all that was tried", rests_on)
+        if chosen:
+            said = f"Do not pay for priming: nothing that was tried gains more than a margin over {_name(chosen.condition)}"
+            return own, _Finding("equivalent", said, rests_on)
+        if best.lag_high is None:
+            return own, _Finding(
+                "undecided", f"Undecided: no answer with fewer than {LEAST_CLUSTERS} passages", rests_on
+            )
+        names = [_name(row.condition) for row in evidence.contenders if row.may_be_best]
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        said = f"Undecided: {', '.join(names[:_MOST_NAMES])}{more} may each be the best"
+        return own, _Finding("undecided", said, rests_on, own.n_for_precision if own else None)
+    own = evidence.of(chosen.condition, reference)
+    rests_on = tuple(row for row in evidence.comparisons if row.arm == chosen.condition and row.reference in PLAIN)
+    if len(plain) < len(PLAIN):
+        return own, _Finding("controls_missing", "Undecided: the bare document was not run", rests_on)
+    if not evidence.beats_plain(chosen.condition):
+        said = f"Undecided: {_name(chosen.condition)} is close to the best, but not shown to beat the document alone"
+        return own, _Finding("undecided", said, rests_on, own.n_for_precision if own else None)
+    if any(row.verdict == "better, but negligibly" for row in rests_on):
+        said = "Do not pay for priming: what it gains is negligible"
+        return own, _Finding("negligible", said, rests_on)
+    return own, _Finding("yes", f"Prime with {_name(chosen.condition)}", rests_on)
+
+
+def _does_priming_help(own: Comparison, evidence: _Evidence) -> _Finding | None:
+    """Judge a routed family: it must beat the baseline, the bare document and random words.
+
+    A gain over the baseline alone may be repaired framing, and one that random words give as well needs no surrogate.
+    """
+    if own.reference != BASELINE:
+        return None
+    bare = evidence.of(own.arm, BARE_DOCUMENT)
+    words = evidence.of(own.arm, f"{RANDOM_WORDS}{treatment_of(own.arm)}")
+    if bare is None:
+        return _Finding("controls_missing", "undecided: the bare document was not run", (own,))
+    for found in (own, bare):
         if found.verdict in _WORSE:
-            return _Finding("hurts", f"no: {found.verdict.replace('worse', f'worse than {name}')}", found)
-    for found, name in sides:
+            said = f"no: {found.verdict.replace('worse', f'worse than {_NAMES[found.reference]}')}"
+            return _Finding("hurts", said, (found,))
+    for found in (own, bare):
         if found.verdict == "equivalent":
-            return _Finding("equivalent", f"no: equivalent to {name}", found)
-    for found, name in sides:
+            return _Finding("equivalent", f"no: equivalent to {_NAMES[found.reference]}", (found,))
+    for found in (own, bare):
         if found.verdict not in _BETTER:
-            return _undecided(f"undecided: not shown to be better than {name}", found, found.n_to_decide)
+            return _undecided(f"undecided: not shown to be better than {_NAMES[found.reference]}", found)
+    if words is None:
+        return _Finding("controls_missing", "undecided: random words were not run", (own, bare))
     if words.verdict in (*_WORSE, "equivalent"):
-        return _Finding("any_text_helps", "any text helps; its content does not", words)
+        return _Finding("any_text_helps", "any text helps; its content does not", (words, own, bare))
     if words.verdict not in _BETTER:
-        return _undecided("any text helps; whether its content does is undecided", words, words.n_to_decide)
-    negligible = next((found for found in (own, bare, words) if found.verdict == _NEGLIGIBLE), None)
+        return _undecided("any text helps; whether its content does is undecided", words)
+    negligible = next((found for found in (own, bare, words) if found.verdict == "better, but negligibly"), None)
     if negligible:
-        return _Finding("negligible", "yes, but negligibly", negligible)
-    if margin_low is not None and margin_low <= 0:
-        sentence = "yes in NLL, but the answer is not shown to be preferred to wrong ones any more than before"
-        return _Finding("likelihood_only", sentence, own)
-    return _Finding("yes", "yes", own)
+        return _Finding("negligible", "yes, but negligibly", (negligible,))
+    return _Finding("yes", "yes", (own, bare, words))
 
 
-def _is_worth_its_compute(own: Comparison) -> _Finding:
-    """Judge generation: the whole interval of what it gains over what is free must lie above the margin."""
-    low, high, margin = own.improvement_low, own.improvement_high, own.equivalence_margin
-    if low is None or high is None:
-        return _Finding("undecided", own.verdict, own)
-    if low > margin:
-        return _Finding("yes", "yes", own)
-    if high < margin:
-        no: AnswerValue = "equivalent" if own.verdict == "equivalent" else "negligible"
-        return _Finding("hurts" if own.verdict in _WORSE else no, "no", own)
-    return _undecided("undecided", own, own.n_to_decide_margin)
-
-
-def _by_verdict(own: Comparison, said: _Said = _BY_VERDICT) -> _Finding:
+def _by_verdict(own: Comparison, evidence: _Evidence) -> _Finding:
     """Answer a question that a single comparison answers."""
-    if own.verdict in said:
-        return _Finding(*said[own.verdict], own)
-    return _undecided(f"undecided: {own.verdict.removeprefix('undecided: ')}", own, own.n_to_decide)
+    if own.verdict in _BY_VERDICT:
+        return _Finding(*_BY_VERDICT[own.verdict], (own,))
+    return _undecided(f"undecided: {own.verdict.removeprefix('undecided: ')}", own)
 
 
-def _without_controls(own: Comparison) -> _Finding:
-    return _Finding("controls_missing", "undecided: controls not run", own)
+def _if_there_is_a_gain(own: Comparison, evidence: _Evidence) -> _Finding:
+    """Ask what a gain is made of only where the family's routed surrogate is shown to beat the document alone."""
+    family, t = own.arm.partition("/")[0], treatment_of(own.arm)
+    if evidence.beats_plain(f"{family}/routed{t if t in DEPLOYED_TREATMENTS else ''}"):
+        return _by_verdict(own, evidence)
+    return _Finding("not_asked", "not asked: a gain over the document alone is not shown", (own,))
 
 
-def _undecided(sentence: str, rests_on: Comparison, samples: int | None) -> _Finding:
-    """Return an open answer that says how many samples would settle it, if any number would."""
-    more = f" (about {samples:,} samples would decide)" if samples else ""
-    return _Finding("undecided", f"{sentence}{more}", rests_on, samples)
+def _is_worth_its_compute(own: Comparison, evidence: _Evidence) -> _Finding:
+    """Judge generation: what it gains over all that is free must be more than the margin."""
+    low, high, margin = own.answer_low, own.answer_high, own.equivalence_margin
+    if low is None or high is None:
+        return _undecided(own.verdict, own)
+    if low > margin:
+        return _Finding("yes", "yes", (own,))
+    if high < margin:
+        answer: AnswerValue = "hurts" if high < 0 else "equivalent" if own.verdict == "equivalent" else "negligible"
+        return _Finding(answer, "no", (own,))
+    return _undecided("undecided", own)
 
 
-def _row(question: str, subject: str, own: Comparison, finding: _Finding) -> Answer:
+def _could_a_gain_be_seen(own: Comparison, evidence: _Evidence) -> _Finding:
+    """Judge whether the run is sensitive: what must be better is, by more than the margin; what must be worse is."""
+    if own.reference == BASELINE:
+        is_shown, said = own.verdict in _WORSE, "yes: less probable"
+    else:
+        is_shown, said = (own.answer_low or 0.0) > own.equivalence_margin, "yes: by more than the margin"
+    return _Finding("yes", said, (own,)) if is_shown else _undecided("not shown", own)
+
+
+_RULES: dict[str, Callable[[Comparison, _Evidence], _Finding | None]] = {
+    "does_priming_help": _does_priming_help,
+    "is_generated_better_than_static": _by_verdict,
+    "is_generation_worth_its_compute": _is_worth_its_compute,
+    "does_the_content_matter": _if_there_is_a_gain,
+    "does_the_framing_matter": _by_verdict,
+    "where_does_a_gain_arise": _if_there_is_a_gain,
+    "should_the_surrogate_be_dropped": _by_verdict,
+    "does_reading_twice_help": _by_verdict,
+    "does_routing_help": _by_verdict,
+    "could_a_gain_be_seen": _could_a_gain_be_seen,
+}
+"""Question -> its rule. Content is asked only after a gain; whether generation is worth its compute is asked anyway."""
+
+
+# --- what every answer must stand ---
+
+
+def _qualified(finding: _Finding, evidence: _Evidence, treatments: Sequence[str]) -> _Finding:
+    """Return the answer that is left once it was asked what it could have been mistaken for.
+
+    A shown harm stands, whatever the run could have shown, unless another measure turns its sign.
+    """
+    answer = finding.answer
+    if answer == "not_asked":
+        return finding
+    for row in finding.rests_on if answer not in ("undecided", "controls_missing") else ():
+        if _is_turned(row, FIRST_TOKEN_UNSCORED, evidence):
+            return finding._replace(answer="undecided", sentence="undecided: the first answer token decides its sign")
+        for name in LIKELIHOOD_MEASURES:
+            if _is_turned(row, name, evidence):
+                said = f"depends on the measure: {name} shows the opposite"
+                return finding._replace(answer="depends_on_measure", sentence=said)
+    reads = evidence.of(NO_PASSAGE, BASELINE)
+    if answer != "hurts" and reads and reads.verdict not in _WORSE:
+        said = "no answer: that the model reads the passage is not shown"
+        return _Finding("cannot_read", said, (reads, *finding.rests_on))
+    is_no = answer in ("equivalent", "negligible", "any_text_helps")
+    if is_no and (blind := _blind_spot(evidence, treatments)):
+        return finding._replace(answer="could_not_show", sentence=f"could not show a gain: {blind}")
+    if answer == "yes" and (missing := _unsupported(finding, evidence)):
+        return finding._replace(answer="likelihood_only", sentence=f"{finding.sentence}, in likelihood: {missing}")
+    return finding
+
+
+def _is_turned(row: Comparison, measure: str, evidence: _Evidence) -> bool:
+    """Return whether a comparison shows a difference, and another measure at the same level the opposite one."""
+    other = evidence.measures.get((row.comparison, measure))
+    if other is None or None in (row.answer_low, row.answer_high, other.answer_low, other.answer_high):
+        return False
+    return (row.answer_low > 0 and other.answer_high < 0) or (row.answer_high < 0 and other.answer_low > 0)
+
+
+def _blind_spot(evidence: _Evidence, treatments: Sequence[str]) -> str | None:
+    """Return why this run could not have shown a gain, if it could not: a "no" needs that it could."""
+    headroom = evidence.headroom
+    if headroom is not None and headroom <= LEAST_HEADROOM:
+        return f"the document alone leaves {headroom:.1f} margins to gain, and more than {LEAST_HEADROOM:g} are needed"
+    if evidence.of(NO_PASSAGE, BASELINE) is None:
+        return "control no_passage was not run"
+    for t in treatments:
+        given = evidence.of(f"{ANSWER_GIVEN}{t}", BARE_DOCUMENT)
+        if given is None:
+            return f"control answer_given{t} was not run"
+        if (given.answer_low or 0.0) <= given.equivalence_margin:
+            return f"control answer_given{t} is not shown to gain more than the margin"
+    return None
+
+
+def _unsupported(finding: _Finding, evidence: _Evidence) -> str | None:
+    """Return why a gain in likelihood is not known to be one of the right answer, if it is not."""
+    for row in finding.rests_on:
+        margin = evidence.measures.get((row.comparison, MARGIN))
+        if margin is None or not margin.n:
+            return "nothing else was measured"
+        if margin.answer_low is None or margin.answer_low <= 0:
+            return f"not shown to be preferred to wrong answers any more than with {_name(row.reference)}"
+    return None
+
+
+def _undecided(sentence: str, rests_on: Comparison) -> _Finding:
+    """Return an open answer that says how many samples would measure what it rests on precisely, if that is known."""
+    samples = rests_on.n_for_precision
+    precision = f"{rests_on.equivalence_margin / 2:g}"
+    more = f" (about {samples:,} samples would measure it to ±{precision} points)" if samples else ""
+    return _Finding("undecided", f"{sentence}{more}", (rests_on,), samples)
+
+
+def _name(condition: str) -> str:
+    return _NAMES.get(condition, condition.removeprefix("control/"))
+
+
+def _row(question: str, subject: str, own: Comparison | None, finding: _Finding) -> Answer:
     return Answer(
         position=0,
         question=question,
@@ -216,48 +337,13 @@ def _row(question: str, subject: str, own: Comparison, finding: _Finding) -> Ans
         subject=subject,
         answer=finding.answer,
         sentence=finding.sentence,
-        comparison=own.comparison,
-        arm=own.arm,
-        reference=own.reference,
-        rests_on=finding.rests_on.comparison,
-        improvement_mean=own.improvement_mean,
-        improvement_low=own.improvement_low,
-        improvement_high=own.improvement_high,
-        p_adjusted=own.p_adjusted,
-        samples_to_decide=finding.samples_to_decide,
+        comparison=own.comparison if own else None,
+        arm=own.arm if own else None,
+        reference=own.reference if own else None,
+        rests_on=finding.rests_on[0].comparison if finding.rests_on else None,
+        improvement_mean=own.improvement_mean if own else None,
+        answer_low=own.answer_low if own else None,
+        answer_high=own.answer_high if own else None,
+        answer_p=own.answer_p if own else None,
+        samples_for_precision=finding.samples,
     )
-
-
-def _headline(rows: Sequence[Answer], about_content: Collection[str | None]) -> Answer:
-    """Say what the answers come to for somebody who must decide whether to pay for priming.
-
-    Args:
-        rows: The answers.
-        about_content: The comparisons with random words: an open answer that rests on one is open about content alone.
-    """
-    helps = [row for row in rows if row.question == "does_priming_help"]
-    worth = next((row for row in rows if row.question == "is_generation_worth_its_compute"), None)
-    helping = {row.subject: row for row in helps if row.answer == "yes"}
-    if not helps:
-        said = "No answer: no surrogate was routed in this run"
-        return Answer(0, HEADLINE, QUESTIONS[HEADLINE], "", "not_asked", said, *[None] * 9)
-    if not helping:
-        order = list(_WITHOUT_A_YES)
-        row = min(helps, key=lambda row: (order.index(row.answer), row.rests_on not in about_content))
-        is_about_content = row.answer == "undecided" and row.rests_on in about_content
-        return _on_top(row, _CONTENT_IS_OPEN if is_about_content else _WITHOUT_A_YES[row.answer])
-    first = next(iter(helping.values()))
-    if worth is None:
-        return _on_top(first, f"Priming helps ({' and '.join(sorted(helping))})")
-    if WRITTEN_FAMILY in helping and worth.answer == "yes":
-        return _on_top(worth, "Pay for generated surrogates: they gain more than anything that is free")
-    if worth.answer in ("yes", "undecided", "controls_missing"):
-        return _on_top(first, "Priming helps; whether generated surrogates are worth their compute is undecided")
-    if FREE_FAMILY in helping:
-        return _on_top(helping[FREE_FAMILY], "Prime with fixed phrases, which are free; do not pay for generation")
-    return _on_top(worth, "Priming helps, but something that is free does as well: do not pay for generation")
-
-
-def _on_top(row: Answer, sentence: str) -> Answer:
-    """Return the headline that rests on an answer."""
-    return replace(row, question=HEADLINE, question_title=QUESTIONS[HEADLINE], subject="", sentence=sentence)
