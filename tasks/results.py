@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -43,6 +43,7 @@ _HARDENED: dict[str, str | bool | int | float | list[str]] = {
 _CHUNKS_AT_ONCE = 300
 # The oldest supported clients read it; DuckDB 2's own default shuts out every 1.x.
 _STORAGE_VERSION = "v1.4.0"
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _VIEWS = Path(__file__).with_suffix(".sql")
 # Rows break a rule of their table; any other error of DuckDB is one of the machine, such as a full disk.
 _REFUSED = (duckdb.IntegrityError, duckdb.DataError, duckdb.ProgrammingError, pa.ArrowException, OverflowError)
@@ -64,6 +65,11 @@ class RunRow:
     """Seed of every random draw."""
     sample_count: int | None
     """Samples asked for."""
+    look: int
+    """Which look at a growing run this is, from 1: one more than the complete runs before it with the same inputs, code and
+    settings but the number of samples."""
+    looks_before: str | None
+    """The numbers of samples of the earlier ones, e.g. "200, 400"; None at the first look."""
     data: str | None
     """Data set: a known name, an id on the hub or a file."""
     language_model: str | None
@@ -279,16 +285,37 @@ def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _load_everything(connection: duckdb.DuckDBPyConnection) -> int:
     """Load all runs and benchmarks, and return how many rows of records the runs have."""
-    rows = sum(_load_run(connection, manifest) for manifest in read_manifests())
+    manifests = [*read_manifests()]
+    looks = looks_of(manifests)
+    rows = sum(_load_run(connection, manifest, looks[manifest.run_id]) for manifest in manifests)
     _load_benches(connection)
     return rows
 
 
-def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> int:
+def looks_of(manifests: Sequence[Manifest]) -> dict[str, list[int]]:
+    """Return run_id -> the numbers of samples of the earlier looks at it, the oldest first.
+
+    Runs are looks at one another where they differ in nothing but the number of samples: settings, inputs, code.
+    """
+    looks: dict[str, list[int]] = {}
+    earlier: dict[str, list[int]] = {}
+    for manifest in sorted(manifests, key=lambda each: (each.attempts[0].started_at if each.attempts else _NEVER)):
+        settings = json.loads(json.dumps(manifest.settings))
+        sampling = settings.get("sampling")
+        count = sampling.pop("sample_count", None) if isinstance(sampling, dict) else None
+        made_from = (settings, manifest.versions, manifest.data, manifest.language_model, manifest.embedding_model)
+        before = earlier.setdefault(_json(made_from), [])
+        looks[manifest.run_id] = [*before]
+        if manifest.status == "complete":
+            before.append(count or 0)
+    return looks
+
+
+def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_before: Sequence[int]) -> int:
     """Load one run, without what is damaged, and return how many rows of records it has."""
     connection.begin()
     try:
-        _insert_manifest(connection, manifest)
+        _insert_manifest(connection, manifest, looks_before)
         connection.commit()
     except _REFUSED as error:
         connection.rollback()
@@ -362,7 +389,9 @@ def _problem(chunk: str, detail: str) -> dict[str, Any]:
     return {"chunk": chunk, "name": "artifacts_are_intact", "passed": False, "detail": detail}
 
 
-def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:
+def _insert_manifest(
+    connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_before: Sequence[int]
+) -> None:
     """Insert what the manifest itself says: the run, its attempts and its times."""
     attempts = [
         attempt.model_dump() | {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
@@ -373,14 +402,14 @@ def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest) 
         for name, seconds in manifest.stage_seconds.items()
         for stage, _, part in [name.partition("/")]
     ]
-    _insert(connection, "run", pa.Table.from_pylist([asdict(_run_row(manifest))]))
+    _insert(connection, "run", pa.Table.from_pylist([asdict(_run_row(manifest, looks_before))]))
     if attempts:
         _insert(connection, "attempt", pa.Table.from_pylist(attempts), run_id=manifest.run_id)
     if times:
         _insert(connection, "stage_time", pa.Table.from_pylist([*map(asdict, times)]), run_id=manifest.run_id)
 
 
-def _run_row(manifest: Manifest) -> RunRow:
+def _run_row(manifest: Manifest, looks_before: Sequence[int]) -> RunRow:
     funnel, model = manifest.funnel, manifest.language_model
     latest = manifest.attempts[-1] if manifest.attempts else None
     return RunRow(
@@ -389,6 +418,8 @@ def _run_row(manifest: Manifest) -> RunRow:
         status=manifest.status,
         seed=manifest.settings.get("seed"),
         sample_count=_setting(manifest, "sampling", "sample_count"),
+        look=len(looks_before) + 1,
+        looks_before=", ".join(map(str, looks_before)) or None,
         data=_setting(manifest, "data", "data"),
         language_model=_setting(manifest, "language_model", "language_model"),
         embedding_model=_setting(manifest, "embedding", "embedding_model"),

@@ -21,26 +21,24 @@ SELECT
     answer.arm,
     answer.reference,
     answer.rests_on,
-    answer.samples_to_decide,
+    answer.samples_for_precision,
     comparison.n,
     answer.improvement_mean,
-    answer.improvement_low,
-    answer.improvement_high,
+    answer.answer_low,
+    answer.answer_high,
+    answer.answer_p,
+    comparison.improvement_low,
+    comparison.improvement_high,
+    comparison.p_value,
     comparison.interval_method,
     comparison.confidence_level,
     comparison.cohens_d,
-    comparison.p_value,
-    answer.p_adjusted,
-    comparison.adjustment,
     comparison.win_count / nullif(comparison.n, 0) AS win_rate,
     comparison.tie_count / nullif(comparison.n, 0) AS tie_rate,
     comparison.equivalence_margin,
-    comparison.equivalence_p_value,
-    comparison.smallest_detectable_improvement,
     margin.improvement_mean AS margin_improvement_mean,
-    margin.improvement_low AS margin_improvement_low,
-    margin.improvement_high AS margin_improvement_high,
-    comparison.is_optimistic,
+    margin.answer_low AS margin_answer_low,
+    margin.answer_high AS margin_answer_high,
     comparison.verdict
 FROM answer
 JOIN run
@@ -62,40 +60,81 @@ COMMENT ON VIEW all_runs.what_did_it_find IS 'What did the run find? One row per
 COMMENT ON COLUMN all_runs.what_did_it_find.win_rate IS 'Share of pairs in which the arm is strictly better.';
 COMMENT ON COLUMN all_runs.what_did_it_find.tie_rate IS 'Share of pairs with exactly equal scores.';
 COMMENT ON COLUMN all_runs.what_did_it_find.margin_improvement_mean IS 'Mean improvement of the margin, NLL(distractor) - NLL(answer): how much more the answer is preferred to wrong ones (nats per token).';
-COMMENT ON COLUMN all_runs.what_did_it_find.margin_improvement_low IS 'Lower end of its cluster-robust interval.';
-COMMENT ON COLUMN all_runs.what_did_it_find.margin_improvement_high IS 'Upper end of its cluster-robust interval.';
+COMMENT ON COLUMN all_runs.what_did_it_find.margin_answer_low IS 'Lower end of its interval at the level of answers.';
+COMMENT ON COLUMN all_runs.what_did_it_find.margin_answer_high IS 'Upper end of it.';
+
+CREATE VIEW all_runs.should_i_prime AS
+SELECT
+    contender.run_id,
+    contender.condition,
+    contender.cost_rank,
+    contender.n,
+    contender.probability_mean,
+    contender.lag_low,
+    contender.lag_high,
+    contender.may_be_best,
+    contender.is_close_to_best,
+    cost.index_flops / nullif(baseline.index_flops, 0) AS index_flops_ratio,
+    cost.cache_bytes / nullif(baseline.cache_bytes, 0) AS cache_bytes_ratio,
+    cost.extra_attended_tokens,
+    answer.answer,
+    answer.sentence
+FROM contender
+JOIN run
+    ON run.run_id = contender.run_id
+LEFT JOIN answer
+    ON answer.run_id = contender.run_id
+    AND answer.question = 'should_i_prime'
+LEFT JOIN cost
+    ON cost.run_id = contender.run_id
+    AND cost.condition = contender.condition
+LEFT JOIN cost AS baseline
+    ON baseline.run_id = contender.run_id
+    AND baseline.condition = 'baseline/document'
+WHERE run.status = 'complete'
+ORDER BY
+    run.started_at DESC,
+    run.run_id,
+    contender.cost_rank;
+
+COMMENT ON VIEW all_runs.should_i_prime IS 'Which condition should be deployed? One row per condition that could be, the cheapest first. The answer is the first that is close to the best, if it is shown to beat the document alone.';
+COMMENT ON COLUMN all_runs.should_i_prime.index_flops_ratio IS 'Floating-point operations to index a document, divided by those of the baseline.';
+COMMENT ON COLUMN all_runs.should_i_prime.cache_bytes_ratio IS 'Size of the caches kept per document, divided by that of the baseline.';
+COMMENT ON COLUMN all_runs.should_i_prime.answer IS 'The answer of the whole run.';
+COMMENT ON COLUMN all_runs.should_i_prime.sentence IS 'The answer of the whole run as it is shown.';
 
 CREATE VIEW all_runs.does_priming_help AS
 SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, improvement_low, improvement_high,
-    p_adjusted, adjustment, samples_to_decide, win_rate, tie_rate, cohens_d, p_value, interval_method,
-    margin_improvement_mean, margin_improvement_low, margin_improvement_high, rests_on, verdict
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
 FROM all_runs.what_did_it_find
 WHERE question = 'does_priming_help';
 
-COMMENT ON VIEW all_runs.does_priming_help IS 'Does a routed surrogate beat no surrogate? One row per family. Yes only if it beats the baseline, the bare document and random words, and prefers the answer to wrong ones more than before: a gain over the baseline alone may be repaired framing.';
+COMMENT ON VIEW all_runs.does_priming_help IS 'Does a routed surrogate beat no surrogate? One row per family and treatment. Yes only if it beats the baseline, the bare document and random words, and prefers the answer to wrong ones more than before: a gain over the baseline alone may be repaired framing.';
 
 CREATE VIEW all_runs.is_generated_better_than_static AS
 SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, improvement_low, improvement_high,
-    p_adjusted, adjustment, samples_to_decide, win_rate, tie_rate, cohens_d, p_value, interval_method,
-    margin_improvement_mean, margin_improvement_low, margin_improvement_high, equivalence_margin, equivalence_p_value,
-    smallest_detectable_improvement, verdict
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
 FROM all_runs.what_did_it_find
 WHERE question = 'is_generated_better_than_static';
 
-COMMENT ON VIEW all_runs.is_generated_better_than_static IS 'Does the surrogate that a language model wrote beat the fixed phrase, each routed within its family? One row; the answer is the verdict, once controls were run.';
+COMMENT ON VIEW all_runs.is_generated_better_than_static IS 'Does the surrogate that a language model wrote beat the fixed phrase, each routed within its family, and the best single phrase? One row per treatment and opponent.';
 
 CREATE VIEW all_runs.is_generation_worth_its_compute AS
 SELECT
     found.run_id, found.subject, found.answer, found.sentence, found.comparison, found.n, found.improvement_mean,
-    found.improvement_low, found.improvement_high, found.equivalence_margin,
+    found.answer_low, found.answer_high, found.equivalence_margin, comparison.cross_fitted_mean,
     written.prompt_tokens + written.generated_tokens AS written_tokens,
     written.index_flops / nullif(baseline.index_flops, 0) AS index_flops_ratio,
     written.cache_bytes / nullif(baseline.cache_bytes, 0) AS cache_bytes_ratio,
-    found.p_adjusted, found.adjustment, found.samples_to_decide, found.win_rate, found.tie_rate, found.cohens_d,
-    found.p_value, found.interval_method, found.verdict
+    found.samples_for_precision, found.win_rate, found.tie_rate, found.verdict
 FROM all_runs.what_did_it_find AS found
+LEFT JOIN comparison
+    ON comparison.run_id = found.run_id
+    AND comparison.comparison = found.comparison
 LEFT JOIN cost AS written
     ON written.run_id = found.run_id
     AND written.condition = found.arm
@@ -104,37 +143,85 @@ LEFT JOIN cost AS baseline
     AND baseline.condition = 'baseline/document'
 WHERE found.question = 'is_generation_worth_its_compute';
 
-COMMENT ON VIEW all_runs.is_generation_worth_its_compute IS 'Do routed surrogates that a language model wrote beat the best arm for which nothing is written by more than the margin? One row. Yes if the whole interval lies above the margin, no if it lies below, else undecided, also without controls.';
+COMMENT ON VIEW all_runs.is_generation_worth_its_compute IS 'Do routed surrogates that a language model wrote beat the best of the conditions for which nothing is written, by more than the margin? One row per treatment. Yes if the whole interval lies above the margin, no if it lies below, else undecided.';
 COMMENT ON COLUMN all_runs.is_generation_worth_its_compute.written_tokens IS 'Tokens that the model reads and writes for the surrogates, per document.';
 COMMENT ON COLUMN all_runs.is_generation_worth_its_compute.index_flops_ratio IS 'Floating-point operations to index a document, divided by those of the baseline.';
 COMMENT ON COLUMN all_runs.is_generation_worth_its_compute.cache_bytes_ratio IS 'Size of the caches kept per document, divided by that of the baseline.';
 
 CREATE VIEW all_runs.does_the_content_matter AS
 SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, improvement_low, improvement_high,
-    p_adjusted, adjustment, samples_to_decide, win_rate, tie_rate, cohens_d, p_value, interval_method,
-    margin_improvement_mean, margin_improvement_low, margin_improvement_high, equivalence_margin, equivalence_p_value,
-    verdict
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
 FROM all_runs.what_did_it_find
 WHERE question = 'does_the_content_matter';
 
-COMMENT ON VIEW all_runs.does_the_content_matter IS 'What is a gain made of: framing, any text, words, their order, the passage they are about? One row per question that a control answers; the subject is that question.';
+COMMENT ON VIEW all_runs.does_the_content_matter IS 'Is it the content of the surrogate that helps: its words, their order, the passage they are about? One row per question that a control answers; asked only where a gain over the document alone is shown.';
+
+CREATE VIEW all_runs.does_the_framing_matter AS
+SELECT
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
+FROM all_runs.what_did_it_find
+WHERE question = 'does_the_framing_matter';
+
+COMMENT ON VIEW all_runs.does_the_framing_matter IS 'Does "Document:" before the passage help a document without a surrogate? One row.';
+
+CREATE VIEW all_runs.where_does_a_gain_arise AS
+SELECT
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
+FROM all_runs.what_did_it_find
+WHERE question = 'where_does_a_gain_arise';
+
+COMMENT ON VIEW all_runs.where_does_a_gain_arise IS 'Does a gain arise in the passage''s representations or in reading the surrogate? One row per cell of the two by two of what sees the surrogate; asked only where a gain over the document alone is shown.';
+
+CREATE VIEW all_runs.should_the_surrogate_be_dropped AS
+SELECT
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
+FROM all_runs.what_did_it_find
+WHERE question = 'should_the_surrogate_be_dropped';
+
+COMMENT ON VIEW all_runs.should_the_surrogate_be_dropped IS 'Is a cache better from which the surrogate was dropped? One row per family.';
+
+CREATE VIEW all_runs.does_reading_twice_help AS
+SELECT
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
+FROM all_runs.what_did_it_find
+WHERE question = 'does_reading_twice_help';
+
+COMMENT ON VIEW all_runs.does_reading_twice_help IS 'Does the passage before itself help? One row per treatment.';
 
 CREATE VIEW all_runs.does_routing_help AS
 SELECT
     found.run_id, found.subject, split_part(found.arm, '/', 1) AS family, found.answer, found.sentence,
-    found.comparison, found.n, found.improvement_mean, found.improvement_low, found.improvement_high,
-    routing_agreement.agreement_rate, routing_agreement.chance_rate, found.p_adjusted, found.adjustment,
-    found.samples_to_decide, found.win_rate, found.tie_rate, found.cohens_d, found.p_value, found.interval_method,
-    found.is_optimistic, found.verdict
+    found.comparison, found.n, found.improvement_mean, found.answer_low, found.answer_high, found.answer_p,
+    routing_agreement.agreement_rate, routing_agreement.chance_rate, found.samples_for_precision, found.win_rate,
+    found.tie_rate, found.cohens_d, found.verdict
 FROM all_runs.what_did_it_find AS found
 LEFT JOIN routing_agreement
     ON routing_agreement.run_id = found.run_id
     AND routing_agreement.family = split_part(found.arm, '/', 1)
 WHERE found.question = 'does_routing_help';
 
-COMMENT ON VIEW all_runs.does_routing_help IS 'Does routing by similarity beat a key drawn at random, and the one key that is best on other passages? One row per family and alternative; oracles, which are optimistic by construction, answer nothing.';
+COMMENT ON VIEW all_runs.does_routing_help IS 'Does routing by similarity beat a key drawn at random, and the family''s best single key? One row per family, treatment and alternative.';
 COMMENT ON COLUMN all_runs.does_routing_help.family IS 'The family that is routed.';
+
+CREATE VIEW all_runs.could_a_gain_be_seen AS
+SELECT
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
+FROM all_runs.what_did_it_find
+WHERE question = 'could_a_gain_be_seen';
+
+COMMENT ON VIEW all_runs.could_a_gain_be_seen IS 'Could this run have shown a gain? Where the answer is given it must be more probable by more than the margin, and without the passage less probable; without that, no answer is a plain no.';
 
 CREATE VIEW all_runs.who_gains AS
 SELECT
@@ -142,21 +229,26 @@ SELECT
     stratum.comparison,
     stratum.stratified_by,
     stratum.level,
+    stratum.measure,
     stratum.n,
     stratum.improvement_mean,
     stratum.improvement_low,
     stratum.improvement_high,
-    comparison.improvement_mean AS overall_improvement_mean,
+    CASE WHEN stratum.measure = 'probability' THEN comparison.improvement_mean ELSE margin.improvement_mean END
+        AS overall_improvement_mean,
     stratum.cohens_d,
     stratum.win_count / nullif(stratum.n, 0) AS win_rate,
     stratum.tie_count / nullif(stratum.n, 0) AS tie_rate,
     stratum.passage_count,
-    stratum.rank,
-    stratum.difficulty_arm
+    stratum.rank
 FROM stratum
 JOIN comparison
     ON comparison.run_id = stratum.run_id
     AND comparison.comparison = stratum.comparison
+LEFT JOIN measure AS margin
+    ON margin.run_id = stratum.run_id
+    AND margin.comparison = stratum.comparison
+    AND margin.measure = stratum.measure
 JOIN run
     ON run.run_id = stratum.run_id
 WHERE run.status = 'complete'
@@ -168,7 +260,7 @@ ORDER BY
     stratum.rank;
 
 COMMENT ON VIEW all_runs.who_gains IS 'Which samples gain? One row per level of each way to divide the samples, for every comparison that an answer rests on; intervals are not adjusted for the number of levels.';
-COMMENT ON COLUMN all_runs.who_gains.overall_improvement_mean IS 'Mean improvement over all samples.';
+COMMENT ON COLUMN all_runs.who_gains.overall_improvement_mean IS 'Mean improvement over all samples, by the same measure.';
 
 CREATE VIEW all_runs.does_the_measure_matter AS
 SELECT
@@ -176,24 +268,28 @@ SELECT
     measure.comparison,
     measure.measure,
     CASE
-        WHEN comparison.improvement_low > 0 AND measure.improvement_high < 0 THEN 'contradicts'
-        WHEN comparison.improvement_high < 0 AND measure.improvement_low > 0 THEN 'contradicts'
-        WHEN comparison.improvement_low > 0 AND measure.improvement_low > 0 THEN 'confirms'
-        WHEN comparison.improvement_high < 0 AND measure.improvement_high < 0 THEN 'confirms'
-        WHEN greatest(comparison.improvement_low, measure.improvement_low) <= 0
-            AND least(comparison.improvement_high, measure.improvement_high) >= 0 THEN 'neither shows a difference'
+        WHEN comparison.answer_low > 0 AND measure.answer_high < 0 THEN 'contradicts'
+        WHEN comparison.answer_high < 0 AND measure.answer_low > 0 THEN 'contradicts'
+        WHEN comparison.answer_low > 0 AND measure.answer_low > 0 THEN 'confirms'
+        WHEN comparison.answer_high < 0 AND measure.answer_high < 0 THEN 'confirms'
+        WHEN greatest(comparison.answer_low, measure.answer_low) <= 0
+            AND least(comparison.answer_high, measure.answer_high) >= 0 THEN 'neither shows a difference'
         ELSE 'one shows a difference, the other does not'
     END AS says,
     measure.n,
     measure.improvement_mean,
+    measure.answer_low,
+    measure.answer_high,
     measure.improvement_low,
     measure.improvement_high,
-    comparison.improvement_mean AS nll_improvement_mean,
+    comparison.improvement_mean AS probability_improvement_mean,
     measure.unit,
     measure.arm_mean,
     measure.reference_mean,
     measure.cohens_d,
-    measure.p_value
+    measure.p_value,
+    measure.answer_p,
+    comparison.kind
 FROM measure
 JOIN comparison
     ON comparison.run_id = measure.run_id
@@ -201,17 +297,17 @@ JOIN comparison
 JOIN run
     ON run.run_id = measure.run_id
 WHERE run.status = 'complete'
-    AND comparison.improvement_low IS NOT NULL
-    AND measure.improvement_low IS NOT NULL
+    AND comparison.answer_low IS NOT NULL
+    AND measure.answer_low IS NOT NULL
 ORDER BY
     run.started_at DESC,
     run.run_id,
     measure.comparison,
     measure.measure;
 
-COMMENT ON VIEW all_runs.does_the_measure_matter IS 'Does a result depend on how it is measured? One row per comparison and other measure, where both have an interval.';
-COMMENT ON COLUMN all_runs.does_the_measure_matter.says IS 'Whether the interval lies on the same side of 0 as that of the mean NLL.';
-COMMENT ON COLUMN all_runs.does_the_measure_matter.nll_improvement_mean IS 'Mean improvement in mean NLL, the measure of record.';
+COMMENT ON VIEW all_runs.does_the_measure_matter IS 'Does a result depend on how it is measured? One row per comparison and other measure, where both have an interval at the level of answers.';
+COMMENT ON COLUMN all_runs.does_the_measure_matter.says IS 'Whether the interval at the level of answers lies on the same side of 0 as that of the measure of record.';
+COMMENT ON COLUMN all_runs.does_the_measure_matter.probability_improvement_mean IS 'Mean improvement by the measure of record, percentage points.';
 
 CREATE VIEW all_runs.what_does_it_cost AS
 WITH spent AS (
@@ -233,6 +329,7 @@ SELECT
     cost.run_id,
     cost.condition,
     cost.nll_mean,
+    cost.probability_mean,
     cost.improvement_mean,
     cost.prompt_tokens,
     cost.generated_tokens,
@@ -271,10 +368,10 @@ WHERE run.status = 'complete'
 ORDER BY
     run.started_at DESC,
     run.run_id,
-    cost.nll_mean,
+    cost.probability_mean DESC,
     cost.condition;
 
-COMMENT ON VIEW all_runs.what_does_it_cost IS 'What does each condition cost, and what does it gain? One row per arm and routed family, the lowest NLL first.';
+COMMENT ON VIEW all_runs.what_does_it_cost IS 'What does each condition cost, and what does it gain? One row per arm and routed family, the highest probability of the answer first.';
 COMMENT ON COLUMN all_runs.what_does_it_cost.write_seconds IS 'What writing the surrogates of all samples took (seconds); within a family shared out by the tokens read and written: NULL for the keys of a family without any, and for an arm without surrogates.';
 COMMENT ON COLUMN all_runs.what_does_it_cost.score_seconds IS 'What scoring all samples took (seconds), prefill included; within a family shared out by prefilled tokens.';
 
@@ -287,7 +384,8 @@ SELECT
     score.status,
     score.nll,
     score.nll_notebook,
-    baseline.nll - score.nll AS improvement,
+    100 * (exp(-score.nll) - exp(-baseline.nll)) AS improvement,
+    baseline.nll - score.nll AS nll_improvement,
     route.similarity,
     route.is_routed,
     score.context_token_count,
@@ -305,7 +403,8 @@ LEFT JOIN route
     AND route.key = score.key;
 
 COMMENT ON VIEW all_runs.outcome IS 'One row per sample and arm: its NLL, what it gains over the baseline, and whether the router chose it. In all_runs, runs that are not complete are included.';
-COMMENT ON COLUMN all_runs.outcome.improvement IS 'Baseline NLL - this NLL (nats per answer token): positive is better than the baseline. NULL where either is missing.';
+COMMENT ON COLUMN all_runs.outcome.improvement IS 'How much more probable an answer token is than in the baseline: 100 (exp(-NLL) - exp(-baseline NLL)), percentage points. NULL where either is missing.';
+COMMENT ON COLUMN all_runs.outcome.nll_improvement IS 'Baseline NLL - this NLL, nats per answer token.';
 COMMENT ON COLUMN all_runs.outcome.similarity IS 'Cosine similarity of surrogate and query; NULL for an arm without a surrogate to route to.';
 COMMENT ON COLUMN all_runs.outcome.is_routed IS 'Whether the router chose this arm within its family; NULL for an arm that it does not choose from.';
 

@@ -116,7 +116,8 @@ def preliminary_summary(call: Inputs) -> str:
     rows = statistics_by_table()["comparison"].compute(data, call["settings"], call["seed"])
     shown = [row for row in rows if row.kind == "routed" and row.reference == BASELINE]
     means = "; ".join(
-        f"{row.comparison} {interval(row.improvement_mean, row.improvement_low, row.improvement_high)}" for row in shown
+        f"{row.comparison} {interval(row.improvement_mean, row.improvement_low, row.improvement_high)} points"
+        for row in shown
     )
     count = max((row.n for row in shown), default=0)
     return (

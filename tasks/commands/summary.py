@@ -19,6 +19,9 @@ from tasks.results import open_results
 _GROWTH = 10
 """How many times as many samples are suggested where something is undecided: intervals a third as wide."""
 
+_OPEN = ("undecided", "controls_missing", "could_not_show")
+"""Answers that more samples or controls may settle."""
+
 _RUN = """
     SELECT run_summary.*, run.settings FROM all_runs.run_summary JOIN run USING (run_id) WHERE run_id = $run_id"""
 
@@ -36,7 +39,7 @@ def print_summary(run_id: str, *, report: str | None, path: str) -> None:
         answers = rows_of(connection, QUERIES["what_did_it_find"], run_id)
     print_blocks(summary_blocks(run, answers))
     # Commands and paths are not wrapped, so that they can be copied.
-    if any(row["answer"] in ("undecided", "controls_missing") for row in answers):
+    if any(row["answer"] in _OPEN for row in answers):
         sys.stdout.write(f"More:    {_continuation(run)}\n")
     sys.stdout.write(f"Report:  {report or 'not written; make it by python -m flows report ' + run_id}\n")
     sys.stdout.write(f"Results: {path}\nIn SQL:  make sql\n")

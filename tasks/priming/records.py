@@ -530,7 +530,7 @@ class Answer:
     position: int
     """Its place in the order in which answers are shown, from 0; the first is the run's headline."""
     question: str
-    """The question's key, e.g. does_priming_help: the name of its view, but for the headline's should_i_prime."""
+    """The question's key, e.g. does_priming_help: the name of its view."""
     question_title: str
     """The question in words."""
     subject: str

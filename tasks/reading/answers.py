@@ -44,15 +44,14 @@ def by_question(answers: Iterable[Row]) -> dict[str, list[Row]]:
 
 def name_of(answer: Row) -> str:
     """Return what an answer is called among those to the same question: its comparison, or what a control asks."""
-    asks = answer["question"] == "does_the_content_matter"
-    return str(answer["subject"] if asks else answer["comparison"])
+    return str(answer["subject"] if "?" in answer["subject"] else answer["comparison"])
 
 
 def improvement_of(answer: Row) -> str:
-    """Return the mean improvement with its interval."""
+    """Return the mean improvement with the interval that the answer rests on."""
     mean, low, high = (
-        "-" if value is None else f"{value:+.4f}"
-        for value in (answer[f"improvement_{name}"] for name in ("mean", "low", "high"))
+        "-" if answer[name] is None else f"{answer[name]:+.2f}"
+        for name in ("improvement_mean", "answer_low", "answer_high")
     )
     return f"{mean} ({low} to {high})"
 
@@ -78,9 +77,9 @@ def summary_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
     counts = sorted({row["n"] for row in compared})
     pairs = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     yield paragraph(
-        f"Improvements are in nats per answer token, positive is better; each is the mean of {pairs} pairs, with its "
-        f"{compared[0]['confidence_level']:.0%} interval. Effect sizes, p-values, strata, costs and checks are in the "
-        "report."
+        "Improvements are in percentage points of an answer token's probability, positive is better; each is the mean of "
+        f"{pairs} pairs. The {compared[0]['confidence_level']:.0%} intervals of a question hold together, at any look. "
+        "Effect sizes, other measures, strata, costs and checks are in the report."
     )
     for title, found in by_question(answers).items():
         rows = tuple((name_of(row), row["sentence"], improvement_of(row)) for row in found)

@@ -5,7 +5,7 @@ In: a run's row and its summary. Out: groups of names and texts; what is unknown
 
 from typing import Any
 
-from tasks.pages.numbers import MISSING, count, duration, number, quantity
+from tasks.pages.numbers import MISSING, count, duration, quantity
 from tasks.reading.database import RunRows
 from tasks.report.tables import moment
 
@@ -45,7 +45,7 @@ def facts_of(rows: RunRows) -> dict[str, dict[str, str]]:
             and f"temperature {generation.get('temperature')}, top-k {generation.get('top_k')}, at most "
             f"{generation.get('max_new_tokens')} tokens",
             "intervals": level and f"{100 * level:g} %",
-            "equivalence margin": margin is not None and f"±{number(margin)} nats per answer token",
+            "equivalence margin": margin is not None and f"±{margin:g} percentage points of an answer token's probability",
             "bootstrap resamples": count(statistics.get("bootstrap_resamples")),
         },
         "Execution": {
@@ -54,6 +54,7 @@ def facts_of(rows: RunRows) -> dict[str, dict[str, str]]:
             "computation": duration(run["seconds"]),
             "started (UTC)": run["started_at"] and moment(str(run["started_at"])),
             "executions": summary["attempt_count"],
+            "look": _joined(str(run["look"] or ""), run["looks_before"] and f"after {run['looks_before']} samples"),
             "scores": count(summary["score_count"])
             + (f", {count(summary['score_missing_count'])} without an NLL" if summary["score_missing_count"] else ""),
         },

@@ -21,17 +21,17 @@ from tasks.report.tables import BASELINE, FAMILIES, label_of, role_of
 from tasks.store import artifacts
 
 GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("decisive", "What the answers rest on", ("routed", "between_families", "worth")),
-    ("controls", "What a gain is made of", ("control",)),
-    ("arms", "Each surrogate alone", ("fixed_arm",)),
+    ("decisive", "What the answers rest on", ("routed", "between_families", "best_of", "treatment")),
+    ("controls", "What a gain is made of", ("control", "assay")),
+    ("arms", "Each condition alone", ("single",)),
     ("routing", "Routing, and the best key known afterwards", ("routing", "oracle")),
 )
 """Name, title and kinds of comparison of each forest plot."""
 
-_DECISIVE = GROUPS[0][2]
+_DECISIVE = ("routed", "between_families")
 _QUANTILES = {"least": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "most": 0.95}
-_SMALLEST_SCALE = 1e-4
-"""Differences below it (nats per token) are always on the linear part of an axis."""
+_SMALLEST_SCALE = 1e-2
+"""Differences below it (points) are always on the linear part of an axis."""
 
 _MOST_POINTS = 800
 """Samples in a scatter plot; they come in the order of a hash of their text, so the first ones are a random draw."""
@@ -82,7 +82,7 @@ def forest_plots(rows: RunRows) -> list[Plot]:
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Return a scale that holds zero, the margin, and every interval but those of oracles."""
+    """Return a scale that holds zero, the margin, and every unadjusted interval but those of oracles."""
     fair = [row for row in rows if not row["is_optimistic"]] or list(rows)
     ends = [row[name] for row in fair for name in ("improvement_low", "improvement_mean", "improvement_high")]
     margins = [side * row["equivalence_margin"] * 1.15 for row in rows for side in (-1, 1)]
@@ -101,13 +101,13 @@ def _forest(name: str, title: str, rows: Sequence[Row], limits: tuple[float, flo
         _shade_margin(axes, rows[0]["equivalence_margin"])
         for place, row in enumerate(rows):
             _draw_comparison(axes, place, row, limits)
-        axes.set_xlabel("← worse\u2003nats per token\u2003better →")
+        axes.set_xlabel("← worse\u2003points\u2003better →")
     return Plot(name, title, _forest_finding(rows), figure)
 
 
 def _draw_comparison(axes: Axes, place: int, row: Row, limits: tuple[float, float]) -> None:
     """Draw one comparison: its name, below it the interval, and the numbers at the right."""
-    mean, low, high = row["improvement_mean"], row["improvement_low"], row["improvement_high"]
+    mean, intervals = row["improvement_mean"], [("answer", 0.8), ("improvement", 2.2)]
     color = LIGHT["oracle" if row["is_optimistic"] else role_of(row["arm"])]
     left, right = limits
     centred: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "clip_on": False}
@@ -115,30 +115,33 @@ def _draw_comparison(axes: Axes, place: int, row: Row, limits: tuple[float, floa
     edge = (WIDTH - 20.0) / (WIDTH - 154.4)  # of the figure, in widths of the axes
     axes.text(edge, place, _improvement(row), ha="right", fontsize=SMALL_POINTS, color=LIGHT["muted"], **centred)
     axes.plot([0, 0], [place - 0.2, place + 0.2], color=LIGHT["muted"], linewidth=0.8)  # leaves out the name
-    if low is not None and high is not None:
-        axes.plot([max(low, left), min(high, right)], [place] * 2, color=color, linewidth=1.8, solid_capstyle="butt")
-        for end, is_cut, marker in ((left, low < left, "<"), (right, high > right, ">")):
-            if is_cut:
-                axes.plot([end], [place], marker, color=color, markersize=5, clip_on=False)
+    for name, width in intervals:
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        if low is not None and high is not None:
+            ends = [max(low, left), min(high, right)]
+            axes.plot(ends, [place] * 2, color=color, linewidth=width, solid_capstyle="butt")
+            for end, is_cut, marker in ((left, low < left, "<"), (right, high > right, ">")):
+                if is_cut:
+                    axes.plot([end], [place], marker, color=color, markersize=5, clip_on=False)
     if left <= mean <= right:
         face = LIGHT["paper"] if row["is_optimistic"] else color
         axes.plot([mean], [place], "o", color=color, markerfacecolor=face, markersize=5.5)
 
 
 def _forest_finding(rows: Sequence[Row]) -> str:
-    judged = [row for row in rows if row["improvement_low"] is not None and not row["is_optimistic"]]
+    judged = [row for row in rows if row["answer_low"] is not None]
     margin = rows[0]["equivalence_margin"]
-    above = sum(row["improvement_low"] > 0 for row in judged)
-    below = sum(row["improvement_high"] < 0 for row in judged)
-    inside = sum(-margin <= row["improvement_low"] and row["improvement_high"] <= margin for row in judged)
+    above = sum(row["answer_low"] > 0 for row in judged)
+    below = sum(row["answer_high"] < 0 for row in judged)
+    inside = sum(-margin < row["answer_low"] and row["answer_high"] < margin for row in judged)
     words = (
-        f"Of {len(judged)} intervals {above} lie above zero, {below} below, {len(judged) - above - below} include it; "
-        f"{inside} lie wholly within the margin of ±{number(margin)}."
+        f"Of {len(judged)} intervals that answers read (thin) {above} lie above zero, {below} below, "
+        f"{len(judged) - above - below} include it; {inside} lie wholly within the margin of ±{margin:g}."
     )
     if judged:
         largest = max(judged, key=lambda row: abs(row["improvement_mean"]))
         words += f" The largest: {label_of(largest['comparison'])}, {_improvement(largest)}."
-    if len(judged) < len(rows):
+    if any(row["is_optimistic"] for row in rows):
         words += " Hollow: known only afterwards, and so better by construction."
     return words
 
@@ -150,14 +153,14 @@ def strata_plots(rows: RunRows) -> list[Plot]:
     for comparison in rows.tables["comparison"]:
         name = comparison["comparison"]
         levels = [row for row in fifths if row["comparison"] == name and row["improvement_mean"] is not None]
-        if levels and comparison["kind"] in _DECISIVE and comparison["reference"] != "control/random_words":
+        if levels and comparison["kind"] in _DECISIVE and "random_words" not in comparison["reference"]:
             plots.append(_strata(f"difficulty-{len(plots)}", comparison, levels))
     return plots
 
 
 def _strata(name: str, comparison: Row, levels: Sequence[Row]) -> Plot:
     color, shown = LIGHT[role_of(comparison["arm"])], [*levels, {**comparison, "level": "all samples"}]
-    labels = [str(row["level"]).replace(": ", ". NLL ", 1) for row in shown]
+    labels = [str(row["level"]).replace(": ", ". ", 1) for row in shown]
     with new_figure(19.0 * len(shown) + 52.0, left=128.0, bottom=40.0) as (figure, axes):
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_yticks(range(len(shown)), labels, color=LIGHT["ink"], fontsize=SMALL_POINTS)
@@ -171,11 +174,11 @@ def _strata(name: str, comparison: Row, levels: Sequence[Row]) -> Plot:
                 ends = [row["improvement_low"], row["improvement_high"]]
                 axes.plot(ends, [place] * 2, color=color, linewidth=1.8, solid_capstyle="butt")
             axes.plot([row["improvement_mean"]], [place], "o", color=color, markersize=5)
-        axes.set_xlabel("improvement, nats per token")
+        axes.set_xlabel("improvement, points")
     finding = (
         f"Improvement in the easiest fifth {_improvement(levels[0])}, in the hardest {_improvement(levels[-1])}; over "
-        f"all {number(levels[0]['overall_improvement_mean'])}. Difficulty is the NLL of {levels[0]['difficulty_arm']}, "
-        "which takes no part in the comparison."
+        f"all {number(levels[0]['overall_improvement_mean'])}. Difficulty is what the answer's probability lacks to 100 %, "
+        "the mean of both sides."
     )
     return Plot(name, label_of(comparison["comparison"]), finding, figure)
 
@@ -205,9 +208,11 @@ def improvement_plots(rows: RunRows) -> list[Plot]:
 
 
 def improvements(rows: RunRows, arm: str, reference: str) -> NDArray[np.float64]:
-    """Return NLL(reference) - NLL(arm) of the samples that have both, in ascending order."""
+    """Return 100 (exp(-NLL(arm)) - exp(-NLL(reference))) of the samples that have both, in ascending order."""
     of_arm, of_reference = rows.nlls.get(arm, {}), rows.nlls.get(reference, {})
-    pairs = [of_reference[sample] - nll for sample, nll in of_arm.items() if sample in of_reference]
+    pairs = [
+        100 * (math.exp(-nll) - math.exp(-of_reference[sample])) for sample, nll in of_arm.items() if sample in of_reference
+    ]
     return np.sort(np.array(pairs, dtype=np.float64))
 
 
@@ -229,7 +234,7 @@ def _histogram(comparison: Row, values: NDArray[np.float64], place: int) -> Plot
         axes.locator_params(axis="y", nbins=4, integer=True)
         axes.set_xticks(*signed_ticks(scale, largest))
         axes.set_xticks([], minor=True)
-        axes.set_xlabel("improvement, nats per token (▼ mean)", fontsize=SMALL_POINTS)
+        axes.set_xlabel("improvement, points (▼ mean)", fontsize=SMALL_POINTS)
     low, median, high = np.quantile(values, (0.05, 0.5, 0.95)).tolist()
     gain, lose, equal = (percent(float(np.mean(part))) for part in (values > 0, values < 0, values == 0))
     finding = (
@@ -333,12 +338,12 @@ def cost_plots(rows: RunRows) -> list[Plot]:
         axes.set_xticks([], minor=True)
         axes.set_xlim(low * 0.88, high * 1.15)
         axes.set_xlabel("operations to index a document, × baseline")
-        axes.set_ylabel("improvement, nats per token")
+        axes.set_ylabel("improvement, points")
         _name_points(axes, [(row["condition"], x, y) for row, x, y in points if _is_named(row)])
     best, ratio_of_best, gain = max(points, key=lambda point: float(point[2]))
     finding = (
         f"The best of all, {best['condition']}, improves by {number(gain)} at {ratio(ratio_of_best)} times the "
-        "baseline's operations. Filled: nothing beats it at no more operations, bytes and attended tokens "
+        "baseline's operations. Filled: nothing cheaper is shown to be as good "
         f"({sum(not row['is_dominated'] for row in known)} of {len(known)}). Dashed: the largest improvement for that "
         "many operations or fewer. Diamonds: routed families, which keep the caches of all their keys."
     )
@@ -406,7 +411,7 @@ def _scatter(family: str, points: Sequence[Row], rows: RunRows) -> Plot:
         axes.set_yticks(*signed_ticks(_scale(y), float(np.max(np.abs(y)))))
         axes.set_yticks([], minor=True)
         axes.set_xlabel("cosine similarity of query and routed surrogate")
-        axes.set_ylabel("improvement, nats per token")
+        axes.set_ylabel("improvement, points")
         axes.locator_params(axis="x", nbins=5)
     return Plot(f"similarity-{family}", f"{family}, routed", _similarity_finding(family, x.size, rows), figure)
 

@@ -18,7 +18,7 @@ from tasks.pages.blocks import (
     only_with,
     text_column,
 )
-from tasks.pages.numbers import count, duration, number, percent, probability, quantity, ratio
+from tasks.pages.numbers import MISSING, count, duration, number, percent, probability, quantity, ratio
 from tasks.reading.answers import by_question, name_of
 from tasks.reading.database import Row, RunRows
 
@@ -50,8 +50,9 @@ _COMPARISON = text_column("comparison", change=label_of)
 _CONDITION, _FAMILY, _KEY = map(text_column, ("condition", "family", "key"))
 _SAMPLES = number_column("n", form=count)
 _IMPROVEMENT = interval_column("improvement (interval)", "improvement")
+_ANSWER = interval_column("improvement (interval, any look)", "answer", "improvement_mean")
 _MARGIN = only_with(
-    "margin_improvement_mean", interval_column("of the margin over wrong answers", "margin_improvement")
+    "margin_improvement_mean", interval_column("of the margin over wrong answers", "margin_answer", "margin_improvement_mean")
 )
 _ASKED = Column("comparison", lambda row: Quoted(label_of(name_of(row))), is_text=True)
 _WINS_AND_LOSSES = Column(
@@ -59,15 +60,15 @@ _WINS_AND_LOSSES = Column(
     lambda row: Value(" / ".join(count(row[f"{name}_count"]) for name in ("win", "tie", "loss")), row["win_count"]),
 )
 _WINS = number_column("wins", "win_rate", percent)
-_ADJUSTED = number_column("adjusted p", "p_adjusted", probability)
+_ADJUSTED = number_column("its p", "answer_p", probability)
 _CACHE = number_column("cache", "cache_bytes", partial(quantity, unit="B"))
 _OPERATIONS = only_with("times_baseline", number_column("operations, × baseline", "times_baseline", ratio))
 _ONE_DECIMAL, _THREE_DECIMALS = partial(number, decimals=1), partial(number, decimals=3)
 
 _TABLES: dict[str, tuple[str, str, list[Column]]] = {
     "measures": ("By other measures", "does_the_measure_matter", [
-        _COMPARISON, text_column("measure"), text_column("unit"), _SAMPLES, _IMPROVEMENT,
-        number_column("by mean NLL", "nll_improvement_mean"), text_column("says"),
+        _COMPARISON, text_column("measure"), text_column("unit"), _SAMPLES, _ANSWER,
+        number_column("by probability", "probability_improvement_mean"), text_column("says"),
     ]),
     "funnel": ("How rows became samples", "reject", [text_column("step"), number_column("rows", form=count)]),
     "attempts": ("Latest executions", "attempt", [
@@ -78,19 +79,30 @@ _TABLES: dict[str, tuple[str, str, list[Column]]] = {
         text_column("table", "stage"), number_column("artifacts", form=count), number_column("time", "total", duration),
     ]),
     "comparisons": ("All comparisons", "comparison", [
-        _COMPARISON, text_column("kind"), _SAMPLES, _IMPROVEMENT, number_column("median", "improvement_median"),
-        number_column("trimmed mean", "improvement_trimmed_mean"),
+        _COMPARISON, text_column("question"), _SAMPLES,
+        interval_column("improvement (unadjusted, fixed n)", "improvement"), number_column("p", "p_value", probability),
+        interval_column("adjusted, any look", "answer", "improvement_mean"), _ADJUSTED,
+        number_column("false discovery rate", "fdr_p_value", probability),
+        number_column("median", "improvement_median"), number_column("trimmed mean", "improvement_trimmed_mean"),
         number_column("Cohen’s d", "cohens_d", _THREE_DECIMALS), _WINS_AND_LOSSES,
-        _ADJUSTED, number_column("equivalence p", "equivalence_p_value", probability),
-        number_column("smallest detectable", "smallest_detectable_improvement"),
+        number_column("NLL of arm", "nll_arm_mean"), number_column("of reference", "nll_reference_mean"),
         only_with("verdict", text_column("verdict")),
+    ]),
+    "contenders": ("Which condition to deploy", "should_i_prime", [
+        _CONDITION, _SAMPLES, number_column("probability, %", "probability_mean"),
+        Column("behind the best, points", lambda row: Value(_lag(row), row["lag_high"])),
+        Column("may be the best", lambda row: "yes" if row["may_be_best"] else "no", is_text=True),
+        number_column("operations, × baseline", "index_flops_ratio", ratio),
+        number_column("bytes, × baseline", "cache_bytes_ratio", ratio),
+        number_column("attended more", "extra_attended_tokens", _ONE_DECIMAL),
     ]),
     "conditions": ("In numbers", "outcome", [
         _CONDITION, _SAMPLES, number_column("mean NLL", "mean"), number_column("median"),
         Column("middle half", lambda row: Value(f"{number(row['lower'])} to {number(row['upper'])}", row["upper"])),
     ]),
     "strata": ("Who gains", "who_gains", [
-        _COMPARISON, text_column("divided by", "stratified_by"), text_column("level"), _SAMPLES, _IMPROVEMENT, _WINS,
+        _COMPARISON, text_column("divided by", "stratified_by"), text_column("level"), text_column("measure"), _SAMPLES,
+        _IMPROVEMENT, _WINS,
         number_column("over all", "overall_improvement_mean"),
     ]),
     "correlations": ("Similarity and improvement", "correlation", [
@@ -103,18 +115,19 @@ _TABLES: dict[str, tuple[str, str, list[Column]]] = {
         number_column("by chance", "chance_rate", percent), interval_column("kappa (interval)", "kappa", "kappa"),
         number_column("ties in similarity", "similarity_tie_count", count),
     ]),
-    "front": ("Beaten by nothing at no more cost", "what_does_it_cost", [
+    "front": ("Nothing cheaper is shown to be as good", "what_does_it_cost", [
         _CONDITION, _OPERATIONS, _CACHE, number_column("improvement", "improvement_mean"),
     ]),
     "costs": ("Cost and gain", "what_does_it_cost", [
-        _CONDITION, number_column("mean NLL", "nll_mean"), number_column("improvement", "improvement_mean"),
+        _CONDITION, number_column("mean NLL", "nll_mean"), number_column("probability, %", "probability_mean"),
+        number_column("improvement", "improvement_mean"),
         _OPERATIONS, number_column("tokens read", "prompt_tokens", count),
         number_column("written", "generated_tokens", count), number_column("prefilled", "prefill_tokens", count),
         _CACHE, number_column("attended more", "extra_attended_tokens", _ONE_DECIMAL),
         number_column("gain per 1,000 tokens", "improvement_per_1000_tokens"),
         number_column("writing took", "write_seconds", duration),
         number_column("scoring took", "score_seconds", duration),
-        Column("beaten at no more cost by", lambda row: row["dominated_by"] or "nothing", is_text=True),
+        Column("cheaper and not worse", lambda row: row["dominated_by"] or "nothing", is_text=True),
     ]),
     "flags": ("Flags of written surrogates", "surrogate", [
         _FAMILY, _KEY, number_column("written", "surrogates", count), number_column("empty", form=count),
@@ -142,7 +155,8 @@ def tables_of(rows: RunRows, conditions: Sequence[Row]) -> dict[str, Table]:
     own = next((row["index_flops"] for row in found["what_does_it_cost"] if row["condition"] == BASELINE), None)
     costs = [row | {"times_baseline": row["index_flops"] / own if own else None} for row in found["what_does_it_cost"]]
     shown = {
-        "measures": found["does_the_measure_matter"],
+        "measures": [row for row in found["does_the_measure_matter"] if row["kind"] != "single"],
+        "contenders": found["should_i_prime"],
         "funnel": _funnel(rows),
         "attempts": found["attempt"][-_SHOWN_ATTEMPTS:],
         "stages": [row | {"total": fsum(row["seconds"])} for row in found["stage_time"]],
@@ -161,11 +175,17 @@ def tables_of(rows: RunRows, conditions: Sequence[Row]) -> dict[str, Table]:
 
 def answer_tables(rows: RunRows) -> list[Table]:
     """Return, for each question that has answers, the comparisons that they rest on."""
-    columns = [_ASKED, _SAMPLES, _IMPROVEMENT, _MARGIN, _WINS, _ADJUSTED, text_column("answer", "sentence")]
+    columns = [_ASKED, _SAMPLES, _ANSWER, _MARGIN, _WINS, _ADJUSTED, text_column("answer", "sentence")]
     return [
         make_table(title, found[0]["question"], found, columns)
         for title, found in by_question(rows.tables["what_did_it_find"]).items()
     ]
+
+
+def _lag(row: Row) -> str:
+    """Return how far a condition may lag behind the best; the best has nobody to lag behind."""
+    low, high = row["lag_low"], row["lag_high"]
+    return MISSING if low is None else f"{number(max(low, 0.0))} to {number(max(high, 0.0))}"
 
 
 def check_counts(rows: RunRows) -> dict[str, int]:

@@ -7,7 +7,7 @@ that are not complete have none.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.pages.numbers import count, interval, number, ratio
+from tasks.pages.numbers import count, interval, ratio
 from tasks.priming.records import AnswerValue
 from tasks.reading.answers import headline_of
 from tasks.reading.database import Row, RunRows
@@ -58,14 +58,13 @@ _TONES: Mapping[AnswerValue, str] = {
     "any_text_helps": "no",
     "equivalent": "no",
     "hurts": "no",
-    "likelihood_only": "no",
 }
 """Answer -> its tone; any other is open."""
 
 _ON_TOP = ("does_priming_help", "is_generated_better_than_static", "is_generation_worth_its_compute")
 """The questions of the first screen."""
 
-_NUMBERS = ("improvement_mean", "improvement_low", "improvement_high")
+_NUMBERS = ("improvement_mean", "answer_low", "answer_high")
 
 _HAPPENED = {
     "running": "It had not ended when the database was published",
@@ -84,7 +83,7 @@ def make_headline(rows: RunRows) -> Headline:
     elif summary["check_failed_count"]:
         details = ["The answers below stand only if the failure, listed under Checks, turns out to be harmless."]
     else:
-        details = [*_prices(rows), *_margins(rows)]
+        details = [*_looks(rows), *_prices(rows), *_margins(rows)]
     return Headline(text, tone_of(answer), details)
 
 
@@ -137,8 +136,8 @@ def _scale(comparisons: Sequence[Row]) -> Callable[[Row], dict[str, float]]:
         mean = row["improvement_mean"] or 0.0
         values = {
             "mean": mean,
-            "low": mean if row["improvement_low"] is None else row["improvement_low"],
-            "high": mean if row["improvement_high"] is None else row["improvement_high"],
+            "low": mean if row["answer_low"] is None else row["answer_low"],
+            "high": mean if row["answer_high"] is None else row["answer_high"],
             "zero": 0.0,
             "least": -margin,
             "most": margin,
@@ -146,6 +145,17 @@ def _scale(comparisons: Sequence[Row]) -> Callable[[Row], dict[str, float]]:
         return {name: round(100 * (value - low) / span, 2) for name, value in values.items()}
 
     return place
+
+
+def _looks(rows: RunRows) -> list[str]:
+    """Say whether the run was grown: answers hold at any look, so that this takes nothing from them."""
+    before = rows.run["looks_before"]
+    if not before:
+        return []
+    return [
+        f"This is look {rows.run['look']} at a run that was grown, after {before} samples: its answers allow for any "
+        "number of looks."
+    ]
 
 
 def _prices(rows: RunRows) -> list[str]:
@@ -161,9 +171,9 @@ def _prices(rows: RunRows) -> list[str]:
 
 def _margins(rows: RunRows) -> list[str]:
     return [
-        f"Improvements are in nats per answer token, positive is better, with {100 * comparison['confidence_level']:g} "
-        f"% intervals. Differences within ±{number(comparison['equivalence_margin'])} (shaded) were declared "
-        "negligible before the run."
+        "Improvements are in percentage points of an answer token's probability, positive is better. The "
+        f"{100 * comparison['confidence_level']:g} % intervals of a question hold together, at any look at a growing run. "
+        f"Differences within ±{comparison['equivalence_margin']:g} (shaded) were declared negligible before the run."
         for comparison in rows.tables["comparison"][:1]
     ]
 
