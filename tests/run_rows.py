@@ -36,9 +36,9 @@ def route(sample_id: str, arm: str, similarity: float | None = 0.5, *, is_routed
 
 
 def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
-    """Return the score of a two-token answer in an arm."""
-    family, _, rest = arm.partition("/")
-    key, _, treatment = rest.partition("+")
+    """Return the score of a two-token answer in an arm, kept unless its name ends like "+stripped"."""
+    text, _, treatment = arm.partition("+")
+    family, key = text.split("/")
     row = Score(
         sample_id=sample_id,
         family=family,
@@ -52,7 +52,7 @@ def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
         distractor_nlls=None,
         margin=None,
         context_token_count=1,
-        cached_token_count=changes.get("context_token_count", 1),
+        cached_token_count=1,
         has_document_ids=None,
         query_token_count=1,
         answer_token_count=2,

@@ -38,6 +38,14 @@ AnswerValue: TypeAlias = Literal[
 ]
 """All answers that there are to a question."""
 
+KEPT = "kept"
+"""The treatment that leaves everything in sight: a condition's name does not mention it."""
+
+
+def condition_name(family: str, key: str, treatment: str = KEPT) -> str:
+    """Return the name of a condition, e.g. "static/factual", or "static/factual+stripped" if it is not kept."""
+    return f"{family}/{key}" if treatment == KEPT else f"{family}/{key}+{treatment}"
+
 
 DistractorSource: TypeAlias = Literal["same_passage", "unselected_passage", "other_passage"]
 """What a distractor is about, the hardest first."""
