@@ -68,6 +68,8 @@ class Request:
         """Return "ok", or why the answer cannot be scored in a window of so many tokens."""
         if not self.answer:
             return "no_answer_tokens"
+        if not self.context:
+            return "no_context_tokens"
         return "ok" if len(self.context) + len(self.query) + len(self.answer) <= window else "too_long"
 
     def without_unfit_distractors(self, window: int) -> "Request":
