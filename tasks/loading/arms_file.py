@@ -16,6 +16,7 @@ from tasks.loading.redaction import printable
 from tasks.priming.arms.arms import BUILT_IN_ARMS
 from tasks.priming.arms.own import WITHOUT_TEXT, OwnArm
 from tasks.priming.errors import SetupError
+from tasks.priming.records import KEPT
 from tasks.priming.settings import FAMILY_NAMES
 
 _MOST_BYTES = 200_000
@@ -72,7 +73,7 @@ def as_file(arms: Sequence[OwnArm]) -> str:
     for arm in arms:
         family = families.setdefault(arm.family, {"template": arm.template})
         family |= {"routed": True} if arm.is_routed else {}
-        family |= {"treatments": list(arm.treatments)} if arm.treatments != ("kept",) else {}
+        family |= {"treatments": list(arm.treatments)} if arm.treatments != (KEPT,) else {}
         if arm.text:
             family.setdefault("texts", {})[arm.key] = arm.text
         if arm.instruction:

@@ -5,8 +5,8 @@ name. An entry is written, scored and cached on its own: a family whose arms sha
 control.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tasks.priming.arms.contexts import ContextRule
@@ -14,14 +14,13 @@ from tasks.priming.arms.controls import (
     write_actual_query,
     write_answer_given,
     write_blank,
-    write_blind,
-    write_hidden,
     write_other_document,
     write_random_words,
     write_shuffled,
 )
 from tasks.priming.arms.free import write_echo, write_keywords, write_lead
 from tasks.priming.arms.own import OwnArm, Wording, as_own_template
+from tasks.priming.arms.treatments import TREATMENTS
 from tasks.priming.arms.writing import (
     Writing,
     write_generated,
@@ -38,7 +37,7 @@ from tasks.priming.prompts import (
     STATIC_SURROGATES,
     SURROGATE_TEMPLATE,
 )
-from tasks.priming.records import Sample, Surrogate
+from tasks.priming.records import KEPT, Sample, Surrogate
 
 if TYPE_CHECKING:  # settings import the names of the controls from here
     from tasks.priming.settings import ExperimentSettings
@@ -51,6 +50,9 @@ class ArmGroup:
     """Arms that share a template and a writer of surrogates."""
 
     contexts: ContextRule  # the arms and how their contexts are made
+    treatments: tuple[str, ...] = (KEPT,)  # what is done with a computed context: names in TREATMENTS
+    # Further treatments of single arms, by key: they explain a gain and are no options themselves.
+    diagnostics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     write: Writer | None = None  # writes one surrogate per sample and key; None for a family without surrogates
     is_routed: bool = False  # whether the router chooses among its arms
     # Whether the writer uses the language model, so that its identity is part of the key.
@@ -70,12 +72,23 @@ class ArmGroup:
         """Whether the model writes its surrogates; what starts from generated ones has none written."""
         return self.needs_language_model and not self.needs_generated
 
+    @property
+    def treatments_by_key(self) -> dict[str, tuple[str, ...]]:
+        """The treatments of each arm, in its order."""
+        return {key: (*self.treatments, *self.diagnostics.get(key, ())) for key in self.contexts.arm_keys}
+
+
+_OF_A_TEXT = (KEPT, "stripped")
+"""The treatments of a text before a document: both could be deployed."""
+
 
 def _control(key: str, write: Writer | None = None, *, needs: Collection[str] = (), **rule: Any) -> ArmGroup:  # noqa: ANN401
     """Return the entry of one control; `rule` holds the fields of ContextRule that differ from a surrogate's."""
+    contexts = ContextRule(**{"family": "control", "arm_keys": (key,), "template": SURROGATE_TEMPLATE} | rule)
     return ArmGroup(
-        ContextRule(**{"family": "control", "arm_keys": (key,), "template": SURROGATE_TEMPLATE} | rule),
-        write,
+        contexts,
+        treatments=_OF_A_TEXT if contexts.has_surrogate else (KEPT,),
+        write=write,
         needs_language_model="language_model" in needs,
         needs_generated="generated" in needs,
         needs_donors="donors" in needs,
@@ -87,7 +100,7 @@ def _free(key: str, write: Writer, text: str | None = None, **needs: bool) -> Ar
     wording = None if text is None else Wording(family="free", key=key, text=text)
     fixed = () if text is None else (text,)
     rule = ContextRule(family="free", arm_keys=(key,), template=FREE_TEMPLATE, fixed_surrogates=fixed)
-    return ArmGroup(rule, write=write, wording=wording, **needs)
+    return ArmGroup(rule, treatments=_OF_A_TEXT, write=write, wording=wording, **needs)
 
 
 def own_group(arm: OwnArm) -> ArmGroup:
@@ -102,6 +115,7 @@ def own_group(arm: OwnArm) -> ArmGroup:
     )
     return ArmGroup(
         rule,
+        treatments=arm.treatments,
         write=writer_of(f"{arm.family}/{arm.key}", wording) if wording else None,
         is_routed=arm.is_routed,
         needs_language_model=wording is not None and not is_fixed,
@@ -127,11 +141,14 @@ ARM_GROUPS: dict[str, ArmGroup] = {
             template=SURROGATE_TEMPLATE,
             fixed_surrogates=tuple(STATIC_SURROGATES.values()),
         ),
+        treatments=_OF_A_TEXT,
         write=write_static,
         is_routed=True,
     ),
     "generated": ArmGroup(
         ContextRule(family="generated", arm_keys=tuple(GENERATION_INSTRUCTIONS), template=SURROGATE_TEMPLATE),
+        treatments=_OF_A_TEXT,
+        diagnostics={"target_question": ("hidden", "blind", "masked")},
         write=write_generated,
         is_routed=True,
         needs_language_model=True,
@@ -154,8 +171,6 @@ ARM_GROUPS: dict[str, ArmGroup] = {
         _control("no_passage", template=""),
         # The noise floor: the baseline again, in batches of another size and composition.
         _control("repeated_baseline", template=BASELINE_TEMPLATE, budget_share=0.3),
-        _control("hidden_surrogate", write_hidden, visibility="surrogate_hidden", needs=("generated",)),
-        _control("blind_passage", write_blind, visibility="passage_blind", needs=("generated",)),
     )
 }
 
@@ -179,6 +194,7 @@ def _built_in_arms(group: ArmGroup) -> list[OwnArm]:
                 instruction=instruction.text if instruction else None,
                 word_limit=instruction.word_limit if instruction else None,
                 is_routed=group.is_routed,
+                treatments=group.treatments,
             )
         )
     return arms
@@ -195,18 +211,34 @@ BUILT_IN_ARMS: tuple[OwnArm, ...] = tuple(
 def entries_of(settings: "ExperimentSettings", provided_keys: Sequence[str] = ()) -> dict[str, ArmGroup]:
     """Return the entries that settings select, in the order of ARM_GROUPS: generated ones precede controls.
 
+    Each has those of its treatments that the settings select.
+
     Args:
-        settings: The run's settings; their own arms follow.
-        provided_keys: Names of the texts that the data bring, the last entry's arms.
+        settings: The run's settings; their own arms follow the built-in ones.
+        provided_keys: Names of the texts that the data bring, the arms of the last entry.
     """
     named = CONTROLS if settings.controls == ("all",) else settings.controls
     controls = named if "control" in settings.families else ()
     wanted = {*settings.families, *(f"control/{control}" for control in controls)}
+    treatments = TREATMENTS if settings.treatments == ("all",) else settings.treatments
     wanted |= {name for name in ARM_GROUPS if name.startswith("free/")} if "free" in settings.families else set()
     entries = {name: entry for name, entry in ARM_GROUPS.items() if name in wanted}
     entries |= {f"{arm.family}/{arm.key}": own_group(arm) for arm in settings.arms}
     if provided_keys:
         rule = ContextRule(family="provided", arm_keys=tuple(provided_keys), template=SURROGATE_TEMPLATE)
-        provided = ArmGroup(rule, write=write_provided, is_routed=len(provided_keys) > 1, needs_data_texts=True)
-        entries["provided"] = provided
-    return entries
+        is_routed = len(provided_keys) > 1
+        entries["provided"] = ArmGroup(
+            rule, treatments=_OF_A_TEXT, write=write_provided, is_routed=is_routed, needs_data_texts=True
+        )
+
+    def selected(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in treatments)
+
+    return {
+        name: replace(
+            entry,
+            treatments=selected(entry.treatments),
+            diagnostics={key: selected(names) for key, names in entry.diagnostics.items()},
+        )
+        for name, entry in entries.items()
+    }

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tasks.priming.prompts import BASELINE_TEMPLATE
+from tasks.priming.records import KEPT
 
 _DERIVED = ("routed", "oracle", "mean_of_keys", "best_key", "best_arm")
 """Names of conditions that are derived from others, which no text may have."""
@@ -69,7 +70,7 @@ class OwnArm(BaseModel):
     instruction: Text | None = None
     word_limit: Annotated[int, Field(ge=1, le=1000)] | None = None  # of what is written by the instruction (words)
     is_routed: bool = False  # whether the router chooses it among the others of its family
-    treatments: tuple[str, ...] = ("kept",)  # what is done with a computed context
+    treatments: tuple[str, ...] = (KEPT,)  # what is done with a computed context
 
     @model_validator(mode="after")
     def _fits_together(self) -> "OwnArm":
@@ -88,7 +89,7 @@ class OwnArm(BaseModel):
                 f"braces, got {self.template!r:.200}. Correct the template."
             )
         end = as_own_template(BASELINE_TEMPLATE)
-        if set(self.treatments) != {"kept"} and (self.wording is None or not self.template.endswith(end)):
+        if set(self.treatments) != {KEPT} and (self.wording is None or not self.template.endswith(end)):
             raise ValueError(
                 f"Treatments other than kept need a template that holds {{text}} and ends with {end!r}, got "
                 f"{self.template!r:.200} for `{self.family}/{self.key}`. Correct the template, or leave the treatments "
