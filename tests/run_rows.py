@@ -52,7 +52,7 @@ def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
         distractor_nlls=None,
         margin=None,
         context_token_count=1,
-        cached_token_count=1,
+        cached_token_count=changes.get("context_token_count", 1),
         has_document_ids=None,
         query_token_count=1,
         answer_token_count=2,

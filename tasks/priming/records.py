@@ -51,15 +51,6 @@ DistractorSource: TypeAlias = Literal["same_passage", "unselected_passage", "oth
 """What a distractor is about, the hardest first."""
 
 
-KEPT = "kept"
-"""The treatment that leaves everything in sight: a condition's name does not mention it."""
-
-
-def condition_name(family: str, key: str, treatment: str = KEPT) -> str:
-    """Return the name of a condition, e.g. "static/factual", or "static/factual+stripped" if it is not kept."""
-    return f"{family}/{key}" if treatment == KEPT else f"{family}/{key}+{treatment}"
-
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One query with its gold answer and the passage that answers it."""
@@ -171,9 +162,10 @@ class Score:
     its frame is dropped), hidden (the query does not see the surrogate), blind (the passage does not), masked (neither
     does)."""
     status: str
-    """ok; too_long (context and continuation exceed the model's window), no_answer_tokens, cannot_strip (the model's
-    positions do not allow a part of the context to be dropped), not_finite (the model gave NaN or infinity) or
-    out_of_memory (even alone). Anything but ok has no NLL and is excluded pairwise."""
+    """ok; too_long (context and continuation exceed the model's window), no_answer_tokens, no_context_tokens (neither a
+    document nor a first token), cannot_strip (the model's positions do not allow a part of the context to be dropped),
+    not_finite (the model gave NaN or infinity) or out_of_memory (even alone). Anything but ok has no NLL and is
+    excluded pairwise."""
     token_nlls: tuple[float, ...] | None
     """Nats for every answer token, the first included, in order; None unless status is ok or not_finite."""
     answer_tokens: tuple[str, ...]
