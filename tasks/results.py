@@ -66,8 +66,8 @@ class RunRow:
     sample_count: int | None
     """Samples asked for."""
     look: int
-    """Which look at a growing run this is, from 1: one more than the complete runs before it with the same inputs, code and
-    settings but the number of samples."""
+    """Which look at a growing run this is, from 1: one more than the complete runs before it with the same inputs, code
+    and settings but the number of samples."""
     looks_before: str | None
     """The numbers of samples of the earlier ones, e.g. "200, 400"; None at the first look."""
     data: str | None
@@ -299,7 +299,7 @@ def looks_of(manifests: Sequence[Manifest]) -> dict[str, list[int]]:
     """
     looks: dict[str, list[int]] = {}
     earlier: dict[str, list[int]] = {}
-    for manifest in sorted(manifests, key=lambda each: (each.attempts[0].started_at if each.attempts else _NEVER)):
+    for manifest in sorted(manifests, key=lambda each: each.attempts[0].started_at if each.attempts else _NEVER):
         settings = json.loads(json.dumps(manifest.settings))
         sampling = settings.get("sampling")
         count = sampling.pop("sample_count", None) if isinstance(sampling, dict) else None
@@ -389,9 +389,7 @@ def _problem(chunk: str, detail: str) -> dict[str, Any]:
     return {"chunk": chunk, "name": "artifacts_are_intact", "passed": False, "detail": detail}
 
 
-def _insert_manifest(
-    connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_before: Sequence[int]
-) -> None:
+def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_before: Sequence[int]) -> None:
     """Insert what the manifest itself says: the run, its attempts and its times."""
     attempts = [
         attempt.model_dump() | {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}

@@ -18,7 +18,7 @@ from prefect import get_run_logger, task
 from tasks.loading.libraries import give_back_freed_memory
 from tasks.loading.redaction import without_secrets
 from tasks.pages.numbers import interval
-from tasks.priming.records import Route, Sample, Score, Surrogate
+from tasks.priming.records import Distractor, Route, Sample, Score, Surrogate
 from tasks.priming.settings import ExperimentSettings, StatisticsSettings
 from tasks.store.artifacts import Reference, open_rows, write_rows
 from tasks.store.caching import Calls, Inputs, parts_by_group, stage_options
@@ -26,6 +26,10 @@ from tasks.store.caching import Calls, Inputs, parts_by_group, stage_options
 if TYPE_CHECKING:
     from tasks.priming.statistics.all_statistics import Statistic
     from tasks.priming.statistics.run_data import RunData
+
+
+_ROWS = ("samples", "surrogates", "routes", "scores", "distractors", "model")
+"""The arguments of compute_statistic that say what is read."""
 
 
 def statistics_by_table() -> "dict[str, Statistic]":
@@ -54,6 +58,7 @@ def statistics_calls(
         "surrogates": [*chain(*parts_by_group(groups, surrogates).values())],
         "routes": [routes[number] for number in sorted(routes)],
         "scores": [*chain(*parts_by_group(groups, scores).values())],
+        "distractors": [samples["distractors"]],
     }
     how = {"model": model, "settings": settings.statistics, "seed": settings.seed}
     return {table: {"table": table, **rows, **how} for table in statistics_by_table()}
@@ -71,6 +76,7 @@ def compute_statistic(
     surrogates: Sequence[Reference],
     routes: Sequence[Reference],
     scores: Sequence[Reference],
+    distractors: Sequence[Reference],
     model: Mapping[str, Any] | None,
     settings: StatisticsSettings,
     seed: int,
@@ -84,6 +90,7 @@ def compute_statistic(
         surrogates: Those of all families and chunks.
         routes: Those of all chunks.
         scores: Those of all families and chunks.
+        distractors: The wrong answers of all samples.
         model: The fields of the model's ModelFacts; None: there are no costs.
         settings: How conditions are compared.
         seed: The experiment's seed.
@@ -95,7 +102,7 @@ def compute_statistic(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it ships no type information
 
     statistic = statistics_by_table()[table]
-    data = _read_run_data(json.dumps([samples, surrogates, routes, scores, model]))
+    data = _read_run_data(json.dumps([samples, surrogates, routes, scores, distractors, model]))
     start = time.perf_counter()
     with threadpool_limits(blas_threads, user_api="blas"):
         rows = statistic.compute(data, settings, seed)
@@ -112,7 +119,7 @@ def preliminary_summary(call: Inputs) -> str:
     """
     from tasks.priming.statistics.contrasts import BASELINE
 
-    data = _read_run_data(json.dumps([call[name] for name in ("samples", "surrogates", "routes", "scores", "model")]))
+    data = _read_run_data(json.dumps([call[name] for name in _ROWS]))
     rows = statistics_by_table()["comparison"].compute(data, call["settings"], call["seed"])
     shown = [row for row in rows if row.kind == "routed" and row.reference == BASELINE]
     means = "; ".join(
@@ -138,11 +145,12 @@ def _read_run_data(references: str) -> "RunData":
     """Return the rows that references, as JSON, point to."""
     from tasks.priming.statistics.run_data import ModelFacts, RunData
 
-    samples, surrogates, routes, scores, model = json.loads(references)
+    samples, surrogates, routes, scores, distractors, model = json.loads(references)
     return RunData(
         open_rows(samples, Sample),
         open_rows(routes, Route),
         open_rows(scores, Score),
         open_rows(surrogates, Surrogate),
         ModelFacts(**model) if model else None,
+        open_rows(distractors, Distractor),
     )

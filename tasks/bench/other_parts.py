@@ -140,7 +140,7 @@ def resample_by_ours(values: Any, resamples: int) -> list[BootstrapIntervals]:  
     """Return the project's intervals of each comparison; every pair is about another passage."""
     settings = StatisticsSettings(bootstrap_resamples=resamples)
     clusters = np.arange(values.shape[1])
-    return [bootstrap_intervals(each, clusters, settings=settings, seed=_SEED) for each in values]
+    return bootstrap_intervals(values.T, clusters, settings=settings, seed=_SEED)
 
 
 def resample_in_a_loop(values: Any, resamples: int) -> list[tuple[Vector, Vector]]:  # noqa: ANN401

@@ -121,7 +121,10 @@ def _value(value: Any) -> str:  # noqa: ANN401 - what JSON can say
 
 def _answers(runs: Sequence[RunRows]) -> Iterator[Block]:
     yield Heading("What they found")
-    yield paragraph("Each run's own answers on its own samples; improvements are in percentage points of an answer token's probability.")
+    yield paragraph(
+        "Each run's own answers on its own samples; improvements are in percentage points of an answer token's "
+        "probability."
+    )
     answers = [by_question(run.tables["what_did_it_find"]) for run in runs]
     for title in dict.fromkeys(title for answer in answers for title in answer):
         found = [{name_of(row): row for row in answer.get(title, [])} for answer in answers]

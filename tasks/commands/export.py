@@ -46,7 +46,7 @@ _CARD = "README.md"
 _OF_MACHINE = ("run", "attempt", "run_check", "run_summary")
 """Tables and views whose texts may hold paths of this machine."""
 
-_HASHED = {"sample": ("query", "answer"), "distractor": ("answer",), "surrogate": ("text", "raw_text")}
+_HASHED = {"sample": ("query",), "distractor": ("answer",), "surrogate": ("text", "raw_text")}
 """Table -> columns that become hashes in an export without texts."""
 
 # Tokens, and how a rejected row begins, are short enough to be guessed from a hash; an error may quote anything.
@@ -228,12 +228,13 @@ def _without_folders(run: Mapping[str, Any]) -> Callable[[Any], Any]:
 def _without_texts(name: str, table: pa.Table, passages: Mapping[str, str]) -> pa.Table:
     """Replace every text that is taken from the data, or written about it; an empty one stays empty.
 
-    A text becomes a hash of its passage and itself, which nobody can look up without the passage, and a passage one
-    dash per word, so that its words can still be counted.
+    A text becomes a hash of its passage and itself, which nobody can look up without the passage, a passage one dash
+    per word and an answer one per byte, so that these can still be counted.
     """
     changed: dict[str, list[Any]] = {}
     if name == "sample":
         changed["passage"] = [" ".join("-" * len(passage.split())) for passage in table["passage"].to_pylist()]
+        changed["answer"] = ["-" * len(answer.encode()) for answer in table["answer"].to_pylist()]
     if name in _LEFT_OUT:
         column, nothing = _LEFT_OUT[name]
         changed[column] = [nothing] * table.num_rows
@@ -267,9 +268,9 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
     yield to_markdown(block for block in blocks if isinstance(block, Heading | Table)) + "\n"
     yield (
         f"This rests on {run['drawn_count']:,} samples of one data set and on one language model; with another model, "
-        "data set or draw the answers may be others. Improvements are differences of the mean negative log-likelihood "
-        "of known answers (nats per token, positive is better, with intervals): nobody read what the model would have "
-        "answered.\n\n## How it was made\n\n"
+        "data set or draw the answers may be others. Improvements are differences of the probability of "
+        "known answers (percentage points per token, positive is better, with intervals): nobody read what the model "
+        "would have answered.\n\n## How it was made\n\n"
     )
     facts = {
         "run": f"{run['run_id']}, profile {run['profile']}",
@@ -290,9 +291,9 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
     else:
         yield (
             "It holds ids, hashes and numbers only. A text is replaced by a hash of its passage and itself, a passage "
-            "by one dash per word; answer tokens, excerpts of rejected rows and errors are left out, and the data "
-            "set's labels of queries stay. Whoever has the data set finds each sample by its id, a hash of passage, "
-            "query and answer.\n\n"
+            "by one dash per word, an answer by one per byte; answer tokens, excerpts of rejected rows and errors are "
+            "left out, and the data set's labels of queries stay. Whoever has the data set finds each sample by its id, "
+            "a hash of passage, query and answer.\n\n"
         )
     yield f"`python -m flows verify FOLDER` recomputes the statistics and answers from the scores (format {FORMAT}).\n"
 

@@ -201,7 +201,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One paired comparison by the measure of record, the probability exp(-NLL) of an answer's token in percentage points.
+    """One paired comparison by the measure of record: the probability of an answer's token, in percentage points.
 
     It has two pairs of an interval and a p-value, each from one test: (improvement_low, improvement_high, p_value) and
     (answer_low, answer_high, answer_p). Answers read the second alone.
@@ -242,21 +242,23 @@ class Comparison:
     improvement_error: float | None
     """Standard error of it, clustered by passage."""
     improvement_low: float | None
-    """Lower end of its interval by the cluster-robust t test: unadjusted, for a number of samples that was fixed before."""
+    """Lower end of its interval by the cluster-robust t test: unadjusted, for a number of samples that was fixed
+    before."""
     improvement_high: float | None
     """Upper end of it."""
     p_value: float | None
     """Two-sided p-value of that test."""
     interval_method: str
-    """How that interval was computed: cluster_robust, constant (all improvements are equal) or none (as for best_of)."""
+    """How that interval was computed: cluster_robust, constant (all improvements are equal) or none (as for
+    best_of)."""
     answer_low: float | None
     """Lower end of the interval that answers read: it holds together with those of all comparisons of the question, at
     any look at a growing run."""
     answer_high: float | None
     """Upper end of it."""
     answer_p: float | None
-    """p-value that belongs to it, adjusted by Holm's method within the question; None for best_of, whose interval stands
-    for itself."""
+    """p-value that belongs to it, adjusted by Holm's method within the question; None for best_of, whose interval
+    stands for itself."""
     fdr_p_value: float | None
     """p_value adjusted by Benjamini and Hochberg's method over all comparisons on which no answer rests; None for those
     on which one does, and for oracles."""
@@ -267,7 +269,8 @@ class Comparison:
     bca_high: float | None
     """Upper end of it."""
     cross_fitted_mean: float | None
-    """Of kind best_of: mean improvement over the condition that is best on other passages, a description without a test."""
+    """Of kind best_of: mean improvement over the condition that is best on other passages, a description without a
+    test."""
     improvement_median: float | None
     """Median improvement."""
     improvement_trimmed_mean: float | None
@@ -312,8 +315,8 @@ class Measure:
     measure: str
     """nll (mean NLL), log_ratio (of the NLLs: ln(NLL of the reference / NLL of the arm)), nll_per_byte, summed_nll,
     first_token_unscored (the notebook's NLL), longer_answers (the measure of record without one-token answers), margin
-    (how far the answer is preferred to distractors) or answer_first (share of samples in which the answer's NLL is below
-    every distractor's)."""
+    (how far the answer is preferred to distractors) or answer_first (share of samples in which the answer's NLL is
+    below every distractor's)."""
     unit: str
     """What the values are."""
     n: int
@@ -349,8 +352,8 @@ class Contender:
     condition: str
     """The condition."""
     cost_rank: int
-    """Its place by cost, from 0: by operations to index a document, then bytes kept, then tokens attended; by name where
-    the costs are not known."""
+    """Its place by cost, from 0: by operations to index a document, then bytes kept, then tokens attended; by name
+    where the costs are not known."""
     n: int
     """Samples that all contenders have."""
     passage_count: int
@@ -358,8 +361,8 @@ class Contender:
     probability_mean: float
     """Mean probability of an answer's token, percentage points."""
     lag_low: float | None
-    """Lower end of what choosing it costs: the best of all contenders minus it, points; above 0 where it is shown not to
-    be the best. The intervals of all contenders hold together, at any look; None for fewer than 20 passages."""
+    """Lower end of what choosing it costs: the best of all contenders minus it, points; above 0 where it is shown not
+    to be the best. The intervals of all contenders hold together, at any look; None for fewer than 20 passages."""
     lag_high: float | None
     """Upper end of it."""
     may_be_best: bool
@@ -556,5 +559,5 @@ class Answer:
     answer_p: float | None
     """Its p-value, adjusted likewise."""
     samples_for_precision: int | None
-    """Samples with which the interval of the comparison that leaves the answer open would reach half the margin to either
-    side; None where the answer stands."""
+    """Samples with which the interval of the comparison that leaves the answer open would reach half the margin to
+    either side; None where the answer stands."""

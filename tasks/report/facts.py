@@ -45,7 +45,8 @@ def facts_of(rows: RunRows) -> dict[str, dict[str, str]]:
             and f"temperature {generation.get('temperature')}, top-k {generation.get('top_k')}, at most "
             f"{generation.get('max_new_tokens')} tokens",
             "intervals": level and f"{100 * level:g} %",
-            "equivalence margin": margin is not None and f"±{margin:g} percentage points of an answer token's probability",
+            "equivalence margin": margin is not None
+            and f"±{margin:g} percentage points of an answer token's probability",
             "bootstrap resamples": count(statistics.get("bootstrap_resamples")),
         },
         "Execution": {

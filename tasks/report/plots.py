@@ -177,8 +177,8 @@ def _strata(name: str, comparison: Row, levels: Sequence[Row]) -> Plot:
         axes.set_xlabel("improvement, points")
     finding = (
         f"Improvement in the easiest fifth {_improvement(levels[0])}, in the hardest {_improvement(levels[-1])}; over "
-        f"all {number(levels[0]['overall_improvement_mean'])}. Difficulty is what the answer's probability lacks to 100 %, "
-        "the mean of both sides."
+        f"all {number(levels[0]['overall_improvement_mean'])}. Difficulty is what the answer's probability lacks to 100 "
+        "%, the mean of both sides."
     )
     return Plot(name, label_of(comparison["comparison"]), finding, figure)
 
@@ -211,7 +211,9 @@ def improvements(rows: RunRows, arm: str, reference: str) -> NDArray[np.float64]
     """Return 100 (exp(-NLL(arm)) - exp(-NLL(reference))) of the samples that have both, in ascending order."""
     of_arm, of_reference = rows.nlls.get(arm, {}), rows.nlls.get(reference, {})
     pairs = [
-        100 * (math.exp(-nll) - math.exp(-of_reference[sample])) for sample, nll in of_arm.items() if sample in of_reference
+        100 * (math.exp(-nll) - math.exp(-of_reference[sample]))
+        for sample, nll in of_arm.items()
+        if sample in of_reference
     ]
     return np.sort(np.array(pairs, dtype=np.float64))
 

@@ -3,9 +3,10 @@
 In: a run's rows. Out: tables by name. Verdicts are shown of complete runs only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import fsum
+from typing import Any
 
 from tasks.pages.blocks import (
     Column,
@@ -52,7 +53,8 @@ _SAMPLES = number_column("n", form=count)
 _IMPROVEMENT = interval_column("improvement (interval)", "improvement")
 _ANSWER = interval_column("improvement (interval, any look)", "answer", "improvement_mean")
 _MARGIN = only_with(
-    "margin_improvement_mean", interval_column("of the margin over wrong answers", "margin_answer", "margin_improvement_mean")
+    "margin_improvement_mean",
+    interval_column("of the margin over wrong answers", "margin_answer", "margin_improvement_mean"),
 )
 _ASKED = Column("comparison", lambda row: Quoted(label_of(name_of(row))), is_text=True)
 _WINS_AND_LOSSES = Column(
@@ -182,7 +184,7 @@ def answer_tables(rows: RunRows) -> list[Table]:
     ]
 
 
-def _lag(row: Row) -> str:
+def _lag(row: Mapping[str, Any]) -> str:
     """Return how far a condition may lag behind the best; the best has nobody to lag behind."""
     low, high = row["lag_low"], row["lag_high"]
     return MISSING if low is None else f"{number(max(low, 0.0))} to {number(max(high, 0.0))}"

@@ -182,15 +182,15 @@ def _headroom(run: RunData, settings: StatisticsSettings) -> list[Check]:
 def _intervals_match(rows: Sequence[Comparison | Measure], alpha: float) -> list[Check]:
     """Return how many intervals exclude 0 where their p-value is not below the level, or the reverse: promised is 0."""
     pairs = [
-        pair
+        (low > 0 or high < 0, p_value < alpha)
         for row in rows
-        for pair in (
+        for low, high, p_value in (
             (row.improvement_low, row.improvement_high, row.p_value),
             (row.answer_low, row.answer_high, row.answer_p),
         )
-        if None not in pair
+        if low is not None and high is not None and p_value is not None
     ]
-    wrong = sum((low > 0 or high < 0) != (p_value < alpha) for low, high, p_value in pairs)
+    wrong = sum(excludes != is_below for excludes, is_below in pairs)
     detail = f"intervals that say otherwise than their p-value; {len(pairs)} pairs"
     return [_check("intervals_match_p_values", wrong, 0.0, detail)] if pairs else []
 

@@ -48,9 +48,7 @@ def compare_conditions(run: RunData, settings: StatisticsSettings, seed: int) ->
         ValueError: A sample, the score of a condition, or the route of a sample within a family is given twice.
     """
     passages, conditions, nlls = passages_of(run), conditions_of(run), conditions_of(run, nll)
-    found = evaluate_contrasts(
-        declare_contrasts(run), conditions, passages, settings.confidence_level, describe_pairs
-    )
+    found = evaluate_contrasts(declare_contrasts(run), conditions, passages, settings.confidence_level, describe_pairs)
     bootstrapped = _bootstrap(found, conditions, passages, settings, seed)
     rows = []
     for each in found:

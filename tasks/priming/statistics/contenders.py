@@ -15,7 +15,6 @@ from tasks.priming.statistics.cost import cost_of_conditions, cost_order
 from tasks.priming.statistics.inference import compare_with_best
 from tasks.priming.statistics.run_data import RunData
 
-
 _UNKNOWN = (math.inf,) * 3
 
 

@@ -1,8 +1,8 @@
 """Which conditions are compared, and the question that each comparison answers, declared before any score is seen.
 
 In: the names of what was routed and scored. Out: the contrasts. Those of one question are a family: their p-values and
-intervals are adjusted for its size, and the question's answer rests on nothing else. Families of arms and their keys are
-read from the rows; what is compared with what stands in the tables below.
+intervals are adjusted for its size, and the question's answer rests on nothing else. Families of arms and their keys
+are read from the rows; what is compared with what stands in the tables below.
 """
 
 import re
@@ -87,7 +87,7 @@ _PAIRS: dict[str | None, tuple[tuple[Kind, str, str, str], ...]] = {
     ),
     "is_generation_worth_its_compute": (("best_of", _ROUTED, BEST_FREE, "generated{t}"),),
     "does_the_content_matter": (
-        ("routed", "{family}/routed{t}", f"{RANDOM_WORDS}{{t}}", "Does {family}{t}, routed, do more than random words?"),
+        ("routed", "{family}/routed{t}", f"{RANDOM_WORDS}{{t}}", "Does {family}{t} routed do more than random words?"),
         ("control", _TARGET, f"{BLANK_SURROGATE}{{t}}", "Does a surrogate help the template without one?"),
         ("control", _TARGET, f"{RANDOM_WORDS}{{t}}", "Does it do more than random words?"),
         ("control", _TARGET, "control/shuffled_surrogate{t}", "Does the order of its words help?"),
@@ -116,7 +116,7 @@ _PAIRS: dict[str | None, tuple[tuple[Kind, str, str, str], ...]] = {
         ("assay", NO_PASSAGE, BASELINE, "Is it less probable without the passage?"),
     ),
     None: (  # explored: no answer rests on these
-        ("control", _TARGET, f"{ACTUAL_QUERY}{{t}}", "Is it better than a perfect guess? (negative: how far it falls short)"),
+        ("control", _TARGET, f"{ACTUAL_QUERY}{{t}}", "How far does it fall short of a perfect guess?"),
         ("control", REPEATED_BASELINE, BASELINE, "Does scoring the same again, in other batches, change anything?"),
         ("oracle", "{family}/oracle{t}", BASELINE, "{family}{t}: its best key, known afterwards"),
     ),

@@ -31,8 +31,8 @@ class Evaluated:
     family_size: int
     """Contrasts of its question; 0 where no question rests on it."""
     answer_low: float | None = None
-    """Lower end of the interval that answers read: all intervals of a question hold together, at any look. None where no
-    question rests on it, or where there are fewer than LEAST_CLUSTERS passages or no standard error."""
+    """Lower end of the interval that answers read: all intervals of a question hold together, at any look. None where
+    no question rests on it, or where there are fewer than LEAST_CLUSTERS passages or no standard error."""
     answer_high: float | None = None
     """Upper end of it."""
     answer_p: float | None = None
@@ -48,9 +48,9 @@ def evaluate_contrasts(
 ) -> list[Evaluated]:
     """Evaluate declared contrasts, each question as one family.
 
-    In a question of m contrasts, `holm_with_intervals` adjusts all that compare two conditions, and `gain_over_best` has
-    1 / m of the error probability for each contrast with the best of several: so does whatever could not be computed. A
-    question then makes any error with a probability of at most 1 - confidence level, at whatever looks.
+    In a question of m contrasts, `holm_with_intervals` adjusts all that compare two conditions, and `gain_over_best`
+    has 1 / m of the error probability for each contrast with the best of several: so does whatever could not be
+    computed. A question then makes any error with a probability of at most 1 - confidence level, at whatever looks.
 
     Args:
         contrasts: All that were declared.
@@ -96,7 +96,9 @@ def _pairs_of(
         pairs = pair_up(conditions.get(contrast.reference, {}), arm, passages)
         return contrast.reference, pairs, np.empty((len(pairs.arm), 0))
     others = {name: conditions.get(name, {}) for name in contrast.among}
-    shared = {s: passage for s, passage in passages.items() if s in arm and all(s in other for other in others.values())}
+    shared = {
+        s: passage for s, passage in passages.items() if s in arm and all(s in other for other in others.values())
+    }
     columns = {name: pair_up(other, arm, shared) for name, other in others.items()}
     best = min(columns, key=lambda name: float(columns[name].reference.sum()))
     return best, columns[best], np.column_stack([pairs.reference for pairs in columns.values()])
@@ -111,6 +113,6 @@ def _estimate(evaluated: Evaluated) -> Estimate | None:
 
 
 def _without_test(described: PairedStatistics) -> PairedStatistics:
-    nothing = dict.fromkeys(("improvement_low", "improvement_high", "p_value", "cohens_d", "t_statistic", "t_p_value"))
-    others = dict.fromkeys(("wilcoxon_p_value", "sign_p_value"))
-    return replace(described, **nothing, **others, interval_method="none")
+    """Leave out what takes the reference for one that was not chosen by its scores."""
+    described = replace(described, improvement_low=None, improvement_high=None, p_value=None, interval_method="none")
+    return replace(described, t_statistic=None, t_p_value=None, wilcoxon_p_value=None, sign_p_value=None)

@@ -6,7 +6,7 @@ never NaN, infinity or 0.
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -183,8 +183,8 @@ def describe_pairs(pairs: Pairs, confidence_level: float) -> PairedStatistics:
 def pairs_for_precision(error: float, n: int, reach: float, half_width: float) -> int:
     """Return how many pairs would give an interval this half-width: n (reach error / half_width)^2, rounded up.
 
-    The error of n pairs shrinks with the square root of their number. The mean takes no part in it: an advice that takes
-    the measured mean for the true one is as wrong as that.
+    The error of n pairs shrinks with the square root of their number. The mean takes no part in it: an advice that
+    takes the measured mean for the true one is as wrong as that.
 
     Args:
         error: Standard error of the mean of n pairs.

@@ -76,17 +76,15 @@ def agree_with_oracle(run: RunData, settings: StatisticsSettings, seed: int) -> 
     Source: statsmodels.stats.inter_rater.cohens_kappa; its variance is that of Fleiss, Cohen and Everitt (1969),
     doi:10.1037/h0028106.
     """
-    return [
-        _agreement(family, outcomes, settings.confidence_level) for family, outcomes in _outcomes_of(run).items()
-    ]
+    return [_agreement(family, outcomes, settings.confidence_level) for family, outcomes in _outcomes_of(run).items()]
 
 
 def correlate_similarity(run: RunData, settings: StatisticsSettings, seed: int) -> list[Correlation]:
     """Correlate the similarity of each surrogate to the query with its improvement over the baseline.
 
     improvement = probability of the answer in the arm less that in baseline/document, in points, over the samples that
-    have both and a finite similarity. "routed" takes for each sample the key that the router chose. Queries on one passage are taken
-    as independent. The order of rows does not change a bit of the result.
+    have both and a finite similarity. "routed" takes for each sample the key that the router chose. Queries on one
+    passage are taken as independent. The order of rows does not change a bit of the result.
 
     Returns:
         Per family, in alphabetical order, one row for each key and one for "routed". Everything but n is None for fewer

@@ -29,9 +29,9 @@ def describe_strata(run: RunData, settings: StatisticsSettings, seed: int) -> li
     """Compare conditions within each level of every stratifier.
 
     Samples are divided by query type (the data set's own label), tokens of the answer, words of the passage, similarity
-    of the query to the surrogate that the router chose from the arm's family, difficulty (see `difficulty`; bare_difficulty
-    by the bare document alone, a second view), and, for the margin, by where the wrong answers come from. Levels are cut
-    over all samples that have what they are cut by. The seed is not read.
+    of the query to the surrogate that the router chose from the arm's family, difficulty (see `difficulty`;
+    bare_difficulty by the bare document alone, a second view), and, for the margin, by where the wrong answers come
+    from. Levels are cut over all samples that have what they are cut by. The seed is not read.
 
     Returns:
         Per contrast of STRATIFIED_KINDS and stratifier the levels in order; those without pairs are left out, and their
@@ -88,9 +88,9 @@ def difficulty(contrast: Contrast, conditions: Mapping[str, Condition]) -> Condi
 
     A sample on which the reference is bad by chance improves whatever the arm does, and one on which the arm is bad by
     chance worsens. So dividing by either side shows a gain that grows (or shrinks) with difficulty where there is none:
-    regression to the mean (Galton 1886, doi:10.2307/2841583). The difference of two values with equal variances does not
-    correlate with their mean. A third condition is no remedy where its errors are shared with one of the sides, as those
-    of the bare document and the baseline are.
+    regression to the mean (Galton 1886, doi:10.2307/2841583). The difference of two values with equal variances does
+    not correlate with their mean. A third condition is no remedy where its errors are shared with one of the sides, as
+    those of the bare document and the baseline are.
 
     Source: Oldham (1962), doi:10.1016/0021-9681(62)90116-9.
     """

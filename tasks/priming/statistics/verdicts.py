@@ -3,9 +3,9 @@
 In: comparisons, the same by other measures, contenders. Out: Answer rows, the run's headline first. Whatever shows an
 answer reads these rows: the rules and the sentences are here and nowhere else.
 
-A rule says what a question's comparisons come to, each by the interval that is adjusted within the question and valid at
-any look. `_qualified` then asks of every answer alike whether the run could have found otherwise, whether another measure
-says the opposite, and whether more than likelihood speaks for it.
+A rule says what a question's comparisons come to, each by the interval that is adjusted within the question and valid
+at any look. `_qualified` then asks of every answer alike whether the run could have found otherwise, whether another
+measure says the opposite, and whether more than likelihood speaks for it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +79,7 @@ class _Evidence:
 
     @property
     def headroom(self) -> float | None:
-        """What the answers' mean probability lacks in the baseline, in equivalence margins; None where it is unknown."""
+        """What the answers' mean probability lacks in the baseline, in margins; None where it is unknown."""
         mean = next((row.probability_mean for row in self.contenders if row.condition == BASELINE), None)
         return None if mean is None or not self.comparisons else (100 - mean) / self.comparisons[0].equivalence_margin
 
@@ -140,11 +140,13 @@ def _should_i_prime(evidence: _Evidence) -> tuple[Comparison | None, _Finding]:
     reference = BARE_DOCUMENT if BARE_DOCUMENT in plain else BASELINE
     if chosen is None or chosen.condition in PLAIN:
         own = evidence.of(best.condition, chosen.condition if chosen else reference)
-        rests_on = (own,) if own else ()
+        rests_on: tuple[Comparison, ...] = (own,) if own else ()
         if chosen and not any(row.may_be_best for row in primed):
-            return own, _Finding("hurts", "Do not prime: the document alone is better than all that was tried", rests_on)
+            return own, _Finding(
+                "hurts", "Do not prime: the document alone is better than all that was tried", rests_on
+            )
         if chosen:
-            said = f"Do not pay for priming: nothing that was tried gains more than a margin over {_name(chosen.condition)}"
+            said = f"Do not pay for priming: nothing tried gains more than a margin over {_name(chosen.condition)}"
             return own, _Finding("equivalent", said, rests_on)
         if best.lag_high is None:
             return own, _Finding(
@@ -285,9 +287,14 @@ def _qualified(finding: _Finding, evidence: _Evidence, treatments: Sequence[str]
 def _is_turned(row: Comparison, measure: str, evidence: _Evidence) -> bool:
     """Return whether a comparison shows a difference, and another measure at the same level the opposite one."""
     other = evidence.measures.get((row.comparison, measure))
-    if other is None or None in (row.answer_low, row.answer_high, other.answer_low, other.answer_high):
-        return False
-    return (row.answer_low > 0 and other.answer_high < 0) or (row.answer_high < 0 and other.answer_low > 0)
+    return other is not None and _shown_sign(row) * _shown_sign(other) < 0
+
+
+def _shown_sign(row: Comparison | Measure) -> int:
+    """Return 1 for a shown gain, -1 for a shown loss, 0 where neither is shown."""
+    if row.answer_low is None or row.answer_high is None:
+        return 0
+    return (row.answer_low > 0) - (row.answer_high < 0)
 
 
 def _blind_spot(evidence: _Evidence, treatments: Sequence[str]) -> str | None:
