@@ -292,8 +292,8 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
         yield (
             "It holds ids, hashes and numbers only. A text is replaced by a hash of its passage and itself, a passage "
             "by one dash per word, an answer by one per byte; answer tokens, excerpts of rejected rows and errors are "
-            "left out, and the data set's labels of queries stay. Whoever has the data set finds each sample by its id, "
-            "a hash of passage, query and answer.\n\n"
+            "left out, and the data set's labels of queries stay. Whoever has the data set finds each sample by its "
+            "id, a hash of passage, query and answer.\n\n"
         )
     yield f"`python -m flows verify FOLDER` recomputes the statistics and answers from the scores (format {FORMAT}).\n"
 

@@ -78,7 +78,8 @@ def summary_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
     pairs = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     yield paragraph(
         "Improvements are in percentage points of an answer token's probability, positive is better; each is the mean "
-        f"of {pairs} pairs. The {compared[0]['confidence_level']:.0%} intervals of a question hold together, at any look. "
+        f"of {pairs} pairs. The {compared[0]['confidence_level']:.0%} intervals of a question hold together, at any "
+        "look. "
         "Effect sizes, other measures, strata, costs and checks are in the report."
     )
     for title, found in by_question(answers).items():

@@ -177,8 +177,8 @@ def _strata(name: str, comparison: Row, levels: Sequence[Row]) -> Plot:
         axes.set_xlabel("improvement, points")
     finding = (
         f"Improvement in the easiest fifth {_improvement(levels[0])}, in the hardest {_improvement(levels[-1])}; over "
-        f"all {number(levels[0]['overall_improvement_mean'])}. Difficulty is what the answer's probability lacks to 100 "
-        "%, the mean of both sides."
+        f"all {number(levels[0]['overall_improvement_mean'])}. Difficulty is what the answer's probability lacks to "
+        "100 %, the mean of both sides."
     )
     return Plot(name, label_of(comparison["comparison"]), finding, figure)
 

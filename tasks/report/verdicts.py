@@ -172,8 +172,8 @@ def _prices(rows: RunRows) -> list[str]:
 def _margins(rows: RunRows) -> list[str]:
     return [
         "Improvements are in percentage points of an answer token's probability, positive is better. The "
-        f"{100 * comparison['confidence_level']:g} % intervals of a question hold together, however often a growing run "
-        "is looked at. "
+        f"{100 * comparison['confidence_level']:g} % intervals of a question hold together, however often a "
+        "growing run is looked at. "
         f"Differences within ±{comparison['equivalence_margin']:g} (shaded) were declared negligible before the run."
         for comparison in rows.tables["comparison"][:1]
     ]
