@@ -12,28 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.power import TTestPower
-from statsmodels.stats.weightstats import DescrStatsW
 
-from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics import paired
-from tasks.priming.statistics.intervals import BootstrapIntervals
 from tasks.priming.statistics.paired import (
     PairedStatistics,
+    Pairs,
     constant_value,
     pair_up,
     paired_mean,
-    pairs_to_decide,
-    pairs_to_show,
-    smallest_detectable,
-    tost_p_value,
-    tost_power,
+    pairs_for_precision,
 )
 from tests.places import GOLDEN
 from tests.run_rows import known
 
-QUICK = StatisticsSettings(bootstrap_resamples=100)
-SETTINGS = StatisticsSettings(bootstrap_resamples=2000)
 MEASURED = json.loads((GOLDEN / "paired_statistics.json").read_text())["t5gemma_v3_exp01_200"]
 PUBLISHED = json.loads((GOLDEN / "published_numbers.json").read_text())
 
@@ -42,11 +33,9 @@ def names(count: int) -> list[str]:
     return [f"passage-{number:05d}" for number in range(count)]
 
 
-def describe(
-    reference: ArrayLike, arm: ArrayLike, passage_ids: list[str] | None = None, settings: StatisticsSettings = QUICK
-) -> PairedStatistics:
+def describe(reference: ArrayLike, arm: ArrayLike, passage_ids: list[str] | None = None) -> PairedStatistics:
     before, after = np.asarray(reference, dtype=np.float64), np.asarray(arm, dtype=np.float64)
-    return paired.describe_pairs(before, after, passage_ids or names(len(after)), settings=settings, seed=42)
+    return paired.describe_pairs(Pairs(before, after, passage_ids or names(len(after))), 0.95)
 
 
 # --- what is paired ---
@@ -79,8 +68,8 @@ def test_positive_means_that_the_arm_is_better() -> None:
     assert (found.win_count, found.tie_count, found.loss_count) == (2, 1, 1)  # by eye
     assert found.improvement_mean == pytest.approx(0.625)  # (1 + 2 - 0.5 + 0) / 4
     assert found.improvement_median == pytest.approx(0.5)  # (0 + 1) / 2
-    assert found.nll_reference_mean == pytest.approx(1.75)  # 7 / 4
-    assert found.nll_arm_mean == pytest.approx(1.125)  # 4.5 / 4
+    assert found.reference_mean == pytest.approx(1.75)  # 7 / 4
+    assert found.arm_mean == pytest.approx(1.125)  # 4.5 / 4
     assert known(found.t_statistic) > 0
 
 
@@ -97,8 +86,8 @@ def test_one_pair_gives_its_means_and_nothing_else() -> None:
         win_count=1,
         tie_count=0,
         loss_count=0,
-        nll_arm_mean=1.25,  # the value itself
-        nll_reference_mean=2.0,  # the value itself
+        arm_mean=1.25,  # the value itself
+        reference_mean=2.0,  # the value itself
         improvement_mean=0.75,  # 2 - 1.25
     )
 
@@ -109,7 +98,7 @@ def test_one_pair_gives_its_means_and_nothing_else() -> None:
 def test_one_pair_per_passage_gives_the_paired_t_test() -> None:
     generator = np.random.default_rng(3)
     reference, arm = generator.exponential(2.0, 40), generator.exponential(1.5, 40)
-    found = paired_mean(reference, arm, names(40), 0.9)
+    found = paired_mean(Pairs(reference, arm, names(40)), 0.9)
     expected = scipy.stats.ttest_rel(reference, arm)
     interval = expected.confidence_interval(0.9)
     assert found.interval_method == "cluster_robust"
@@ -123,7 +112,7 @@ def test_several_pairs_per_passage_give_the_clustered_regression() -> None:
     generator = np.random.default_rng(5)
     clusters = np.sort(generator.integers(0, 9, 30))
     improvement = generator.normal(0.2, 1.0, 30) + generator.normal(0.0, 1.0, 9)[clusters]
-    found = paired_mean(improvement, np.zeros(30), [f"p{cluster}" for cluster in clusters], 0.95)
+    found = paired_mean(Pairs(improvement, np.zeros(30), [f"p{cluster}" for cluster in clusters]), 0.95)
     fit = OLS(improvement, np.ones(30)).fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
     low, high = fit.conf_int(alpha=0.05)[0]
     assert found.p_value == pytest.approx(fit.pvalues[0])  # statsmodels OLS, cov_type="cluster"
@@ -135,7 +124,7 @@ def test_several_pairs_per_passage_give_the_clustered_regression() -> None:
 def test_pairs_of_one_passage_have_neither_interval_nor_p_value() -> None:
     found = describe([2.0, 3.0, 1.0], [1.0, 1.0, 1.5], ["p", "p", "p"])
     assert (found.passage_count, found.interval_method) == (1, "none")
-    assert (found.improvement_low, found.cohens_d_low, found.p_value) == (None, None, None)
+    assert (found.improvement_low, found.improvement_error, found.p_value) == (None, None, None)
     assert found.cohens_d == pytest.approx(np.mean([1, 2, -0.5]) / np.std([1, 2, -0.5], ddof=1))  # its definition
     assert found.wilcoxon_p_value == pytest.approx(scipy.stats.wilcoxon([1.0, 2.0, -0.5]).pvalue)  # SciPy
 
@@ -153,8 +142,7 @@ def test_constant_improvements_are_their_own_interval() -> None:
     assert found.interval_method == "constant"
     assert (found.improvement_low, found.improvement_mean, found.improvement_high) == (0.25, 0.25, 0.25)  # by eye
     assert (found.improvement_median, found.improvement_sd) == (0.25, 0.0)  # by eye
-    assert (found.cohens_d, found.cohens_d_low, found.t_statistic, found.t_p_value, found.p_value) == (None,) * 5
-    assert (found.smallest_detectable_improvement, found.equivalence_power) == (None, None)
+    assert (found.cohens_d, found.improvement_error, found.t_statistic, found.t_p_value, found.p_value) == (None,) * 5
     assert found.wilcoxon_p_value == pytest.approx(0.125)  # all four signs equal: 2 / 2**4
     assert found.sign_p_value == pytest.approx(0.125)  # likewise
 
@@ -163,7 +151,7 @@ def test_equal_scores_are_a_constant_improvement_of_zero() -> None:
     found = describe([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     assert (found.improvement_low, found.improvement_mean, found.improvement_high) == (0.0, 0.0, 0.0)  # by eye
     assert (found.tie_count, found.interval_method) == (3, "constant")
-    assert (found.wilcoxon_p_value, found.sign_p_value, found.p_value, found.n_to_decide) == (None,) * 4
+    assert (found.wilcoxon_p_value, found.sign_p_value, found.p_value) == (None,) * 3
 
 
 @pytest.mark.parametrize("shift", [0.3, 0.0])
@@ -185,7 +173,7 @@ def test_a_constant_value_is_none_where_values_differ() -> None:
     assert constant_value(np.array([1.0, 2.0]), np.array([0.5, 1.4])) is None
 
 
-# --- the bootstrap and the descriptive tests ---
+# --- the descriptive tests ---
 
 
 @pytest.mark.parametrize("condition", MEASURED)
@@ -193,17 +181,12 @@ def test_two_hundred_measured_pairs_give_the_recorded_statistics(condition: str)
     """What test_golden_statistics.py does not look at."""
     columns = pyarrow.parquet.read_table(GOLDEN / "paired_nll_200.parquet")
     recorded = MEASURED[condition]  # the source of every expected value below: golden/paired_statistics.json
-    found = describe(columns["nll_bare"].to_numpy(), columns[f"nll_{condition}"].to_numpy(), settings=SETTINGS)
+    found = describe(columns["nll_bare"].to_numpy(), columns[f"nll_{condition}"].to_numpy())
     assert found.loss_count == round(recorded["loss_pct"] * 2)  # percent of 200
     assert found.tie_count == recorded["ties"]
-    assert found.nll_reference_mean == pytest.approx(recorded["mean_baseline"], rel=1e-9)
+    assert found.reference_mean == pytest.approx(recorded["mean_baseline"], rel=1e-9)
     assert found.improvement_median == pytest.approx(recorded["median_delta"], rel=1e-9)
     assert found.p_value == pytest.approx(recorded["p"], rel=1e-9)  # passages of one pair: the t-test's
-    low, high = recorded["boot95_seed0_4000"]  # a percentile bootstrap: BCa shifts it along the skew
-    assert found.interval_method == "bca"
-    assert found.improvement_low == pytest.approx(low, abs=0.35 * (high - low))
-    assert found.improvement_high == pytest.approx(high, abs=0.35 * (high - low))
-    assert known(found.cohens_d_low) < known(found.cohens_d) < known(found.cohens_d_high)
 
 
 def published_effects() -> Iterator[tuple[str, int, float, float]]:
@@ -233,26 +216,12 @@ def test_pairs_of_a_published_effect_size_give_the_published_t(
 def test_repeated_passages_widen_the_interval() -> None:
     noise = np.random.default_rng(2).normal(0.3, 1.0, 50)
     reference, arm = np.full(200, 9.0), 9.0 - np.repeat(noise, 4)
-    clustered = describe(reference, arm, [name for name in names(50) for _ in range(4)], SETTINGS)
-    independent = describe(reference, arm, names(200), SETTINGS)
+    clustered = describe(reference, arm, [name for name in names(50) for _ in range(4)])
+    independent = describe(reference, arm, names(200))
     assert (clustered.passage_count, independent.passage_count) == (50, 200)
     width, narrow = (known(row.improvement_high) - known(row.improvement_low) for row in (clustered, independent))
     assert width / narrow == pytest.approx(2.0, rel=0.15)  # sqrt(4): four copies of each row
     assert known(clustered.p_value) > known(independent.p_value)
-
-
-@pytest.mark.parametrize("count", [4, 10_001])
-def test_without_a_bootstrap_the_interval_is_cluster_robust(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Where the bootstrap is degenerate, and above ten thousand passages, where it is not tried."""
-    if count == 4:
-        monkeypatch.setattr(paired, "bootstrap_intervals", lambda *_, **__: BootstrapIntervals(None, None))
-    noise = np.random.default_rng(3).normal(0.01, 1.0, count)
-    found = describe(np.zeros(count), -noise)
-    interval = scipy.stats.ttest_1samp(noise, 0.0).confidence_interval(0.95)
-    assert found.interval_method == "cluster_robust"
-    assert found.improvement_low == pytest.approx(interval.low, rel=1e-9)  # scipy.stats.ttest_1samp
-    assert found.improvement_high == pytest.approx(interval.high, rel=1e-9)  # scipy.stats.ttest_1samp
-    assert (found.cohens_d_low, found.cohens_d_high) == (None, None)
 
 
 @settings(max_examples=40, deadline=None)
@@ -280,75 +249,17 @@ def test_whatever_the_numbers_a_record_holds_none_rather_than_nan_or_infinity(
         assert found.improvement_low <= known(found.improvement_high)
 
 
-# --- equivalence and power ---
-
-MARGIN = 0.1
-IMPROVEMENT = np.random.default_rng(7).normal(0.02, 0.4, 200)
-ERROR = float(IMPROVEMENT.std(ddof=1) / math.sqrt(200))
+# --- precision ---
 
 
-def of_improvement() -> PairedStatistics:
-    settings = StatisticsSettings(bootstrap_resamples=100, equivalence_margin=MARGIN)
-    return describe(IMPROVEMENT, np.zeros(200), settings=settings)
-
-
-def test_the_two_one_sided_tests_equal_statsmodels() -> None:
-    expected = DescrStatsW(IMPROVEMENT).ttost_mean(-MARGIN, MARGIN)[0]  # statsmodels
-    assert tost_p_value(IMPROVEMENT.mean(), ERROR, 199, MARGIN) == pytest.approx(expected, rel=1e-9)
-    assert of_improvement().equivalence_p_value == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.parametrize("mean", [MARGIN, -MARGIN])
-def test_a_mean_at_the_margin_is_as_likely_as_not_beyond_it(mean: float) -> None:
-    assert tost_p_value(mean, ERROR, 199, MARGIN) == pytest.approx(0.5)  # half of a symmetric distribution
-
-
-def test_equivalence_has_no_power_where_the_margin_is_within_the_error() -> None:
-    assert tost_power(1.0, 199, 0.1, 0.95) == 0.0
-    assert tost_power(1e-6, 199, 0.1, 0.95) == pytest.approx(1.0)
-    t = scipy.stats.t
-    power = 2 * t.cdf(MARGIN / ERROR - t.ppf(0.95, 199), 199) - 1  # its formula, by SciPy
-    assert of_improvement().equivalence_power == pytest.approx(power)
-
-
-def test_the_smallest_detectable_mean_has_a_chance_of_80_percent() -> None:
-    detectable = smallest_detectable(ERROR, 199, 0.95)
-    power = TTestPower().power(detectable / IMPROVEMENT.std(ddof=1), nobs=200, alpha=0.05)  # statsmodels
-    assert power == pytest.approx(0.8, abs=0.002)
-    assert of_improvement().smallest_detectable_improvement == pytest.approx(detectable)
-
-
-def test_the_published_run_could_see_what_was_said_of_it() -> None:
-    """Expected: 2,500 samples see a standardised effect of 0.056 with a chance of 80 %, 500 one of 0.125."""
-    assert smallest_detectable(1 / math.sqrt(2500), 2499, 0.95) == pytest.approx(0.056, abs=5e-4)
-    assert smallest_detectable(1 / math.sqrt(500), 499, 0.95) == pytest.approx(0.125, abs=6e-4)
-
-
-def test_the_pairs_that_would_decide_are_those_of_a_power_analysis() -> None:
-    count = pairs_to_show(0.02, 0.975, ERROR, 200)
-    needed = TTestPower().solve_power(0.02 / (ERROR * math.sqrt(200)), alpha=0.05, power=0.8)  # statsmodels
-    assert count == pytest.approx(needed, rel=0.005)
-
-
-def test_pairs_decide_by_whichever_takes_fewer() -> None:
-    # (1.645 + 0.842)^2 x (0.03 / 0.08)^2 x 200 = 174: a mean of 0.02 is 0.08 within the margin
-    assert pairs_to_decide(0.02, 0.03, 200, MARGIN, 0.95) == 174
-    # (1.960 + 0.842)^2 x (0.03 / 0.09)^2 x 200 = 175: one of 0.09 is 0.09 from 0 and 0.01 within the margin
-    assert pairs_to_decide(0.09, 0.03, 200, MARGIN, 0.95) == 175
-    # (1.960 + 0.842)^2 x (0.3 / 0.2)^2 x 200 = 3,532: one of 0.2 is beyond the margin
-    assert pairs_to_decide(0.2, 0.3, 200, MARGIN, 0.95) == 3532
-
-
-def test_no_number_of_pairs_shows_a_distance_of_nothing() -> None:
-    assert pairs_to_show(0.0, 0.975, ERROR, 200) is None
-    assert pairs_to_show(1e-9, 0.975, 1.0, 200) is None  # more than a billion
-    assert pairs_to_decide(0.0, ERROR, 200, MARGIN, 0.95) == math.ceil(  # equivalence alone
-        200 * ((1.6448536269514722 + 0.8416212335729143) * ERROR / MARGIN) ** 2
-    )
+def test_the_pairs_for_a_precision_shrink_the_error_with_their_root() -> None:
+    """Expected: by hand; 3 errors of 0.5 are 1.5, a third of that takes nine times as many pairs."""
+    assert pairs_for_precision(0.5, 100, reach=3.0, half_width=0.5) == 900
+    assert pairs_for_precision(0.5, 100, reach=3.0, half_width=0.499) == 904
 
 
 def test_trimmed_mean_and_sign_test_equal_scipy() -> None:
-    improvement = np.append(IMPROVEMENT, [0.0, 50.0])
+    improvement = np.append(np.random.default_rng(7).normal(0.02, 0.4, 200), [0.0, 50.0])
     found = describe(improvement, np.zeros(202))
     assert found.improvement_trimmed_mean == pytest.approx(scipy.stats.trim_mean(improvement, 0.2))
     assert found.sign_p_value == pytest.approx(

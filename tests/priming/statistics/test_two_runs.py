@@ -18,7 +18,7 @@ PASSAGES = {sample: f"passage of {sample}" for sample in "abcd"}
 def test_a_difference_is_that_of_a_paired_t_test_where_every_passage_has_one_sample() -> None:
     baseline = compare_runs(FIRST, SECOND, PASSAGES, 0.95)[0].nll
     # by hand: 7.5 / 4, 6.25 / 4 and their difference; the interval is that of scipy.stats.ttest_rel
-    assert (baseline.n, baseline.nll_reference_mean, baseline.nll_arm_mean, baseline.improvement_mean) == (
+    assert (baseline.n, baseline.reference_mean, baseline.arm_mean, baseline.improvement_mean) == (
         4,
         1.875,
         1.5625,
