@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.priming.statistics.intervals import Clusters, Interval, Vector
 
-LEAST_CLUSTERS = 20
+LEAST_CLUSTERS = 100
 """No answer at any look with fewer passages: p-values are 1 and intervals None."""
 
 _TUNING = 0.01642
