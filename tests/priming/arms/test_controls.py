@@ -64,7 +64,7 @@ def texts(write: Callable[..., list[Surrogate]], language_model: LanguageModel |
     return [surrogate.text for surrogate in written]
 
 
-def test_there_are_seven_controls_each_with_an_entry_of_its_own() -> None:
+def test_there_are_nine_controls_each_with_an_entry_of_its_own() -> None:
     """Expected: the list of the design."""
     names = [name for name in entries_of(resolve_settings("laptop")) if name.startswith("control/")]
     assert [name.removeprefix("control/") for name in names] == [
