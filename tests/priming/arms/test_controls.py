@@ -15,9 +15,9 @@ from tasks.priming.engine.model import LanguageModel, TokenizerError, encode_con
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.prompts import SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.scoring import score_family
+from tasks.priming.scoring import encode_arms, score_family
 from tasks.priming.settings import GenerationSettings, resolve_settings
-from tests.tiny_models import reading, tiny_mistral
+from tests.tiny_models import plain_token_nlls, reading, tiny_mistral
 
 QUESTION = "How much does a cashier earn at a large store?"
 
@@ -165,6 +165,7 @@ def test_no_passage_has_no_score_where_contexts_have_no_first_token(tokenizer: A
     [
         *(controls.write_blank, controls.write_random_words, controls.write_shuffled),
         controls.write_actual_query,
+        controls.write_answer_given,
     ],
 )
 def test_a_control_that_nothing_is_written_for_has_no_tokens(
