@@ -58,6 +58,13 @@ class Sample:
     """The data set's own label of the query (e.g. numeric), where it has one."""
     passage_id: str
     """Hash of the passage: the cluster for standard errors, since queries on one passage are not independent."""
+    answers: tuple[str, ...] = ()
+    """All accepted answers, the one that is scored first: what the model writes is compared with each of them."""
+
+    def __post_init__(self) -> None:
+        """Let a sample of which no other answers are known accept the one that is scored."""
+        if not self.answers:
+            object.__setattr__(self, "answers", (self.answer,))
 
 
 @dataclass(frozen=True, slots=True)
