@@ -155,6 +155,14 @@ Controls = Annotated[
     Field(min_length=1, description="Controls that the family control runs, by name, or all."),
 ]
 
+Answers = Annotated[
+    Literal["none", "main", "all"],
+    Field(
+        description="Contexts after which the model also writes answers. main: the plain and the bare document, the "
+        "actual query, random words, and of each family one declared arm and what the router chose."
+    ),
+]
+
 
 class ExperimentSettings(_Frozen):
     """One experiment: what a run id is made from."""
@@ -162,6 +170,7 @@ class ExperimentSettings(_Frozen):
     seed: Seed = 42
     families: Families = ("baseline", "static", "generated", "control")
     controls: Controls = ("all",)
+    answers: Answers = "main"
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()

@@ -96,7 +96,7 @@ def score_requests(
         budget_share: Fraction of the usual number of tokens in a batch.
     """
     budget = int(token_budget(language_model.model.device.type) * budget_share)
-    groups = _group(requests, budget)
+    groups = group_requests(requests, budget)
     counts = [len(requests[group[0]].context) + sum(requests[n].computed_count for n in group) for group in groups]
     with numeric_path(language_model.numeric_path):
         shared = SharedPrefixes(language_model.model, prefixes)
@@ -105,7 +105,7 @@ def score_requests(
             segments: list[Segment] = []
             for group in batch:
                 context = context_segments(requests[group[0]], shared)
-                segments += [*context, *(_continuation(requests[number], context[-1]) for number in group)]
+                segments += [*context, *(continuation_segment(requests[number], context[-1]) for number in group)]
             members = [requests[number] for group in batch for number in group]
             nlls = iter(_score_segments(language_model, segments, members, token_nlls))
             return [[next(nlls) for _ in group] for group in batch]
@@ -131,7 +131,7 @@ def measure_caches(
     language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Request]], measure: Measure[Value]
 ) -> list[tuple[Value, ...]]:
     """Do the same as continue_caches, with `measure` applied to the logits instead of the NLL."""
-    segments = [_continuation(request, cache) for cache, request in pairs]
+    segments = [continuation_segment(request, cache) for cache, request in pairs]
     return _score_segments(language_model, segments, [request for _, request in pairs], measure)
 
 
@@ -164,7 +164,7 @@ def context_segments(request: Request, shared: SharedPrefixes) -> list[Segment]:
     return [head, Segment(request.context[stop:], head, request.surrogate)]
 
 
-def _continuation(request: Request, parent: Parent) -> Segment:
+def continuation_segment(request: Request, parent: Parent) -> Segment:
     """Return the query as a segment after its context; the alternatives are its branches, less their last tokens."""
     hidden = request.surrogate if request.visibility == "surrogate_hidden" else (0, 0)
     return Segment(request.query, parent, hidden, tuple(ids[:-1] for ids in request.alternatives))
@@ -195,7 +195,7 @@ def _score_segments(
     return [tuple(next(values) for ids in request.alternatives for _ in ids) for request in requests]
 
 
-def _group(requests: Sequence[Request], budget: int) -> list[list[int]]:
+def group_requests(requests: Sequence[Request], budget: int) -> list[list[int]]:
     """Return groups of numbers of requests with the same context and visibility, each within the token budget."""
     groups: dict[tuple[object, ...], list[list[int]]] = {}
     left: dict[tuple[object, ...], int] = {}
