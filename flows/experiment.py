@@ -34,6 +34,7 @@ def experiment(
     seed: allowed.Seed | None = None,
     families: allowed.Families | None = None,
     controls: allowed.Controls | None = None,
+    treatments: allowed.Treatments | None = None,
     answers: allowed.Answers | None = None,
     data: allowed.Data | None = None,
     data_config: allowed.DataConfig | None = None,

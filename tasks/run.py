@@ -24,7 +24,7 @@ from tasks.loading.models import identify_embedding_model, identify_language_mod
 from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.records import Sample
 from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
-from tasks.scoring import characters_to_read
+from tasks.scoring import characters_to_read, condition_count
 from tasks.server.crashed_runs import report_crashed
 from tasks.server.processes import is_interrupted, note_interruption, terminations_noted
 from tasks.server.progress import Progress
@@ -106,18 +106,18 @@ class Run:
         for number, chunk in named.items():
             samples = read_rows(chunk["samples"], Sample)
             for name, group in groups.items():
-                characters[f"score/{name}/{number}"] = characters_to_read(group.contexts, samples)
+                characters[f"score/{name}/{number}"] = characters_to_read(group, samples)
                 if group.write:
                     lines[f"surrogate/{name}/{number}"] = lines_to_write(group, len(samples))
             for name, keys in groups_to_ask(groups, answers).items():
                 # What the router chose may be among the keys: a size, not a count.
                 texts[f"answer_text/{name}/{number}"] = (len(keys) + groups[name].is_routed) * len(samples)
         sample_count = sum(chunk["samples"]["stop"] - chunk["samples"]["start"] for chunk in chunks)
-        arm_count = sum(len(group.contexts.arm_keys) for group in groups.values())
+        conditions = sum(map(condition_count, groups.values()))
         if lines:
             self.progress.add("write surrogates", lines, int(sum(lines.values())), "lines")
         self.progress.add("route queries", {f"route/{number}": 1.0 for number in named})
-        self.progress.add("score contexts", characters, sample_count * arm_count, "scores")
+        self.progress.add("score contexts", characters, sample_count * conditions, "scores")
         if texts:
             self.progress.add("answer queries", texts)
         self.progress.add("check scoring", {"run_check/scoring": 1.0})

@@ -1,11 +1,12 @@
 """Stage 4, score_contexts: per family and chunk, contexts -> scores; and check_scoring, what the run verifies of it.
 
-In: a chunk of samples, the family's surrogates and the distractors of it, the language model's identity. Out: one
-parquet file of Score rows (or Check rows). Remembered per family and chunk, so that a crash loses only the chunk in
-flight.
+In: a chunk of samples, the family's surrogates and the distractors of it, the names of the treatments, the language
+model's identity. Out: one parquet file of Score rows (or Check rows). Remembered per family and chunk, so that a crash
+loses only the chunk in flight. All treatments of a context are scored together, since it is computed once for them: the
+key has their names and their code, that of others not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -17,10 +18,11 @@ from tasks.loading.data import Identity
 from tasks.loading.redaction import without_secrets
 from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.arms.treatments import TREATMENTS, Treatment
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
 from tasks.store.artifacts import Reference, open_rows, read_rows, read_rows_of, write_rows
-from tasks.store.caching import Batch, Calls, parts_by_group, stage_options
+from tasks.store.caching import Batch, Calls, Inputs, parts_by_group, stage_options
 from tasks.workers.processes import with_language_model, worker_count
 
 if TYPE_CHECKING:  # torch is not loaded before a model is
@@ -32,12 +34,43 @@ _UNWRITTEN = "A surrogate of the usual length, for counting: some ten words."
 """Stands for a surrogate whose text is not looked at."""
 
 
-def characters_to_read(rule: ContextRule, samples: Sequence[Sample]) -> int:
-    """Return the characters of all contexts, queries and answers of a chunk, to which the work is proportional."""
+def characters_to_read(group: ArmGroup, samples: Sequence[Sample]) -> int:
+    """Return the characters of all contexts, and of queries and answers once for each treatment of a context.
+
+    The work on a chunk is proportional to them.
+    """
+    rule = group.contexts
     texts = rule.fixed_surrogates or (_UNWRITTEN if rule.has_surrogate else None,) * len(rule.arm_keys)
     framing = sum(len(rule.context("", text)) for text in texts)
-    length = sum(len(sample.passage) + len(sample.query) + len(sample.answer) for sample in samples)
-    return len(texts) * length + framing * len(samples)
+    passages = sum(len(sample.passage) for sample in samples)
+    continuations = sum(len(sample.query) + len(sample.answer) for sample in samples)
+    return len(texts) * passages + framing * len(samples) + condition_count(group) * continuations
+
+
+def condition_count(group: ArmGroup) -> int:
+    """Return the number of conditions of a group: each treatment of each arm."""
+    return sum(map(len, group.treatments_by_key.values()))
+
+
+def _treatments(names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Treatment]]:
+    return {key: {name: TREATMENTS[name] for name in named} for key, named in names.items()}
+
+
+def _scored_by(inputs: Inputs) -> list[str]:
+    """Return what a call of score_contexts runs: scoring, and the treatments that it names."""
+    return ["tasks.priming.scoring:score_family", *_functions([inputs["treatments"]])]
+
+
+def _checked_by(inputs: Inputs) -> list[str]:
+    """Return what the call of check_scoring runs: the checks, and the treatments of all families."""
+    treatments = [names for _, names, _, _ in inputs["families"]]
+    return ["tasks.priming.scoring_checks:check_scoring", *_functions(treatments)]
+
+
+def _functions(named: Iterable[Mapping[str, Sequence[str]]]) -> list[str]:
+    """Return the functions of all treatments that are named, as "module:function"."""
+    names = {name for by_key in named for names in by_key.values() for name in names}
+    return [f"{TREATMENTS[name].__module__}:{TREATMENTS[name].__name__}" for name in sorted(names)]
 
 
 def scoring_calls(
@@ -47,6 +80,7 @@ def scoring_calls(
     return {
         f"{name}/{number}": {
             "contexts": group.contexts,
+            "treatments": group.treatments_by_key,
             "samples": chunk["samples"],
             "surrogates": surrogates.get(f"{name}/{number}"),
             "distractors": chunk["distractors"],
@@ -60,11 +94,12 @@ def scoring_calls(
 @task(
     name="score contexts",
     task_run_name="score {contexts.name} contexts {samples[start]}-{samples[stop]}",
-    **stage_options("scoring", "tasks.priming.scoring:score_family", folder=lambda inputs: inputs["contexts"].family),
+    **stage_options("scoring", _scored_by, folder=lambda inputs: inputs["contexts"].family),
 )
 @without_secrets()
 def score_contexts(
     contexts: ContextRule,
+    treatments: Mapping[str, Sequence[str]],
     samples: Reference,
     surrogates: Reference | None,
     distractors: Reference,
@@ -74,6 +109,7 @@ def score_contexts(
 
     Args:
         contexts: The family's arms and the template of their contexts.
+        treatments: Of each arm, by its key, the names of its treatments.
         samples: The chunk.
         surrogates: The family's surrogates of the chunk; None for a family without.
         distractors: The distractors of the chunk.
@@ -92,6 +128,7 @@ def score_contexts(
         samples=rows,
         surrogates=read_rows(surrogates, Surrogate) if surrogates else [],
         distractors=read_rows(distractors, Distractor),
+        treatments=_treatments(treatments),
     )
     logger = get_run_logger()
     logger.info("scored %d samples with %s contexts in %.1f s", len(rows), contexts.name, seconds)
@@ -109,7 +146,9 @@ def checking_call(
 ) -> Calls:
     """Return the one call of check_scoring: one sample of few or two of many, each of which costs a pass per arm."""
     written, scored = parts_by_group(groups, surrogates), parts_by_group(groups, scores)
-    families = [(group.contexts, written[name], scored[name]) for name, group in groups.items()]
+    families = [
+        (group.contexts, group.treatments_by_key, written[name], scored[name]) for name, group in groups.items()
+    ]
     call = {"families": families, "samples": samples, "language_model": language_model}
     return {"scoring": call | {"checked_count": 1 if samples["rows"] < _MANY_SAMPLES else 2}}
 
@@ -129,11 +168,11 @@ def _look_again(
 @task(
     name="check scoring",
     task_run_name="check scoring",
-    **stage_options("checks", "tasks.priming.scoring_checks:check_scoring"),
+    **stage_options("checks", _checked_by),
 )
 @without_secrets()
 def check_scoring(
-    families: Sequence[tuple[ContextRule, Sequence[Reference], Sequence[Reference]]],
+    families: Sequence[tuple[ContextRule, Mapping[str, Sequence[str]], Sequence[Reference], Sequence[Reference]]],
     samples: Reference,
     language_model: Identity,
     checked_count: int,
@@ -141,7 +180,8 @@ def check_scoring(
     """Verify on the samples of the highest loss that a cache changes no number and scoring changes no cache.
 
     Args:
-        families: Per family its contexts, its surrogates and its scores, those of all chunks; the first is baseline.
+        families: Per family its contexts and their treatments, its surrogates and its scores, those of all chunks; the
+            first is baseline.
         samples: The run's samples, with their distractors.
         language_model: The identity of the model that scored.
         checked_count: How many samples.
@@ -151,11 +191,16 @@ def check_scoring(
     """
     from tasks.priming.scoring_checks import CheckedFamily, choose_checked, judge
 
-    (_, _, baseline), *_ = families
+    (*_, baseline), *_ = families
     chosen = choose_checked(open_rows(baseline, Score), checked_count)
     looked_at = [
-        CheckedFamily(contexts, read_rows_of(chosen, surrogates, Surrogate), read_rows_of(chosen, scores, Score))
-        for contexts, surrogates, scores in families
+        CheckedFamily(
+            contexts,
+            read_rows_of(chosen, surrogates, Surrogate),
+            read_rows_of(chosen, scores, Score),
+            _treatments(treatments),
+        )
+        for contexts, treatments, surrogates, scores in families
     ]
     rows = sorted(read_rows_of(chosen, [samples], Sample), key=lambda sample: chosen.index(sample.sample_id))
     wrong = read_rows_of(chosen, [samples["distractors"]], Distractor)

@@ -4,7 +4,7 @@ import dataclasses
 import random
 from typing import Any, TypeVar
 
-from tasks.priming.records import Route, Sample, Score, Surrogate
+from tasks.priming.records import KEPT, Route, Sample, Score, Surrogate
 from tasks.priming.statistics.run_data import RunData
 
 Known = TypeVar("Known")
@@ -36,12 +36,14 @@ def route(sample_id: str, arm: str, similarity: float | None = 0.5, *, is_routed
 
 
 def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
-    """Return the score of a two-token answer in an arm."""
-    family, key = arm.split("/")
+    """Return the score of a two-token answer in an arm, kept unless its name ends like "+stripped"."""
+    text, _, treatment = arm.partition("+")
+    family, key = text.split("/")
     row = Score(
         sample_id=sample_id,
         family=family,
         key=key,
+        treatment=treatment or KEPT,
         status="ok",
         token_nlls=None,
         nll=nll,
@@ -50,6 +52,8 @@ def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
         distractor_nlls=None,
         margin=None,
         context_token_count=1,
+        cached_token_count=1,
+        has_document_ids=None,
         query_token_count=1,
         answer_token_count=2,
         control_string_count=0,

@@ -39,6 +39,14 @@ AnswerValue: TypeAlias = Literal[
 ]
 """All answers that there are to a question."""
 
+KEPT = "kept"
+"""The treatment that leaves everything in sight: a condition's name does not mention it."""
+
+
+def condition_name(family: str, key: str, treatment: str = KEPT) -> str:
+    """Return the name of a condition, e.g. "static/factual", or "static/factual+stripped" if it is not kept."""
+    return f"{family}/{key}" if treatment == KEPT else f"{family}/{key}+{treatment}"
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -150,9 +158,14 @@ class Score:
     """The arm's family."""
     key: str
     """The arm's key within the family."""
+    treatment: str
+    """What was done with the computed context: kept (all of it is in sight), stripped (what precedes the document and
+    its frame is dropped), hidden (the query does not see the surrogate), blind (the passage does not), masked (neither
+    does)."""
     status: str
-    """ok; too_long (context and continuation exceed the model's window), no_answer_tokens, not_finite (the model
-    gave NaN or infinity) or out_of_memory (even alone). Anything but ok has no NLL and is excluded pairwise."""
+    """ok; too_long (context and continuation exceed the model's window), no_answer_tokens, cannot_strip (the model's
+    positions do not allow a part of the context to be dropped), not_finite (the model gave NaN or infinity) or
+    out_of_memory (even alone). Anything but ok has no NLL and is excluded pairwise."""
     token_nlls: tuple[float, ...] | None
     """Nats for every answer token, the first included, in order; None unless status is ok or not_finite."""
     answer_tokens: tuple[str, ...]
@@ -167,13 +180,23 @@ class Score:
     margin: float | None
     """Mean of distractor_nlls - nll: how far the answer is preferred to wrong ones; None without distractor_nlls."""
     context_token_count: int
-    """Tokens of the context, BOS included: what the KV cache holds."""
+    """Tokens of the context, BOS included: what is computed before the query."""
+    cached_token_count: int
+    """Those of them that the KV cache holds when the query comes: fewer where a part was dropped."""
+    has_document_ids: bool | None
+    """Whether the cache holds exactly the token ids of the plain document, as the baseline's does: a tokenizer may join
+    the start of the document with the text before it. None where nothing is dropped."""
     query_token_count: int
     """Tokens of the query prompt."""
     answer_token_count: int
     """Tokens of the answer."""
     control_string_count: int
     """Control tokens that passage, surrogate, query and answer spell out, e.g. </s>: each was read as text."""
+
+    @property
+    def condition(self) -> str:
+        """The name of its condition."""
+        return condition_name(self.family, self.key, self.treatment)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,20 @@
 """The score: negative log-likelihood of the gold answer, and of wrong ones, given a context's KV cache.
 
-In: samples, their distractors and the contexts of one family's arms. Out: one Score per sample and arm, with the NLL of
-every answer token and the mean NLL of each distractor. How they are computed is in engine/nll.py.
+In: samples, their distractors, the contexts of one family's arms and what is done with them. Out: one Score per sample
+and condition, with the NLL of every answer token and the mean NLL of each distractor. How they are computed is in
+engine/nll.py.
 
 The notebook reads logits of the answer pass alone and so never scores the answer's first token; its score is kept as
 `nll_notebook`.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.arms.treatments import Parts, Treatment, keep
 from tasks.priming.engine.batches import run_in_batches, token_budget
 from tasks.priming.engine.kv_cache import common_prefix, prefill
 from tasks.priming.engine.model import (
@@ -21,14 +24,19 @@ from tasks.priming.engine.model import (
     encode_context,
     encode_continuation,
     token_texts,
-    tokens_between,
 )
 from tasks.priming.engine.nll import Request, continue_caches, score_requests
 from tasks.priming.engine.numeric_path import numeric_path
 from tasks.priming.engine.segments import Segment
 from tasks.priming.errors import UsageError
-from tasks.priming.prompts import query_prompt
-from tasks.priming.records import Distractor, Sample, Score, Surrogate
+from tasks.priming.prompts import BASELINE_TEMPLATE, fill, query_prompt
+from tasks.priming.records import KEPT, Distractor, Sample, Score, Surrogate
+
+Treatments: TypeAlias = Mapping[str, Mapping[str, Treatment]]
+"""Key of an arm -> the name of each of its treatments -> the treatment. Passed from outside, so that another treatment
+in the table is no other code for arms that it is not named for."""
+
+_ALL_KEPT: Mapping[str, Treatment] = {KEPT: keep}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +46,11 @@ class Arm:
     sample_id: str
     family: str
     key: str
+    treatment: str
     request: Request  # what is computed
     answer_tokens: tuple[str, ...]  # the text of each answer token
     control_string_count: int  # number of control tokens spelled out in its texts
+    has_document_ids: bool | None  # whether what is left of the context are the plain document's token ids
 
 
 def score_family(
@@ -49,18 +59,20 @@ def score_family(
     surrogates: Sequence[Surrogate],
     language_model: LanguageModel,
     distractors: Sequence[Distractor] = (),
+    treatments: Treatments | None = None,
 ) -> list[Score]:
-    """Score every arm of a family on every sample, arm by arm in the family's order.
+    """Score every arm of a family on every sample, arm by arm in the family's order, treatment by treatment.
 
-    Where a distractor does not fit into the window after an arm's context, that score has no distractor NLLs at all: a
-    mean over fewer would not be comparable with the other arms'. The answer is scored as usual. Surrogates and
-    distractors are those of the samples, in any order.
+    A context is computed once for all treatments that leave its computation alone. Where a distractor does not fit into
+    the window after an arm's context, that score has no distractor NLLs at all: a mean over fewer would not be
+    comparable with the other arms'. The answer is scored as usual. Surrogates and distractors are those of the samples,
+    in any order. Without `treatments` all contexts are kept as they are.
 
     Raises:
         KeyError: A sample lacks a surrogate of the family.
     """
-    arms = encode_arms(contexts, samples, surrogates, language_model, distractors)
-    statuses = [arm.request.status(language_model.window) for arm in arms]
+    arms = encode_arms(contexts, samples, surrogates, language_model, distractors, treatments)
+    statuses = [status_of(arm.request, language_model) for arm in arms]
     feasible = [arm.request for arm, status in zip(arms, statuses, strict=True) if status == "ok"]
     prefixes = shared_prefixes(contexts, language_model)
     results = iter(score_requests(feasible, language_model, prefixes=prefixes, budget_share=contexts.budget_share))
@@ -70,14 +82,23 @@ def score_family(
     ]
 
 
+def status_of(request: Request, language_model: LanguageModel) -> str:
+    """Return "ok", or why the model cannot score a request."""
+    status = request.status(language_model.window)
+    if status == "ok" and request.sight.dropped_count and not language_model.has_fixed_rotation:
+        return "cannot_strip"
+    return status
+
+
 def encode_arms(
     contexts: ContextRule,
     samples: Sequence[Sample],
     surrogates: Sequence[Surrogate],
     language_model: LanguageModel,
     distractors: Sequence[Distractor] = (),
+    treatments: Treatments | None = None,
 ) -> list[Arm]:
-    """Return the token ids of every arm on every sample, arm by arm; arguments are as in score_family."""
+    """Return the token ids of every arm on every sample, in the order of score_family, whose arguments it has."""
     tokenizer = language_model.tokenizer
     texts = {(s.sample_id, s.key): s.text for s in surrogates}
     # A query and an answer recur in every arm: each is tokenised once.
@@ -90,21 +111,29 @@ def encode_arms(
     for distractor in sorted(distractors, key=lambda d: d.number):
         own = distractor.sample_id
         wrong[own].append(tuple(encode_answer(tokenizer, prompts[own], distractor.answer)))
+    documents: dict[str, tuple[int, ...]] = {}  # as the baseline has them, where they are asked for
     arms = []
     for key in contexts.arm_keys:
+        kept: list[tuple[Arm, Sample, Parts]] = []
         for sample in samples:
-            surrogate = texts[sample.sample_id, key] if contexts.has_surrogate else None
-            text = contexts.context(sample.passage, surrogate)
-            context = tuple(encode_context(language_model, text))
-            span = (0, 0)
-            if contexts.visibility != "all":
-                start = contexts.surrogate_start
-                span = tokens_between(language_model, text, start, start + len(surrogate or ""))
             own = sample.sample_id
-            request = Request(context, queries[own], answers[own], span, contexts.visibility, tuple(wrong[own]))
-            request = request.without_unfit_distractors(language_model.window)
+            surrogate = texts[own, key] if contexts.has_surrogate else None
+            context = tuple(encode_context(language_model, contexts.context(sample.passage, surrogate)))
+            request = Request(context, queries[own], answers[own], distractors=tuple(wrong[own]))
             count = spelled_out[own] + count_control_strings(tokenizer, surrogate or "")
-            arms.append(Arm(own, contexts.family, key, request, answer_tokens[own], count))
+            arm = Arm(own, contexts.family, key, KEPT, request, answer_tokens[own], count, None)
+            kept.append((arm, sample, Parts(language_model, contexts, sample.passage, surrogate)))
+        for name, treat in (_ALL_KEPT if treatments is None else treatments[key]).items():
+            for arm, sample, parts in kept:
+                request = replace(arm.request, sight=treat(parts))
+                is_document = None
+                if request.sight.closes_gap:
+                    if sample.sample_id not in documents:
+                        plain = fill(BASELINE_TEMPLATE, document=sample.passage)
+                        documents[sample.sample_id] = tuple(encode_context(language_model, plain))
+                    is_document = request.cached_ids == documents[sample.sample_id]
+                request = request.without_unfit_distractors(language_model.window)
+                arms.append(replace(arm, treatment=name, request=request, has_document_ids=is_document))
     return arms
 
 
@@ -173,6 +202,7 @@ def _score(arm: Arm, status: str, nlls: tuple[float, ...] | None) -> Score:
         sample_id=arm.sample_id,
         family=arm.family,
         key=arm.key,
+        treatment=arm.treatment,
         status=status,
         token_nlls=answer,
         answer_tokens=arm.answer_tokens,
@@ -181,6 +211,8 @@ def _score(arm: Arm, status: str, nlls: tuple[float, ...] | None) -> Score:
         distractor_nlls=distractor_nlls,
         margin=None if nll is None or not distractor_nlls else sum(distractor_nlls) / len(distractor_nlls) - nll,
         context_token_count=len(request.context),
+        cached_token_count=request.cached_count,
+        has_document_ids=arm.has_document_ids,
         query_token_count=len(request.query),
         answer_token_count=len(request.answer),
         control_string_count=arm.control_string_count,

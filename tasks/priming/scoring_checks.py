@@ -19,7 +19,7 @@ from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, context_segments, measure_caches
 from tasks.priming.engine.numeric_path import numeric_path
 from tasks.priming.records import Check, Distractor, Sample, Score, Surrogate
-from tasks.priming.scoring import encode_arms, shared_prefixes
+from tasks.priming.scoring import Treatments, encode_arms, shared_prefixes
 from tasks.priming.statistics.run_data import ModelFacts
 
 _COMPARED_TOKENS = 20
@@ -36,6 +36,7 @@ class CheckedFamily:
     contexts: ContextRule
     surrogates: Sequence[Surrogate]
     scores: Sequence[Score]
+    treatments: Treatments | None = None  # as in score_family
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def judge(families: Sequence[SeenFamily], sample_count: int) -> list[Check]:
     """Return the checks that follow from what was observed of all families of a run."""
     seen = [arm for family in families for arm in family.arms]
     facts, path, limit = families[0].facts, families[0].numeric_path, families[0].rounding_limit
-    scope = f"samples with the highest loss: {sample_count}, arms: {len(seen)}, with their distractors"
+    scope = f"samples with the highest loss: {sample_count}, conditions: {len(seen)}, with their distractors"
     begins = (
         "no first token: the attention sink differs between arms; set first_token"
         if facts.first_token is None
@@ -128,14 +129,15 @@ def look_again(
 ) -> SeenFamily:
     """Compute every arm of a family again, alone from a cache and by a plain pass; see check_scoring."""
     model = language_model.model
-    stored = {(score.sample_id, score.key): score for score in family.scores}
+    stored = {(score.sample_id, score.key, score.treatment): score for score in family.scores}
     own = {sample.sample_id for sample in samples}
     surrogates = [surrogate for surrogate in family.surrogates if surrogate.sample_id in own]
     seen = []
     with torch.inference_mode(), numeric_path(language_model.numeric_path):
         shared = SharedPrefixes(model, shared_prefixes(family.contexts, language_model))
-        for arm in encode_arms(family.contexts, samples, surrogates, language_model, distractors):
-            score, request = stored[arm.sample_id, arm.key], arm.request
+        arms = encode_arms(family.contexts, samples, surrogates, language_model, distractors, family.treatments)
+        for arm in arms:
+            score, request = stored[arm.sample_id, arm.key, arm.treatment], arm.request
             if score.status != "ok":
                 continue
             cache = prefill(model, context_segments(request, shared))[-1]
@@ -169,25 +171,37 @@ def plain_logits(request: Request, language_model: LanguageModel) -> torch.Tenso
     """Return the logits of one ordinary forward pass over all ids, without a cache: the second way to compute.
 
     Uses the attention that transformers chose for the model and none of the packed pass. A dense mask lets each token
-    attend to the tokens before it on its own path (context, query, one alternative), except those hidden from it.
+    attend to the tokens before it on its own path (context, query, one alternative), except those hidden from it. Where
+    a part of the context is dropped, the tokens before it are there twice: at their own positions for the context, and
+    next to the tokens that stay for the query and the alternatives.
 
     Returns:
         (rows, vocabulary): the query's last token, then all but the last token of each alternative in turn.
     """
-    model = language_model.model
-    trunk = len(request.context) + len(request.query)
+    model, sight = language_model.model, request.sight
+    context_count = len(request.context)
+    (blind_start, blind_stop), (start, stop) = sight.hidden_from_passage, sight.hidden_from_query
+    moved = start if sight.closes_gap else 0  # tokens that are there twice
+    before, query_start = context_count + moved, context_count
+    trunk = before + len(request.query)
     branches = [ids[:-1] for ids in request.alternatives]
-    ids = [*request.context, *request.query, *chain.from_iterable(branches)]
-    positions = [*range(trunk), *(trunk + place for branch in branches for place in range(len(branch)))]
+    ids = [*request.context, *request.context[:moved], *request.query, *chain.from_iterable(branches)]
+    query_stop = query_start + len(request.query)
+    positions = [
+        *range(context_count),
+        *range(stop - moved, stop),
+        *range(query_start, query_stop),
+        *(query_stop + place for branch in branches for place in range(len(branch))),
+    ]
     path = torch.tensor([0] * trunk + [n for n, branch in enumerate(branches, 1) for _ in branch])
     sees = (torch.tril(torch.ones(len(ids), len(ids), dtype=torch.bool))) & (
         (path[None, :] == 0) | (path[None, :] == path[:, None])
     )
-    start, stop = request.surrogate
-    if request.visibility == "surrogate_hidden":
-        sees[len(request.context) :, start:stop] = False
-    elif request.visibility == "passage_blind":
-        sees[stop : len(request.context), start:stop] = False
+    sees[blind_stop:context_count, blind_start:blind_stop] = False
+    sees[before:, start:stop] = False
+    if moved:
+        sees[context_count:before, :context_count] = False
+        sees[before:, :stop] = False
     where = torch.tensor([positions], device=model.device)
     mask = _dense_mask(model, sees.to(model.device), where[0])
     inputs = torch.tensor([ids], device=model.device)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from tasks.priming.errors import SECRET, describe_refusals, refuse_secrets
 from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
+from tasks.priming.records import KEPT
 
 
 class _Frozen(BaseModel):
@@ -163,6 +164,15 @@ Answers = Annotated[
     ),
 ]
 
+Treatments = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+    Field(
+        min_length=1,
+        description="What is done with a computed context, by name, kept among them, or all: each arm gets those that "
+        "it can have.",
+    ),
+]
+
 
 class ExperimentSettings(_Frozen):
     """One experiment: what a run id is made from."""
@@ -170,6 +180,7 @@ class ExperimentSettings(_Frozen):
     seed: Seed = 42
     families: Families = ("baseline", "static", "generated", "control")
     controls: Controls = ("all",)
+    treatments: Treatments = ("all",)
     answers: Answers = "main"
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -215,7 +226,12 @@ _SMOLLM2 = _LAPTOP | _PACKAGED | {"device": "cpu"}
 # The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
 _PAPER = {"max_words": 300, "draw": "notebook", "device": "cuda"}
 # A first look: as many samples and controls as two plain cores compute in three and a half minutes.
-_FIRST_LOOK = {"data": "example", "sample_count": 16, "controls": ("bare_document", "random_words", "actual_query")}
+_FIRST_LOOK = {
+    "data": "example",
+    "sample_count": 16,
+    "controls": ("bare_document", "random_words", "actual_query"),
+    "treatments": ("kept",),
+}
 
 PROFILES: dict[ProfileName, ExperimentSettings] = {
     "demo": _changed(ExperimentSettings(), _SMOLLM2 | _FIRST_LOOK),
@@ -225,7 +241,7 @@ PROFILES: dict[ProfileName, ExperimentSettings] = {
     "mistral-7b-bf16": _changed(ExperimentSettings(), _PAPER),
 }
 
-EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": ("all",)}
+EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": ("all",), "treatments": ("all",)}
 """The settings of a run that leaves out no condition."""
 
 ChunkSize = Annotated[
@@ -273,6 +289,7 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
         SettingsError: The profile or a setting is unknown, or a value is out of its limits.
     """
     from tasks.priming.arms.arms import CONTROLS  # whose module imports this one
+    from tasks.priming.arms.treatments import TREATMENTS
 
     changes = {name: value for name, value in changes.items() if value is not None}
     for name, (kind, allowed) in PLACEMENT.items():
@@ -288,5 +305,11 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
         raise SettingsError(
             f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}. Use "
             "bare_document,random_words,actual_query."
+        )
+    named = set(settings.treatments)
+    if settings.treatments != ("all",) and not {KEPT} <= named <= set(TREATMENTS):
+        raise SettingsError(
+            f"`treatments` must be all, or names among {', '.join(TREATMENTS)} with {KEPT} among them, got "
+            f"{', '.join(settings.treatments)}. Use {KEPT},stripped."
         )
     return settings

@@ -6,7 +6,7 @@ deleted or altered file is recomputed, which Prefect does not check by itself.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,9 @@ class StageCache(CachePolicy):
     """
 
     stage: str = ""  # the stage's name: the first folder of the key
-    # The function that computes it, e.g. "tasks.priming.scoring:score_family", or how to get it from the arguments.
-    computation: str | Callable[[Inputs], str] = ""
+    # The function that computes it, e.g. "tasks.priming.scoring:score_family", or how to get it, or several, from the
+    # arguments.
+    computation: str | Callable[[Inputs], str | Sequence[str]] = ""
     # How to get a second folder of the key from the arguments, e.g. the family; for readers of artifacts/stages/.
     folder: Callable[[Inputs], str] | None = None
 
@@ -55,9 +56,10 @@ class StageCache(CachePolicy):
         **kwargs: Any,  # noqa: ANN401 - Prefect's signature
     ) -> str:
         """Return the key, after deleting a stored reference that cannot be trusted, so that it is recomputed."""
-        computation = self.computation if isinstance(self.computation, str) else self.computation(inputs)
+        found = self.computation if isinstance(self.computation, str) else self.computation(inputs)
         folder = f"{self.folder(inputs)}/" if self.folder else ""
-        parts = {"code": code_digest(computation), "arguments": essence(inputs)}
+        code = code_digest(found) if isinstance(found, str) else [*map(code_digest, found)]
+        parts = {"code": code, "arguments": essence(inputs)}
         key = f"{self.stage}/{folder}{digest(parts)[:32]}"
         _drop_untrusted_record(STAGE_RESULTS / key)
         return key
@@ -73,7 +75,7 @@ def parts_by_group(groups: Iterable[str], parts: Mapping[str, Any]) -> dict[str,
 
 def stage_options(
     stage: str,
-    computation: str | Callable[[Inputs], str],
+    computation: str | Callable[[Inputs], str | Sequence[str]],
     folder: Callable[[Inputs], str] | None = None,
 ) -> dict[str, Any]:
     """Return the options of a stage's @task: its policy, and a persisted JSON result under artifacts/stages/."""

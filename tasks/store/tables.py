@@ -51,7 +51,7 @@ TABLES: dict[str, Table] = {
     "route": Table(records.Route, _ARM, references=_OF_SAMPLE),
     "score": Table(
         records.Score,
-        _ARM,
+        f"{_ARM}, treatment",
         references=_OF_SAMPLE,
         checks=("(status = 'ok') = (nll IS NOT NULL)", "status <> 'ok' OR len(token_nlls) = answer_token_count"),
     ),

@@ -10,7 +10,8 @@ import pytest
 import torch
 import transformers
 
-from tasks.priming.arms.contexts import ContextRule, Visibility
+from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.arms.treatments import Sight
 from tasks.priming.arms.writing import Writing, write_static
 from tasks.priming.engine import batches
 from tasks.priming.engine.model import LanguageModel
@@ -269,11 +270,18 @@ def test_a_distractor_has_the_same_nll_alone_and_beside_others(reader: LanguageM
             assert split(one, score_requests([one], reader)[0])[1] == pytest.approx(found, abs=1e-5)
 
 
-@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
-def test_a_distractor_sees_what_the_answer_sees(reader: LanguageModel, visibility: Visibility) -> None:
-    """Expected: the NLLs of the distractor as an answer, which a masked pass verifies (test_controls)."""
+@pytest.mark.parametrize(
+    "sight",
+    [
+        Sight(hidden_from_query=(4, 11)),
+        Sight(hidden_from_passage=(4, 11)),
+        Sight(hidden_from_query=(1, 11), closes_gap=True),
+    ],
+)
+def test_a_distractor_sees_what_the_answer_sees(reader: LanguageModel, sight: Sight) -> None:
+    """Expected: the NLLs of the distractor as an answer, which a masked pass verifies (test_treatments)."""
     for plain in with_distractors(random_items(12)):
-        item = replace(plain, surrogate=(4, 11), visibility=visibility)
+        item = replace(plain, sight=sight)
         for ids, found in zip(item.distractors, split(item, score_requests([item], reader)[0])[1:], strict=True):
             expected = score_requests([replace(item, answer=ids, distractors=())], reader)[0]
             assert found == pytest.approx(expected, abs=2e-5)

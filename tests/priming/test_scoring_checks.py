@@ -9,7 +9,8 @@ import torch
 import transformers
 
 from tasks.priming import scoring_checks as module
-from tasks.priming.arms.contexts import ContextRule, Visibility
+from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.arms.treatments import TREATMENTS, Sight
 from tasks.priming.arms.writing import Writing, write_static
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine import segments
@@ -33,12 +34,10 @@ DISTRACTORS = [Distractor(s.sample_id, n, text, "x") for s in SAMPLES for n, tex
 RULES = [
     ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE),
     ContextRule(family="static", arm_keys=("factual", "problem"), template=SURROGATE_TEMPLATE),
-    *(
-        ContextRule(family="control", arm_keys=("factual",), template=SURROGATE_TEMPLATE, visibility=visibility)
-        for visibility in ("surrogate_hidden", "passage_blind")
-    ),
+    ContextRule(family="control", arm_keys=("factual",), template=SURROGATE_TEMPLATE),
 ]
-ARMS = 5 * len(SAMPLES)
+TREATED = {"control": {"factual": TREATMENTS}}
+CONDITIONS = (3 + len(TREATMENTS)) * len(SAMPLES)
 
 
 @pytest.fixture
@@ -52,7 +51,9 @@ def families_of(reader: LanguageModel) -> list[CheckedFamily]:
     found = []
     for rule in RULES:
         written = [surrogate for surrogate in write_static(SAMPLES, Writing(seed=42)) if surrogate.key in rule.arm_keys]
-        found.append(CheckedFamily(rule, written, score_family(rule, SAMPLES, written, reader, DISTRACTORS)))
+        treatments = TREATED.get(rule.family)
+        scores = score_family(rule, SAMPLES, written, reader, DISTRACTORS, treatments)
+        found.append(CheckedFamily(rule, written, scores, treatments))
     return found
 
 
@@ -70,7 +71,7 @@ def test_a_sound_engine_passes_every_check(reader: LanguageModel) -> None:
     assert [check.passed for check in found.values()] == [True] * 4 + [None]
     assert found["alone_equals_batched"].value == 0.0
     assert (
-        f"samples with the highest loss: 2, arms: {ARMS}, with their distractors"
+        f"samples with the highest loss: 2, conditions: {CONDITIONS}, with their distractors"
         in found["cache_equals_plain_pass"].detail
     )
     assert "every context begins with <s>" in found["contexts_begin_with_the_same_token"].detail
@@ -144,7 +145,7 @@ def test_a_cache_that_grows_by_being_scored_is_seen(reader: LanguageModel, monke
     monkeypatch.setattr("tasks.priming.engine.nll.forward_packed", appending)
     found = checks(reader, families)
     assert found["cache_unchanged_by_scoring"].passed is False
-    assert found["cache_unchanged_by_scoring"].value == ARMS  # every arm's cache
+    assert found["cache_unchanged_by_scoring"].value == CONDITIONS  # every cache
     assert found["scored_twice_same_bits"].passed is False
 
 
@@ -178,10 +179,19 @@ def test_contexts_without_a_first_token_are_named(reader: LanguageModel) -> None
 # --- the plain pass itself ---
 
 
+SIGHTS = {
+    "kept": Sight(),
+    "stripped": Sight(hidden_from_query=(1, 20), closes_gap=True),
+    "hidden": Sight(hidden_from_query=(10, 20)),
+    "blind": Sight(hidden_from_passage=(10, 20)),
+    "masked": Sight(hidden_from_passage=(10, 20), hidden_from_query=(10, 20)),
+}
+
+
 @pytest.mark.parametrize("window", [None, 16])
-@pytest.mark.parametrize("visibility", ["all", "surrogate_hidden", "passage_blind"])
+@pytest.mark.parametrize("treatment", TREATMENTS)
 def test_the_dense_mask_says_what_transformers_computes_without_one(
-    reader: LanguageModel, visibility: Visibility, window: int | None
+    reader: LanguageModel, treatment: str, window: int | None
 ) -> None:
     """One pass per alternative, in which a Mistral with a window makes its own mask.
 
@@ -190,7 +200,7 @@ def test_the_dense_mask_says_what_transformers_computes_without_one(
     model = tiny_mistral(sliding_window=window)
     small = dataclasses.replace(reader, model=model)
     ids = tuple(range(5, 105))
-    item = Request(ids[:40], ids[40:48], ids[48:55], (10, 20), visibility, (ids[60:63], ids[70:71]))
+    item = Request(ids[:40], ids[40:48], ids[48:55], SIGHTS[treatment], (ids[60:63], ids[70:71]))
     with torch.inference_mode():
         logits = plain_logits(item, small)
         nlls = -torch.log_softmax(logits.double(), -1)
@@ -198,13 +208,13 @@ def test_the_dense_mask_says_what_transformers_computes_without_one(
         other = dataclasses.replace(item, context=(*ids[:10], *ids[80:90], *ids[20:40]))
         shallow = dataclasses.replace(reader, model=tiny_mistral(sliding_window=window, num_hidden_layers=1))
         changed = not torch.equal(plain_logits(other, shallow), plain_logits(item, shallow))
-    if visibility == "all":
+    if treatment == "kept":
         rows = [[0, 1, 2, 3, 4, 5, 6], [0, 7, 8], [0]]
         for alternative, places in zip(item.alternatives, rows, strict=True):
             expected = plain_token_nlls(dataclasses.replace(item, answer=alternative, distractors=()), small)
             found = [nlls[row, token].item() for row, token in zip(places, alternative, strict=True)]
             assert found == pytest.approx(expected, abs=1e-5)
-    assert changed == (window is None and visibility != "surrogate_hidden")
+    assert changed == (window is None and treatment in ("kept", "blind"))
 
 
 def test_the_numeric_path_is_named_by_device_dtype_and_quantisation() -> None:

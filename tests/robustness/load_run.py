@@ -64,7 +64,7 @@ def fake_scores(contexts: Any, samples: Sequence[Any], distractors: Sequence[Any
             nll = sum(nlls) / len(nlls)
             scores.append(
                 Score(
-                    sample.sample_id, contexts.family, key,
+                    sample.sample_id, contexts.family, key, "kept",
                     status="ok",
                     token_nlls=nlls,
                     answer_tokens=tokens,
@@ -73,6 +73,8 @@ def fake_scores(contexts: Any, samples: Sequence[Any], distractors: Sequence[Any
                     distractor_nlls=others or None,
                     margin=sum(others) / len(others) - nll if others else None,
                     context_token_count=len(sample.passage.split()) + 30,
+                    cached_token_count=len(sample.passage.split()) + 30,
+                    has_document_ids=None,
                     query_token_count=12,
                     answer_token_count=len(tokens),
                     control_string_count=0,

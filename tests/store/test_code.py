@@ -228,8 +228,6 @@ def test_a_computation_that_does_not_exist_is_refused(digest_of: Digest, computa
     [
         tasks.sampling.draw_samples,
         tasks.routing.route_queries,
-        tasks.scoring.score_contexts,
-        tasks.scoring.check_scoring,
     ],
     ids=lambda stage: str(stage.name),
 )
@@ -238,6 +236,19 @@ def test_every_stage_names_a_computation_that_exists(stage: Task[..., Any]) -> N
     assert isinstance(policy, StageCache)
     assert isinstance(policy.computation, str)
     assert len(code_digest(policy.computation)) == 64
+
+
+def test_scoring_and_its_checks_name_the_treatments_that_they_are_asked_for() -> None:
+    """A treatment that an arm does not get is no part of its key."""
+    policies = [stage.cache_policy for stage in (tasks.scoring.score_contexts, tasks.scoring.check_scoring)]
+    kept, both = {"factual": ["kept"]}, {"factual": ["kept"], "problem": ["kept", "stripped"]}
+    for policy, name in zip(policies, ("score_family", "check_scoring"), strict=True):
+        assert isinstance(policy, StageCache)
+        assert callable(policy.computation)
+        for treatments, functions in ((kept, ["keep"]), (both, ["keep", "strip"])):
+            found = policy.computation({"treatments": treatments, "families": [(None, treatments, None, None)]})
+            assert [computation.partition(":")[2] for computation in found] == [name, *functions]
+            assert {len(code_digest(computation)) for computation in found} == {64}
 
 
 def test_every_family_that_is_written_names_its_writer() -> None:

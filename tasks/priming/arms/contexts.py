@@ -1,14 +1,8 @@
 """How the contexts of a family are made: all text before the query."""
 
-from typing import Literal, TypeAlias
-
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.priming.prompts import fill
-
-Visibility: TypeAlias = Literal["all", "surrogate_hidden", "passage_blind"]
-"""What attends to the surrogate: all later tokens; the passage but not the query (the surrogate's keys and values are
-dropped once the passage is computed); or the query but not the passage."""
+from tasks.priming.prompts import BASELINE_TEMPLATE, fill
 
 
 class ContextRule(BaseModel):
@@ -22,7 +16,6 @@ class ContextRule(BaseModel):
     arm_keys: tuple[str, ...]
     template: str  # text with {document} and, in families that have surrogates, {surrogate}
 
-    visibility: Visibility = "all"  # what attends to the surrogate
     fixed_surrogates: tuple[str, ...] = ()  # the arms' surrogates if they are the same for every sample, else empty
     # Fraction of the usual number of tokens in a batch; another value batches the same arms differently.
     budget_share: float = Field(default=1.0, gt=0, le=1)
@@ -41,6 +34,20 @@ class ContextRule(BaseModel):
     def has_surrogate(self) -> bool:
         """Whether a context holds a surrogate."""
         return "{surrogate}" in self.template
+
+    def document_start(self, context: str, passage: str) -> int:
+        """Return where the document with its frame begins in a context, in characters.
+
+        Raises:
+            ValueError: The template does not end with them.
+        """
+        if not self.template.endswith(BASELINE_TEMPLATE):
+            raise ValueError(
+                f"What precedes the document can be dropped only where the template ends with {BASELINE_TEMPLATE!r}, "
+                f"got {self.template!r}. End the template with it, or leave out the treatment."
+            )
+        # Counted from the end: a surrogate may hold the same text.
+        return len(context) - len(fill(BASELINE_TEMPLATE, document=passage))
 
     @property
     def prefix_probes(self) -> tuple[tuple[str, str], ...]:

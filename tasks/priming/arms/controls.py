@@ -72,18 +72,6 @@ def write_actual_query(samples: Sequence[Sample], writing: Writing) -> list[Surr
     return _controls("actual_query", samples, lambda number, sample: sample.query)
 
 
-def write_hidden(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return the target_question of each sample; the query will not attend to it."""
-    questions = _target_questions(samples, writing)
-    return _controls("hidden_surrogate", samples, lambda number, sample: questions[number])
-
-
-def write_blind(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
-    """Return the target_question of each sample; the passage will not attend to it."""
-    questions = _target_questions(samples, writing)
-    return _controls("blind_passage", samples, lambda number, sample: questions[number])
-
-
 def _controls(key: str, samples: Sequence[Sample], text_of: Callable[[int, Sample], str]) -> list[Surrogate]:
     """Return one surrogate per sample, of no tokens: a target_question's are counted once, in the generated family.
 

@@ -25,7 +25,7 @@ from tasks.priming.engine.decoding import DecodingPack, buffer_length
 from tasks.priming.engine.forward import compute_step, forward_packed, step_ids
 from tasks.priming.engine.kv_cache import SharedPrefixes, caches_of, common_prefix
 from tasks.priming.engine.model import LanguageModel, encode_chat, stop_ids
-from tasks.priming.engine.nll import Request, context_segments, continuation_segment, group_requests
+from tasks.priming.engine.nll import Request, context_segments, continuation_segments, group_requests
 from tasks.priming.engine.numeric_path import numeric_path
 from tasks.priming.engine.segments import KeyRange, KVCache, Parent, Segment, visible_key_ranges
 from tasks.priming.errors import UsageError
@@ -126,8 +126,8 @@ def answer_requests(
         groups = []
         for numbers in members:
             context = context_segments(bare[numbers[0]], shared)
-            queries = [continuation_segment(bare[number], context[-1]) for number in numbers]
-            groups.append([_Row((*context, query), token_limit) for query in queries])
+            queries = [continuation_segments(bare[number], context[-1]) for number in numbers]
+            groups.append([_Row((*context, *query), token_limit) for query in queries])
         completions = _generate(groups, language_model, _likeliest)
     for numbers, group in zip(members, completions, strict=True):
         for number, completion in zip(numbers, group, strict=True):

@@ -19,6 +19,9 @@ from tasks.priming.statistics.run_data import ModelFacts
 _DOCUMENT_SEPARATOR = "<|endoftext|>"
 """Separates documents in the training data of models whose tokenizers add no BOS (SmolLM2, Qwen, GPT-2)."""
 
+_FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
+"""Ways to choose the frequencies of rotary positions once for all texts; "dynamic" and "longrope" choose by length."""
+
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
@@ -34,6 +37,16 @@ class LanguageModel:
     def parameter_count(self) -> int:
         """Number of parameters, each counted once, also when stored in four bits."""
         return int(self.model.num_parameters())
+
+    @property
+    def has_fixed_rotation(self) -> bool:
+        """Whether positions enter through rotations of keys and queries that do not depend on the text's length.
+
+        Only then is attention a function of distances, so that a part of a context can be dropped after it is computed.
+        """
+        rotations = getattr(self.model.config.get_text_config(), "rope_parameters", None) or {}
+        per_layer = [part for part in rotations.values() if isinstance(part, dict)] or [rotations]
+        return all(part.get("rope_type") in _FIXED_ROTATIONS for part in per_layer)
 
     @property
     def facts(self) -> ModelFacts:
@@ -104,6 +117,11 @@ def encode_context(language_model: LanguageModel, text: str) -> list[int]:
     return ids if first is None else [first, *ids]
 
 
+def first_token_count(language_model: LanguageModel) -> int:
+    """Return the number of tokens that precede the text in every context: one or none."""
+    return 0 if first_token_id(language_model.tokenizer, language_model.first_token) is None else 1
+
+
 def tokens_between(language_model: LanguageModel, text: str, start: int, stop: int) -> tuple[int, int]:
     """Return the range of tokens of `encode_context(text)` that hold any of the characters from `start` up to `stop`.
 
@@ -115,14 +133,12 @@ def tokens_between(language_model: LanguageModel, text: str, start: int, stop: i
     tokenizer = language_model.tokenizer
     if not tokenizer.is_fast:
         raise TokenizerError(
-            f"{type(tokenizer).__name__} does not report character offsets, so a surrogate cannot be hidden. "
-            "Use a model with a fast tokenizer (tokenizer.json), or leave out the two controls that hide it: "
-            "--controls bare_document,blank_surrogate,random_words,shuffled_surrogate,other_document,actual_query,"
-            "repeated_baseline"
+            f"{type(tokenizer).__name__} does not report character offsets, so a text can be neither dropped nor "
+            "hidden. Use a model with a fast tokenizer (tokenizer.json), or keep every text in sight: --treatments "
+            "kept"
         )
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-    before = 0 if first_token_id(tokenizer, language_model.first_token) is None else 1
-    places = enumerate(encoded["offset_mapping"], start=before)
+    places = enumerate(encoded["offset_mapping"], start=first_token_count(language_model))
     found = [number for number, (low, high) in places if low < stop and high > start and high > low]
     return (found[0], found[-1] + 1) if found and stop > start else (0, 0)
 

@@ -20,7 +20,7 @@ from typing import TypeAlias, TypeVar
 
 import torch
 
-from tasks.priming.arms.contexts import Visibility
+from tasks.priming.arms.treatments import ALL_IN_SIGHT, Sight
 from tasks.priming.engine.batches import run_in_batches, token_budget
 from tasks.priming.engine.forward import forward_packed
 from tasks.priming.engine.kv_cache import SharedPrefixes
@@ -43,10 +43,7 @@ class Request:
     context: tuple[int, ...]  # token ids of the context, BOS included
     query: tuple[int, ...]  # token ids of the query prompt
     answer: tuple[int, ...]  # token ids of the answer
-    # Range of the context's tokens that hold a character of the surrogate; set only where part of the model must not
-    # attend to it.
-    surrogate: tuple[int, int] = (0, 0)
-    visibility: Visibility = "all"  # what attends to the surrogate
+    sight: Sight = ALL_IN_SIGHT  # which part of the context is out of sight, and of what
     distractors: tuple[tuple[int, ...], ...] = ()  # token ids of each distractor, at least one per distractor
 
     @property
@@ -64,15 +61,27 @@ class Request:
         """Tokens to compute after the context: the query and all but the last token of each alternative."""
         return len(self.query) + sum(len(ids[:-1]) for ids in self.alternatives)
 
+    @property
+    def cached_count(self) -> int:
+        """Tokens of the context that are stored: the position at which the query begins."""
+        return len(self.context) - self.sight.dropped_count
+
+    @property
+    def cached_ids(self) -> tuple[int, ...]:
+        """The ids of these tokens."""
+        start, stop = self.sight.hidden_from_query if self.sight.closes_gap else (0, 0)
+        return self.context[:start] + self.context[stop:]
+
     def status(self, window: int) -> str:
         """Return "ok", or why the answer cannot be scored in a window of so many tokens."""
         if not self.answer:
             return "no_answer_tokens"
-        return "ok" if len(self.context) + len(self.query) + len(self.answer) <= window else "too_long"
+        longest = max(len(self.context), self.cached_count + len(self.query) + len(self.answer))
+        return "ok" if longest <= window else "too_long"
 
     def without_unfit_distractors(self, window: int) -> "Request":
         """Return the request without distractors unless each of them has a token and fits into the window."""
-        before = len(self.context) + len(self.query)
+        before = self.cached_count + len(self.query)
         is_fit = all(ids and before + len(ids) <= window for ids in self.distractors)
         return self if is_fit else replace(self, distractors=())
 
@@ -105,7 +114,9 @@ def score_requests(
             segments: list[Segment] = []
             for group in batch:
                 context = context_segments(requests[group[0]], shared)
-                segments += [*context, *(continuation_segment(requests[number], context[-1]) for number in group)]
+                segments += context
+                for number in group:
+                    segments += continuation_segments(requests[number], context[-1])
             members = [requests[number] for group in batch for number in group]
             nlls = iter(_score_segments(language_model, segments, members, token_nlls))
             return [[next(nlls) for _ in group] for group in batch]
@@ -131,7 +142,7 @@ def measure_caches(
     language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Request]], measure: Measure[Value]
 ) -> list[tuple[Value, ...]]:
     """Do the same as continue_caches, with `measure` applied to the logits instead of the NLL."""
-    segments = [continuation_segment(request, cache) for cache, request in pairs]
+    segments = [segment for cache, request in pairs for segment in continuation_segments(request, cache)]
     return _score_segments(language_model, segments, [request for _, request in pairs], measure)
 
 
@@ -155,19 +166,29 @@ def token_nlls(logits: torch.Tensor, targets: Sequence[int], rows: Sequence[int]
 def context_segments(request: Request, shared: SharedPrefixes) -> list[Segment]:
     """Return the segments of a request's context; the query follows the last one.
 
-    With visibility "passage_blind", the passage keeps its positions but does not attend to the surrogate before it.
+    What is hidden from the passage keeps its positions, and ends a segment: the tokens after it do not attend to it.
     """
-    start, stop = request.surrogate
-    if request.visibility != "passage_blind" or start == stop:
+    hidden = request.sight.hidden_from_passage
+    if hidden == (0, 0):
         return [shared.segment(request.context)]
-    head = shared.segment(request.context[:stop])
-    return [head, Segment(request.context[stop:], head, request.surrogate)]
+    head = shared.segment(request.context[: hidden[1]])
+    return [head, Segment(request.context[hidden[1] :], head, hidden)]
 
 
-def continuation_segment(request: Request, parent: Parent) -> Segment:
-    """Return the query as a segment after its context; the alternatives are its branches, less their last tokens."""
-    hidden = request.surrogate if request.visibility == "surrogate_hidden" else (0, 0)
-    return Segment(request.query, parent, hidden, tuple(ids[:-1] for ids in request.alternatives))
+def continuation_segments(request: Request, parent: Parent) -> list[Segment]:
+    """Return the query as a segment after its context; the alternatives are its branches, less their last tokens.
+
+    Where a part of the context is dropped, the tokens before it come first, next to those after it. Rotary attention
+    depends on distances alone, so that a cache stored without the part, its keys rotated to the positions that they
+    then have, gives the same numbers. The tokens before it, computed at their new positions, are what rotating their
+    keys would give, without rounding them twice: the first token of a context attends to itself alone, wherever it is.
+    """
+    hidden, sight = request.sight.hidden_from_query, request.sight
+    branches = tuple(ids[:-1] for ids in request.alternatives)
+    if not sight.closes_gap or hidden[0] == 0:
+        return [Segment(request.query, parent, hidden, branches)]
+    first = Segment(request.context[: hidden[0]], start=sight.dropped_count)
+    return [first, Segment(request.query, parent, (0, hidden[1]), branches, first)]
 
 
 def _score_segments(
@@ -196,11 +217,11 @@ def _score_segments(
 
 
 def group_requests(requests: Sequence[Request], budget: int) -> list[list[int]]:
-    """Return groups of numbers of requests with the same context and visibility, each within the token budget."""
+    """Return groups of numbers of requests whose contexts are computed the same way, each within the token budget."""
     groups: dict[tuple[object, ...], list[list[int]]] = {}
     left: dict[tuple[object, ...], int] = {}
     for number, request in enumerate(requests):
-        key = (request.context, request.surrogate, request.visibility)
+        key = (request.context, request.sight.hidden_from_passage)
         if key not in groups or left[key] < request.computed_count:
             groups.setdefault(key, []).append([])
             left[key] = budget - len(request.context)

@@ -5,7 +5,12 @@
     branches                        a0 a1            after the query; branches do not attend to each other
                                     d0 d1 d2
 
-A token's position is the number of tokens before it along its own chain of parents, whatever it attends to.
+A token's position is the number of tokens before it along its own chain of parents, whatever it attends to. A part of
+the context is dropped by hiding it together with all before it, and giving what must stay, the first token, its place:
+
+    context    c0 c1 c2 c3 ... cn                  c1 and c2 are to be dropped
+    first            c0                            a segment of its own at position 2, next to c3
+    query                         q0 ... qm        sees c0 at position 2, then c3 ... cn
 """
 
 import itertools
@@ -62,6 +67,8 @@ class Segment:
     hidden: tuple[int, int] = (0, 0)  # range of earlier positions that neither the segment nor its branches attend to
     # Alternative continuations of the segment; an empty one needs no computation.
     branches: tuple[Sequence[int], ...] = ()
+    first: "Segment | None" = None  # an earlier segment, in hidden positions, that it attends to before its ancestors
+    start: int = 0  # the position of its first token if it has no parent
 
     @property
     def own_count(self) -> int:
@@ -71,7 +78,7 @@ class Segment:
     @property
     def token_count(self) -> int:
         """Number of tokens up to its end, ancestors included: the position of the next token."""
-        return len(self.ids) + (self.parent.token_count if self.parent else 0)
+        return len(self.ids) + (self.parent.token_count if self.parent else self.start)
 
     @property
     def all_ids(self) -> list[int]:
@@ -105,13 +112,15 @@ class KeyRange:
 
 
 def visible_key_ranges(segment: Segment) -> list[KeyRange]:
-    """Return what a segment attends to of its ancestors, in order of position."""
+    """Return what a segment attends to of its ancestors, and of its `first`, in order of position."""
     ancestors: list[Parent] = []
     ancestor = segment.parent
     while ancestor is not None:
         ancestors.append(ancestor)
         ancestor = ancestor.parent
     found = []
+    if segment.first is not None:
+        found.append(KeyRange(segment.first, 0, segment.first.own_count, segment.first.start))
     for owner in reversed(ancestors):
         first = owner.token_count - owner.own_count
         # Before and after the hidden range.
@@ -143,8 +152,9 @@ class Layout:
 
     @property
     def has_gap(self) -> bool:
-        """Whether a part of its ancestors is hidden from it."""
-        return self.before_count < self.segment.token_count - self.segment.own_count
+        """Whether a part between the keys that it attends to is hidden from it."""
+        first_own = self.segment.token_count - self.segment.own_count
+        return self.before_count < first_own - int(self.key_positions[0])
 
 
 def lay_out(segments: Sequence[Segment]) -> list[Layout]:

@@ -40,7 +40,7 @@ def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -
     for score in evidence.scores:
         if score.sample_id not in known:
             continue
-        arm, seen = f"{score.family}/{score.key}", _look_at(score)
+        arm, seen = score.condition, _look_at(score)
         arms.setdefault(arm, {})[score.sample_id] = same.setdefault(seen, seen)
         if arm in noise:
             noise[arm][score.sample_id] = score.nll

@@ -1,9 +1,10 @@
 """Conditions: one value per sample for everything that can be compared; lower is better.
 
-In: routes and scores. Out: condition name -> sample_id -> value. A condition is an arm ("static/factual",
-"baseline/document"), what the router chose ("static/routed"), the best of a family known afterwards ("static/oracle"),
-or derived from others: a key drawn at random ("static/mean_of_keys"), the key that is best on other passages
-("static/best_key"), the best arm for which nothing is generated ("free/best_arm"), two effects added up.
+In: routes and scores. Out: condition name -> sample_id -> value. A condition is an arm with a treatment
+("static/factual", "static/factual+stripped", "baseline/document"), what the router chose ("static/routed"), the best of
+a family known afterwards ("static/oracle"), or derived from others: a key drawn at random ("static/mean_of_keys"), the
+key that is best on other passages ("static/best_key"), the best arm for which nothing is generated ("free/best_arm"),
+two effects added up.
 """
 
 import math
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
-from tasks.priming.records import Route, Score
+from tasks.priming.records import KEPT, Route, Score, condition_name
 from tasks.priming.statistics.contrasts import ADDED_UP, BEST_FREE_ARM, TWO_BY_TWO, free_arms
 from tasks.priming.statistics.run_data import RunData
 
@@ -84,9 +85,9 @@ def _arms(scores: Iterable[Score], passages: Mapping[str, str], measure: ScoreVa
     for score in scores:
         if score.sample_id not in passages:
             continue
-        arm = found.setdefault(f"{score.family}/{score.key}", {})
+        arm = found.setdefault(score.condition, {})
         if score.sample_id in arm:
-            raise _repeated("scores", score.sample_id, score.family, score.key)
+            raise _repeated("scores", score.sample_id, score.condition)
         value = measure(score) if score.status == "ok" else None
         arm[score.sample_id] = value if value is not None and math.isfinite(value) else None
     return {name: known for name, arm in found.items() if (known := _without_missing(arm))}
@@ -105,7 +106,8 @@ def _add_routed(
     passages: Mapping[str, str],
     keys_by_family: Mapping[str, list[str]],
 ) -> None:
-    """Add what the router chose, and the best of each family."""
+    """Add what the router chose, with every treatment, and the best of each family."""
+    treatments = sorted({name.partition("+")[2] or KEPT for name in conditions})
     routed: dict[str, set[str]] = {}
     for route in routes:
         if not route.is_routed or route.sample_id not in passages:
@@ -114,9 +116,11 @@ def _add_routed(
         if route.sample_id in known:
             raise _repeated("routes", route.sample_id, route.family)
         known.add(route.sample_id)
-        value = conditions.get(f"{route.family}/{route.key}", {}).get(route.sample_id)
-        if value is not None:
-            conditions.setdefault(f"{route.family}/routed", {})[route.sample_id] = value
+        for treatment in treatments:
+            value = conditions.get(condition_name(route.family, route.key, treatment), {}).get(route.sample_id)
+            if value is not None:
+                name = condition_name(route.family, "routed", treatment)
+                conditions.setdefault(name, {})[route.sample_id] = value
     for family, keys in keys_by_family.items():
         oracle = conditions.setdefault(f"{family}/oracle", {})
         for key in keys:

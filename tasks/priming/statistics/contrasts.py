@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-from tasks.priming.records import Route, Score
+from tasks.priming.records import Route, Score, condition_name
 
 BASELINE = "baseline/document"
 """The condition that every surrogate must beat: the document's plain cache."""
@@ -20,14 +20,15 @@ TARGET_QUESTION = "generated/target_question"
 REPEATED_BASELINE = "control/repeated_baseline"
 """The baseline's context, scored once more in other batches."""
 
-ADDED_UP = "control/hidden_and_blind_added_up"
+ADDED_UP = condition_name("generated", "target_question", "hidden_and_blind_added_up")
 """What hiding the surrogate from the query and from the passage would give together if the two did not interact."""
 
-HIDDEN_SURROGATE = "control/hidden_surrogate"
-BLIND_PASSAGE = "control/blind_passage"
+HIDDEN_SURROGATE = condition_name("generated", "target_question", "hidden")
+BLIND_PASSAGE = condition_name("generated", "target_question", "blind")
+MASKED_SURROGATE = condition_name("generated", "target_question", "masked")
 
-TWO_BY_TWO = (HIDDEN_SURROGATE, BLIND_PASSAGE, BLANK_SURROGATE)
-"""Only the passage sees the surrogate; only the query does; there is none. Both see it in TARGET_QUESTION."""
+TWO_BY_TWO = (HIDDEN_SURROGATE, BLIND_PASSAGE, MASKED_SURROGATE)
+"""Only the passage sees the surrogate; only the query does; neither does. Both see it in TARGET_QUESTION."""
 
 CONTROL_CONTRASTS: dict[tuple[str, str], str] = {
     (BASELINE, BARE_DOCUMENT): "Does the framing help a document without a surrogate?",
@@ -41,10 +42,10 @@ CONTROL_CONTRASTS: dict[tuple[str, str], str] = {
     (TARGET_QUESTION, "control/other_document"): "Does it help that it is about this passage?",
     (TARGET_QUESTION, "control/actual_query"): "Is it better than a perfect guess? (negative: how far it falls short)",
     # Two by two: does the passage see the surrogate, does the query?
-    (HIDDEN_SURROGATE, BLANK_SURROGATE): (
+    (HIDDEN_SURROGATE, MASKED_SURROGATE): (
         "Do the passage's representations gain from it, if the query does not see it?"
     ),
-    (BLIND_PASSAGE, BLANK_SURROGATE): "Does the query gain from reading it, if the passage does not see it?",
+    (BLIND_PASSAGE, MASKED_SURROGATE): "Does the query gain from reading it, if the passage does not see it?",
     (TARGET_QUESTION, HIDDEN_SURROGATE): "Does the query's sight of it add to the passage's?",
     (TARGET_QUESTION, BLIND_PASSAGE): "Does the passage's sight of it add to the query's?",
     (TARGET_QUESTION, ADDED_UP): "Do the two gains do more together than added up? (their interaction)",
@@ -95,7 +96,7 @@ def declare_contrasts(routes: Iterable[Route], scores: Iterable[Score] = ()) -> 
     arms = sorted({(route.family, route.key) for route in routes})
     families = sorted({family for family, _ in arms})
     pairs = list(combinations(families, 2))
-    scored = {f"{score.family}/{score.key}" for score in scores}
+    scored = {score.condition for score in scores}
     scored |= {ADDED_UP} if scored >= set(TWO_BY_TWO) else set()
 
     def routed(name: str, reference: str, shown: str, *, is_primary: bool = False, kind: str = "routed") -> Contrast:

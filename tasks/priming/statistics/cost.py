@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from tasks.priming.records import Cost
+from tasks.priming.records import KEPT, Cost, condition_name
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of
 from tasks.priming.statistics.contrasts import BARE_DOCUMENT, BASELINE, BLANK_SURROGATE, RANDOM_WORDS
@@ -19,11 +19,15 @@ _DEPLOYABLE = (BASELINE, BARE_DOCUMENT, BLANK_SURROGATE, RANDOM_WORDS)
 routed families may dominate: the other controls need the query itself, withhold a text that was paid for elsewhere, or
 are the baseline once more, so that being cheaper or better than something recommends none of them."""
 
+_DEPLOYABLE_TREATMENTS = (KEPT, "stripped")
+"""The treatments of a context that could be stored; the others explain what a text does."""
+
 
 class _Lengths(NamedTuple):
     """The tokens of a score from which its costs follow."""
 
     context: int
+    cached: int
     query: int
     answer: int
 
@@ -34,6 +38,7 @@ class _Index(NamedTuple):
     prompt_tokens: int
     generated_tokens: int
     prefill_tokens: int
+    cached_tokens: int
     flops: int
 
 
@@ -57,17 +62,17 @@ def cost_of_conditions(run: RunData, settings: StatisticsSettings, seed: int) ->
     passages = {sample.sample_id: sample.passage_id for sample in run.samples}
     documents = list({passages[sample]: sample for sample in reversed(samples)}.values())
     indices = _indices_of(run, model, scores, documents)
-    means = _mean_nlls(conditions_of(run, seed), [*scores, *(f"{family}/routed" for family in routed)])
-    baseline_context = sum(scores[BASELINE][sample].context for sample in samples)
+    means = _mean_nlls(conditions_of(run, seed), [*scores, *routed])
+    baseline_context = sum(scores[BASELINE][sample].cached for sample in samples)
     baseline_tokens = indices[BASELINE].prefill_tokens / len(documents)
 
     def cost(condition: str, kept: Iterable[str], read: Mapping[str, str]) -> Cost:
         """Return the cost of keeping the caches of some arms, and of reading that of one for each sample's query."""
         index = _Index(*map(sum, zip(*(indices[arm] for arm in kept), strict=True)))
         lengths = [scores[read[sample]][sample] for sample in samples]
-        attended = sum(each.context for each in lengths)
+        attended = sum(each.cached for each in lengths)
         # As in scoring, and as in writing the answer: its last token is not read.
-        flops = sum(forward_flops(model, each.query + max(each.answer - 1, 0), each.context) for each in lengths)
+        flops = sum(forward_flops(model, each.query + max(each.answer - 1, 0), each.cached) for each in lengths)
         nll = means.get(condition)
         improvement = None if nll is None or BASELINE not in means else means[BASELINE] - nll
         prompt_tokens, generated_tokens, prefill_tokens = (count / len(documents) for count in index[:3])
@@ -79,7 +84,7 @@ def cost_of_conditions(run: RunData, settings: StatisticsSettings, seed: int) ->
             generated_tokens=generated_tokens,
             prefill_tokens=prefill_tokens,
             index_flops=index.flops / len(documents),
-            cache_bytes=index.prefill_tokens * model.cache_bytes_per_token / len(documents),
+            cache_bytes=index.cached_tokens * model.cache_bytes_per_token / len(documents),
             attended_tokens=attended / len(samples),
             extra_attended_tokens=(attended - baseline_context) / len(samples),
             query_flops=flops / len(samples),
@@ -91,9 +96,11 @@ def cost_of_conditions(run: RunData, settings: StatisticsSettings, seed: int) ->
         )
 
     costs = [cost(arm, [arm], dict.fromkeys(samples, arm)) for arm in scores]
-    for family, chosen in routed.items():
-        costs.append(cost(f"{family}/routed", [arm for arm in scores if arm.startswith(f"{family}/")], chosen))
-    return _with_dominance(sorted(costs, key=lambda cost: cost.condition), set(routed))
+    for name, chosen in routed.items():
+        kept = [arm for arm in scores if _family_and_treatment(arm) == _family_and_treatment(name)]
+        costs.append(cost(name, kept, chosen))
+    families = {name.split("/")[0] for name in routed}
+    return _with_dominance(sorted(costs, key=lambda cost: cost.condition), families)
 
 
 def forward_flops(model: ModelFacts, token_count: int, cached_token_count: int = 0) -> int:
@@ -121,20 +128,33 @@ def _scores_of(run: RunData) -> dict[str, dict[str, _Lengths]]:
     same: dict[_Lengths, _Lengths] = {}  # of millions some thousands differ
     for score in run.scores:
         if score.sample_id in known:
-            lengths = _Lengths(score.context_token_count, score.query_token_count, score.answer_token_count)
-            arm = scores.setdefault(f"{score.family}/{score.key}", {})
+            lengths = _Lengths(
+                score.context_token_count,
+                score.cached_token_count,
+                score.query_token_count,
+                score.answer_token_count,
+            )
+            arm = scores.setdefault(score.condition, {})
             arm[score.sample_id] = same.setdefault(lengths, lengths)
     return scores
 
 
 def _routed_arms(run: RunData, scores: Mapping[str, Mapping[str, _Lengths]]) -> dict[str, dict[str, str]]:
-    """Return family -> sample_id -> the arm that was routed to, where that arm was scored."""
+    """Return routed condition -> sample_id -> the arm that was routed to, where that arm was scored."""
+    treatments = sorted({arm.partition("+")[2] or KEPT for arm in scores} & set(_DEPLOYABLE_TREATMENTS))
     routed: dict[str, dict[str, str]] = {}
     for route in run.routes:
-        arm = f"{route.family}/{route.key}"
-        if route.is_routed and route.sample_id in scores.get(arm, {}):
-            routed.setdefault(route.family, {})[route.sample_id] = arm
+        for treatment in treatments if route.is_routed else ():
+            arm = condition_name(route.family, route.key, treatment)
+            if route.sample_id in scores.get(arm, {}):
+                name = condition_name(route.family, "routed", treatment)
+                routed.setdefault(name, {})[route.sample_id] = arm
     return routed
+
+
+def _family_and_treatment(condition: str) -> tuple[str, str]:
+    family, _, rest = condition.partition("/")
+    return family, rest.partition("+")[2]
 
 
 def _indices_of(
@@ -150,16 +170,18 @@ def _indices_of(
     }
     indices = {}
     for arm, lengths in scores.items():
-        prompt_tokens = generated_tokens = prefill_tokens = flops = 0
+        prompt_tokens = generated_tokens = prefill_tokens = cached_tokens = flops = 0
+        text = arm.partition("+")[0]
         for document in documents:
-            prompt, generated = written.get((document, arm), (0, 0))
+            prompt, generated = written.get((document, text), (0, 0))
             prompt_tokens += prompt
             generated_tokens += generated
             prefill_tokens += lengths[document].context
+            cached_tokens += lengths[document].cached
             # The last token that is written is never read; the others follow the prompt one by one.
             flops += forward_flops(model, prompt + max(generated - 1, 0))
             flops += forward_flops(model, lengths[document].context)
-        indices[arm] = _Index(prompt_tokens, generated_tokens, prefill_tokens, flops)
+        indices[arm] = _Index(prompt_tokens, generated_tokens, prefill_tokens, cached_tokens, flops)
     return indices
 
 
@@ -175,13 +197,19 @@ def _mean_nlls(conditions: Mapping[str, Condition], names: Iterable[str]) -> dic
 
 def _with_dominance(costs: list[Cost], families: set[str]) -> list[Cost]:
     """Mark each row that a deployable one beats at no more cost, with the best of those."""
-    offers = [cost for cost in costs if cost.condition in _DEPLOYABLE or cost.condition.split("/")[0] in families]
+    offers = [cost for cost in costs if _is_deployable(cost.condition, families)]
     marked = []
     for cost in costs:
         better = [(offer.nll_mean, offer.condition) for offer in offers if _dominates(offer, cost)]
         best = min(better, default=None)
         marked.append(replace(cost, is_dominated=best is not None, dominated_by=best[1] if best else None))
     return marked
+
+
+def _is_deployable(condition: str, families: set[str]) -> bool:
+    text, _, treatment = condition.partition("+")
+    is_offer = text in _DEPLOYABLE or text.split("/")[0] in families
+    return is_offer and (treatment or KEPT) in _DEPLOYABLE_TREATMENTS
 
 
 def _dominates(offer: Cost, cost: Cost) -> bool:

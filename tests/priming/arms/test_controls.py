@@ -1,24 +1,21 @@
-"""The controls: what each puts before a passage, and who sees it."""
+"""The controls: what each puts before a passage."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 import transformers
 
 from tasks.priming.arms import controls
 from tasks.priming.arms.arms import ARM_GROUPS, entries_of
-from tasks.priming.arms.contexts import ContextRule, Visibility
 from tasks.priming.arms.writing import Writing, write_generated
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine.model import LanguageModel, TokenizerError, encode_continuation, tokens_between
-from tasks.priming.engine.nll import Request, score_requests
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.prompts import SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.scoring import encode_arms, score_family
+from tasks.priming.scoring import score_family
 from tasks.priming.settings import GenerationSettings, resolve_settings
 from tests.tiny_models import reading, tiny_mistral
 
@@ -67,12 +64,12 @@ def texts(write: Callable[..., list[Surrogate]], language_model: LanguageModel |
     return [surrogate.text for surrogate in written]
 
 
-def test_there_are_nine_controls_each_with_an_entry_of_its_own() -> None:
+def test_there_are_seven_controls_each_with_an_entry_of_its_own() -> None:
     """Expected: the list of the design."""
     names = [name for name in entries_of(resolve_settings("laptop")) if name.startswith("control/")]
     assert [name.removeprefix("control/") for name in names] == [
         *("bare_document", "blank_surrogate", "random_words", "shuffled_surrogate", "other_document", "actual_query"),
-        *("repeated_baseline", "hidden_surrogate", "blind_passage"),
+        "repeated_baseline",
     ]
     assert list(entries_of(resolve_settings("demo")))[:3] == ["baseline", "static", "generated"]
 
@@ -141,7 +138,7 @@ def test_the_other_documents_question_is_what_the_model_writes_for_it(tokenizer:
     "write",
     [
         *(controls.write_blank, controls.write_random_words, controls.write_shuffled),
-        *(controls.write_actual_query, controls.write_hidden, controls.write_blind),
+        controls.write_actual_query,
     ],
 )
 def test_a_control_that_nothing_is_written_for_has_no_tokens(
@@ -150,68 +147,6 @@ def test_a_control_that_nothing_is_written_for_has_no_tokens(
     """The question that some start from is counted once, where the generated family has it: 40 read, 9 written."""
     written = write(SAMPLES, writing(reader(tokenizer)))
     assert {(s.prompt_token_count, s.token_count, s.finish) for s in written} == {(0, 0, "fixed")}
-
-
-def test_hidden_and_blind_put_the_question_there() -> None:
-    assert texts(controls.write_hidden) == texts(controls.write_blind) == [QUESTION] * 6
-
-
-# --- who sees the surrogate ---
-
-
-def items_of(visibility: Visibility, tokenizer: Any, text: str = QUESTION) -> list[Request]:
-    rule = ContextRule(
-        family="control", arm_keys=("target_question",), template=SURROGATE_TEMPLATE, visibility=visibility
-    )
-    arms = encode_arms(rule, SAMPLES, [question(one, text) for one in SAMPLES], reading(tokenizer))
-    return [arm.request for arm in arms]
-
-
-def masked_nlls(item: Request, language_model: LanguageModel) -> list[float]:
-    """Score by one plain pass over all tokens, with a mask that says who sees whom: the second way to compute."""
-    ids = item.context + item.continuation
-    count, (start, stop) = len(ids), item.surrogate
-    is_seen = torch.ones(count, count, dtype=torch.bool).tril()
-    if (window := language_model.model.config.sliding_window) is not None:
-        is_seen = is_seen.triu(1 - window)
-    blind = slice(stop, len(item.context)) if item.visibility == "passage_blind" else slice(len(item.context), count)
-    is_seen[blind, start:stop] = False
-    mask = torch.zeros(1, 1, count, count).masked_fill(~is_seen, float("-inf"))
-    model = language_model.model
-    model.config._attn_implementation = "eager"
-    with torch.inference_mode():
-        logits = model(input_ids=torch.tensor([ids]), attention_mask=mask, use_cache=False).logits[0]
-    rows = logits[-len(item.answer) :].log_softmax(-1)
-    return [-row[token].item() for row, token in zip(rows, item.answer, strict=True)]
-
-
-@pytest.mark.parametrize("window", [None, 16])
-@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
-def test_who_does_not_see_the_surrogate_equals_a_masked_pass(
-    visibility: Visibility, window: int | None, tokenizer: Any
-) -> None:
-    """A window counts positions, so that with some tokens hidden a layer sees no further back than it may."""
-    language_model = reader(tokenizer, sliding_window=window)
-    items = items_of(visibility, tokenizer)
-    seen = score_requests(items_of("all", tokenizer), language_model)
-    for item, nlls, plain in zip(items, score_requests(items, language_model), seen, strict=True):
-        assert nlls is not None
-        assert nlls == pytest.approx(masked_nlls(item, language_model), abs=2e-5)
-        assert window is not None or nlls != pytest.approx(plain, abs=1e-4)
-
-
-@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
-def test_sight_of_no_surrogate_is_sight_of_all(visibility: Visibility, tokenizer: Any) -> None:
-    language_model = reader(tokenizer)
-    blank = score_requests(items_of("all", tokenizer, text=""), language_model)
-    assert score_requests(items_of(visibility, tokenizer, text=""), language_model) == blank
-
-
-@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
-def test_an_item_is_the_same_alone_and_among_others(visibility: Visibility, tokenizer: Any) -> None:
-    language_model = reader(tokenizer)
-    items = [*items_of(visibility, tokenizer), *items_of("all", tokenizer)]
-    assert [score_requests([item], language_model)[0] for item in items] == score_requests(items, language_model)
 
 
 def test_the_surrogates_tokens_are_those_that_hold_its_characters(tokenizer: Any) -> None:
@@ -227,7 +162,7 @@ def test_the_surrogates_tokens_are_those_that_hold_its_characters(tokenizer: Any
 
 def test_a_tokenizer_without_places_is_refused() -> None:
     slow = type("Slow", (), {"is_fast": False})()
-    with pytest.raises(TokenizerError, match="leave out the two controls that hide it: --controls bare_document,"):
+    with pytest.raises(TokenizerError, match="keep every text in sight: --treatments kept"):
         tokens_between(reading(slow), "text", 0, 4)
 
 

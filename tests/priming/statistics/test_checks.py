@@ -17,7 +17,7 @@ VARIANT = dataclasses.replace(INVARIANT, is_batch_invariant=False)
 
 
 def score(sample_id: str, family: str, key: str, **changes: Any) -> Score:
-    sound = Score(sample_id, family, key, "ok", (1.0, 3.0), (), 2.0, 3.0, None, None, 9, 5, 2, 0)
+    sound = Score(sample_id, family, key, "kept", "ok", (1.0, 3.0), (), 2.0, 3.0, None, None, 9, 9, None, 5, 2, 0)
     return dataclasses.replace(sound, **changes)
 
 
