@@ -55,6 +55,7 @@ VERBS = {
     "export": Verb("tasks.commands.export", "Write a run as a folder that can be passed on and published."),
     "verify": Verb("tasks.commands.verify", "Recompute the statistics of an exported run from its scores."),
     "prune": Verb("tasks.commands.prune", "List or remove the files that no run needs."),
+    "arms": Verb("tasks.commands.arms", "Print the built-in texts as a file, to change and give back to run --arms."),
     "bench": Verb(
         "tasks.commands.bench",
         "Measure the speed compared with other methods, as ratios.",

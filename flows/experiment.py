@@ -36,6 +36,7 @@ def experiment(
     controls: allowed.Controls | None = None,
     treatments: allowed.Treatments | None = None,
     answers: allowed.Answers | None = None,
+    arms: allowed.OwnArms | None = None,
     data: allowed.Data | None = None,
     data_config: allowed.DataConfig | None = None,
     data_split: allowed.DataSplit | None = None,
@@ -50,6 +51,8 @@ def experiment(
     quantization: allowed.Quantization | None = None,
     device: allowed.Device | None = None,
     first_token: allowed.FirstToken | None = None,
+    writer_model: allowed.WriterModel | None = None,
+    writer_model_revision: allowed.Revision | None = None,
     embedding_model: allowed.EmbeddingModel | None = None,
     embedding_model_revision: allowed.Revision | None = None,
     temperature: allowed.Temperature | None = None,
@@ -70,9 +73,10 @@ def experiment(
     changes = {name: value for name, value in locals().items() if name not in ("profile", *allowed.PLACEMENT)}
     settings = resolve_settings(profile, **changes)
     with recorded_run(profile, settings, workers, ray_address) as run:
-        groups, model = entries_of(settings), run.inputs.language_model
+        model = run.inputs.language_model
         size = run.chunk_size(chunk_size, settings.sampling.sample_count)
         samples = run.stage("sample", draw_samples, drawing_call(run.inputs.data, settings, size))["all"]
+        groups = entries_of(settings, samples["provided_keys"])
         run.record("reject", "all", samples["rejects"])
         run.record("distractor", "all", samples["distractors"])
         run.plan(groups, samples["chunks"], settings.answers)
@@ -81,8 +85,9 @@ def experiment(
         routes: dict[str, Any] = {}
         scores: dict[str, Any] = {}
         for batch in run.batches(samples["chunks"]):
-            for name in (name for name, group in groups.items() if group.write):
-                writing = writing_calls(name, batch, settings, model, surrogates)
+            for name, group in ((name, group) for name, group in groups.items() if group.write):
+                to_write = run.written_with(batch, samples["chunks"])
+                writing = writing_calls((name, group), to_write, settings, run.inputs.identity_for(group), surrogates)
                 surrogates |= run.stage("surrogate", write_surrogates, writing)
             routing = routing_calls(groups, batch, run.inputs.embedding_model, surrogates)
             routes |= run.stage("route", route_queries, routing)

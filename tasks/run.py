@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import Any
 
@@ -20,7 +20,7 @@ from prefect.runtime import flow_run
 
 from tasks.answers import groups_to_ask
 from tasks.loading.data import Identity, identify_data
-from tasks.loading.models import identify_embedding_model, identify_language_model
+from tasks.loading.models import identify_embedding_model, identify_language_model, identify_writer
 from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.records import Sample
 from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
@@ -44,7 +44,7 @@ from tasks.store.manifests import (
 )
 from tasks.surrogates import lines_to_write
 from tasks.workers.chunking import choose_chunk_size
-from tasks.workers.processes import in_order, worker_count, working
+from tasks.workers.processes import in_order, sensible_count, worker_count, working
 
 _RECORDED_VERSIONS = (
     "accelerate", "bitsandbytes", "datasets", "duckdb", "numpy", "prefect", "pyarrow", "scikit-learn", "scipy",
@@ -68,9 +68,21 @@ class RunInputs:
     data: Identity
     """The rows."""
     language_model: Identity
-    """The model that writes and scores, and on what it runs."""
+    """The model that scores, and on what it runs."""
     embedding_model: Identity
     """The model that routes."""
+    other_writer: Identity | None = None
+    """The model that writes; None if it is the one that scores."""
+
+    def identity_for(self, group: ArmGroup) -> Identity:
+        """Return the model that a group's writer uses, if it uses one: only what is written is the other one's."""
+        return self.other_writer if self.other_writer and group.is_written else self.language_model
+
+    def process_count(self, given: int | None) -> int | None:
+        """Return the number of processes that was given, or as many as suit both models; None: as suit the only one."""
+        if given or self.other_writer is None:
+            return given
+        return min(sensible_count(model) for model in (self.language_model, self.other_writer))
 
 
 class Run:
@@ -130,6 +142,15 @@ class Run:
         while batch := dict(islice(remaining, worker_count())):
             yield batch
             self._batch_count += 1
+
+    def written_with(self, batch: Batch, chunks: Sequence[Mapping[str, Any]]) -> Batch:
+        """Return the chunks for which texts are written before a batch is scored: its own.
+
+        Where another model writes they are all of them, before the first batch, so that each model is loaded once.
+        """
+        if self.inputs.other_writer is None:
+            return batch
+        return {} if self._batch_count else named_chunks(chunks)
 
     @property
     def is_preliminary(self) -> bool:
@@ -204,6 +225,7 @@ def identify_inputs(settings: ExperimentSettings) -> RunInputs:
         data=identify_data(settings.data),
         language_model=identify_language_model(settings.language_model),
         embedding_model=identify_embedding_model(settings.embedding),
+        other_writer=identify_writer(settings),
     )
 
 
@@ -226,7 +248,12 @@ def inputs_of(settings: ExperimentSettings) -> RunInputs:
     return known[-1] if known else identify_inputs(settings)
 
 
-_INPUT_NAMES = {"data": {"data"}, "language_model": {"language_model"}, "embedding": {"embedding_model"}}
+_INPUT_NAMES = {
+    "data": {"data"},
+    "language_model": {"language_model"},
+    "embedding": {"embedding_model"},
+    "writer": {"writer_model"},
+}
 """Settings that name an input: what it is known by is in its identity, however its path is written."""
 
 
@@ -234,7 +261,7 @@ def name_run(settings: ExperimentSettings, inputs: RunInputs) -> str:
     """Return the run's id, 16 hexadecimal digits: a hash of the settings, of what is read, and of what computes."""
     parts: dict[str, Any] = {
         "settings": settings.model_dump(mode="json", exclude=_INPUT_NAMES),
-        "inputs": [essence(part) for part in (inputs.data, inputs.language_model, inputs.embedding_model)],
+        "inputs": [essence(part) for part in astuple(inputs)],
         "code": package_digest(),
     }
     return digest(parts)[:16]
@@ -276,7 +303,8 @@ def recorded_run(
     """
     inputs = inputs_of(settings)
     run_id = name_run(settings, inputs)
-    with working(workers, inputs.language_model, ray_address):
+    count = workers if ray_address else inputs.process_count(workers)
+    with working(count, inputs.language_model, ray_address):
         attempt = start_run(_describe(run_id, profile, settings, inputs), flow_run.get_id())
         report_crashed(attempt.died)
         run = Run(run_id, inputs, attempt)
@@ -309,4 +337,5 @@ def _describe(run_id: str, profile: str, settings: ExperimentSettings, inputs: R
         data=inputs.data,
         language_model=inputs.language_model,
         embedding_model=inputs.embedding_model,
+        writer_model=inputs.other_writer or {},
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
 
@@ -149,7 +149,9 @@ def checking_call(
     families = [
         (group.contexts, group.treatments_by_key, written[name], scored[name]) for name, group in groups.items()
     ]
-    call = {"families": families, "samples": samples, "language_model": language_model}
+    by_model = [part for name, group in groups.items() if group.is_written for part in written[name]]
+    writer = by_model[0]["facts"] if by_model else None
+    call = {"families": families, "samples": samples, "language_model": language_model, "writer": writer}
     return {"scoring": call | {"checked_count": 1 if samples["rows"] < _MANY_SAMPLES else 2}}
 
 
@@ -176,6 +178,7 @@ def check_scoring(
     samples: Reference,
     language_model: Identity,
     checked_count: int,
+    writer: Mapping[str, Any] | None = None,
 ) -> Reference:
     """Verify on the samples of the highest loss that a cache changes no number and scoring changes no cache.
 
@@ -185,6 +188,7 @@ def check_scoring(
         samples: The run's samples, with their distractors.
         language_model: The identity of the model that scored.
         checked_count: How many samples.
+        writer: The fields of the ModelFacts of the model that wrote surrogates; None: none was written.
 
     Returns:
         The reference of the checks, with "seconds" and "model", the facts that costs follow from.
@@ -216,4 +220,4 @@ def check_scoring(
         )
     logger.info("verified %d properties of scoring in %.1f s", len(checks), seconds)
     reference = write_rows(checks, Check, "checks")
-    return reference | {"seconds": seconds, "model": asdict(facts)}
+    return reference | {"seconds": seconds, "model": asdict(facts) | {"writer": writer}}

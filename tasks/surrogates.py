@@ -1,23 +1,26 @@
 """Stage 2, write_surrogates: per family and chunk, samples -> surrogates.
 
 In: a chunk of samples; for families that a model writes, the model's identity and how it samples. Out: one parquet
-file of Surrogate rows. Remembered per family and chunk, by the code of that family's writer alone.
+file of Surrogate rows. Remembered per family and chunk, by the code of that family's writer alone; a text of one's own
+by its wording.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 from prefect import get_run_logger, task
 
 from tasks.loading.data import Identity, SetupError
 from tasks.loading.redaction import without_secrets
-from tasks.priming.arms.arms import ARM_GROUPS, ArmGroup, Writer
+from tasks.priming.arms.arms import ArmGroup, Writer, writer_of
+from tasks.priming.arms.own import Wording
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.settings import ExperimentSettings, GenerationSettings
+from tasks.priming.statistics.run_data import ModelFacts
 from tasks.store.artifacts import Reference, read_rows, write_rows
 from tasks.store.caching import Batch, Calls, Inputs, stage_options
 from tasks.workers.processes import with_language_model
@@ -25,12 +28,11 @@ from tasks.workers.processes import with_language_model
 
 def lines_to_write(group: ArmGroup, sample_count: int) -> int:
     """Return how many lines the language model writes; what starts from generated surrogates has none written."""
-    is_written = group.needs_language_model and not group.needs_generated
-    return len(group.contexts.arm_keys) * sample_count if is_written else 0
+    return len(group.contexts.arm_keys) * sample_count if group.is_written else 0
 
 
 def writing_calls(
-    name: str,
+    entry: tuple[str, ArmGroup],
     batch: Batch,
     settings: ExperimentSettings,
     language_model: Identity,
@@ -39,16 +41,16 @@ def writing_calls(
     """Return the calls of write_surrogates for a group: each has what its writer uses, which its key depends on.
 
     Args:
-        name: A name in ARM_GROUPS.
+        entry: The group and its name.
         batch: The chunks.
         settings: The run's settings.
-        language_model: The model's identity.
+        language_model: The identity of the model that the group needs, if it needs one.
         surrogates: What is written already, by group and chunk.
 
     Raises:
         SetupError: The writer takes something from other passages, and the data are about one.
     """
-    group = ARM_GROUPS[name]
+    name, group = entry
     if group.needs_donors and not all(chunk["donors"] for chunk in batch.values()):
         raise SetupError(
             "Two controls take words and questions from other passages, and all eligible rows are about one passage. "
@@ -62,7 +64,9 @@ def writing_calls(
             "seed": settings.seed,
             "language_model": language_model if group.needs_language_model else None,
             "generation": settings.generation if group.needs_language_model else None,
+            "wording": group.wording,
             "donors": chunk["donors"] if group.needs_donors else None,
+            "data_texts": chunk["texts"] if group.needs_data_texts else None,
             "generated": surrogates[f"generated/{number}"] if group.needs_generated else None,
         }
         for number, chunk in batch.items()
@@ -70,14 +74,15 @@ def writing_calls(
 
 
 def _writer(inputs: Inputs) -> str:
-    return ARM_GROUPS[str(inputs["family"])].writer
+    write = writer_of(str(inputs["family"]), inputs["wording"])
+    return f"{write.__module__}:{write.__name__}"
 
 
 def _write(
     write: Writer, samples: Sequence[Sample], writing: Writing, *, language_model: LanguageModel
-) -> list[Surrogate]:
-    """Call a writer with the model that a worker has loaded."""
-    return write(samples, replace(writing, language_model=language_model))
+) -> tuple[list[Surrogate], ModelFacts]:
+    """Call a writer with the model that a worker has loaded; return the model's facts too."""
+    return write(samples, replace(writing, language_model=language_model)), language_model.facts
 
 
 @task(
@@ -92,37 +97,44 @@ def write_surrogates(
     seed: int,
     language_model: Identity | None,
     generation: GenerationSettings | None,
+    wording: Wording | None = None,
     donors: Reference | None = None,
+    data_texts: Reference | None = None,
     generated: Reference | None = None,
 ) -> Reference:
     """Write the surrogates of one family for a chunk of samples.
 
     Args:
-        family: A name in ARM_GROUPS.
+        family: The group's name.
         samples: The chunk.
         seed: The experiment's seed.
         language_model: The model's identity; None for families that no model writes.
         generation: How the model samples; None likewise.
+        wording: The text or instruction of a group that has one.
         donors: The chunk's rows about other passages; None for families that take nothing from them.
+        data_texts: The chunk's texts that follow from the data; None for families that use none.
         generated: The generated family's surrogates of the chunk; None for families that do not start from them.
 
     Returns:
-        The reference of the surrogates, with "seconds".
+        The reference of the surrogates, with "seconds", and "facts" of the model if one was needed.
     """
-    write = ARM_GROUPS[family].write
-    assert write is not None
+    write = writer_of(family, wording)
     writing = Writing(
         seed,
         generation=generation,
+        wording=wording,
+        data_texts=read_rows(data_texts, Surrogate) if data_texts else (),
         donors=read_rows(donors, Sample) if donors else (),
         generated=read_rows(generated, Surrogate) if generated else (),
     )
     rows = read_rows(samples, Sample)
     if language_model:
-        surrogates, seconds = with_language_model(partial(_write, write, rows, writing), language_model)
+        (surrogates, known), seconds = with_language_model(partial(_write, write, rows, writing), language_model)
+        facts = {"facts": asdict(known)}
     else:
+        facts = {}
         start = time.perf_counter()
         surrogates = write(rows, writing)
         seconds = time.perf_counter() - start
     get_run_logger().info("wrote %d %s surrogates in %.1f s", len(surrogates), family, seconds)
-    return write_rows(surrogates, Surrogate, f"surrogates/{family}") | {"seconds": seconds}
+    return write_rows(surrogates, Surrogate, f"surrogates/{family}") | {"seconds": seconds} | facts

@@ -106,7 +106,7 @@ def test_a_wrong_cache_is_seen_on_a_deep_model(
     """The check of mean NLLs failed for this model although all was right: 1.34e-5 of 1e-5."""
     some = sorted(samples, key=lambda sample: len(sample.passage))[:2]
     rule = ARM_GROUPS["baseline"].contexts
-    wrong = [Distractor(sample.sample_id, 0, "nothing at all", "x") for sample in some]
+    wrong = [Distractor(sample.sample_id, 0, "nothing at all", "x", "other_passage") for sample in some]
     family = checks.CheckedFamily(rule, [], score_family(rule, some, [], smollm2, wrong))
     hardest = checks.choose_checked(family.scores, 2)
     some.sort(key=lambda sample: hardest.index(sample.sample_id))

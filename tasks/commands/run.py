@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from flows.experiment import experiment
 from tasks.commands.terminal import quietly, stages_shown
+from tasks.loading.arms_file import read_arms
 from tasks.loading.hub import ALLOW_DOWNLOAD
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import EVERYTHING, resolve_settings
@@ -53,9 +54,10 @@ def execute(options: argparse.Namespace) -> int:
         logging.getLogger(name).addFilter(_without_traceback_of_usage_error)
     model = inputs.language_model
     count, address = given.get("workers"), given.get("ray_address")
+    given_count = int(count) if count else None
     with (
         stages_shown(is_verbose=options.verbose),
-        working(int(count) if count else None, model, address) as here,
+        working(given_count if address else inputs.process_count(given_count), model, address) as here,
         inputs_handed_over(settings, inputs),
     ):
         # A run that is complete has everything remembered; any other will need models.
@@ -81,11 +83,13 @@ def add_parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> Non
             options |= {"default": parameter.default, "help": f"{', '.join(typing.get_args(kind))}"}
         elif typing.get_origin(kind) is typing.Literal:
             options["help"] = f"{options['help']} ({', '.join(typing.get_args(kind))})"
+        elif name == "arms":
+            options |= {"type": read_arms, "metavar": "FILE"}
         elif typing.get_origin(kind) is tuple:
             options["type"] = lambda text: tuple(part.strip() for part in text.split(","))
             options["help"] = f"{options['help']} Separated by commas."
         # Values stay text: the settings convert and refuse them, with one message for every way to give them.
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", **options)
+        parser.add_argument(f"--{name.replace('_', '-')}", **{"metavar": "VALUE"} | options)
     # No parameter, since it changes no result.
     parser.add_argument(
         "--allow-download", action="store_true", help="Fetch a model of more than a gigabyte if it is not here."

@@ -6,6 +6,7 @@ or GGUF only, and no code that comes with a model is run. Whatever the user can 
 cannot be found or loaded, or does not fit the machine or its tokenizer.
 """
 
+import gc
 import importlib.metadata
 import json
 import subprocess
@@ -23,7 +24,7 @@ from tasks.loading.redaction import brief, presentable, printable
 from tasks.priming.engine.gguf import gguf_config, gguf_tokenizer, load_gguf, read_gguf
 from tasks.priming.engine.model import LanguageModel, first_token_id, make_text_stay_text
 from tasks.priming.errors import SetupError, UsageError
-from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
+from tasks.priming.settings import EmbeddingSettings, ExperimentSettings, LanguageModelSettings
 from tasks.store.code import code_digest
 
 _LOADING = Lock()  # held while a model is loaded, so that two threads that want the same model load it once
@@ -97,6 +98,16 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
     }
 
 
+def identify_writer(settings: ExperimentSettings) -> Identity | None:
+    """Return the identity of the model that writes surrogates; None if it is the one that reads."""
+    other = settings.writer
+    if other.writer_model is None:
+        return None
+    # A first token that is named belongs to the other tokenizer.
+    changes = {"language_model": other.writer_model, "language_model_revision": other.writer_model_revision}
+    return identify_language_model(settings.language_model.model_copy(update=changes | {"first_token": "auto"}))
+
+
 def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
     """Return everything that determines the numbers of the sentence-embedding model."""
     from tasks.priming.engine.numeric_path import instruction_set
@@ -112,11 +123,20 @@ def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
 
 def load_language_model(identity: Identity) -> LanguageModel:
     """Return the language model of an identity; the newest one is kept in this process."""
+    key = json.dumps(identity, sort_keys=True)
     with _LOADING:
-        return _language_model(json.dumps(identity, sort_keys=True))
+        if _newest != [key]:
+            # One after the other: two 7B models would not fit into memory.
+            _language_model.cache_clear()
+            gc.collect()
+            _newest[:] = [key]
+        return _language_model(key)
 
 
-@lru_cache(maxsize=1)  # a second 7B model would not fit into memory
+_newest: list[str] = []  # the identity of the language model that is kept
+
+
+@lru_cache(maxsize=1)
 def _language_model(identity_json: str) -> LanguageModel:
     import torch
 

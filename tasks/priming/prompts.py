@@ -19,6 +19,8 @@ ANSWER_DELIMITER = " "
 
 GENERATION_TEMPLATE = "{instruction}\n\nText:\n{document}"
 
+FREE_TEMPLATE = "{surrogate}\n\nDocument:\n{document}"
+
 STATIC_SURROGATES: dict[str, str] = {
     "definitional": "What is this and what does it mean?",
     "procedural": "How do I do this step by step?",
@@ -26,6 +28,8 @@ STATIC_SURROGATES: dict[str, str] = {
     "factual": "What are the key facts I need to know?",
     "problem": "What problem does this solve?",
 }
+
+FREE_PHRASES: dict[str, str] = {"extract": "Extract the key facts from this text.", "one_word": "Facts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +112,14 @@ def fill(template: str, **values: str) -> str:
     return "".join(pieces)
 
 
+def instructed(instruction: str, passage: str) -> str:
+    """Return the user message, before the chat template, that asks a model to write for a passage."""
+    return fill(GENERATION_TEMPLATE, instruction=instruction, document=passage)
+
+
 def generation_prompt(key: str, passage: str) -> str:
-    """Return the user message, before the chat template, that asks a model for the surrogate `key` of a passage."""
-    return fill(GENERATION_TEMPLATE, instruction=GENERATION_INSTRUCTIONS[key].text, document=passage)
+    """Return the message that asks for the surrogate `key` of the generated family."""
+    return instructed(GENERATION_INSTRUCTIONS[key].text, passage)
 
 
 def query_prompt(query: str) -> str:

@@ -48,6 +48,10 @@ def condition_name(family: str, key: str, treatment: str = KEPT) -> str:
     return f"{family}/{key}" if treatment == KEPT else f"{family}/{key}+{treatment}"
 
 
+DistractorSource: TypeAlias = Literal["same_passage", "unselected_passage", "other_passage"]
+"""What a distractor is about, the hardest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One query with its gold answer and the passage that answers it."""
@@ -89,7 +93,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Distractor:
-    """A wrong answer to a query: the answer to one of the same type, if there is any, about another passage."""
+    """A wrong answer to a query: the answer to another one, about the same passage if there is any."""
 
     sample_id: str
     """The sample whose cache it is scored on."""
@@ -99,6 +103,9 @@ class Distractor:
     """The text that is scored."""
     source_id: str
     """The sample_id of the row that it answers, drawn or not."""
+    source: DistractorSource
+    """What it is about: same_passage; unselected_passage, which the sample's row lists but does not select; or
+    other_passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +170,10 @@ class Score:
     its frame is dropped), hidden (the query does not see the surrogate), blind (the passage does not), masked (neither
     does)."""
     status: str
-    """ok; too_long (context and continuation exceed the model's window), no_answer_tokens, cannot_strip (the model's
-    positions do not allow a part of the context to be dropped), not_finite (the model gave NaN or infinity) or
-    out_of_memory (even alone). Anything but ok has no NLL and is excluded pairwise."""
+    """ok; too_long (context and continuation exceed the model's window), no_answer_tokens, no_context_tokens (neither a
+    document nor a first token), cannot_strip (the model's positions do not allow a part of the context to be dropped),
+    not_finite (the model gave NaN or infinity) or out_of_memory (even alone). Anything but ok has no NLL and is
+    excluded pairwise."""
     token_nlls: tuple[float, ...] | None
     """Nats for every answer token, the first included, in order; None unless status is ok or not_finite."""
     answer_tokens: tuple[str, ...]

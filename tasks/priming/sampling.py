@@ -1,20 +1,24 @@
 """Which rows of a data set become samples: how rows are read, which are eligible, and the seeded draw.
 
-In: rows of a data set. Out: samples in drawn order, for each a donor (a row about another passage) and distractors
-(wrong answers); the first rejected rows; and a funnel that counts dropped rows by reason.
+In: rows of a data set. Out: samples in drawn order, for each a donor (a row about another passage), distractors (wrong
+answers) and the texts that follow from the data; the first rejected rows; and a funnel that counts dropped rows by
+reason.
 """
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from tasks.priming.arms.free import keywords_of
+from tasks.priming.arms.own import is_text_name
+from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.errors import UsageError
-from tasks.priming.records import Distractor, Reject, Sample
+from tasks.priming.records import Distractor, DistractorSource, Reject, Sample, Surrogate
 from tasks.priming.settings import SamplingSettings
 
 Candidate = TypeVar("Candidate")
@@ -26,13 +30,17 @@ NO_ANSWER = ("", "[]", "No Answer Present.")  # texts that mean "there is no ans
 
 COLUMNS = (
     "passage", "query", "answer", "passages", "answers", "wellFormedAnswers", "query_type", "context", "question",
+    "surrogates",
 )  # fmt: skip
 """Columns that are read; others are ignored."""
+
+MAX_PROVIDED = 20
+"""Texts of its own that a row may have: each is an arm."""
 
 MAX_REJECTS = 1_000  # rejected rows that are kept to be looked at; all are counted
 
 _EXCERPT_CHARACTERS = 80
-_SHOWN_CHARACTERS = 300  # of a row's column names
+_SHOWN_CHARACTERS = 300  # of what is wrong in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +85,33 @@ class Draw:
     donors: list[Sample]
     # Wrong answers, sample by sample in drawn order; fewer than requested where the data have no more.
     distractors: list[Distractor]
+    # Texts to be put before the samples' passages that follow from the data: those that rows bring themselves, and
+    # keywords if they were asked for.
+    texts: list[Surrogate]
+    provided_keys: tuple[str, ...]  # names of the texts that rows bring, the same for all rows
     rejects: list[Reject]  # the first rows that cannot be samples, at most MAX_REJECTS
     funnel: Funnel  # what became of the rows
 
 
-def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int) -> Draw:
-    """Return the samples in drawn order, their donors and distractors, the first rejected rows, and the funnel.
+def draw_samples(
+    rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int, *, has_keywords: bool = False
+) -> Draw:
+    """Return the samples in drawn order and what belongs to them, the first rejected rows, and the funnel.
+
+    Args:
+        rows: The data.
+        settings: Which rows become samples.
+        seed: The experiment's seed.
+        has_keywords: Whether the keywords of each sample's passage are chosen, which takes a while in large data.
 
     Raises:
-        RowFormatError: A row has the wrong columns or types.
+        RowFormatError: A row has the wrong columns or types, or other texts of its own than the rows before.
     """
     eligible: list[Sample] = []
     rejected: dict[str, int] = {}
     rejects: list[Reject] = []
+    unselected: dict[str, tuple[str, ...]] = {}
+    provided: dict[str, dict[str, str]] = {}
     known: set[str] = set()
     count = 0
     for position, row in enumerate(rows):
@@ -101,14 +123,53 @@ def draw_samples(rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, 
             rejected[sample] = rejected.get(sample, 0) + 1
             if len(rejects) < MAX_REJECTS:
                 rejects.append(Reject(position + 1, sample, _excerpt(row)))
-        else:
-            known.add(sample.sample_id)
-            eligible.append(sample)
+            continue
+        known.add(sample.sample_id)
+        eligible.append(sample)
+        if passages := unselected_passages(row):
+            unselected[sample.sample_id] = passages
+        if texts := provided_texts(row, position):
+            provided[sample.sample_id] = texts
+        _require_alike(eligible, provided)
     draw = draw_notebook if settings.draw == "notebook" else draw_nested
     drawn = draw(eligible, settings.sample_count, seed)
-    funnel = Funnel(count, len(eligible), len(drawn), rejected)
-    distractors = choose_distractors(eligible, drawn, seed, settings.distractor_count)
-    return Draw(drawn, choose_donors(eligible, drawn, seed), distractors, rejects, funnel)
+    return Draw(
+        drawn,
+        choose_donors(eligible, drawn, seed),
+        choose_distractors(eligible, drawn, seed, settings.distractor_count, unselected),
+        _texts(drawn, eligible, provided, has_keywords=has_keywords),
+        tuple(next(iter(provided.values()), ())),
+        rejects,
+        Funnel(count, len(eligible), len(drawn), rejected),
+    )
+
+
+def _require_alike(eligible: Sequence[Sample], provided: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse the newest eligible row if it has other texts of its own than the first."""
+    first, newest = (list(provided.get(sample.sample_id, ())) for sample in (eligible[0], eligible[-1]))
+    if first != newest:
+        raise RowFormatError(
+            f"Row {eligible[-1].position} has {', '.join(newest) or 'nothing'} in its column `surrogates`, and row "
+            f"{eligible[0].position} has {', '.join(first) or 'nothing'}. Allowed are as many texts of the same names "
+            "in every row, since each is a condition. Complete the rows (they count from 0), or remove the column."
+        )
+
+
+def _texts(
+    drawn: Sequence[Sample],
+    eligible: Sequence[Sample],
+    provided: Mapping[str, Mapping[str, str]],
+    *,
+    has_keywords: bool,
+) -> list[Surrogate]:
+    """Return the texts that follow from the data, sample by sample: those that its row brings, then its keywords."""
+    passages = [sample.passage for sample in drawn] if has_keywords else []
+    keywords = keywords_of(passages, (sample.passage for sample in eligible)) if passages else []
+    texts: list[Surrogate] = []
+    for sample, words in zip_longest(drawn, keywords):
+        texts += [fixed_surrogate(sample, "provided", *named) for named in provided.get(sample.sample_id, {}).items()]
+        texts += [] if words is None else [fixed_surrogate(sample, "free", "keywords", words)]
+    return texts
 
 
 def choose_donors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int) -> list[Sample]:
@@ -126,31 +187,108 @@ def choose_donors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int
     return [donors[sample.sample_id] for sample in drawn]
 
 
-def choose_distractors(eligible: Sequence[Sample], drawn: Sequence[Sample], seed: int, count: int) -> list[Distractor]:
-    """Return for each drawn sample up to `count` answers to queries about other passages, never its own answer.
+def choose_distractors(
+    eligible: Sequence[Sample],
+    drawn: Sequence[Sample],
+    seed: int,
+    count: int,
+    unselected: Mapping[str, Sequence[str]] | None = None,
+) -> list[Distractor]:
+    """Return for each drawn sample up to `count` wrong answers: answers to other queries, the hardest first.
 
-    They answer queries of the same type and have a similar length: the same class of word counts (1, 2-3, 4-7, 8-15,
-    ...; token counts would depend on the model). If a class has too few, any length of the type is taken, then any
-    answer. Answers that differ only in case, space or final marks count as one. Like donors, distractors are as good as
-    drawn at random (each distinct answer of a class alike), and the same however many samples are drawn.
+    First come answers about the sample's own passage, then about passages that its row lists without selecting them,
+    then about any other: an answer about something else is unlikely whatever the context does. Of each, those to
+    queries of the same type come first that have a similar length (the same class of word counts: 1, 2-3, 4-7, 8-15,
+    ...; token counts would depend on the model), then any length of the type, then any answer.
+
+    None equals an answer that any row gives to the same query about the sample's passage. Answers that differ only in
+    case, space or final marks count as one. Like donors, distractors are as good as drawn at random (each distinct
+    answer of a class alike), and the same however many samples are drawn.
+
+    Args:
+        eligible: All rows that could be samples.
+        drawn: The samples.
+        seed: The experiment's seed.
+        count: Wrong answers per sample.
+        unselected: sample_id -> passage_ids that its row lists without selecting them, where there are any.
     """
-    rings = _answer_rings(eligible, seed)
-    distractors: list[Distractor] = []
-    for sample in drawn:
-        own = _comparable(sample.answer)
-        start = content_hash(str(seed), "distractor", sample.sample_id)
-        found = chain.from_iterable(rings[level].others(start, sample.passage_id) for level in _levels(sample, own))
-        chosen: dict[str, Sample] = {}
-        for answer, row in found:
-            if len(chosen) == count:
-                break
-            if answer != own:
-                chosen.setdefault(answer, row)
-        distractors += [
-            Distractor(sample.sample_id, number, row.answer, row.sample_id)
-            for number, row in enumerate(chosen.values())
-        ]
-    return distractors
+    candidates = _Candidates(eligible, seed, unselected or {})
+    return [
+        Distractor(sample.sample_id, number, row.answer, row.sample_id, source)
+        for sample in drawn
+        for number, (row, source) in enumerate(candidates.first(sample, count))
+    ]
+
+
+class _Candidates:
+    """The answers that may be distractors, by what they are about."""
+
+    def __init__(self, eligible: Sequence[Sample], seed: int, unselected: Mapping[str, Sequence[str]]) -> None:
+        """Take what choose_distractors takes."""
+        self._seed = seed
+        self._unselected = unselected
+        self._rows: dict[str, list[Sample]] = {}  # by passage
+        self._accepted: dict[tuple[str, str], set[str]] = {}  # by question
+        for row in eligible:
+            self._rows.setdefault(row.passage_id, []).append(row)
+            self._accepted.setdefault(_question(row), set()).update(map(_comparable, row.answers))
+        self._everywhere = _answer_rings(eligible, seed)
+        self._by_passage: dict[str, dict[Level, _AnswerRing]] = {}
+        self._same_passage: dict[tuple[object, ...], dict[str, Sample]] = {}
+
+    def first(self, sample: Sample, count: int) -> list[tuple[Sample, DistractorSource]]:
+        """Return up to `count` rows with different wrong answers, and what each is about."""
+        question, levels = _question(sample), _levels(sample, _comparable(sample.answer))
+        accepted, start = self._accepted[question], self._start(sample.sample_id)
+        same = self._about_own(question, levels, count)
+        listed = {passage for passage in self._unselected.get(sample.sample_id, ()) if passage in self._rows}
+        order = sorted(listed - {question[0]}, key=lambda passage: self._start(sample.sample_id, passage))
+        walks = (self._about(passage, level).walk(start) for level in levels for passage in order)
+        # Where the same query was asked about the other passage, its answer may be right here as well.
+        middle = ((answer, row) for answer, row in chain.from_iterable(walks) if _question(row)[1] != question[1])
+        unselected = _take(middle, count - len(same), accepted, same)
+        far = chain.from_iterable(self._everywhere[level].walk(start, question[0]) for level in levels)
+        other = _take(far, count - len(same) - len(unselected), accepted, same, unselected)
+        found: list[tuple[Sample, DistractorSource]] = [(row, "same_passage") for row in same.values()]
+        found += [(row, "unselected_passage") for row in unselected.values()]
+        return [*found, *((row, "other_passage") for row in other.values())]
+
+    def _about_own(self, question: tuple[str, str], levels: tuple[Level, ...], count: int) -> dict[str, Sample]:
+        """Return up to `count` wrong answers about the passage of a question, each with its row.
+
+        The same for all rows of a question, so that many right answers to it are walked past once.
+        """
+        if len(self._rows[question[0]]) == 1:  # as in most data: nobody has asked anything else
+            return {}
+        if (question, levels) not in self._same_passage:
+            start = self._start(*question)
+            walk = chain.from_iterable(self._about(question[0], level).walk(start) for level in levels)
+            self._same_passage[question, levels] = _take(walk, count, self._accepted[question])
+        return self._same_passage[question, levels]
+
+    def _start(self, *texts: str) -> str:
+        """Return where a walk begins."""
+        return content_hash(str(self._seed), "distractor", *texts)
+
+    def _about(self, passage_id: str, level: Level) -> "_AnswerRing":
+        """Return the ring of a level among the answers about one passage."""
+        if passage_id not in self._by_passage:
+            self._by_passage[passage_id] = _answer_rings(self._rows[passage_id], self._seed)
+        return self._by_passage[passage_id].get(level, _AnswerRing([]))
+
+
+def _take(walk: Iterator[tuple[str, Sample]], count: int, *without: Collection[str]) -> dict[str, Sample]:
+    """Return the first `count` answers of a walk, each with its row, without those in some collections."""
+    found: dict[str, Sample] = {}
+    while len(found) < count and (step := next(walk, None)):
+        if not any(step[0] in answers for answers in without):
+            found.setdefault(*step)
+    return found
+
+
+def _question(sample: Sample) -> tuple[str, str]:
+    """Return what makes two rows ask the same: the passage, and the query but for case, space and final marks."""
+    return sample.passage_id, _comparable(sample.query)
 
 
 class _AnswerRing:
@@ -163,23 +301,23 @@ class _AnswerRing:
         # A walk past all answers about one passage is one step, even where nearly all rows are about it.
         self._steps = _steps([rows[0].passage_id if len(rows) == 1 else None for _, _, rows in answers])
 
-    def others(self, start: str, passage_id: str) -> Iterator[tuple[str, Sample]]:
-        """Yield each answer given about another passage and a row that gives it, once around from a hash."""
+    def walk(self, start: str, left_out: str | None = None) -> Iterator[tuple[str, Sample]]:
+        """Yield each answer and a row that gives it, once around from a hash, without those about one passage."""
         first, step = bisect_left(self._hashes, start), 0
         while step < len(self._answers):
             number = (first + step) % len(self._answers)
             _, answer, rows = self._answers[number]
-            row = next((row for row in rows if row.passage_id != passage_id), None)
+            row = next((row for row in rows if row.passage_id != left_out), None)
             step += self._steps[number] if row is None else 1
             if row is not None:
                 yield answer, row
 
 
-def _answer_rings(eligible: Sequence[Sample], seed: int) -> dict[Level, _AnswerRing]:
+def _answer_rings(given: Sequence[Sample], seed: int) -> dict[Level, _AnswerRing]:
     """Return the ring of every level that has a row."""
     rows: dict[Level, dict[str, list[Sample]]] = {}
     ranks: dict[str, str] = {}
-    for row in sorted(eligible, key=lambda sample: content_hash(str(seed), "distractor", sample.sample_id)):
+    for row in sorted(given, key=lambda sample: content_hash(str(seed), "distractor", sample.sample_id)):
         answer = _comparable(row.answer)
         if answer not in ranks:
             ranks[answer] = content_hash(str(seed), "distractor answer", answer)
@@ -248,16 +386,13 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     whose place or after which `answers` may list several.
     """
     try:
-        is_plain = "passage" in row or {"context", "question"} <= row.keys()
-        query, answers, selected, has_passages = _plain_row(row) if is_plain else _msmarco_row(row)
+        query, answers, selected, has_passages = _plain_row(row) if _is_plain(row) else _msmarco_row(row)
     except (KeyError, TypeError, AttributeError) as error:
-        names = str(sorted(map(str, row)))
-        shown = names if len(names) <= _SHOWN_CHARACTERS else f"{names[:_SHOWN_CHARACTERS]}..."
         raise RowFormatError(
-            f"Row {position} has the columns {shown}, which cannot be read ({error!r}). Allowed are query, "
-            "answers, passages (with passage_text and is_selected) as in MS MARCO, context, question, answers (with "
-            "text) as in SQuAD, or passage, query and answer or a list of answers. Rename or correct the columns (rows "
-            "count from 0), or give other data."
+            f"Row {position} has the columns {_shown(sorted(map(str, row)))}, which cannot be read ({error!r}). "
+            "Allowed are query, answers, passages (with passage_text and is_selected) as in MS MARCO, context, "
+            "question, answers (with text) as in SQuAD, or passage, query and answer or a list of answers. Rename or "
+            "correct the columns (rows count from 0), or give other data."
         ) from None
     if not query or not has_passages:
         return "no query or no passages"
@@ -270,7 +405,7 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     if passage is None:
         return f"selected passage outside {min_words}-{max_words} words"
     query_type = None if row.get("query_type") is None else str(row["query_type"])
-    if any("\ud800" <= character <= "\udfff" for character in "".join((passage, query, *answers, query_type or ""))):
+    if _has_half_a_pair("".join((passage, query, *answers, query_type or ""))):
         return "text with half a surrogate pair"
     return Sample(
         sample_id=content_hash(passage, query, answer),
@@ -282,6 +417,16 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
         passage_id=content_hash(passage),
         answers=tuple(dict.fromkeys(text for text in answers if text not in NO_ANSWER)),
     )
+
+
+def _is_plain(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row has its passage in a column of its own, as plain rows and SQuAD's have."""
+    return "passage" in row or {"context", "question"} <= row.keys()
+
+
+def _has_half_a_pair(text: str) -> bool:
+    """Tell whether a text holds half a surrogate pair, which no file can store."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _plain_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[str], bool]:
@@ -297,6 +442,54 @@ def _plain_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[str], bool]
 
 def _msmarco_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[str], bool]:
     """Return the same as _plain_row, from MS MARCO's columns."""
+    marked = _marked_passages(row)
+    selected = [_text(text) for text, mark in marked if mark == 1]
+    well_formed = row.get("wellFormedAnswers")
+    # Some files write an empty list as the text "[]".
+    well_formed = [_text(text) for text in well_formed or ()] if not isinstance(well_formed, str) else []
+    answers = [] if row["answers"] == "[]" else [_text(text) for text in _list(row["answers"])]
+    if well_formed and well_formed[0] not in NO_ANSWER:
+        answers, well_formed = well_formed, answers
+    return _text(row["query"]), [*answers, *well_formed], selected, bool(marked)
+
+
+def provided_texts(row: Mapping[str, Any], position: int) -> dict[str, str] | None:
+    """Return a row's own texts to be put before its passage, by key; None where it has no column `surrogates`.
+
+    The texts of a list are named text_1, text_2 and so on, those of a mapping by its keys, in alphabetical order.
+
+    Raises:
+        RowFormatError: The column holds anything but 1 to MAX_PROVIDED texts, or a key is no name.
+    """
+    column = row.get("surrogates")
+    if column is None:
+        return None
+    named = [(f"text_{number}", text) for number, text in enumerate(column, 1)] if isinstance(column, list) else None
+    if isinstance(column, Mapping):
+        named = sorted(column.items(), key=lambda item: str(item[0]))
+    if (
+        not named
+        or len(named) > MAX_PROVIDED
+        or not all(isinstance(text, str) and text.strip() and not _has_half_a_pair(text) for _, text in named)
+        or not all(is_text_name(key) for key, _ in named)
+    ):
+        raise RowFormatError(
+            f"Row {position} has {_shown(column)} in its column `surrogates`. Allowed are 1 to {MAX_PROVIDED} texts "
+            "that are not empty, as a list or as a mapping of names (small letters, digits and _) to texts. Correct "
+            "the row (rows count from 0), or remove the column."
+        )
+    return dict(named)
+
+
+def unselected_passages(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the passage_ids of a readable row's passages that are not selected; none for plain columns."""
+    marked = () if _is_plain(row) else _marked_passages(row)
+    texts = (text for text, mark in marked if mark != 1 and isinstance(text, str) and text.strip())
+    return tuple(content_hash(text) for text in texts if not _has_half_a_pair(text))
+
+
+def _marked_passages(row: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Return what stands for the passages of a row with MS MARCO's columns, each with its mark: 1 if it is selected."""
     passages = row["passages"]
     if isinstance(passages, Mapping):
         texts, marks = _list(passages["passage_text"]), _list(passages["is_selected"])
@@ -304,14 +497,7 @@ def _msmarco_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[str], boo
         parts = _list(passages)
         texts, marks = [part["passage_text"] for part in parts], [part["is_selected"] for part in parts]
     # There may be fewer marks than passages; a passage without a mark was not selected.
-    selected = [_text(text) for text, mark in zip(texts, marks, strict=False) if mark == 1]
-    well_formed = row.get("wellFormedAnswers")
-    # Some files write an empty list as the text "[]".
-    well_formed = [_text(text) for text in well_formed or ()] if not isinstance(well_formed, str) else []
-    answers = [] if row["answers"] == "[]" else [_text(text) for text in _list(row["answers"])]
-    if well_formed and well_formed[0] not in NO_ANSWER:
-        answers, well_formed = well_formed, answers
-    return _text(row["query"]), [*answers, *well_formed], selected, bool(texts)
+    return [*zip_longest(texts, marks[: len(texts)])]
 
 
 def _list(value: object) -> list[Any]:
@@ -330,6 +516,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} instead of text")
     return value if value.strip() else ""
+
+
+def _shown(value: object) -> str:
+    """Return how a value of a row begins, on one line without control characters."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _excerpt(row: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from tasks.priming.arms.own import OwnArm
 from tasks.priming.errors import SECRET, describe_refusals, refuse_secrets
 from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
 from tasks.priming.records import KEPT
@@ -94,7 +95,7 @@ FirstToken = Annotated[
 
 
 class LanguageModelSettings(_Frozen):
-    """The causal language model that writes surrogates and scores answers."""
+    """The causal language model that scores answers, and writes surrogates unless another one does."""
 
     language_model: LanguageModel = "mistralai/Mistral-7B-Instruct-v0.2"
     language_model_revision: Revision | None = None
@@ -119,6 +120,18 @@ class EmbeddingSettings(_Frozen):
 Temperature = Annotated[float, Field(gt=0, le=10, description="Softmax temperature of generation.")]
 TopK = Annotated[int, Field(ge=1, le=100_000, description="Candidates per generated token (count).")]
 NewTokens = Annotated[int, Field(ge=1, le=1000, description="Longest generated surrogate (tokens).")]
+
+
+WriterModel = Annotated[
+    Name, Field(description="Another causal model that writes the surrogates; the reading one if not given.")
+]
+
+
+class WriterSettings(_Frozen):
+    """Which model writes; number format, quantisation and device are the reading model's."""
+
+    writer_model: WriterModel | None = None
+    writer_model_revision: Revision | None = None
 
 
 class GenerationSettings(_Frozen):
@@ -146,7 +159,7 @@ class StatisticsSettings(_Frozen):
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every random draw.")]
-FamilyName = Literal["baseline", "static", "generated", "control"]
+FamilyName = Literal["baseline", "static", "generated", "free", "control"]
 Families = Annotated[
     tuple[FamilyName, ...],
     Field(min_length=1, description="Families of arms to run; baseline among them, and generated with control."),
@@ -174,6 +187,15 @@ Treatments = Annotated[
 ]
 
 
+FAMILY_NAMES = (*typing.get_args(FamilyName), "provided")
+"""The built-in families; `provided` runs wherever the data have a column `surrogates`."""
+
+OwnArms = Annotated[
+    tuple[OwnArm, ...],
+    Field(max_length=200, description="Texts of your own, which run besides the families: a YAML file; docs/texts.md."),
+]
+
+
 class ExperimentSettings(_Frozen):
     """One experiment: what a run id is made from."""
 
@@ -182,9 +204,11 @@ class ExperimentSettings(_Frozen):
     controls: Controls = ("all",)
     treatments: Treatments = ("all",)
     answers: Answers = "main"
+    arms: OwnArms = ()
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
     language_model: LanguageModelSettings = LanguageModelSettings()
+    writer: WriterSettings = WriterSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     generation: GenerationSettings = GenerationSettings()
     statistics: StatisticsSettings = StatisticsSettings()
@@ -195,6 +219,12 @@ class ExperimentSettings(_Frozen):
             raise ValueError(
                 f"`families` must name each family once and include baseline, got {', '.join(self.families)}. "
                 "Use baseline,static,generated."
+            )
+        names = [f"{arm.family}/{arm.key}" for arm in self.arms]
+        if len(set(names)) < len(names) or {arm.family for arm in self.arms} & {*FAMILY_NAMES}:
+            raise ValueError(
+                f"`arms` must give each text another name and no family the name of a built-in one "
+                f"({', '.join(FAMILY_NAMES)}), got {', '.join(names)}. Rename the texts."
             )
         if "control" in self.families and "generated" not in self.families:
             raise ValueError(
@@ -306,6 +336,12 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
             f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}. Use "
             "bare_document,random_words,actual_query."
         )
+    for arm in settings.arms:
+        if not {KEPT} <= set(arm.treatments) <= set(TREATMENTS):
+            raise SettingsError(
+                f"`treatments` of the text {arm.family}/{arm.key} must be names among {', '.join(TREATMENTS)} with "
+                f"{KEPT} among them, got {', '.join(arm.treatments)}. Use {KEPT},stripped."
+            )
     named = set(settings.treatments)
     if settings.treatments != ("all",) and not {KEPT} <= named <= set(TREATMENTS):
         raise SettingsError(

@@ -72,6 +72,8 @@ class RunDescription(_Frozen):
     """What identifies the language model: revision or sha256, parameter_count, dtype, quantization."""
     embedding_model: dict[str, Any] = {}
     """What identifies the embedding model."""
+    writer_model: dict[str, Any] = {}
+    """What identifies the model that wrote surrogates; empty if it is the language model."""
     chunk_size: int | None = None
     """Samples in each chunk of its artifacts; None before any is recorded."""
 

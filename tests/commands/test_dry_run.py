@@ -309,7 +309,9 @@ def test_memory_is_what_a_worker_takes(mistral_tokenizer_folder: Path, tmp_path:
     samples = [
         Sample(f"s{n}", n, text, f"where is {n}", f"At {n} of it.", None, f"p{n}") for n, text in enumerate(passages)
     ]
-    distractors = [Distractor(s.sample_id, n, f"Under {n} of them.", "x") for s in samples for n in range(2)]
+    distractors = [
+        Distractor(s.sample_id, n, f"Under {n} of them.", "x", "other_passage") for s in samples for n in range(2)
+    ]
     outlined = outline_language_model(settings.language_model)
     expected = estimate_memory(settings.language_model, outlined, count_tokens(samples, settings, outlined), "cpu")
     identity = identify_language_model(settings.language_model)

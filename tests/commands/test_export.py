@@ -61,7 +61,7 @@ def publish(folder: Path, data: str) -> None:
     manifests.extend_run(attempt, {}, {"funnel": {"rows": 9, "eligible": 8, "drawn": 4, "rejected": {"no answer": 1}}})
     for table in ("sample", "surrogate", "route", "score"):
         record(attempt, table, getattr(evidence, f"{table}s"))
-    record(attempt, "distractor", [Distractor(name, 0, "zither", "f" * 32) for name in ids])
+    record(attempt, "distractor", [Distractor(name, 0, "zither", "f" * 32, "other_passage") for name in ids])
     record(attempt, "reject", [Reject(5, "no answer", "zither of")])
     manifests.finish_run(attempt)
     results.rebuild_database()

@@ -1,8 +1,10 @@
 """The draw is the published one, eligibility is the notebook's, and every dropped row is counted under a reason."""
 
+import dataclasses
 import hashlib
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from tasks.priming.sampling import (
     draw_notebook,
     draw_samples,
     read_row,
+    unselected_passages,
 )
 from tasks.priming.settings import DataSettings, SamplingSettings
 from tests.places import GOLDEN
@@ -537,28 +540,91 @@ def of_sample(distractors: list[Distractor], sample: Sample) -> list[Distractor]
     return [distractor for distractor in distractors if distractor.sample_id == sample.sample_id]
 
 
-@given(ROWS, st.integers(0, 4), st.integers(0, 3))
+def question(sample: Sample) -> tuple[str, str]:
+    return sample.passage_id, bare(sample.query)
+
+
+def in_order(sample: Sample, rows: list[Sample]) -> list[list[Sample]]:
+    """Return the rows of each level, the closest first: type and length, type, any."""
+    typed = [row for row in rows if row.query_type == sample.query_type]
+    return [[row for row in typed if length_class(row.answer) == length_class(sample.answer)], typed, rows]
+
+
+@given(ROWS, st.data(), st.integers(0, 4), st.integers(0, 3))
 def test_distractors_are_the_closest_wrong_answers_there_are(
-    rows: list[tuple[str, int, str | None]], count: int, seed: int
+    rows: list[tuple[str, int, str | None]], data: st.DataObject, count: int, seed: int
 ) -> None:
-    """Expected: the admissible answers of each level, found by walking all rows for each sample."""
+    """Expected: the admissible answers of each source and level, found by walking all rows for each sample."""
     eligible = answered(rows)
+    lists = st.lists(st.sampled_from(["P0", "P1", "P2", "P3", "no row's"]), max_size=3)
+    unselected = {row.sample_id: data.draw(lists) for row in eligible}
     row_of = {row.sample_id: row for row in eligible}
-    distractors = choose_distractors(eligible, eligible, seed, count)
+    distractors = choose_distractors(eligible, eligible, seed, count, unselected)
     for sample in eligible:
         own = of_sample(distractors, sample)
-        others = [r for r in eligible if r.passage_id != sample.passage_id and bare(r.answer) != bare(sample.answer)]
-        typed = [row for row in others if row.query_type == sample.query_type]
-        near = [row for row in typed if length_class(row.answer) == length_class(sample.answer)]
+        right = {bare(row.answer) for row in eligible if question(row) == question(sample)}
+        wrong = [row for row in eligible if bare(row.answer) not in right]
+        others = [row for row in wrong if row.passage_id != sample.passage_id]
+        listed = [row for row in others if row.passage_id in unselected[sample.sample_id]]
+        sources = {
+            "same_passage": [row for row in wrong if row.passage_id == sample.passage_id],
+            "unselected_passage": [row for row in listed if bare(row.query) != bare(sample.query)],
+            "other_passage": others,
+        }
         assert [distractor.number for distractor in own] == list(range(len(own)))
-        assert all(row_of[d.source_id].answer == d.answer and row_of[d.source_id] in others for d in own)
+        assert all(row_of[d.source_id].answer == d.answer and row_of[d.source_id] in sources[d.source] for d in own)
         found = [bare(distractor.answer) for distractor in own]
         assert len(set(found)) == len(found)
-        for level in (near, typed, others):
-            known = {bare(row.answer) for row in level}
-            first = found[: len(known)]
-            assert len(first) == min(count, len(known))
-            assert set(first) <= known
+        known: set[str] = set()
+        for source, admissible in sources.items():
+            for level in in_order(sample, admissible):
+                known |= {bare(row.answer) for row in level}
+                first = own[: len(known)]
+                assert len(first) == min(count, len(known))
+                assert {bare(distractor.answer) for distractor in first} <= known
+                assert list(sources).index(source) >= max((list(sources).index(d.source) for d in first), default=0)
+
+
+def test_a_wrong_answer_is_sought_on_the_passage_then_on_passages_of_the_row_then_anywhere() -> None:
+    """Expected: by reading. "nine" is right, and of the same query about the row's other passage the answer may be."""
+    mill, river, far = "The mill ground rye.", "The river was moved.", "A ferry leaves."
+
+    def listed(query: str, answer: str, selected: str, *others: str) -> dict[str, Any]:
+        marks = [1, *(0 for _ in others)]
+        return {
+            "query": query,
+            "answers": [answer],
+            "passages": {"passage_text": [selected, *others], "is_selected": marks},
+        }
+
+    rows = [
+        listed("when", "At nine.", mill, river),
+        listed("When?", "nine", mill),
+        listed("who", "A miller", mill),
+        listed("what", "a miller.", mill),
+        listed("where", "In Sample.", river),
+        listed("when", "In June.", river),
+        listed("how", "By boat.", far),
+    ]
+    drawn = draw_samples(rows, settings(7).model_copy(update={"distractor_count": 4}), 42)
+    (sample,) = (sample for sample in drawn.samples if sample.answer == "At nine.")
+    found = of_sample(drawn.distractors, sample)
+    assert bare(found[0].answer) == "a miller"
+    assert [(d.answer, d.source) for d in found[1:2]] == [("In Sample.", "unselected_passage")]
+    assert {(d.answer, d.source) for d in found[2:]} == {("By boat.", "other_passage"), ("In June.", "other_passage")}
+    assert [d.source for d in found] == ["same_passage", "unselected_passage", "other_passage", "other_passage"]
+
+
+@pytest.mark.parametrize(
+    "passages",
+    [
+        {"passage_text": ["A", "B", "C", None, " ", "D \ud83d"], "is_selected": [1, 0]},
+        [{"passage_text": text, "is_selected": mark} for text, mark in (("A", 1), ("B", 0), ("C", None), (7, 0))],
+    ],
+)
+def test_passages_without_a_mark_are_unselected_and_what_is_no_text_is_none(passages: Any) -> None:
+    assert unselected_passages(msmarco(passages=passages)) == (content_hash("B"), content_hash("C"))
+    assert unselected_passages(plain(1)) == ()
 
 
 @given(ROWS, st.randoms(use_true_random=False))
@@ -566,11 +632,13 @@ def test_distractors_depend_on_neither_the_order_of_rows_nor_what_else_is_drawn(
     rows: list[tuple[str, int, str | None]], shuffle: random.Random
 ) -> None:
     eligible = answered(rows)
-    everyones = choose_distractors(eligible, eligible, 42, 2)
+    listed = {row.sample_id: ["P3", "P1"] for row in eligible}
+    everyones = choose_distractors(eligible, eligible, 42, 2, listed)
     drawn = shuffle.sample(eligible, shuffle.randint(1, len(eligible)))
-    found = choose_distractors(shuffle.sample(eligible, len(eligible)), drawn, 42, 2)
+    found = choose_distractors(shuffle.sample(eligible, len(eligible)), drawn, 42, 2, listed)
     assert found == [distractor for sample in drawn for distractor in of_sample(everyones, sample)]
-    assert of_sample(choose_distractors(eligible, drawn, 42, 1), drawn[0]) == of_sample(everyones, drawn[0])[:1]
+    fewer = choose_distractors(eligible, drawn, 42, 1, {row: ["P1", "P3"] for row in listed})
+    assert of_sample(fewer, drawn[0]) == of_sample(everyones, drawn[0])[:1]
 
 
 def test_distractors_spread_over_the_answers_and_change_with_the_seed() -> None:
@@ -584,25 +652,31 @@ def test_distractors_spread_over_the_answers_and_change_with_the_seed() -> None:
     assert choose_distractors(eligible, eligible, 43, 2) != distractors
 
 
-@pytest.mark.parametrize("is_answer", [True, False], ids=["one answer", "one passage"])
-def test_distractors_are_found_at_once_where_one_answer_or_passage_prevails(is_answer: bool) -> None:
+@pytest.mark.parametrize("prevailing", ["answer", "passage", "question", "answer and passage"])
+def test_distractors_are_found_at_once_where_one_answer_passage_or_question_prevails(prevailing: str) -> None:
     """Walking all rows with the same answer, or about the same passage, takes minutes here: 20,000 times 20,000."""
     rows: list[tuple[str, int, str | None]]
-    if is_answer:
-        rows = [("Yes." if number else "no", number, None) for number in range(20_000)]
+    if "answer" in prevailing:
+        rows = [("Yes." if n else "no", min(n, 1) if "passage" in prevailing else n, None) for n in range(20_000)]
     else:
         rows = [(f"answer {number}", min(number, 1), None) for number in range(20_000)]
     eligible = answered(rows)
+    if prevailing == "question":
+        eligible = [dataclasses.replace(row, query="the same") for row in eligible]
     distractors = choose_distractors(eligible, eligible, 42, 2)
+    if prevailing == "passage":  # of all others, about the passage; the one row about another has none of its own
+        sources = Counter(d.source for d in distractors)
+        assert sources == {"same_passage": 2 * 19_999, "other_passage": 2}
+        return
     # the one row with another answer or passage is everybody's only distractor, and has itself one or two
     assert {d.source_id for d in distractors if d.sample_id != eligible[0].sample_id} == {eligible[0].sample_id}
-    assert len(distractors) == 19_999 + (1 if is_answer else 2)
+    assert len(distractors) == 19_999 + (2 if prevailing == "question" else 1)
 
 
 def test_a_chunk_of_samples_finds_its_own_distractors_the_same_in_a_longer_run(
     artifacts_folder: Path, tmp_path: Path
 ) -> None:
-    """Some samples have one distractor, some two: the only "no" are about the passage of some "yes"."""
+    """Some samples have one distractor, some two: to one question both "yes" and "no" are right."""
     from prefect.logging import disable_run_logger
 
     from tasks.loading.data import identify_data
@@ -610,7 +684,10 @@ def test_a_chunk_of_samples_finds_its_own_distractors_the_same_in_a_longer_run(
     from tasks.store.artifacts import read_rows
 
     lines = [plain(number, answer=("yes", "maybe")[number % 2]) for number in range(60)]
-    lines += [plain(number, answer=("yes", "no")[number % 2], passage="the same") for number in range(60, 90)]
+    lines += [
+        plain(number, answer=("yes", "no")[number % 2], passage="the same", query="the same" + "?" * number)
+        for number in range(60, 90)
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
     data = DataSettings(data=str(tmp_path / "rows.jsonl"))
     with disable_run_logger():

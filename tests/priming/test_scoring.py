@@ -58,7 +58,9 @@ def with_distractors(items: list[Request]) -> list[Request]:
 
 
 def wrong(number: int, *answers: str) -> list[Distractor]:
-    return [Distractor(f"sample{number}", place, answer, "source") for place, answer in enumerate(answers)]
+    return [
+        Distractor(f"sample{number}", place, answer, "source", "other_passage") for place, answer in enumerate(answers)
+    ]
 
 
 def sample(number: int, answer: str = "Approximately $15,000 per year.") -> Sample:

@@ -30,7 +30,9 @@ SAMPLES = [
     Sample(f"sample{n}", n, f"Passage {n} says that a cashier earns ${15_000 + n}.", f"pay {n}", "$15,000.", None, "p")
     for n in range(2)
 ]
-DISTRACTORS = [Distractor(s.sample_id, n, text, "x") for s in SAMPLES for n, text in enumerate(("no", "$7 a day"))]
+DISTRACTORS = [
+    Distractor(s.sample_id, n, text, "x", "other_passage") for s in SAMPLES for n, text in enumerate(("no", "$7 a day"))
+]
 RULES = [
     ContextRule(family="baseline", arm_keys=("document",), template=BASELINE_TEMPLATE),
     ContextRule(family="static", arm_keys=("factual", "problem"), template=SURROGATE_TEMPLATE),

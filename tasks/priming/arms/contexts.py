@@ -62,5 +62,7 @@ class ContextRule(BaseModel):
 
     def context(self, passage: str, surrogate: str | None) -> str:
         """Return all text before the query; `surrogate` is None for a family without."""
+        if not self.template:  # no document either: nothing but the token that every context begins with
+            return ""
         values = {"document": passage} if surrogate is None else {"document": passage, "surrogate": surrogate}
         return fill(self.template, **values)

@@ -2,7 +2,8 @@
 
 In: samples, their target_question surrogates, and for each sample a row about another passage (its donor). Out: one
 surrogate per sample. Every control answers one question: is it the template, any text, the words, their order, the
-passage they are about, or what a perfect guess would give? Each is one function here and one entry in arms.py.
+passage they are about, or what a perfect guess would give? Could the run have shown a gain
+at all? Each is one function here and one entry in arms.py.
 """
 
 import random
@@ -58,11 +59,13 @@ def write_shuffled(samples: Sequence[Sample], writing: Writing) -> list[Surrogat
 
 def write_other_document(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
     """Return the target_question that the model writes for another passage: a good question, but about another text."""
-    completions = complete_passages([donor.passage for donor in writing.donors], (MODEL_KEY,), writing)
-    limit = GENERATION_INSTRUCTIONS[MODEL_KEY].word_limit
+    instruction = GENERATION_INSTRUCTIONS[MODEL_KEY]
+    completions = complete_passages([donor.passage for donor in writing.donors], {MODEL_KEY: instruction.text}, writing)
     # The only control that the model writes, so it costs tokens of its own.
     return [
-        written_surrogate(sample, "control", "other_document", completions[MODEL_KEY, donor.passage], limit)
+        written_surrogate(
+            sample, "control", "other_document", completions[MODEL_KEY, donor.passage], instruction.word_limit
+        )
         for sample, donor in zip(samples, writing.donors, strict=True)
     ]
 
@@ -70,6 +73,11 @@ def write_other_document(samples: Sequence[Sample], writing: Writing) -> list[Su
 def write_actual_query(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
     """Return the user's own queries: what a perfect guess would give."""
     return _controls("actual_query", samples, lambda number, sample: sample.query)
+
+
+def write_answer_given(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the users' queries with their answers: a run in which this gains nothing could not show a gain."""
+    return _controls("answer_given", samples, lambda number, sample: f"{sample.query} {sample.answer}")
 
 
 def _controls(key: str, samples: Sequence[Sample], text_of: Callable[[int, Sample], str]) -> list[Surrogate]:

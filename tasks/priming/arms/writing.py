@@ -5,12 +5,13 @@ completed once however many samples share it; the text depends on the seed, the 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.priming.arms.own import Wording
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES, generation_prompt
+from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES, instructed
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.settings import GenerationSettings
 
@@ -27,6 +28,8 @@ class Writing:
     generation: GenerationSettings | None = None  # how it samples
     donors: Sequence[Sample] = ()  # for each sample, in order, a row about another passage
     generated: Sequence[Surrogate] = ()  # the generated family's surrogates of the samples
+    data_texts: Sequence[Surrogate] = ()  # texts of the samples that follow from the data
+    wording: Wording | None = None  # the text or instruction of the only arm
 
 
 def write_static(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
@@ -43,7 +46,8 @@ def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surroga
         ValueError: No language model was given.
         MemoryError: A single prompt does not fit into memory.
     """
-    completions = complete_passages([sample.passage for sample in samples], tuple(GENERATION_INSTRUCTIONS), writing)
+    texts = {key: instruction.text for key, instruction in GENERATION_INSTRUCTIONS.items()}
+    completions = complete_passages([sample.passage for sample in samples], texts, writing)
     return [
         written_surrogate(sample, "generated", key, completions[key, sample.passage], instruction.word_limit)
         for key, instruction in GENERATION_INSTRUCTIONS.items()
@@ -51,22 +55,52 @@ def write_generated(samples: Sequence[Sample], writing: Writing) -> list[Surroga
     ]
 
 
+def write_phrase(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the text of the only arm for every sample."""
+    assert writing.wording is not None
+    wording = writing.wording
+    return [fixed_surrogate(sample, wording.family, wording.key, wording.text) for sample in samples]
+
+
+def write_instructed(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return what the model writes for every sample by the instruction of the only arm.
+
+    It depends on the instruction's text, not on its name. Raises as write_generated does.
+    """
+    assert writing.wording is not None
+    assert writing.wording.word_limit is not None
+    family, key, text, limit = (getattr(writing.wording, name) for name in ("family", "key", "text", "word_limit"))
+    completions = complete_passages([sample.passage for sample in samples], {text: text}, writing)
+    return [written_surrogate(sample, family, key, completions[text, sample.passage], limit) for sample in samples]
+
+
+def write_provided(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    """Return the texts that the samples' rows brought."""
+    return [text for text in writing.data_texts if text.family == "provided"]
+
+
 def complete_passages(
-    passages: Sequence[str], keys: Sequence[str], writing: Writing
+    passages: Sequence[str], instructions: Mapping[str, str], writing: Writing
 ) -> "dict[tuple[str, str], Completion]":
-    """Return the model's completion for each (instruction, passage); raises as write_generated does."""
+    """Return the model's completion for each (instruction, passage); raises as write_generated does.
+
+    Args:
+        passages: What is completed.
+        instructions: Their texts by the names that seed what is written.
+        writing: The model, and how it samples.
+    """
     from tasks.priming.engine.generation import Prompt, generate_completions
 
     if writing.language_model is None or writing.generation is None:
         raise ValueError("Writing for a passage needs a language model and generation settings.")
-    pairs = [(key, passage) for key in keys for passage in dict.fromkeys(passages)]
+    pairs = [(name, passage) for name in instructions for passage in dict.fromkeys(passages)]
     prompts = [
         Prompt(
-            generation_prompt(key, passage),
-            identity=f"{writing.seed}|{key}|{passage}",
-            prefix_probes=(generation_prompt(key, "One"), generation_prompt(key, "2")),
+            instructed(instructions[name], passage),
+            identity=f"{writing.seed}|{name}|{passage}",
+            prefix_probes=(instructed(instructions[name], "One"), instructed(instructions[name], "2")),
         )
-        for key, passage in pairs
+        for name, passage in pairs
     ]
     return dict(zip(pairs, generate_completions(prompts, writing.language_model, writing.generation), strict=True))
 

@@ -76,6 +76,8 @@ class Request:
         """Return "ok", or why the answer cannot be scored in a window of so many tokens."""
         if not self.answer:
             return "no_answer_tokens"
+        if not self.context:
+            return "no_context_tokens"
         longest = max(len(self.context), self.cached_count + len(self.query) + len(self.answer))
         return "ok" if longest <= window else "too_long"
 

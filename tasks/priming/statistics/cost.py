@@ -169,6 +169,7 @@ def _indices_of(
         if s.sample_id in indexed and (s.prompt_token_count or s.token_count)
     }
     indices = {}
+    writer = model.of_writer
     for arm, lengths in scores.items():
         prompt_tokens = generated_tokens = prefill_tokens = cached_tokens = flops = 0
         text = arm.partition("+")[0]
@@ -179,7 +180,7 @@ def _indices_of(
             prefill_tokens += lengths[document].context
             cached_tokens += lengths[document].cached
             # The last token that is written is never read; the others follow the prompt one by one.
-            flops += forward_flops(model, prompt + max(generated - 1, 0))
+            flops += forward_flops(writer, prompt + max(generated - 1, 0))
             flops += forward_flops(model, lengths[document].context)
         indices[arm] = _Index(prompt_tokens, generated_tokens, prefill_tokens, cached_tokens, flops)
     return indices

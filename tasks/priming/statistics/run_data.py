@@ -4,7 +4,7 @@ In: the rows of the stages before. Out: one frozen object that every statistic t
 a run knows without a change of anybody's signature.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -36,6 +36,13 @@ class ModelFacts:
     """The token that every context begins with; None if there is none."""
     answer_delimiter: str = ANSWER_DELIMITER
     """The text between the query prompt and the answer."""
+    writer: Mapping[str, Any] | None = None
+    """The same facts of the model that wrote surrogates; None if it is this one, or if none was written."""
+
+    @property
+    def of_writer(self) -> "ModelFacts":
+        """The facts of the model that wrote surrogates."""
+        return ModelFacts(**self.writer) if self.writer else self
 
 
 @dataclass(frozen=True)
