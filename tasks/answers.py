@@ -15,8 +15,9 @@ from tasks.priming.answers import keys_to_ask
 from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.records import AnswerText, Route, Sample, Surrogate
+from tasks.scoring import functions_of, treatments_of
 from tasks.store.artifacts import Reference, read_rows, write_rows
-from tasks.store.caching import Batch, Calls, stage_options
+from tasks.store.caching import Batch, Calls, Inputs, stage_options
 from tasks.workers.processes import with_language_model
 
 
@@ -29,7 +30,7 @@ def groups_to_ask(groups: Mapping[str, ArmGroup], which: str) -> dict[str, tuple
     """
     if which == "none":
         return {}
-    asked = {name: keys_to_ask(group.contexts, which) for name, group in groups.items()}
+    asked = {name: keys_to_ask(group, which) for name, group in groups.items()}
     return {name: keys for name, keys in asked.items() if keys or groups[name].is_routed}
 
 
@@ -54,6 +55,7 @@ def answering_calls(
     return {
         f"{name}/{number}": {
             "contexts": groups[name].contexts,
+            "treatments": groups[name].treatments_by_key,
             "keys": keys,
             "routed_keys": _routed_keys(groups[name], chunk["samples"], routes[number]),
             "samples": chunk["samples"],
@@ -79,14 +81,20 @@ def _routed_keys(group: ArmGroup, samples: Reference, routes: Reference) -> list
     return [chosen.get(sample.sample_id) for sample in read_rows(samples, Sample)]
 
 
+def _answered_by(inputs: Inputs) -> list[str]:
+    """Return what a call of answer_queries runs: answering, and the treatments that it names."""
+    return ["tasks.priming.answers:answer_family", *functions_of([inputs["treatments"]])]
+
+
 @task(
     name="answer queries",
     task_run_name="answer queries with {contexts.name} contexts {samples[start]}-{samples[stop]}",
-    **stage_options("answers", "tasks.priming.answers:answer_family", folder=lambda inputs: inputs["contexts"].family),
+    **stage_options("answers", _answered_by, folder=lambda inputs: inputs["contexts"].family),
 )
 @without_secrets()
 def answer_queries(
     contexts: ContextRule,
+    treatments: Mapping[str, Sequence[str]],
     keys: Sequence[str],
     routed_keys: Sequence[str | None],
     samples: Reference,
@@ -97,6 +105,7 @@ def answer_queries(
 
     Args:
         contexts: The family's arms and the template of their contexts.
+        treatments: Of each arm, by its key, the names of its treatments.
         keys: The arms that are asked on every sample.
         routed_keys: For each sample what the router chose; empty in a family that is not routed.
         samples: The chunk.
@@ -117,6 +126,7 @@ def answer_queries(
         surrogates=read_rows(surrogates, Surrogate) if surrogates else [],
         keys=keys,
         routed_keys=routed_keys,
+        treatments=treatments_of(treatments),
     )
     logger = get_run_logger()
     logger.info(

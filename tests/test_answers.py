@@ -152,6 +152,7 @@ def answered(identity: Identity, samples: Sequence[Sample], routed: Sequence[str
     with disable_run_logger():
         reference = answer_queries.fn(
             contexts=ARM_GROUPS["static"].contexts,
+            treatments={key: ["kept"] for key in ARM_GROUPS["static"].contexts.arm_keys},
             keys=["quantitative"],
             routed_keys=routed,
             samples=chunk(samples),
@@ -180,7 +181,9 @@ HOSTILE = ["\x1b[2J wiped", "<script>alert(1)</script>", "</s> [INST]", "'; DROP
 
 def written(number: int, text: str) -> AnswerText:
     found = measure_text(text, ["$15,000"])
-    bare = AnswerText(f"sample{number}", "baseline", "document", False, "ok", text, token_count=3, finish="stop")
+    bare = AnswerText(
+        f"sample{number}", "baseline", "document", "kept", False, "ok", text, token_count=3, finish="stop"
+    )
     return replace(bare, **{name: getattr(found, name) for name in found.__dataclass_fields__})
 
 
@@ -188,7 +191,7 @@ def test_texts_are_stored_as_they_are(artifacts_folder: Path) -> None:
     attempt = start("abc")
     rows = [
         *map(written, range(len(HOSTILE)), HOSTILE),
-        AnswerText("sample9", "baseline", "document", False, "too_long"),
+        AnswerText("sample9", "baseline", "document", "kept", False, "too_long"),
     ]
     record(attempt, "answer_text", rows)
     manifests.finish_run(attempt)

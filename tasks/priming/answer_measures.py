@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tasks.priming.records import AnswerText
+from tasks.priming.records import AnswerText, condition_name
 
 PLAIN_DOCUMENT = ("baseline", "document")
 """Family and key of the condition whose answers the others' are compared with."""
@@ -131,18 +131,18 @@ Condition: TypeAlias = dict[str, float]
 
 
 def measures_by_condition(rows: Sequence[AnswerText]) -> dict[str, dict[str, Condition]]:
-    """Return measure -> condition -> sample_id -> value, higher is better where it is a measure of quality.
+    """Return measure -> condition -> sample_id -> value, for those of MEASURES and for "changed".
 
-    Conditions are arms ("static/quantitative") and what the router chose ("static/routed"). An arm that was answered on
-    some samples only, those for which the router chose it, is no condition: the router picked its samples. Besides
-    MEASURES there is "changed": 1 where the normalised text differs from that after the plain document, else 0.
+    "changed" is 1 where the normalised text differs from that after the plain document, else 0. Conditions are arms
+    ("static/quantitative+stripped") and what the router chose ("static/routed"). One that was asked on some samples
+    only, such as an arm where the router chose it, is left out: its samples were picked.
     """
     conditions = _rows_by_condition(rows)
     found = {
         name: {condition: _values(of_sample, value) for condition, of_sample in conditions.items()}
         for name, value in MEASURES.items()
     }
-    plain = conditions.get("/".join(PLAIN_DOCUMENT), {})
+    plain = conditions.get(condition_name(*PLAIN_DOCUMENT), {})
     found["changed"] = {
         condition: {
             sample_id: float(row.normalised_text != plain[sample_id].normalised_text)
@@ -157,12 +157,18 @@ def measures_by_condition(rows: Sequence[AnswerText]) -> dict[str, dict[str, Con
 def _rows_by_condition(rows: Sequence[AnswerText]) -> dict[str, dict[str, AnswerText]]:
     arms: dict[str, dict[str, AnswerText]] = {}
     routed: dict[str, dict[str, AnswerText]] = {}
+    sample_ids: set[str] = set()
+    routed_ids: dict[str, set[str]] = {}  # by family
     for row in rows:
-        arms.setdefault(f"{row.family}/{row.key}", {})[row.sample_id] = row
+        sample_ids.add(row.sample_id)
+        arms.setdefault(row.condition, {})[row.sample_id] = row
         if row.is_routed:
-            routed.setdefault(f"{row.family}/routed", {})[row.sample_id] = row
-    every = {row.sample_id for row in rows}
-    return {name: of_sample for name, of_sample in arms.items() if of_sample.keys() == every} | routed
+            routed_ids.setdefault(row.family, set()).add(row.sample_id)
+            routed.setdefault(condition_name(row.family, "routed", row.treatment), {})[row.sample_id] = row
+    complete = {name: found for name, found in arms.items() if found.keys() == sample_ids}
+    return complete | {
+        name: found for name, found in routed.items() if found.keys() == routed_ids[next(iter(found.values())).family]
+    }
 
 
 def _values(of_sample: Mapping[str, AnswerText], value: Callable[[AnswerText], float | None]) -> Condition:

@@ -1,9 +1,9 @@
 """The answers themselves: what the model writes after a query, read from a context's KV cache.
 
-In: samples and the contexts of one family's arms, and which of them are asked. Out: one AnswerText per sample and arm
-that is asked, with its measures. A text depends on the model, the context and the query alone: the likeliest token is
-taken each time, until the line or the text ends. Which arms are asked is declared here; of a routed family that is also
-what the router chose, before anything was scored.
+In: samples, the contexts of one family's arms, what is done with them, and which arms are asked. Out: one AnswerText
+per sample and condition that is asked, with its measures. A text depends on the model, the context and the query alone:
+the likeliest token is taken each time, until the line or the text ends. Which arms are asked is declared here; of a
+routed family that is also what the router chose, before anything was scored.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from tasks.priming.answer_measures import PLAIN_DOCUMENT, measure_text
+from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import AnswerText, Sample, Surrogate
 
 if TYPE_CHECKING:  # imports torch
     from tasks.priming.engine.generation import Completion
-    from tasks.priming.scoring import Arm
+    from tasks.priming.scoring import Arm, Treatments
 
 TOKEN_LIMIT = 32
 """The longest answer (tokens)."""
@@ -32,19 +33,23 @@ MAIN_ARMS = (
     ("free", "extract"),
     ("free", "echo"),
 )
-"""Family and key of the arms that are asked on every sample, unless all are or none is."""
+"""Family and key of the built-in arms that are asked on every sample, unless all are or none is."""
 
 
-def keys_to_ask(contexts: ContextRule, which: str) -> tuple[str, ...]:
-    """Return the keys of a family's arms that are asked on every sample.
+def keys_to_ask(group: ArmGroup, which: str) -> tuple[str, ...]:
+    """Return the keys of a group's arms that are asked on every sample.
+
+    Of families that are not built in these are all arms, unless the router chooses among them.
 
     Args:
-        contexts: The family's arms.
+        group: The arms.
         which: main, or all.
     """
-    if which == "all":
-        return contexts.arm_keys
-    return tuple(key for key in contexts.arm_keys if (contexts.family, key) in MAIN_ARMS)
+    rule = group.contexts
+    is_built_in = rule.family in {family for family, _ in MAIN_ARMS}
+    if which == "all" or not (is_built_in or group.is_routed):
+        return rule.arm_keys
+    return tuple(key for key in rule.arm_keys if (rule.family, key) in MAIN_ARMS)
 
 
 def answer_family(
@@ -54,8 +59,9 @@ def answer_family(
     language_model: LanguageModel,
     keys: Sequence[str],
     routed_keys: Sequence[str | None] = (),
+    treatments: "Treatments | None" = None,
 ) -> list[AnswerText]:
-    """Let the model answer every sample's query after the contexts that are asked, arm by arm in the family's order.
+    """Let the model answer every sample's query after the contexts that are asked, in the order of score_family.
 
     Args:
         contexts: The family's arms and the template of their contexts.
@@ -65,23 +71,24 @@ def answer_family(
         keys: The arms that are asked on every sample.
         routed_keys: For each sample the arm that the router chose, which is asked as well; None where it chose none.
             Empty in families that are not routed.
+        treatments: What is done with the contexts of each arm; None: they are kept as they are.
 
     Raises:
         KeyError: A sample lacks a surrogate of the family.
     """
     from tasks.priming.engine.generation import answer_requests
-    from tasks.priming.scoring import encode_arms, shared_prefixes
+    from tasks.priming.scoring import encode_arms, shared_prefixes, status_of
 
     known = {sample.sample_id: sample for sample in samples}
     routed = dict(zip(known, routed_keys, strict=True)) if routed_keys else {}
     arms = [
         arm
-        for arm in encode_arms(contexts, samples, surrogates, language_model)
+        for arm in encode_arms(contexts, samples, surrogates, language_model, treatments=treatments)
         if arm.key in keys or routed.get(arm.sample_id) == arm.key
     ]
     # As long as the longest answer: whether that fits into the window.
     requests = [replace(arm.request, answer=(0,) * TOKEN_LIMIT) for arm in arms]
-    statuses = [request.status(language_model.window) for request in requests]
+    statuses = [status_of(request, language_model) for request in requests]
     feasible = [request for request, status in zip(requests, statuses, strict=True) if status == "ok"]
     prefixes = shared_prefixes(contexts, language_model)
     completions = iter(answer_requests(feasible, language_model, TOKEN_LIMIT, prefixes=prefixes))
@@ -105,12 +112,13 @@ def first_line(completion: str) -> str:
 def _answer(arm: "Arm", sample: Sample, status: str, completion: "Completion | None", *, is_routed: bool) -> AnswerText:
     if completion is None:
         status = "out_of_memory" if status == "ok" else status
-        return AnswerText(arm.sample_id, arm.family, arm.key, is_routed, status)
+        return AnswerText(arm.sample_id, arm.family, arm.key, arm.treatment, is_routed, status)
     text = first_line(completion.text)
     return AnswerText(
         arm.sample_id,
         arm.family,
         arm.key,
+        arm.treatment,
         is_routed,
         status,
         text=text,

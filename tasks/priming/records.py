@@ -209,7 +209,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class AnswerText:
-    """What the model answers, taking the likeliest token each time, from the KV cache of one arm's context."""
+    """What the model answers, taking the likeliest token each time, from the KV cache of one condition."""
 
     sample_id: str
     """The sample."""
@@ -217,11 +217,13 @@ class AnswerText:
     """The arm's family."""
     key: str
     """The arm's key within the family."""
+    treatment: str
+    """What was done with the computed context: see table score."""
     is_routed: bool
     """Whether the router chose this key for the sample; False in families that are not routed."""
     status: str
-    """ok; too_long (context, query and the longest answer exceed the model's window) or out_of_memory (even alone).
-    Anything but ok has no text."""
+    """ok; too_long (context, query and the longest answer exceed the model's window), cannot_strip (as in table score)
+    or out_of_memory (even alone). Anything but ok has no text."""
     text: str | None = None
     """The first line that the model writes, without surrounding space; it may be empty. Text, never markup."""
     normalised_text: str | None = None
@@ -245,6 +247,11 @@ class AnswerText:
     """Whether the normalised text is empty."""
     is_refusal: bool | None = None
     """Whether it says, in one of a few English phrases, that there is no answer."""
+
+    @property
+    def condition(self) -> str:
+        """The name of its condition."""
+        return condition_name(self.family, self.key, self.treatment)
 
 
 @dataclass(frozen=True, slots=True)

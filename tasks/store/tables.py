@@ -57,7 +57,7 @@ TABLES: dict[str, Table] = {
     ),
     "answer_text": Table(
         records.AnswerText,
-        _ARM,
+        f"{_ARM}, treatment",
         references=_OF_SAMPLE,
         checks=(
             "(status = 'ok') = (text IS NOT NULL)",

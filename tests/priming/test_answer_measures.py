@@ -172,9 +172,11 @@ def test_words_are_counted_as_they_are_written() -> None:
 # --- conditions ---
 
 
-def row(sample_id: str, arm: str, text: str | None, *, is_routed: bool = False) -> AnswerText:
+def row(sample_id: str, condition: str, text: str | None, *, is_routed: bool = False) -> AnswerText:
+    arm, _, treatment = condition.partition("+")
     family, _, key = arm.partition("/")
-    bare = AnswerText(sample_id, family, key, is_routed, "too_long" if text is None else "ok")
+    status = "too_long" if text is None else "ok"
+    bare = AnswerText(sample_id, family, key, treatment or "kept", is_routed, status)
     if text is None:
         return bare
     found = measure_text(text, ["October 1973"])
@@ -196,18 +198,20 @@ ROWS = [
     row("s3", "static/quantitative", "October"),
     row("s1", "static/factual", "in 1973", is_routed=True),
     row("s3", "static/factual", "", is_routed=True),
+    row("s1", "static/factual+stripped", "October 1973", is_routed=True),
+    row("s2", "static/quantitative+stripped", "1973", is_routed=True),
+    row("s3", "static/factual+stripped", "1973", is_routed=True),
+    row("s2", "static/quantitative+hidden", "1973", is_routed=True),
 ]
 
 
 def test_measures_are_given_per_condition_and_sample() -> None:
     found = measures_by_condition(ROWS)
     assert set(found) == {"exact_match", "f1", "recall", "rouge_l", "word_count", "empty", "refusal", "changed"}
-    # factual was asked where the router chose it, and is no condition of its own
-    assert {condition for values in found.values() for condition in values} == {
-        "baseline/document",
-        "static/quantitative",
-        "static/routed",
-    }
+    # What was asked on some samples only is no condition: factual where the router chose it, quantitative+stripped
+    # likewise, and what the router chose with a treatment that one arm alone has.
+    conditions = {"baseline/document", "static/quantitative", "static/routed", "static/routed+stripped"}
+    assert all(set(of_condition) == conditions for of_condition in found.values())
     assert found["exact_match"]["baseline/document"] == {"s1": 1.0, "s2": 0.0}  # s3 has no answer
     assert found["exact_match"]["static/quantitative"] == {"s1": 1.0, "s2": 0.0, "s3": 0.0}
     assert found["recall"]["static/routed"] == {"s1": 0.5, "s2": 0.0, "s3": 0.0}
@@ -221,11 +225,12 @@ def test_an_answer_has_changed_if_its_normalised_text_is_not_that_after_the_plai
     assert changed["baseline/document"] == {"s1": 0.0, "s2": 0.0}
     assert changed["static/quantitative"] == {"s1": 0.0, "s2": 1.0}  # s3: nothing to compare it with
     assert changed["static/routed"] == {"s1": 1.0, "s2": 1.0}
+    assert changed["static/routed+stripped"] == {"s1": 0.0, "s2": 0.0}
 
 
 def test_without_the_plain_document_nothing_is_known_to_have_changed() -> None:
     rows = [found for found in ROWS if found.family != "baseline"]
-    assert measures_by_condition(rows)["changed"] == {"static/quantitative": {}, "static/routed": {}}
+    assert set(map(len, measures_by_condition(rows)["changed"].values())) == {0}
     assert measures_by_condition([])["f1"] == {}
 
 

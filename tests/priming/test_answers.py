@@ -12,6 +12,7 @@ import transformers
 from tasks.priming import answers
 from tasks.priming.answers import MAIN_ARMS, TOKEN_LIMIT, answer_family, keys_to_ask
 from tasks.priming.arms.arms import ARM_GROUPS
+from tasks.priming.arms.treatments import TREATMENTS, Sight
 from tasks.priming.arms.writing import Writing, fixed_surrogate, write_static
 from tasks.priming.engine import generation
 from tasks.priming.engine.generation import answer_requests
@@ -34,8 +35,8 @@ TIE = 1e-4  # of two logits: rounding decides between them
 def answerer(mistral_tokenizer_folder: Any) -> LanguageModel:
     tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
     shape = {"hidden_size": 64, "intermediate_size": 96, "max_position_embeddings": 512}
-    model = tiny_mistral(vocab_size=32_000, bos_token_id=1, eos_token_id=2, **shape)
-    torch.nn.init.normal_(model.lm_head.weight, std=0.5)  # a peaked distribution
+    # Of large weights: what is far away matters, and the likeliest token is much likelier than the next.
+    model = tiny_mistral(vocab_size=32_000, bos_token_id=1, eos_token_id=2, initializer_range=0.2, **shape)
     return LanguageModel(model, tokenizer, 512, PATH)
 
 
@@ -54,9 +55,8 @@ def surrogates_of(name: str, samples: Sequence[Sample]) -> list[Surrogate]:
 def answers_of(
     name: str, samples: Sequence[Sample], language_model: LanguageModel, which: str = "main"
 ) -> list[AnswerText]:
-    contexts = ARM_GROUPS[name].contexts
-    keys = keys_to_ask(contexts, which)
-    return answer_family(contexts, samples, surrogates_of(name, samples), language_model, keys)
+    keys = keys_to_ask(ARM_GROUPS[name], which)
+    return answer_family(ARM_GROUPS[name].contexts, samples, surrogates_of(name, samples), language_model, keys)
 
 
 # --- the oracle ---
@@ -123,29 +123,68 @@ def test_answers_are_those_of_transformers_own_greedy_generation_without_a_cache
     assert equal >= 78
 
 
-@pytest.mark.parametrize("visibility", ["surrogate_hidden", "passage_blind"])
-def test_an_answer_does_not_read_what_is_hidden_from_it(answerer: LanguageModel, visibility: Any) -> None:
-    """Expected: plain transformers with a mask over all pairs of tokens, one pass per token."""
-    draw = random.Random(3)
-    ids = [draw.choices(range(3, 32_000), k=count) for count in (90, 12)]
-    request = Request(tuple(ids[0]), tuple(ids[1]), (), (5, 30), visibility)
-    (found,) = answer_requests([request], answerer, 6)
-    (kept,) = answer_requests([replace(request, visibility="all")], answerer, 6)
+SIGHTS = {
+    "hidden": Sight(hidden_from_query=(5, 30)),
+    "blind": Sight(hidden_from_passage=(5, 30)),
+    "masked": Sight(hidden_from_passage=(5, 30), hidden_from_query=(5, 30)),
+    "stripped": Sight(hidden_from_query=(1, 30), closes_gap=True),
+}
+
+
+@pytest.mark.parametrize("name", SIGHTS)
+def test_an_answer_does_not_read_what_is_out_of_sight(answerer: LanguageModel, name: str) -> None:
+    """Expected: plain transformers with a mask over all pairs of tokens and given positions, one pass per token.
+
+    After a part is dropped, the query sees the first token at the end of the gap: computed there once more, alone.
+    """
+    draw, sight = random.Random(3), SIGHTS[name]
+    context, query = (draw.choices(range(3, 32_000), k=count) for count in (90, 12))
+    request = Request(tuple(context), tuple(query), (), sight)
+    found, kept = answer_requests([request, replace(request, sight=Sight())], answerer, 6)
+    moved = [(context[0], 29)] if sight.closes_gap else []  # next to the first token that is left, at 30
     written: list[int] = []
     for _ in range(6):
-        sequence = [*ids[0], *ids[1], *written]
-        count = len(sequence)
+        tokens = [*zip(context, range(90), strict=True), *moved, *enumerated([*query, *written], 90)]
+        count, first = len(tokens), 90 + len(moved)
         sees = torch.ones(count, count, dtype=torch.bool).tril()
-        reader = slice(90, count) if visibility == "surrogate_hidden" else slice(30, 90)
-        sees[reader, 5:30] = False
+        sees[90:first, :90] = False
+        for rows, hidden in (
+            (slice(first, count), sight.hidden_from_query),
+            (slice(30, 90), sight.hidden_from_passage),
+        ):
+            sees[rows, slice(*hidden)] = False
+        if sight.closes_gap:
+            sees[first:, 0] = False
         mask = torch.zeros(count, count).masked_fill(~sees, torch.finfo(torch.float32).min)[None, None]
+        ids, positions = (torch.tensor([column]) for column in zip(*tokens, strict=True))
         with torch.inference_mode():
-            logits = answerer.model(torch.tensor([sequence]), attention_mask=mask, use_cache=False).logits[0, -1]
-        written.append(int(logits.argmax()))
+            output = answerer.model(ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        written.append(int(output.logits[0, -1].argmax()))
     assert found is not None
     assert kept is not None
     assert found.text == answerer.tokenizer.decode(written, skip_special_tokens=True)
-    assert found.text != kept.text  # what is hidden does matter to this model
+    assert found.text != kept.text  # what is out of sight does matter to this model
+
+
+def enumerated(ids: Sequence[int], start: int) -> list[tuple[int, int]]:
+    return [(token, place) for place, token in enumerate(ids, start)]
+
+
+@needs_exact_path
+def test_an_answer_after_one_treatment_does_not_depend_on_the_others(answerer: LanguageModel) -> None:
+    samples = [sample(number) for number in range(5)]
+    contexts, written = ARM_GROUPS["static"].contexts, surrogates_of("static", samples)
+
+    def answered(*names: str) -> dict[tuple[str, str], AnswerText]:
+        treatments = {key: {name: TREATMENTS[name] for name in names} for key in contexts.arm_keys}
+        found = answer_family(contexts, samples, written, answerer, ("quantitative",), treatments=treatments)
+        assert [(row.treatment, row.sample_id) for row in found] == [(n, s.sample_id) for n in names for s in samples]
+        return {(row.sample_id, row.treatment): row for row in found}
+
+    together = answered(*TREATMENTS)
+    assert len({row.text for row in together.values()}) > 15
+    for name in TREATMENTS:
+        assert answered(name).items() <= together.items()
 
 
 # --- bits ---
@@ -205,7 +244,7 @@ def test_queries_about_one_document_compute_its_context_once_and_change_no_answe
 
 
 def test_the_arms_that_are_asked_are_declared() -> None:
-    asked = {name: keys_to_ask(group.contexts, "main") for name, group in ARM_GROUPS.items()}
+    asked = {name: keys_to_ask(group, "main") for name, group in ARM_GROUPS.items()}
     assert {(name, keys) for name, keys in asked.items() if keys} >= {
         ("baseline", ("document",)),
         ("static", ("quantitative",)),
@@ -215,7 +254,7 @@ def test_the_arms_that_are_asked_are_declared() -> None:
         ("control/random_words", ("random_words",)),
     }
     assert sum(map(len, asked.values())) <= len(MAIN_ARMS)
-    every = {name: keys_to_ask(group.contexts, "all") for name, group in ARM_GROUPS.items()}
+    every = {name: keys_to_ask(group, "all") for name, group in ARM_GROUPS.items()}
     assert every == {name: group.contexts.arm_keys for name, group in ARM_GROUPS.items()}
 
 
@@ -317,7 +356,7 @@ def test_an_answer_that_may_not_fit_into_the_window_is_not_written(answerer: Lan
     context = len(encode_context(answerer, ARM_GROUPS["baseline"].contexts.context(sample(0).passage, None)))
     needed = context + len(tokens(answerer, query_prompt(sample(0).query))) + TOKEN_LIMIT
     (found,) = answers_of("baseline", [sample(0)], replace(answerer, window=needed - 1))
-    assert found == AnswerText("sample0", "baseline", "document", False, "too_long")
+    assert found == AnswerText("sample0", "baseline", "document", "kept", False, "too_long")
     (found,) = answers_of("baseline", [sample(0)], replace(answerer, window=needed))
     assert found.status == "ok"
 
