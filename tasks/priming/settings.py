@@ -174,6 +174,14 @@ Controls = Annotated[
     Field(min_length=1, description="Controls that the family control runs, by name, or all."),
 ]
 
+Answers = Annotated[
+    Literal["none", "main", "all"],
+    Field(
+        description="Contexts after which the model also writes answers. main: the plain and the bare document, the "
+        "actual query, random words, and of each family one declared arm and what the router chose."
+    ),
+]
+
 Treatments = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
     Field(
@@ -200,6 +208,7 @@ class ExperimentSettings(_Frozen):
     families: Families = ("baseline", "static", "generated", "control")
     controls: Controls = ("all",)
     treatments: Treatments = ("all",)
+    answers: Answers = "main"
     arms: OwnArms = ()
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
