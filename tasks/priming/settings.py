@@ -236,12 +236,22 @@ RayAddress = Annotated[
         description="Ray cluster whose processes compute in place of this machine's: HOST:PORT, auto, or local.",
     ),
 ]
+RunName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=80,
+        json_schema_extra={"not": {"pattern": SECRET}},
+        description="What the run is called in lists and in the UI, besides its settings.",
+    ),
+]
 PLACEMENT: dict[str, tuple[Any, str]] = {
+    "name": (RunName, "1 to 80 characters"),
     "chunk_size": (ChunkSize, "a whole number from 1 to 10,000"),
     "workers": (Workers, "a whole number from 1 to 64"),
     "ray_address": (RayAddress, 'HOST:PORT, "auto" or "local"'),
 }
-"""The parameters that say how a run is computed, not what it is, and their allowed values."""
+"""The parameters that say how a run is called and computed, not what it is, and their allowed values."""
 
 
 def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
