@@ -123,7 +123,8 @@ def test_the_ui_shows_a_run_by_its_name_settings_and_tags_and_what_it_found(firs
     assert {"demo", "example"} < set(shown.tags)
     with duckdb.connect(str(first_run / "results.duckdb"), read_only=True) as connection:
         headline = connection.execute("SELECT sentence FROM answer WHERE position = 0").fetchall()
-    assert shown.state and [(shown.state.message,)] == headline
+    assert shown.state
+    assert [(shown.state.message,)] == headline
 
 
 COMPUTED_AT_FIRST = Counter(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tasks.priming.errors import SECRET, describe_refusals, refuse_secrets
+from tasks.priming.errors import SECRET, describe_refusals, did_you_mean, refuse_secrets
 from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
 
 
@@ -283,11 +283,13 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
             raise SettingsError(f"`{name}` must be {allowed}: {error.errors()[0]['msg']}.") from None
     refuse_secrets({"profile": profile, **changes})
     if profile not in PROFILES:
-        raise SettingsError(f"Unknown profile {profile!r}. Known profiles: {', '.join(PROFILES)}.")
+        known = f"Known profiles: {', '.join(PROFILES)}."
+        raise SettingsError(f"Unknown profile {profile!r}. {known}{did_you_mean(profile, PROFILES)}")
     settings = _changed(PROFILES[profile], changes)
-    if settings.controls != ("all",) and not set(settings.controls) <= set(CONTROLS):
+    unknown = [] if settings.controls == ("all",) else [name for name in settings.controls if name not in CONTROLS]
+    if unknown:
         raise SettingsError(
-            f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}. Use "
-            "bare_document,random_words,actual_query."
+            f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}."
+            f"{did_you_mean(unknown[0], CONTROLS) or ' Use bare_document,random_words,actual_query.'}"
         )
     return settings
