@@ -6,6 +6,7 @@ the status, and `add_arguments(parser)` if the verb takes arguments.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from tasks.commands.guard import guarded
-from tasks.priming.errors import UsageError
+from tasks.priming.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,12 @@ def enter(*words: str) -> NoReturn:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse a command line as everything else that cannot be used is refused."""
-        raise UsageError(f"{message}. What is allowed: {self.prog} --help")
+        # "unrecognized arguments: --sampel-count=5 ..." or "...: invalid choice: 'runn' (choose from ...)"
+        wrong = re.search(r"unrecognized arguments: ([^\s=]+)|invalid choice: '(\w+)'", message)
+        known = {*re.findall(r"--[a-z-]+", self.format_help()), *VERBS}
+        meant = did_you_mean(wrong[1] or wrong[2], known) if wrong else ""
+        shown = message.partition(" (choose")[0] if meant else message
+        raise UsageError(f"{shown}.{meant} What is allowed: {self.prog} --help")
 
 
 def _perform(words: Sequence[str]) -> int:
@@ -105,7 +111,14 @@ def _perform(words: Sequence[str]) -> int:
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     parsers = {
-        name: verbs.add_parser(name, help=verb.help, description=verb.help, allow_abbrev=False)
+        name: verbs.add_parser(
+            name,
+            prog=f"python -m flows {name}",
+            usage=f"python -m flows {name} [FLAGS]" if verb.subject else None,
+            help=verb.help,
+            description=verb.help,
+            allow_abbrev=False,
+        )
         for name, verb in VERBS.items()
     }
     if not words or words[0] not in VERBS:

@@ -20,14 +20,15 @@ from tasks.run import name_flow_run, recorded_run
 from tasks.sampling import draw_samples, drawing_call
 from tasks.scoring import check_scoring, checking_call, score_contexts, scoring_calls
 from tasks.server.form import with_form
-from tasks.server.ui_artifacts import show_results
+from tasks.server.run_states import report_stopped
+from tasks.server.ui_artifacts import concluded, show_results
 from tasks.statistics import compute_statistic, forget_rows, preliminary_summary, statistics_calls
 from tasks.surrogates import write_surrogates, writing_calls
 
 
 @with_form
 @keeps_secrets
-@flow(name="experiment", flow_run_name=name_flow_run)
+@flow(name="experiment", flow_run_name=name_flow_run, on_crashed=[report_stopped])
 def experiment(
     profile: allowed.ProfileName = "demo",
     sample_count: allowed.SampleCount | None = None,
@@ -64,6 +65,7 @@ def experiment(
     equivalence_margin: allowed.EquivalenceMargin | None = None,
     workers: allowed.Workers | None = None,
     ray_address: allowed.RayAddress | None = None,
+    name: allowed.RunName | None = None,
 ) -> dict[str, Any]:
     """Measure whether priming a document's KV cache helps.
 
@@ -72,7 +74,7 @@ def experiment(
     """
     changes = {name: value for name, value in locals().items() if name not in ("profile", *allowed.PLACEMENT)}
     settings = resolve_settings(profile, **changes)
-    with recorded_run(profile, settings, workers, ray_address) as run:
+    with recorded_run(profile, settings, name=name, workers=workers, ray_address=ray_address) as run:
         model = run.inputs.language_model
         size = run.chunk_size(chunk_size, settings.sampling.sample_count)
         samples = run.stage("sample", draw_samples, drawing_call(run.inputs.data, settings, size))["all"]
@@ -109,7 +111,7 @@ def experiment(
         reported = report_results(run.run_id)
         show_results(run.run_id, reported["plots"])
         run.progress.finish(stage, "all")
-    return {"run_id": run.run_id, "report": reported["path"], **published}
+    return concluded({"run_id": run.run_id, "report": reported["path"], **published})
 
 
 if __name__ == "__main__":

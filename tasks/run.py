@@ -23,11 +23,11 @@ from tasks.loading.data import Identity, identify_data
 from tasks.loading.models import identify_embedding_model, identify_language_model, identify_writer
 from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.records import Sample
-from tasks.priming.settings import ExperimentSettings, SettingsError, resolve_settings
+from tasks.priming.settings import PLACEMENT, ExperimentSettings, SettingsError, resolve_settings
 from tasks.scoring import characters_to_read, condition_count
-from tasks.server.crashed_runs import report_crashed
 from tasks.server.processes import is_interrupted, note_interruption, terminations_noted
 from tasks.server.progress import Progress
+from tasks.server.run_states import keep_stops_out_of_crashes, report_crashed, tag_flow_run
 from tasks.statistics import statistics_by_table
 from tasks.store.artifacts import Reference, digest, read_rows
 from tasks.store.caching import Batch, essence
@@ -274,27 +274,39 @@ def is_complete(settings: ExperimentSettings, inputs: RunInputs) -> bool:
 
 
 def name_flow_run() -> str:
-    """Return what the UI calls a run: its profile, the number of samples and the language model."""
-    parameters = flow_run.get_parameters()
-    profile = str(parameters["profile"])
+    """Return what the UI calls a run: the name it was given, its profile, and every setting that was asked for."""
+    given = {name: value for name, value in flow_run.get_parameters().items() if value is not None}
+    profile, name = str(given.pop("profile", "")), given.pop("name", None)
     try:
-        settings = resolve_settings(**parameters)
+        settings = resolve_settings(profile, **given)
     except SettingsError:  # the flow itself says what is wrong
         return profile
     model = settings.language_model.language_model
-    shown = model if len(model) <= _SHOWN_CHARACTERS else f"...{model[-_SHOWN_CHARACTERS:]}"
-    return f"{profile}, {settings.sampling.sample_count:,} samples, {shown}"
+    parts = [profile, f"{settings.sampling.sample_count:,} samples", model]
+    changed = given.keys() - PLACEMENT.keys() - {"sample_count", "language_model"}
+    for setting in (setting for setting in given if setting in changed):
+        value = given[setting]
+        words = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        parts.append(f"{setting.replace('_', ' ')} {words}")
+    shown = [part if len(part) <= _SHOWN_CHARACTERS else f"...{part[-_SHOWN_CHARACTERS:]}" for part in parts]
+    return ": ".join([*([str(name)] if name else []), ", ".join(shown)])
 
 
 @contextmanager
 def recorded_run(
-    profile: str, settings: ExperimentSettings, workers: int | None, ray_address: str | None
+    profile: str,
+    settings: ExperimentSettings,
+    *,
+    name: str | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
 ) -> Iterator[Run]:
     """Run within the context, with workers, and keep a manifest: running, then complete, failed or interrupted.
 
     Args:
         profile: The profile's name.
         settings: The run's settings.
+        name: What it is called, besides.
         workers: Processes that compute; None: as many as suit.
         ray_address: The Ray cluster that they run on; None: this machine.
 
@@ -305,8 +317,10 @@ def recorded_run(
     run_id = name_run(settings, inputs)
     count = workers if ray_address else inputs.process_count(workers)
     with working(count, inputs.language_model, ray_address):
-        attempt = start_run(_describe(run_id, profile, settings, inputs), flow_run.get_id())
+        attempt = start_run(_describe(run_id, name, profile, settings, inputs), flow_run.get_id())
         report_crashed(attempt.died)
+        keep_stops_out_of_crashes()
+        tag_flow_run([profile, settings.language_model.language_model, settings.data.data])
         run = Run(run_id, inputs, attempt)
         try:
             with terminations_noted(), run.progress.shown(flow_run.get_id(), get_run_logger()):
@@ -325,9 +339,12 @@ def recorded_run(
         finish_run(attempt)
 
 
-def _describe(run_id: str, profile: str, settings: ExperimentSettings, inputs: RunInputs) -> RunDescription:
+def _describe(
+    run_id: str, name: str | None, profile: str, settings: ExperimentSettings, inputs: RunInputs
+) -> RunDescription:
     return RunDescription(
         run_id=run_id,
+        name=name,
         profile=profile,
         settings=settings.model_dump(mode="json"),
         versions={name: importlib.metadata.version(name) for name in _RECORDED_VERSIONS}

@@ -47,7 +47,7 @@ def first_run(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifacts folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("artifacts")
     # By two workers: what one finds remembered, and computes anew, is the same.
-    assert run(folder, server, "--workers=2").returncode == 0
+    assert run(folder, server, "--workers=2", "--name=the first").returncode == 0
     return folder
 
 
@@ -70,7 +70,7 @@ def command(*flags: str) -> list[str]:
     # Without the controls: an arm more or less makes no difference to what is remembered.
     families = "--families=baseline,static,generated"
     # Two workers would load libraries and model twice more, for every one of these short runs.
-    fixed = ("--profile=demo", model_flag(), "--workers=1", families)
+    fixed = ("--profile=demo", model_flag(), "--workers=1", families, "--seed=7")
     return [sys.executable, "-m", "flows.experiment", *fixed, *sizes, *flags]
 
 
@@ -111,6 +111,20 @@ def newest_states(folder: Path) -> Counter[tuple[str, str]]:
             ),
             enough=lambda states: states["report", "Completed"] and "Running" not in {state for _, state in states},
         )
+
+
+def test_the_ui_shows_a_run_by_its_name_settings_and_tags_and_what_it_found(first_run: Path, server: str) -> None:
+    (manifest,) = (json.loads(path.read_text()) for path in (first_run / "runs").glob("*.json"))
+    assert manifest["name"] == "the first"
+    with get_client(sync_client=True) as client:
+        shown = client.read_flow_run(manifest["attempts"][0]["flow_run_id"])
+    assert shown.name.startswith(f"the first: demo, {SAMPLES} samples, ")
+    assert shown.name.endswith(", seed 7, families baseline,static,generated, bootstrap resamples 200")
+    assert {"demo", "example"} < set(shown.tags)
+    with duckdb.connect(str(first_run / "results.duckdb"), read_only=True) as connection:
+        headline = connection.execute("SELECT sentence FROM answer WHERE position = 0").fetchall()
+    assert shown.state
+    assert [(shown.state.message,)] == headline
 
 
 COMPUTED_AT_FIRST = Counter(

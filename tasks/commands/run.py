@@ -9,14 +9,15 @@ from typing import Any
 
 from prefect import Flow
 from prefect.settings import get_current_settings
-from pydantic.fields import FieldInfo
+from pydantic import TypeAdapter
 
 from flows.experiment import experiment
 from tasks.commands.terminal import quietly, stages_shown
 from tasks.loading.arms_file import read_arms
 from tasks.loading.hub import ALLOW_DOWNLOAD
 from tasks.priming.errors import UsageError
-from tasks.priming.settings import EVERYTHING, resolve_settings
+from tasks.priming.settings import EVERYTHING, PLACEMENT, PROFILES, flat_settings, resolve_settings
+from tasks.server.form import described
 from tasks.server.standalone import require_server
 
 
@@ -74,26 +75,36 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def add_parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> None:
-    """Add a flow's parameters as flags, with the descriptions of the settings, and --allow-download."""
+    """Add a flow's parameters as flags under headings, with their descriptions, limits and defaults."""
+    defaults = PROFILES["demo"].model_dump()
+    homes = {name: section for section, part in defaults.items() if isinstance(part, dict) for name in part}
+    values = flat_settings(defaults)
     hints = typing.get_type_hints(flow.fn, include_extras=True)
+    groups: dict[str, Any] = {}
     for name, parameter in inspect.signature(flow.fn).parameters.items():
-        kind, field = _unwrap(hints[name])
-        options: dict[str, Any] = {"help": (field.description or "").replace("%", "%%") if field else None}
-        if name == "profile":
-            options |= {"default": parameter.default, "help": f"{', '.join(typing.get_args(kind))}"}
-        elif typing.get_origin(kind) is typing.Literal:
-            options["help"] = f"{options['help']} ({', '.join(typing.get_args(kind))})"
-        elif name == "arms":
-            options |= {"type": read_arms, "metavar": "FILE"}
-        elif typing.get_origin(kind) is tuple:
-            options["type"] = lambda text: tuple(part.strip() for part in text.split(","))
-            options["help"] = f"{options['help']} Separated by commas."
-        # Values stay text: the settings convert and refuse them, with one message for every way to give them.
-        parser.add_argument(f"--{name.replace('_', '-')}", **{"metavar": "VALUE"} | options)
+        heading = "how it is run" if name in PLACEMENT else homes.get(name, "").replace("_", " ") or "experiment"
+        if heading not in groups:
+            groups[heading] = parser.add_argument_group(heading)
+        schema, description = described(TypeAdapter(hints[name]).json_schema())
+        is_list = schema.get("type") == "array" and name != "arms"
+        words = [description.replace("%", "%%"), "Separated by commas." if is_list else ""]
+        if "enum" in schema:
+            words.append(f"One of {', '.join(schema['enum'])}.")
+        if (default := values.get(name, parameter.default)) is not None:
+            words.append(f"[{','.join(default) if is_list else default}]" if default != () else "")
+        groups[heading].add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar="FILE" if name == "arms" else "VALUE",
+            default=parameter.default,
+            # Values stay text: the settings convert and refuse them, with one message for every way to give them.
+            type=read_arms if name == "arms" else _split if is_list else None,
+            help=" ".join(filter(None, words)),
+        )
     # No parameter, since it changes no result.
     parser.add_argument(
         "--allow-download", action="store_true", help="Fetch a model of more than a gigabyte if it is not here."
     )
+    parser.epilog = "In brackets: the values of the profile demo."
 
 
 def given_parameters(options: argparse.Namespace, flow: Flow[..., Any]) -> dict[str, Any]:
@@ -104,14 +115,8 @@ def given_parameters(options: argparse.Namespace, flow: Flow[..., Any]) -> dict[
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _unwrap(hint: Any) -> tuple[Any, FieldInfo | None]:  # noqa: ANN401 - any annotation
-    """Return the bare type of X, X | None or Annotated[X, Field(...)], and the Field."""
-    for part in (hint, *typing.get_args(hint)):
-        if typing.get_origin(part) is typing.Annotated:
-            kind, *extras = typing.get_args(part)
-            described = [extra for extra in extras if isinstance(extra, FieldInfo) and extra.description]
-            return kind, described[-1] if described else None
-    return hint, None
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _without_traceback_of_usage_error(record: logging.LogRecord) -> bool:

@@ -43,7 +43,8 @@ def _describe(manifest: Manifest) -> Iterator[str]:
     samples = f", {manifest.funnel.drawn:,} samples" if manifest.funnel else ""
     yield f"{manifest.run_id}  {manifest.attempts[-1].started_at:%Y-%m-%d %H:%M}  {manifest.status}{samples}"
     model, data = (manifest.settings.get(part, {}).get(part) for part in ("language_model", "data"))
-    for text in (f"{manifest.profile}: {model} on {data}", _outcome(manifest)):
+    called = f'"{manifest.name}", ' if manifest.name else ""
+    for text in (f"{called}{manifest.profile}: {model} on {data}", _outcome(manifest)):
         yield from textwrap.wrap(on_one_line(text), WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 

@@ -1,7 +1,8 @@
 """Errors that the user can fix, and the refusal of settings that hold secrets."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 from pydantic import ValidationError
 
@@ -25,6 +26,12 @@ class SetupError(UsageError):
 
 class SettingsError(UsageError):
     """A setting has a value that is not allowed; the message says what is."""
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """Return " Did you mean ...?" with the allowed word that is most like a misspelt one; "" if none is like it."""
+    likely = get_close_matches(word, [*allowed], n=1)
+    return f" Did you mean {likely[0]}?" if likely else ""
 
 
 def refuse_secrets(values: Mapping[str, object]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from tasks.priming.arms.own import OwnArm
-from tasks.priming.errors import SECRET, describe_refusals, refuse_secrets
+from tasks.priming.errors import SECRET, describe_refusals, did_you_mean, refuse_secrets
 from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
 from tasks.priming.records import KEPT
 
@@ -296,12 +296,22 @@ RayAddress = Annotated[
         description="Ray cluster whose processes compute in place of this machine's: HOST:PORT, auto, or local.",
     ),
 ]
+RunName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=80,
+        json_schema_extra={"not": {"pattern": SECRET}},
+        description="What the run is called in lists and in the UI, besides its settings.",
+    ),
+]
 PLACEMENT: dict[str, tuple[Any, str]] = {
+    "name": (RunName, "1 to 80 characters"),
     "chunk_size": (ChunkSize, "a whole number from 1 to 10,000"),
     "workers": (Workers, "a whole number from 1 to 64"),
     "ray_address": (RayAddress, 'HOST:PORT, "auto" or "local"'),
 }
-"""The parameters that say how a run is computed, not what it is, and their allowed values."""
+"""The parameters that say how a run is called and computed, not what it is, and their allowed values."""
 
 
 def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -334,12 +344,14 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
             raise SettingsError(f"`{name}` must be {allowed}: {error.errors()[0]['msg']}.") from None
     refuse_secrets({"profile": profile, **changes})
     if profile not in PROFILES:
-        raise SettingsError(f"Unknown profile {profile!r}. Known profiles: {', '.join(PROFILES)}.")
+        known = f"Known profiles: {', '.join(PROFILES)}."
+        raise SettingsError(f"Unknown profile {profile!r}. {known}{did_you_mean(profile, PROFILES)}")
     settings = _changed(PROFILES[profile], changes)
-    if settings.controls != ("all",) and not set(settings.controls) <= set(CONTROLS):
+    unknown = [] if settings.controls == ("all",) else [name for name in settings.controls if name not in CONTROLS]
+    if unknown:
         raise SettingsError(
-            f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}. Use "
-            "bare_document,random_words,actual_query."
+            f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}."
+            f"{did_you_mean(unknown[0], CONTROLS) or ' Use bare_document,random_words,actual_query.'}"
         )
     for arm in settings.arms:
         if not {KEPT} <= set(arm.treatments) <= set(TREATMENTS):

@@ -8,6 +8,7 @@ none of that until its reader chooses between X and nothing.
 import inspect
 import re
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 from prefect import Flow
@@ -29,13 +30,18 @@ class _Shown:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema of an optional value as that of the value, with its limits in words."""
-        shown: dict[str, Any] = handler(schema)
-        (value,) = (choice for choice in shown.get("anyOf", [shown]) if choice.get("type") != "null")
-        limits = [f"{words} {value[name]:,}" for name, words in _LIMITS.items() if name in value]
-        allowed = [f"Allowed: {', '.join(limits)}."] if limits else []
-        description = " ".join([self._description or value.get("description", ""), *allowed]).strip()
+        value, description = described(handler(schema))
         # The form would treat a placeholder such as <name> as a tag and show nothing.
-        return {**value, "description": re.sub(r"<(\w+)>", lambda found: found[1].upper(), description)}
+        words = re.sub(r"<(\w+)>", lambda found: found[1].upper(), self._description or description)
+        return {**value, "description": words}
+
+
+def described(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return the JSON schema of X from that of X | None, and its description with its limits in words."""
+    (value,) = (choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null")
+    limits = [f"{words} {value[name]:,}" for name, words in _LIMITS.items() if name in value]
+    allowed = [f"Allowed: {', '.join(limits)}."] if limits else []
+    return value, " ".join([value.get("description", ""), *allowed]).strip()
 
 
 def with_form(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:

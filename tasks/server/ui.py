@@ -13,8 +13,8 @@ import time
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.server.address import claimed_address, remove_address, write_address
-from tasks.server.crashed_runs import report_all_crashed
 from tasks.server.processes import end_all, ended_by_signals, leave_no_orphans, marked, note_interruption
+from tasks.server.run_states import report_all_crashed
 from tasks.server.services import HOME, Service, create_pool, deploy_all, free_port, server, wait_until_ready, worker
 from tasks.server.standalone import require_plain_paths
 

@@ -9,15 +9,16 @@ import base64
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.states import Completed
 
 from tasks.pages.blocks import Block, Heading, Quoted, Table, paragraph
 from tasks.pages.markdown import to_markdown
 from tasks.pages.numbers import ratio
-from tasks.reading.answers import Row, summary_blocks
+from tasks.reading.answers import Row, headline_of, summary_blocks
 from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results
 
@@ -51,6 +52,21 @@ def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
                 create_table_artifact(rows, key=view.replace("_", "-"), description=f"{said} Run {run_id}.")
     except Exception as error:  # of the network, the server or Prefect, at the very end of what may be hours
         get_run_logger().warning("the UI does not show the results (%s); they are in the database", error)
+
+
+def concluded(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a run that is published as the run's final state, whose message is the headline.
+
+    The headline is the last line of the log too. Whoever calls the flow gets the result alone.
+
+    Args:
+        result: What the flow returns, "run_id" among it.
+    """
+    with open_results() as connection:
+        (summary,) = rows_of(connection, QUERIES["run_summary"], result["run_id"])
+        headline = headline_of(summary, rows_of(connection, QUERIES["what_did_it_find"], result["run_id"]))[1]
+    get_run_logger().info("%s", headline)
+    return cast(dict[str, Any], Completed(message=headline, data=result))
 
 
 def read_tables(run_id: str) -> tuple[dict[str, str], Tables, Sequence[Row]]:

@@ -36,6 +36,8 @@ def test_without_a_verb_all_verbs_and_a_quick_start_are_shown(capsys: pytest.Cap
     ("words", "said"),
     [
         (["nope"], "argument VERB: invalid choice: 'nope' (choose from 'run', "),
+        (["runn"], "argument VERB: invalid choice: 'runn'. Did you mean run? What is allowed: python -m flows --help"),
+        (["run", "--seeed=1"], "unrecognized arguments: --seeed=1. Did you mean --seed? What is allowed: "),
         (["--nope"], "unrecognized arguments: --nope. What is allowed: python -m flows --help"),
         (["report", "--nope"], "unrecognized arguments: --nope. What is allowed: python -m flows report --help"),
         (["reference"], "the following arguments are required: RUN. What is allowed: python -m flows reference --help"),

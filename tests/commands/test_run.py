@@ -51,8 +51,9 @@ def test_every_flag_is_described_in_the_help() -> None:
     text = parser.format_help()
     flat = " ".join(text.split())
     assert all(profile in flat for profile in PROFILES)
-    assert "(float32, bfloat16, float16)" in flat  # the allowed values of --dtype
-    assert "Samples to draw (count)." in flat  # the description of sample_count in the settings
+    assert "One of float32, bfloat16, float16. [float32]" in flat  # what --dtype allows, and demo's value
+    assert "Samples to draw (count). Allowed: at least 1, at most 1,000,000. [16]" in flat
+    assert flat.index("sampling: --sample-count") < flat.index("language model: --language-model")
 
 
 def test_flags_that_are_not_given_are_left_to_the_profile() -> None:
@@ -128,15 +129,16 @@ def test_two_bad_values_are_both_named(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--sampel-count=5"], "unrecognized arguments: --sampel-count=5"),
-        (["--sample=5"], "unrecognized arguments: --sample=5"),  # no abbreviations: a later flag could make it another
-        (["5"], "unrecognized arguments: 5"),
-        (["--seed"], "argument --seed: expected one argument"),
+        (["--sampel-count=5"], "unrecognized arguments: --sampel-count=5. Did you mean --sample-count?"),
+        # No abbreviations: a later flag could make it another.
+        (["--sample=5"], "unrecognized arguments: --sample=5. Did you mean --sample-count?"),
+        (["5"], "unrecognized arguments: 5."),
+        (["--seed"], "argument --seed: expected one argument."),
     ],
 )
 def test_a_wrong_flag_is_named_and_status_2(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *flags]) == 2
-    assert capsys.readouterr().err == f"error: {message}. What is allowed: python -m flows run --help\n"
+    assert capsys.readouterr().err == f"error: {message} What is allowed: python -m flows run --help\n"
 
 
 # --- how a run is shown ---

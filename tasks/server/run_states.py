@@ -1,0 +1,111 @@
+"""What Prefect shows of runs that did not reach their end: killed ones Crashed, those that were asked to end Cancelled.
+
+In: Prefect's ids of executions whose process is known to have died (tasks/store/manifests.py), or the run that is being
+stopped. Without this the first would be shown as running forever and the second as Crashed. A server that does not know
+them or does not answer is left alone.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.runtime import flow_run as current_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Cancelled, Crashed
+
+from tasks.server.processes import is_interrupted
+from tasks.store.manifests import as_observed, read_manifests
+
+_TIMEOUT_SECONDS = 5.0
+_NEWEST = 100  # executions per request
+
+_logger = logging.getLogger(__name__)
+
+
+def report_crashed(flow_run_ids: Iterable[str]) -> int:
+    """Report dead executions to the server; return how many it did not know to be dead."""
+    identifiers = [UUID(identifier) for identifier in flow_run_ids]
+    if not identifiers:
+        return 0
+    state: State[None] = Crashed(message="Its process was killed. Start the run again: finished results are cached.")
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=identifiers))
+    running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
+    try:
+        with _quick_client() as client:
+            crashed_runs = [
+                found
+                for found in client.read_flow_runs(flow_run_filter=wanted)
+                if found.state and not found.state.is_final()
+            ]
+            for task_run in client.read_task_runs(flow_run_filter=wanted, task_run_filter=running):
+                client.set_task_run_state(task_run.id, state, force=True)
+            for crashed in crashed_runs:
+                client.set_flow_run_state(crashed.id, state, force=True)
+    except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
+        _logger.debug("crashed runs are not reported: %s", error)
+        return 0
+    return len(crashed_runs)
+
+
+def report_all_crashed() -> int:
+    """Report every ended execution of all manifests to the server; return how many it did not know to have ended."""
+    attempts = [attempt for manifest in read_manifests() for attempt in as_observed(manifest).attempts]
+    ended = sorted(
+        (attempt for attempt in attempts if attempt.status != "running" and attempt.flow_run_id),
+        key=lambda attempt: attempt.started_at,
+    )
+    return report_crashed(str(attempt.flow_run_id) for attempt in ended[-_NEWEST:])
+
+
+def tag_flow_run(tags: Sequence[str]) -> None:
+    """Add tags to the run in progress, by which the UI finds runs of one profile, model or data set."""
+    own = current_run.get_id()
+    try:
+        with _quick_client() as client:
+            client.update_flow_run(UUID(own), tags=sorted({*current_run.get_tags(), *tags}))
+    except Exception as error:  # as below
+        _logger.debug("the run is not tagged: %s", error)
+
+
+def report_stopped(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Show a run that was asked to end as Cancelled; Prefect calls this when it has called the run Crashed."""
+    if not is_interrupted():
+        return
+    stopped: State[None] = Cancelled(message="It was stopped. Start the run again: finished results are cached.")
+    try:
+        with _quick_client() as client:
+            client.set_flow_run_state(flow_run.id, stopped, force=True)
+    except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
+        _logger.debug("the stopped run is not reported: %s", error)
+
+
+def keep_stops_out_of_crashes() -> None:
+    """Log no "Crash detected!" in this process once it was asked to end."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_is_no_stop)
+
+
+def _is_no_stop(record: logging.LogRecord) -> bool:
+    return not (is_interrupted() and record.getMessage().startswith("Crash detected!"))
+
+
+@contextmanager
+def _quick_client() -> Iterator[SyncPrefectClient]:
+    """Yield a client that gives up soon."""
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client({"timeout": _TIMEOUT_SECONDS}, sync_client=True) as client,
+    ):
+        yield client
