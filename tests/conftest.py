@@ -1,6 +1,7 @@
 """What several test modules need: real tokenizers and models, folders of their own, and no way to the network."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,13 @@ import pytest
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
+# A suite that a script starts in the background ignores Ctrl-C, and so would all that its tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 _LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"127.0.0.1"}
 
 # Whole runs in processes of their own: minutes each.
-_LONGEST_FILES = ("test_experiment.py", "test_recovery.py", "test_ui.py", "test_model.py", "test_training.py")
+_LONGEST_FILES = ("test_experiment.py", "test_recovery.py", "test_ui.py", "test_real_model.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """The limit: the bare products of tokens with the model's weights, nothing else.
 
-In: a computation, or counts of tokens. Out: its products in order, and an arm that computes them again with arbitrary
+In: a computation. Out: its products in order, and an arm that computes them again with arbitrary
 numbers. No method that multiplies with these weights can be faster than these products; attention, normalisation, the
 softmax and everything else come on top.
 """
@@ -14,9 +14,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.bench.timing import Arm, Name
-from tasks.priming.engine.batches import split_by_tokens, token_budget
-from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Request
 from tasks.priming.engine.numeric_path import numeric_path
 
 # How torch names what multiplies matrices: the same layer has several names, depending on its input's memory layout.
@@ -48,27 +45,6 @@ def record_products(model: Any, compute: Callable[[], object]) -> list[Product]:
     return recorder.products
 
 
-def unshared_products(items: Sequence[Request], language_model: LanguageModel) -> list[Product]:
-    """Return the products that score each item on its own, batched as the project batches them.
-
-    All tokens but an item's last pass through the layers, the output layer sees those that predict the answer.
-    """
-    model = language_model.model
-    output = model.get_output_embeddings().weight
-    weights = [
-        module.weight
-        for module in model.base_model.modules()
-        if isinstance(module, torch.nn.Linear) and module.weight is not output
-    ]
-    counts = [len(item.context) + len(item.continuation) for item in items]
-    products = []
-    for batch in split_by_tokens(counts, token_budget(model.device.type)):
-        tokens = sum(counts[number] for number in batch)
-        products += [Product(tokens, weight) for weight in weights]
-        products.append(Product(sum(len(items[number].answer) for number in batch), output))
-    return products
-
-
 def token_count(products: Sequence[Product]) -> int:
     """Return how many tokens pass through the model's layers: the rows of its first weight."""
     first = products[0].weight
@@ -92,9 +68,9 @@ def compute_products(products: Sequence[Product], path: str) -> None:
             torch.mm(left, product.weight.T, out=outputs[width_out, product.weight.dtype][: product.rows])
 
 
-def product_arm(name: Name, work: int, products: Sequence[Product], path: str, rounds: int | None = None) -> Arm:
+def product_arm(name: Name, work: int, products: Sequence[Product], path: str) -> Arm:
     """Return the arm that computes products; a layer or two warm it up, the whole would take as long as a round."""
-    return Arm(name, work, partial(compute_products, path=path), products, products[:16], rounds)
+    return Arm(name, work, partial(compute_products, path=path), products, products[:16])
 
 
 class _Recorder(TorchDispatchMode):

@@ -20,7 +20,7 @@ from tasks.bench.generation import measure_generation
 from tasks.bench.identity import check_identity, threads
 from tasks.bench.matrix_products import Product, compute_products
 from tasks.bench.models import load_models
-from tasks.bench.other_parts import measure_embedding, measure_queries, measure_statistics, sum_experiment
+from tasks.bench.other_parts import measure_embedding, measure_queries
 from tasks.bench.records import Bench
 from tasks.bench.scoring import measure_scoring
 from tasks.bench.timing import Part, Report, time_on_cpu
@@ -31,8 +31,7 @@ from tasks.priming.engine.numeric_path import choose_numeric_path
 DEFAULT_MODELS = {"cpu": ("small", "wide"), "cuda": ("mistral-7b",)}
 DEFAULT_DTYPES = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16",)}
 
-# Rounds, samples whose queries are compared with ten surrogates each, and resamples.
-_FULL, _QUICK = (3, 64, 10_000), (2, 2, 200)
+_FULL, _QUICK = (3, 64), (2, 2)  # rounds of embedding, and samples whose queries are compared with ten surrogates each
 # Elapsed time / computing time from which on the machine is taken to be busy.
 _BUSY = 1.3
 _PACKAGES = ("torch", "transformers", "tokenizers", "sentence-transformers", "lm_eval", "numpy", "scipy")
@@ -48,7 +47,7 @@ def measure(
     is_quick: bool = False,
     report: Report,
 ) -> Bench:
-    """Measure everything; embedding and statistics always run on the CPU.
+    """Measure everything; embedding always runs on the CPU.
 
     Models and number formats, that of the base of all ratios first, are by default those of the device.
 
@@ -59,12 +58,12 @@ def measure(
         raise SetupError("The benchmark was asked to use a GPU; torch finds none. Use the CPU: make bench DEVICE=cpu")
     names = models or (("tiny",) if is_quick and device == "cpu" else DEFAULT_MODELS[device])
     formats = dtypes or DEFAULT_DTYPES[device]
-    rounds, pairs, resamples = _QUICK if is_quick else _FULL
+    rounds, pairs = _QUICK if is_quick else _FULL
     start = time.monotonic()
     with threads(1):
         machine = describe_machine(device)
         # First, since it is short: if a package is missing, that shows before the long parts.
-        parts = [measure_embedding(pairs, rounds, report), measure_statistics(resamples, rounds, report)]
+        parts = [measure_embedding(pairs, rounds, report)]
         for name in names:
             report(f"{name}: loading")
             subject = Subject(
@@ -74,8 +73,6 @@ def measure(
             if subject.plan.queries:
                 parts.append(measure_queries(subject))
             parts.append(check_identity(subject))
-            if not is_quick:
-                parts.append(sum_experiment(subject, parts, pairs))
         paths = probe_speed(formats) if device == "cpu" else {}
     return Bench(
         measured_at=datetime.now(UTC),

@@ -1,20 +1,16 @@
-"""Many queries on one document, embedding, statistics, and the whole experiment as the sum of its measured parts.
+"""Many queries on one document, and embedding.
 
-In: a model in its number formats and a plan, or only how often. Out: figures. Embedding and statistics run on the CPU,
-as in a run.
+In: a model in its number formats and a plan, or only how often. Out: figures. Embedding runs on the CPU, as in a run.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
-
-import numpy as np
 
 from tasks.bench.matrix_products import product_arm, record_products
 from tasks.bench.scoring import build_cache, score_question
-from tasks.bench.timing import LARGEST_DIFFERENCE, NOTEBOOK, OURS, PRODUCTS, TIMES_LOOP, TIMES_NOTEBOOK, Arm, Part
+from tasks.bench.timing import LARGEST_DIFFERENCE, NOTEBOOK, OURS, PRODUCTS, Arm, Part
 from tasks.bench.workload import Subject, Workload, make_workload
 from tasks.loading.models import identify_embedding_model, load_embedding_model
 from tasks.priming.engine.model import LanguageModel, encode_context
@@ -22,14 +18,10 @@ from tasks.priming.notebook import compute_similarity
 from tasks.priming.prompts import BASELINE_TEMPLATE, fill
 from tasks.priming.routing import route_queries
 from tasks.priming.scoring import score_queries
-from tasks.priming.settings import EmbeddingSettings, StatisticsSettings
-from tasks.priming.statistics.intervals import BootstrapIntervals, Vector, bootstrap_intervals
+from tasks.priming.settings import EmbeddingSettings
 
-_COPYING, _LOOP = "notebook, deep copies", "Python loop"
+_COPYING = "notebook, deep copies"
 _DOCUMENT_WORDS = 262  # about 330 tokens of Mistral's tokenizer
-_PAIRS, _COMPARISONS = 2_500, 6
-_SAMPLES = 2_500  # of the published run
-_SEED = 0
 
 Questions = Sequence[tuple[str, str]]
 
@@ -116,72 +108,6 @@ def compare_by_notebook(workload: Workload, model: object) -> list[float]:
     queries = {sample.sample_id: sample.query for sample in workload.samples}
     surrogates = chain.from_iterable(workload.surrogates.values())
     return [compute_similarity(s.text, queries[s.sample_id], model) for s in surrogates]
-
-
-def measure_statistics(resamples: int, rounds: int, report: Callable[[str], None]) -> Part:
-    """Measure the bootstrap of six comparisons, by the project's intervals and by a loop as one would write it first.
-
-    They give different things: ours are BCa intervals (bias corrected and accelerated, with a jackknife) of the mean
-    and of Cohen's d, the loop's are plain percentiles of both.
-    """
-    part = Part("statistics", "bootstrap", "cpu", report)
-    # Paired differences have long tails: those of the published run had a standard deviation of 0.4.
-    values = np.random.default_rng(_SEED).standard_t(4, (_COMPARISONS, _PAIRS)) * 0.3 + 0.05
-    arms = [
-        Arm((method, "float64"), resamples * _COMPARISONS, partial(resample, values), resamples, 100)
-        for method, resample in ((_LOOP, resample_in_a_loop), (OURS, resample_by_ours))
-    ]
-    part.measure(arms, rounds, "resamples", ratio=TIMES_LOOP)
-    part.workload = f"{resamples:,} resamples of {_PAIRS:,} pairs, {_COMPARISONS} comparisons"
-    return part
-
-
-def resample_by_ours(values: Any, resamples: int) -> list[BootstrapIntervals]:  # noqa: ANN401 - a (6, n) array
-    """Return the project's intervals of each comparison; every pair is about another passage."""
-    settings = StatisticsSettings(bootstrap_resamples=resamples)
-    clusters = np.arange(values.shape[1])
-    return bootstrap_intervals(values.T, clusters, settings=settings, seed=_SEED)
-
-
-def resample_in_a_loop(values: Any, resamples: int) -> list[tuple[Vector, Vector]]:  # noqa: ANN401
-    """Return 95 % percentile intervals of the mean and of Cohen's d of each comparison, one resample at a time."""
-    source = np.random.default_rng(_SEED)
-    intervals = []
-    for each in values:
-        means, effects = [], []
-        for _ in range(resamples):
-            drawn = each[source.integers(0, len(each), len(each))]
-            means.append(drawn.mean())
-            effects.append(drawn.mean() / drawn.std(ddof=1))
-        intervals.append((np.percentile(means, [2.5, 97.5]), np.percentile(effects, [2.5, 97.5])))
-    return intervals
-
-
-def sum_experiment(subject: Subject, parts: Iterable[Part], similarity_samples: int) -> Part:
-    """Add up what 2,500 samples would take by ours in each number format, and how many times that the notebook.
-
-    It is arithmetic on the measured parts, for this machine and model: loading models and data, files and the database
-    are not included.
-    """
-    part, plan = subject.part("experiment"), subject.plan
-    seconds = {
-        (figure.part, figure.method, figure.dtype): figure.value
-        for figure in chain.from_iterable(each.figures for each in parts)
-        if figure.quantity == "seconds" and (figure.model == subject.name or figure.part in ("embedding", "statistics"))
-    }
-
-    def total(method: str, statistics: str, dtype: str, samples: int, passages: int) -> float:
-        each = seconds["scoring", method, dtype] / samples + seconds["generation", method, dtype] / passages
-        each += seconds["embedding", method, "float32"] / similarity_samples
-        return _SAMPLES * each + seconds["statistics", statistics, "float64"]
-
-    notebook = total(NOTEBOOK, _LOOP, subject.dtype, plan.slice_samples, plan.slice_passages)
-    for dtype in subject.models:
-        ours = total(OURS, OURS, dtype, plan.samples, plan.passages)
-        part.add((OURS, dtype), "seconds of the whole experiment", [ours], "s")
-        part.add((OURS, dtype), TIMES_NOTEBOOK, [notebook / ours], "x")
-    part.workload = f"{_SAMPLES:,} samples, from what the parts took"
-    return part
 
 
 def _largest_difference(

@@ -27,7 +27,7 @@ class Figure(_Frozen):
     """One measured quantity of one method."""
 
     part: str
-    """What was done: scoring, generation, queries, embedding, statistics, identity or experiment."""
+    """What was done: scoring, generation, queries, embedding or identity."""
     model: str
     """The language model, or whatever else computed it."""
     dtype: str

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from tasks.bench.matrix_products import product_arm, record_products, token_count, unshared_products
-from tasks.bench.timing import LARGEST_DIFFERENCE, NOTEBOOK, OURS, PRODUCTS, TIMES_NOTEBOOK, UNSHARED, Arm, Part
+from tasks.bench.matrix_products import product_arm, record_products, token_count
+from tasks.bench.timing import LARGEST_DIFFERENCE, NOTEBOOK, OURS, PRODUCTS, TIMES_NOTEBOOK, Arm, Part
 from tasks.bench.workload import Subject, Workload, make_workload
 from tasks.priming.engine.batches import token_budget
 from tasks.priming.engine.model import LanguageModel
@@ -55,20 +55,15 @@ def measure_scoring(subject: Subject) -> Part:
             arms.append(Arm((f"lm-eval {size}", first), some_work, by_lm_eval, some, few, rounds))
     else:
         part.notes.append('lm-eval was left out, it is not installed: pip install -c constraints.txt ".[bench]"')
-    limits = {}
+    computed = 0
     for dtype, model in subject.models.items():
         by_padding, by_ours = (partial(score, language_model=model) for score in (score_by_padding, score_by_ours))
         arms.append(Arm(("padded", dtype), some_work, by_padding, some, two, 1))
         arms.append(Arm((OURS, dtype), work, by_ours, whole, two))
-        limits[PRODUCTS, dtype] = record_products(model.model, partial(by_ours, limited))
-        limits[UNSHARED, dtype] = unshared_products([arm.request for arm in limited.arms(model)], model)
-        for limit, rounds in ((PRODUCTS, None), (UNSHARED, 1)):
-            products = limits[limit, dtype]
-            arms.append(product_arm((limit, dtype), limited_work, products, model.numeric_path, rounds))
+        products = record_products(model.model, partial(by_ours, limited))
+        arms.append(product_arm((PRODUCTS, dtype), limited_work, products, model.numeric_path))
+        computed = computed or token_count(products)
     part.measure(arms, plan.rounds, "tokens", differences)
-    for name, products in limits.items():
-        part.add(name, "tokens computed", [token_count(products)], "tokens")
-        part.add(name, "operations", [sum(product.operations for product in products)], "FLOP")
     for dtype in subject.models:
         ours = OURS, dtype
         part.add_ratio(ours, f"{TIMES_NOTEBOOK} in {dtype}", (NOTEBOOK, dtype))
@@ -80,20 +75,17 @@ def measure_scoring(subject: Subject) -> Part:
     if plan.slice_samples < plan.samples:
         part.workload += f"; slow methods: {plan.slice_samples} samples"
     else:
-        part.workload += f" ({token_count(limits[PRODUCTS, first]):,} computed)"
+        part.workload += f" ({computed:,} computed)"
     return part
 
 
 def differences(found: Found, base: Found) -> list[tuple[str, float, str]]:
     """Return how far one method's mean NLLs are from another's, on the answers that both scored."""
     names = found.keys() & base.keys()
-    apart = [found[name].nll - base[name].nll for name in names]
+    apart = [abs(found[name].nll - base[name].nll) for name in names]
     pairs = [(found[name].notebook_nll, base[name].notebook_nll) for name in names]
     known = [abs(left - right) for left, right in pairs if left is not None and right is not None]
-    result = [
-        (LARGEST_DIFFERENCE, max(map(abs, apart)), "nats"),
-        ("rms difference in mean NLL", math.sqrt(math.fsum(d * d for d in apart) / len(apart)), "nats"),
-    ]
+    result = [(LARGEST_DIFFERENCE, max(apart), "nats")]
     return [*result, ("largest difference in the notebook's mean NLL", max(known), "nats")] if known else result
 
 

@@ -5,18 +5,16 @@ a round, so that whatever disturbs a machine for a while disturbs both sides of 
 that the process computed, not those that it waited; on a GPU those between two events on it.
 """
 
-import ctypes
 import gc
+import re
 import statistics
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import psutil
 import torch
 
 from tasks.bench.records import Figure
@@ -26,12 +24,10 @@ Run: TypeAlias = Callable[[], Any]  # something to compute
 Report: TypeAlias = Callable[[str], None]  # is told what is being done
 Differences: TypeAlias = Callable[[Any, Any], list[tuple[str, float, str]]]  # of two results: quantity, value, unit
 
-NOTEBOOK, OURS, PRODUCTS, UNSHARED = "notebook", "ours", "products", "products unshared"
-LIMITS = PRODUCTS, UNSHARED  # not methods but what no method can undercut
+NOTEBOOK, OURS, PRODUCTS = "notebook", "ours", "products"  # the last is no method but what none can undercut
 
 SHARE_OF_LIMIT = "share of the matrix products' speed"
-SHARE_UNSHARED = f"{SHARE_OF_LIMIT}, unshared"
-TIMES_NOTEBOOK, TIMES_LOOP = "times as fast as the notebook", "times as fast as a Python loop"
+TIMES_NOTEBOOK = "times as fast as the notebook"
 LARGEST_DIFFERENCE = "largest difference in mean NLL"
 
 
@@ -64,30 +60,25 @@ def time_on_cpu(run: Run) -> Measured:
 
 
 def peak_cpu_bytes(run: Run) -> int:
-    """Run a computation and return by how much this process's resident memory grew at most.
+    """Run a computation and return by how much this process's resident memory grew at most; 0 where none can tell.
 
-    The memory is read again and again while it computes, so this is done apart from timing.
+    Linux keeps the peak, and forgets it when it is told to.
     """
     gc.collect()
-    with suppress(OSError, AttributeError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)  # freed memory that is not returned would serve the computation uncounted
-    process = psutil.Process()
-    before = peak = process.memory_info().rss
-    is_done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not is_done.wait(0.002):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch, name="watch memory", daemon=True)
-    watcher.start()
+    before = _resident_bytes()
     try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
         run()
-    finally:
-        is_done.set()
-        watcher.join()
-    return int(max(peak, process.memory_info().rss) - before)
+        return 0
+    run()
+    return max(0, _resident_bytes("VmHWM") - before)
+
+
+def _resident_bytes(name: str = "VmRSS") -> int:
+    status = Path("/proc/self/status")
+    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text(encoding="ascii")) if status.exists() else None
+    return int(found[1]) * 1024 if found else 0
 
 
 def time_on_gpu(run: Run) -> Measured:
@@ -146,34 +137,25 @@ class Part:
                     self.rounds[arm.name][number] = measured
                     self.peak_bytes[arm.name] = max(self.peak_bytes[arm.name], measured.peak_bytes)
 
-    def measure(
-        self,
-        arms: Sequence[Arm],
-        rounds: int,
-        unit: str,
-        differences: Differences | None = None,
-        ratio: str = TIMES_NOTEBOOK,
-    ) -> None:
-        """Run arms in turns, and add what each one took, compared with the first one and with the limit.
+    def measure(self, arms: Sequence[Arm], rounds: int, unit: str, differences: Differences | None = None) -> None:
+        """Run arms in turns, and add what each one took, compared with the first one, the notebook's, and the limit.
 
-        Work is counted in `unit`, e.g. "tokens"; `ratio` is what the speed as a multiple of the first arm's is called.
+        Work is counted in `unit`, e.g. "tokens".
         """
         self.time(arms, rounds)
         for name, arm in self.arms.items():
             measured = self.rounds[name].values()
             self.add(name, "seconds", [each.seconds for each in measured], "s")
-            self.add(name, "wall seconds", [each.wall_seconds for each in measured], "s")
             self.add(name, f"{unit} per second", [arm.work / each.seconds for each in measured], f"{unit}/s")
-            self.add_ratio(name, ratio, arms[0].name)
-            if name[0] in LIMITS:
+            self.add_ratio(name, TIMES_NOTEBOOK, arms[0].name)
+            if name[0] == PRODUCTS:
                 continue
             self.add(name, "peak memory", [self.peak_bytes[name]], "bytes")
             if differences and arm is not arms[0]:
                 for quantity, value, of in differences(self.result(name), self.result(arms[0].name)):
                     self.add(name, quantity, [value], of)
-            for limit, quantity in ((PRODUCTS, SHARE_OF_LIMIT), (UNSHARED, SHARE_UNSHARED)):
-                if name[0] == OURS and (limit, name[1]) in self.arms:
-                    self.add_ratio(name, quantity, (limit, name[1]), "1")
+            if name[0] == OURS and (PRODUCTS, name[1]) in self.arms:
+                self.add_ratio(name, SHARE_OF_LIMIT, (PRODUCTS, name[1]), "1")
 
     def result(self, arm: Name) -> Any:  # noqa: ANN401 - whatever the part computes
         """Return what an arm found, in its last round."""

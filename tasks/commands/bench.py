@@ -34,10 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Run the benchmark and store its result, or print the newest."""
     from tasks.bench.records import read_newest, write_bench
-    from tasks.bench.table import as_markdown, print_bench
+    from tasks.bench.table import blocks_of
+    from tasks.pages.markdown import to_markdown
+    from tasks.pages.terminal import print_blocks
 
     if options.table:
-        sys.stdout.write(as_markdown(read_newest()))
+        sys.stdout.write(to_markdown(blocks_of(read_newest())))
         return 0
     if unknown := [dtype for dtype in options.dtype if dtype not in _DTYPES]:
         raise UsageError(f"Unknown number format {unknown[0]!r}. Allowed are {', '.join(_DTYPES)}: --dtype float32")
@@ -45,8 +47,8 @@ def execute(options: argparse.Namespace) -> int:
 
     bench = measure(options.device, models=options.model, dtypes=options.dtype, is_quick=options.quick, report=_report)
     path = write_bench(bench)
-    print_bench(bench)
-    sys.stdout.write(f"\nWritten to {path}\n")
+    print_blocks(blocks_of(bench))
+    sys.stdout.write(f"Written to {path}\n")
     return 0
 
 

@@ -53,6 +53,6 @@ def test_the_quick_run_measures_everything(capsys: pytest.CaptureFixture[str]) -
     assert main(["bench", "--quick"]) == 0
     found = read_newest()
     assert found.is_quick
-    parts = {"scoring", "generation", "queries", "embedding", "statistics", "identity"}
+    parts = {"scoring", "generation", "queries", "embedding", "identity"}
     assert {figure.part for figure in found.figures} == parts
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 120  # the path at the end may be long

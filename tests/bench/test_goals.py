@@ -9,7 +9,7 @@ from tests.bench.goals import compare, main, read_goals
 
 def test_the_pages_goals_are_read() -> None:
     goals = read_goals()
-    assert len(goals) == 26  # counted in the page
+    assert len(goals) == 24  # counted in the page
     assert ("scoring", "small", "float32", RATIO, ">=", 7.5) in goals
     assert ("generation", "mistral-7b", "bfloat16", "peak memory with the weights", "<=", 40e9) in goals
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tasks.bench.matrix_products import Product, compute_products, record_products, token_count, unshared_products
+from tasks.bench.matrix_products import Product, compute_products, record_products, token_count
 from tasks.priming.engine.model import LanguageModel
-from tasks.priming.engine.nll import Request
 
 # The tiny model, by hand: 64 wide, two heads of 32, one key head; queries and output 64 x 64 each, keys and values
 # 64 x 32 each, three of 64 x 128 in the MLP; two layers. The output layer is 64 x 32,000.
@@ -53,15 +52,6 @@ def test_a_weight_in_another_number_format_counts_too(tiny_models: dict[str, Lan
 def test_products_without_a_weight_do_not_count(tiny: LanguageModel) -> None:
     left = torch.ones(4, 10)
     assert record_products(tiny.model, lambda: left @ left.T) == []
-
-
-def test_without_sharing_every_item_is_computed_in_full(tiny: LanguageModel) -> None:
-    items = [Request(tuple(range(10)), (1, 2, 3), (4, 5)), Request(tuple(range(10)), (1, 2), (4,))]
-    products = unshared_products(items, tiny)
-    # By hand: 10 + 3 + 2 - 1 and 10 + 2 + 1 - 1 tokens; three answer tokens. Both fit into one batch.
-    assert token_count(products) == 14 + 12
-    assert total(products) == operations(26, 3)
-    assert len(products) == 15
 
 
 def test_computing_them_leaves_the_numeric_path_as_it_was(tiny: LanguageModel) -> None:

@@ -67,12 +67,22 @@ def publish(folder: Path, data: str) -> None:
     results.rebuild_database()
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An export of a run of MS MARCO, without texts as its licence demands, next to the artifacts."""
+    path = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "ARTIFACTS", path / "artifacts")
+        publish(path, "msmarco-v1.1")
+        assert not export_run("abc123", path / "out")
+        yield path / "out"
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An export of a run of MS MARCO, without texts as its licence demands."""
+def copied(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the export and of the artifacts, to be changed."""
+    shutil.copytree(folder.parent, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(artifacts, "ARTIFACTS", tmp_path / "artifacts")
-    publish(tmp_path, "msmarco-v1.1")
-    assert not export_run("abc123", tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -100,13 +110,13 @@ def test_no_text_survives_an_export_without_texts(folder: Path) -> None:
     assert {bool(row["text"]) for row in texts} == {True, False}  # and what is empty is still empty
 
 
-def test_texts_are_exported_if_asked_for_and_folders_never(folder: Path, tmp_path: Path) -> None:
+def test_texts_are_exported_if_asked_for_and_folders_never(copied: Path, tmp_path: Path) -> None:
     publish(tmp_path, f"{tmp_path}/mine.jsonl")
-    assert export_run("abc123", folder)  # replaces the earlier one
-    found = dict(contents(folder))
+    assert export_run("abc123", copied)  # replaces the earlier one
+    found = dict(contents(copied))
     assert all(word in found["sample.parquet"] and word in found["report.html"] for word in SAID)
     assert {name for name, said in found.items() if str(tmp_path).lower() in said} == set()
-    row = pq.read_table(folder / "run.parquet").to_pylist()[0]
+    row = pq.read_table(copied / "run.parquet").to_pylist()[0]
     assert (row["data"], row["language_model"]) == ("mine.jsonl", "my model")
     assert json.loads(row["embedding_model_identity"])["embedding_model"] == "packaged/all-MiniLM-L6-v2"
 
@@ -128,11 +138,11 @@ def test_the_database_has_comments_and_views(folder: Path) -> None:
         assert "nats per answer token" in connection.execute(comment).fetchall()[0][0]
 
 
-def test_what_cannot_be_exported_is_refused(folder: Path, tmp_path: Path) -> None:
-    (folder / ".git").mkdir()
+def test_what_cannot_be_exported_is_refused(copied: Path, tmp_path: Path) -> None:
+    (copied / ".git").mkdir()
     with pytest.raises(UsageError, match="holds something that no export wrote"):
-        export_run("abc123", folder)
-    assert (folder / ".git").exists()
+        export_run("abc123", copied)
+    assert (copied / ".git").exists()
     manifests.start_run(manifests.RunDescription(run_id="fff000", profile="demo", settings={"seed": 1}))
     results.rebuild_database()
     with pytest.raises(UsageError, match="only a complete run can be exported"):

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from flows.__main__ import main
 from tasks.commands.guard import guarded
 from tasks.priming.errors import UsageError
+from tasks.store import artifacts
 from tests.places import ROOT
 from tests.robustness.canary import TOKEN, canary_environment
 from tests.waiting import PATIENCE
@@ -168,15 +171,19 @@ def test_what_a_full_disk_did_not_take_is_said_in_one_line(
 # --- the environment ---
 
 
-@pytest.mark.parametrize("words", [["flows.report"], ["flows", "sql"]])
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("words", "setting", "said"),
     [
         (
+            ["flows.report"],
             {"PREFECT_LOGGING_LEVEL": "loud"},
             "error: Prefect's setting `level` (LoggingSettings): Input should be 'DEBUG'",
         ),
-        ({"PREFECT_LOGGING_TO_API_ENABLED": "x"}, "error: Prefect's setting `enabled` (LoggingToAPISettings): Input"),
+        (
+            ["flows", "sql"],
+            {"PREFECT_LOGGING_TO_API_ENABLED": "x"},
+            "error: Prefect's setting `enabled` (LoggingToAPISettings): Input",
+        ),
     ],
 )
 def test_a_setting_that_prefect_refuses_is_one_line(words: list[str], setting: dict[str, str], said: str) -> None:
@@ -189,24 +196,26 @@ def test_a_setting_that_prefect_refuses_is_one_line(words: list[str], setting: d
 
 
 @pytest.mark.parametrize(
-    ("verb", "folders", "character"),
+    ("verb", "artifacts_at", "home", "character"),
     [
-        ("run", {"SURROGATE_ARTIFACTS": "/tmp/a?b"}, "?"),
-        ("run", {"PREFECT_HOME": "/tmp/a?b"}, "?"),
-        ("walkthrough", {"PREFECT_HOME": "/tmp/a%b"}, "%"),
-        ("ui", {"SURROGATE_ARTIFACTS": "/tmp/a?b"}, "?"),
+        ("run", "/tmp/a?b", "/tmp/home", "?"),
+        ("run", "/tmp/artifacts", "/tmp/a?b", "?"),
+        ("walkthrough", "/tmp/artifacts", "/tmp/a%b", "%"),
+        ("ui", "/tmp/a?b", "/tmp/home", "?"),
     ],
 )
 def test_a_folder_in_which_no_database_can_be_is_refused_at_once(
-    tmp_path: Path, verb: str, folders: dict[str, str], character: str
+    verb: str,
+    artifacts_at: str,
+    home: str,
+    character: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    environment = canary_environment(tmp_path) | {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "flows", verb]
-    found = subprocess.run(
-        command, cwd=ROOT, env=environment | folders, capture_output=True, text=True, check=False, timeout=100
-    )
-    said = found.stderr.splitlines()[-1]
-    assert found.returncode == 2
+    monkeypatch.setattr(artifacts, "ARTIFACTS", Path(artifacts_at))
+    with temporary_settings({PREFECT_HOME: home, PREFECT_API_URL: None}):
+        assert main([verb]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: No database can be kept in /tmp/a")
     assert f"its path has the character {character}. " in said
 

@@ -175,19 +175,20 @@ def test_the_folder_is_never_whatever_folder_one_happens_to_be_in(given: str, ex
     assert said.stdout.strip() == str(expected)
 
 
-def test_a_manifest_of_an_odd_name_steers_no_terminal(folder: Path) -> None:
+def test_a_manifest_of_an_odd_name_steers_no_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     (folder / "runs").mkdir()
     (folder / "runs" / "a\x1b[2J.json").write_text("{")
-    environment = os.environ | {"SURROGATE_ARTIFACTS": str(folder)}
-    command = [sys.executable, "-m", "flows", "prune"]
-    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert said.returncode == 2
-    assert said.stderr.count("a\\x1b[2J.json") == 2  # the warning and the error
-    assert "\x1b" not in said.stderr + said.stdout
+    assert main(["prune"]) == 2
+    said = capsys.readouterr()
+    assert "a\\x1b[2J.json" in said.err
+    assert "a\\x1b[2J.json" in caplog.text
+    assert "\x1b" not in said.err + said.out + caplog.text
 
 
 def test_files_that_vanish_meanwhile_stop_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run beside it ends, and takes its own files away, between the look at a folder and at its files."""
+    """A run elsewhere ends, and takes its own files away, between the look at a folder and at its files."""
     plant(folder / "runs" / ".attempts" / "0123456789ab")
     gone = folder / "runs" / ".abc.json.0123456789abcdef.tmp"
     paths = Path.glob

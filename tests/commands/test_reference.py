@@ -116,15 +116,13 @@ def test_the_rows_are_the_records_that_the_run_made() -> None:
     assert sorted(map(repr, evidence.scores)) == sorted(map(repr, SCORES))
 
 
-@pytest.mark.parametrize("named", ["abc", "ab", "latest"])
-def test_a_run_is_named_by_its_id_its_beginning_or_as_the_latest(
-    capsys: pytest.CaptureFixture[str], named: str
-) -> None:
+def test_a_run_is_named_by_its_id_its_beginning_or_as_the_latest(capsys: pytest.CaptureFixture[str]) -> None:
     record("abc")
     manifests.fail_run(start("bcd", {"seed": 42}, {}), "out of memory")  # later, and not complete
     results.rebuild_database()
-    assert main(["reference", named]) == 0
-    assert capsys.readouterr().out.startswith("Run abc compared with ")
+    for named in ("abc", "ab", "latest"):
+        assert main(["reference", named]) == 0
+        assert capsys.readouterr().out.startswith("Run abc compared with ")
 
 
 def test_a_run_that_is_unknown_or_not_complete_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

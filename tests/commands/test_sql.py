@@ -1,5 +1,6 @@
 """The SQL prompt: whole statements, results that fit, errors on one line, and nothing but the database within reach."""
 
+import io
 import os
 import pty
 import select
@@ -7,12 +8,14 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import pytest
 
+from flows.__main__ import main
 from tasks import results
 from tasks.commands.sql import Prompt, one_line
 from tasks.store import artifacts
@@ -44,13 +47,19 @@ def prompt(folder: Path) -> Iterator[Prompt]:
         yield Prompt(connection)
 
 
-def run(folder: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with statements from a pipe."""
-    variables = os.environ | {"SURROGATE_ARTIFACTS": str(folder)} | environment
-    command = [sys.executable, "-m", "flows", "sql"]
-    return subprocess.run(
-        command, cwd=ROOT, env=variables, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
+Piped: TypeAlias = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture
+def piped(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Piped:
+    """Run the command with statements from a pipe; return its status, output and errors."""
+
+    def run(text: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        status = main(["sql"])
+        return status, *capsys.readouterr()
+
+    return run
 
 
 def said(capsys: pytest.CaptureFixture[str], prompt: Prompt, *lines: str) -> str:
@@ -210,56 +219,62 @@ def test_the_excerpt_of_the_statement_is_left_out() -> None:
 # --- as a user runs it ---
 
 
-def test_statements_come_from_a_pipe_and_are_not_cut(folder: Path) -> None:
-    finished = run(folder, "SELECT repeat('x', 300) AS long;\nSELECT improvement_mean FROM comparison")
+def test_statements_come_from_a_pipe_and_are_not_cut(folder: Path, tmp_path: Path) -> None:
+    """DuckDB's own client, where there is one, is not asked: it runs the shell's commands and reads files."""
+    client = tmp_path / "duckdb"
+    client.write_text('#!/bin/sh\necho "client: $@"\ncat\n')
+    client.chmod(client.stat().st_mode | stat.S_IXUSR)
+    finished = subprocess.run(
+        [sys.executable, "-m", "flows", "sql"],
+        cwd=ROOT,
+        env=os.environ | {"SURROGATE_ARTIFACTS": str(folder), "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        input="SELECT repeat('x', 300) AS long;\nSELECT improvement_mean FROM comparison",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
     assert "x" * 300 in finished.stdout
     assert "0.3333333333333333" in finished.stdout
     assert "sql>" not in finished.stdout
-
-
-def test_a_failed_statement_of_a_pipe_is_told_by_the_status(folder: Path) -> None:
-    finished = run(folder, "SELECT nope;\nSELECT 42 AS answer;\n.quit\nSELECT 43;\n")
-    assert finished.returncode == 1
-    assert finished.stderr.startswith("Binder Error: ")
-    assert finished.stderr.count("\n") == 1
-    assert "42" in finished.stdout
-    assert "43" not in finished.stdout
-
-
-def test_without_a_database_it_says_how_to_make_one(tmp_path: Path) -> None:
-    finished = run(tmp_path, "SELECT 1;")
-    assert finished.returncode == 2
-    assert finished.stdout == ""
-    assert finished.stderr == "error: No run is published yet. To make one: python -m flows run --profile demo\n"
-    (tmp_path / "results.duckdb").write_bytes(b"no database" * 1000)
-    damaged = run(tmp_path, "SELECT 1;")
-    assert damaged.returncode == 2
-    assert "cannot be read" in damaged.stderr
-    assert damaged.stderr.count("\n") == 1
-
-
-def test_a_client_of_duckdbs_own_is_not_asked(folder: Path, tmp_path: Path) -> None:
-    """It runs the shell's commands, and what a view of somebody else's database reads."""
-    client = tmp_path / "duckdb"
-    client.write_text('#!/bin/sh\necho "client: $@"\ncat\n')
-    client.chmod(client.stat().st_mode | stat.S_IXUSR)
-    finished = run(folder, ".shell id\nSELECT 40 + 2 AS answer;\n", PATH=f"{tmp_path}:/usr/bin:/bin")
     assert "client:" not in finished.stdout
-    assert "│     42 │" in finished.stdout
-    assert "There is no .shell id" in finished.stderr
 
 
-def test_a_view_of_somebody_elses_database_reads_no_file(tmp_path: Path) -> None:
+def test_a_failed_statement_of_a_pipe_is_told_by_the_status(piped: Piped) -> None:
+    status, out, error = piped("SELECT nope;\n.shell id\nSELECT 42 AS answer;\n.quit\nSELECT 43;\n")
+    assert status == 1
+    assert error.startswith("Binder Error: ")
+    assert error.splitlines()[1:] == ["There is no .shell id; .help lists what there is."]
+    assert "42" in out
+    assert "43" not in out
+
+
+def test_without_a_database_it_says_how_to_make_one(
+    piped: Piped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "ARTIFACTS", tmp_path)
+    made = "error: No run is published yet. To make one: python -m flows run --profile demo\n"
+    assert piped("SELECT 1;") == (2, "", made)
+    (tmp_path / "results.duckdb").write_bytes(b"no database" * 1000)
+    status, _, error = piped("SELECT 1;")
+    assert status == 2
+    assert "cannot be read" in error
+    assert error.count("\n") == 1
+
+
+def test_a_view_of_somebody_elses_database_reads_no_file(
+    piped: Piped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "ARTIFACTS", tmp_path)
     (tmp_path / "private.txt").write_text("private")
     with duckdb.connect(str(tmp_path / "results.duckdb")) as connection:
         connection.execute("CREATE SCHEMA latest; CREATE SCHEMA all_runs; CREATE TABLE run (run_id VARCHAR)")
         connection.execute(f"CREATE VIEW findings AS SELECT content FROM read_text('{tmp_path / 'private.txt'}')")
-    finished = run(tmp_path, "SELECT * FROM findings;\n")
-    assert finished.returncode == 1
-    assert finished.stdout == ""
-    assert "disabled" in finished.stderr
+    status, out, error = piped("SELECT * FROM findings;\n")
+    assert (status, out) == (1, "")
+    assert "disabled" in error
 
 
 def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> None:
@@ -298,7 +313,7 @@ def test_at_a_terminal_ctrl_c_clears_the_line_and_ctrl_d_ends(folder: Path) -> N
 
 
 def _wait_for(terminal: int, text: str, after: str = "", press: bytes = b"") -> str:
-    """Return what a terminal shows, up to a text behind another one; press keys until it does.
+    """Return what a terminal shows, up to a text that comes after another one; press keys until it does.
 
     Python takes no notice of a Ctrl-C that comes between the prompt and the wait for a line: one presses it again.
     """

@@ -18,7 +18,7 @@ from tasks.store.manifests import as_observed, read_manifests
 from tests.operations.conftest import Undisturbed
 from tests.operations.kills import STAGES, Kill, Moment, draw_moments, kill_at, kill_table, remembered, settle
 from tests.operations.runs import FLAGS, Attempt, differences, export, finished
-from tests.waiting import wait_for, wait_for_ends
+from tests.waiting import wait_for_ends
 
 
 def kill_series(
@@ -69,11 +69,11 @@ def test_kills_in_every_stage_lose_nothing_that_was_finished(
     assert len(kill_series(moments, tmp_path, undisturbed, server, f"--workers={workers}")) == 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_that_is_stopped_ends_within_five_seconds_and_says_so(
-    number: signal.Signals, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempt = Attempt(tmp_path / "artifacts", server)
+    attempt = Attempt(tmp_path / "artifacts", None)
     attempt.wait_for_finished(4)
     assert standalone._END_SECONDS < 5  # after which it ends whatever it waits for; test_processes.py shows that
     attempt.kill(number)
@@ -101,36 +101,26 @@ def test_a_run_that_was_stopped_goes_on(
     assert differences(export(tmp_path / "artifacts", tmp_path / "csv"), undisturbed.tables) == []
 
 
-def test_a_killed_run_is_told_apart_from_one_that_runs(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_run_is_told_apart_from_one_that_runs_and_takes_its_temporary_server_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artifacts, "ARTIFACTS", tmp_path / "artifacts")
-    attempt = Attempt(tmp_path / "artifacts", server)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    attempt = Attempt(tmp_path / "artifacts", None)
     attempt.wait_for_finished(2)
     (manifest,) = read_manifests()
     assert as_observed(manifest) == manifest
     assert manifest.status == "running"
+    children = psutil.Process(attempt.process.pid).children(recursive=True)
+    commands = [" ".join(child.cmdline()) for child in children]
+    assert any("prefect.server.api.server:create_app" in command for command in commands)
+    assert sum("tasks.server.processes" in command for command in commands) == 1  # the guardian
     attempt.kill()
     (manifest,) = read_manifests()
     assert manifest.status == "running"  # it cannot say so itself
     assert as_observed(manifest).status == "interrupted"
     assert [record.status for record in as_observed(manifest).attempts] == ["interrupted"]
-
-
-def test_the_temporary_server_of_a_killed_run_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
-    attempt = Attempt(tmp_path / "artifacts", None)
-    attempt.wait_for("Starting temporary server")
-    attempt_process = psutil.Process(attempt.process.pid)
-    children = wait_for(
-        "a temporary server",
-        lambda: {child: " ".join(child.cmdline()) for child in attempt_process.children(recursive=True)},
-        enough=lambda seen: any("prefect.server.api.server:create_app" in command for command in seen.values()),
-        during=attempt.process,
-    )
-    assert sum("tasks.server.processes" in command for command in children.values()) == 1  # the guardian
-    attempt.kill()
-    wait_for_ends(list(children))
+    wait_for_ends(children)
 
 
 @pytest.mark.slow  # three whole runs

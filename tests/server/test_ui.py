@@ -1,7 +1,6 @@
-"""From nothing to a run that is watched in a real browser, and back to nothing."""
+"""From nothing to a run that is watched in a real browser, and back to nothing; test_services.py is the quick part."""
 
 import functools
-import http.client
 import http.server
 import json
 import signal
@@ -22,6 +21,8 @@ from tests.operations.runs import model_flag
 from tests.places import ROOT
 from tests.tiny_models import tiny_folder
 from tests.waiting import PATIENCE, wait_for
+
+pytestmark = pytest.mark.slow  # a server, a worker, a browser and whole runs
 
 
 @pytest.fixture(scope="module")
@@ -161,32 +162,6 @@ def test_a_foreign_page_starts_nothing_stores_nothing_and_hears_nothing(
     assert not (tmp_path / "planted").exists()
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 200),
-        ({"Origin": "http://127.0.0.1:{port}"}, 200),
-        ({"Host": "localhost:{port}", "Origin": "http://localhost:{port}"}, 200),
-        ({"Host": "elsewhere.example:{port}"}, 403),  # a name that was made to mean this machine
-        ({"Host": "elsewhere.example"}, 403),
-        ({"Host": "127.0.0.1"}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Origin": "http://127.0.0.1"}, 403),
-        ({"Origin": "https://127.0.0.1:{port}"}, 403),
-        ({"Origin": "http://127.0.0.1:{port}.example"}, 403),
-    ],
-)
-def test_the_server_answers_its_own_address_and_pages_alone(ui: Ui, headers: dict[str, str], status: int) -> None:
-    port = int(ui.url.rpartition(":")[2])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    sent = {name: value.format(port=port) for name, value in headers.items()}
-    connection.request("GET", "/api/health", headers=sent)
-    answer = connection.getresponse()
-    assert answer.status == status
-    assert answer.getheader("access-control-allow-origin") in (None, sent.get("Origin"))
-    connection.close()
-
-
 # --- what the UI shows ---
 
 
@@ -311,7 +286,6 @@ def test_ctrl_c_ends_everything_with_a_run_in_progress_which_then_goes_on(ui: Ui
     assert "running" not in statuses
 
 
-@pytest.mark.slow
 def test_what_was_interrupted_goes_on_in_the_next_ui(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
     for attempt in range(2):
@@ -335,7 +309,6 @@ def test_what_was_interrupted_goes_on_in_the_next_ui(tmp_path: Path) -> None:
             ui.end()
 
 
-@pytest.mark.slow
 def test_a_killed_ui_takes_its_processes_with_it_and_its_stale_address_is_no_obstacle(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
     ui = Ui(checkout)
@@ -349,7 +322,6 @@ def test_a_killed_ui_takes_its_processes_with_it_and_its_stale_address_is_no_obs
     assert not checkout.address.exists()
 
 
-@pytest.mark.slow
 def test_make_run_passes_over_a_stale_address(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
     (checkout.folder / "prefect.toml").write_text(address._OURS + '[api]\nurl = "http://127.0.0.1:9/api"\n')

@@ -1,5 +1,6 @@
 """Worker processes compute what this process would, load the model once each, and end with it."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -46,17 +47,40 @@ def fail(*, language_model: LanguageModel) -> None:
     raise SettingsError("as asked")
 
 
+def pause(*, language_model: LanguageModel, seconds: float) -> None:
+    """Be halfway for a while."""
+    with told_part(0.0, 1.0):
+        tell_share(0.5)
+        time.sleep(seconds)
+
+
+def call_watched(identity: Identity, part: Part) -> None:
+    with workers._telling(part):
+        with_language_model(pause, identity, seconds=4.0)
+
+
 @pytest.fixture(scope="module")
 def identity() -> Identity:
     return identify_language_model(tiny_settings())
 
 
-def test_two_processes_load_a_model_each_and_give_the_same_bits(identity: Identity, tmp_path: Path) -> None:
+def test_two_processes_load_a_model_each_give_the_same_bits_and_tell_how_far_they_are(
+    identity: Identity, tmp_path: Path
+) -> None:
     with working(2, identity), ThreadPoolExecutor(4) as threads:
         calls = [threads.submit(with_language_model, score, identity, meeting=tmp_path, count=2) for _ in range(4)]
         found = [call.result()[0] for call in calls]
         with pytest.raises(SettingsError, match="as asked"):  # an error in a worker is the caller's
             with_language_model(fail, identity)
+        first, second, third = parts = [Part(1.0) for _ in range(3)]
+        watched = [threads.submit(call_watched, identity, part) for part in (first, second)]
+        wait_for("two calls halfway", lambda: (first.share, second.share), enough=lambda seen: seen == (0.5, 0.5))
+        watched.append(threads.submit(call_watched, identity, third))  # for which there is no worker yet
+        assert not third.is_computed
+        wait_for("a third call halfway", lambda: third.share, enough=lambda seen: seen == 0.5)
+        for each in watched:
+            each.result()
+    assert all(part.share < 1.0 for part in parts)  # until its result is stored
     processes = {process for process, *_ in found}
     assert len(processes) == 2
     assert os.getpid() not in processes
@@ -71,33 +95,6 @@ def test_a_worker_that_has_read_other_code_computes_nothing(identity: Identity) 
     """It starts, and reads tasks/priming/, seconds after the process that knows the keys."""
     with pytest.raises(SetupError, match=r"code in tasks/priming/ was edited while .* Start the same command again"):
         workers._compute(score, identity, {}, "the digest of other code")
-
-
-def pause(*, language_model: LanguageModel, seconds: float) -> None:
-    """Be halfway for a while."""
-    with told_part(0.0, 1.0):
-        tell_share(0.5)
-        time.sleep(seconds)
-
-
-def call_watched(identity: Identity, part: Part) -> None:
-    with workers._telling(part):
-        with_language_model(pause, identity, seconds=4.0)
-
-
-def test_how_far_a_worker_is_can_be_seen_while_it_computes(identity: Identity) -> None:
-    with working(2, identity), ThreadPoolExecutor(3) as threads:
-        for start in [threads.submit(with_language_model, pause, identity, seconds=1.0) for _ in range(2)]:
-            start.result()  # both have started, however long that takes
-        first, second, third = parts = [Part(1.0) for _ in range(3)]
-        calls = [threads.submit(call_watched, identity, part) for part in (first, second)]
-        wait_for("two calls halfway", lambda: (first.share, second.share), enough=lambda seen: seen == (0.5, 0.5))
-        calls.append(threads.submit(call_watched, identity, third))  # for which there is no worker yet
-        assert not third.is_computed
-        wait_for("a third call halfway", lambda: third.share, enough=lambda seen: seen == 0.5)
-        for call in calls:
-            call.result()
-    assert all(part.share < 1.0 for part in parts)  # until its result is stored
 
 
 def test_how_far_this_process_is_can_be_seen_while_it_computes(identity: Identity) -> None:
@@ -151,19 +148,22 @@ def test_each_worker_is_bound_to_a_gpu_that_is_there(
     assert [workers.gpu_of(number, gpus) for number in range(4)] == expected
 
 
-def test_the_first_worker_of_a_machine_with_two_gpus_has_one() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    start = (
-        "import multiprocessing, os\n"
-        "from tasks.workers import processes as workers\n"
-        "workers.prepare = lambda threads, language_model: print(os.environ['CUDA_VISIBLE_DEVICES'], threads)\n"
-        "workers._end_with_parent = lambda: None\n"
-        "numbers = multiprocessing.get_context('spawn').Queue()\n"
-        "numbers.put(0)\n"
-        "workers._start(numbers, [0.0, 0.0], 2, {'device': 'cuda'})\n"
+def test_the_first_worker_of_a_machine_with_two_gpus_has_one(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(workers, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(workers, "_own_state", [])
+    monkeypatch.setattr(
+        workers, "prepare", lambda threads, _: seen.append((os.environ["CUDA_VISIBLE_DEVICES"], threads))
     )
-    worker = subprocess.run([sys.executable, "-c", start], env=environment, capture_output=True, text=True, check=True)
-    assert worker.stdout.split() == ["0", "1"]  # GPU, threads
+    numbers = multiprocessing.get_context("spawn").Queue()
+    numbers.put(0)
+    workers._start(numbers, (ctypes.c_double * 2)(), 2, identity)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")  # set by the worker, not by this test
+    assert seen == [("0", 1)]  # GPU, threads
 
 
 def test_how_a_run_is_computed_is_checked_and_no_part_of_the_settings() -> None:
