@@ -63,6 +63,7 @@ def experiment(
     bootstrap_resamples: allowed.Resamples | None = None,
     confidence_level: allowed.ConfidenceLevel | None = None,
     equivalence_margin: allowed.EquivalenceMargin | None = None,
+    answers_margin: allowed.AnswersMargin | None = None,
     workers: allowed.Workers | None = None,
     ray_address: allowed.RayAddress | None = None,
     name: allowed.RunName | None = None,
@@ -83,9 +84,8 @@ def experiment(
         run.record("distractor", "all", samples["distractors"])
         run.plan(groups, samples["chunks"], settings.answers)
 
-        surrogates: dict[str, Any] = {}
-        routes: dict[str, Any] = {}
-        scores: dict[str, Any] = {}
+        made: dict[str, dict[str, Any]] = {"surrogate": {}, "route": {}, "score": {}, "answer_text": {}}
+        surrogates, routes, scores, texts = made.values()
         for batch in run.batches(samples["chunks"]):
             for name, group in ((name, group) for name, group in groups.items() if group.write):
                 to_write = run.written_with(batch, samples["chunks"])
@@ -96,14 +96,14 @@ def experiment(
             scoring = scoring_calls(groups, batch, model, surrogates)
             scores |= run.stage("score", score_contexts, scoring)
             if answering := answering_calls(groups, batch, settings.answers, model, surrogates, routes):
-                run.stage("answer_text", answer_queries, answering)
+                texts |= run.stage("answer_text", answer_queries, answering)
             if run.is_preliminary:
-                calls = statistics_calls(groups, samples, surrogates, routes, scores, None, settings)
+                calls = statistics_calls(groups, samples, made, None, settings)
                 run.remark(preliminary_summary(calls["comparison"]))
 
         checking = checking_call(groups, samples, model, surrogates, scores)
         facts = run.stage("run_check", check_scoring, checking)["scoring"]["model"]
-        for table, call in statistics_calls(groups, samples, surrogates, routes, scores, facts, settings).items():
+        for table, call in statistics_calls(groups, samples, made, facts, settings).items():
             run.stage(table, compute_statistic, {"all": call})
         forget_rows()
     with run.progress.running("publish results") as stage:

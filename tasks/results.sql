@@ -113,6 +113,34 @@ WHERE question = 'does_priming_help';
 
 COMMENT ON VIEW all_runs.does_priming_help IS 'Does a routed surrogate beat no surrogate? One row per family and treatment. Yes only if it beats the baseline, the bare document and random words, and prefers the answer to wrong ones more than before: a gain over the baseline alone may be repaired framing.';
 
+CREATE VIEW all_runs.do_answers_and_likelihood_agree AS
+SELECT
+    found.run_id, found.comparison, found.answer, found.sentence, found.n, found.improvement_mean, found.answer_low,
+    found.answer_high,
+    f1.improvement_mean AS f1_improvement_mean, f1.answer_low AS f1_answer_low, f1.answer_high AS f1_answer_high,
+    recall.improvement_mean AS recall_improvement_mean, recall.answer_low AS recall_answer_low,
+    recall.answer_high AS recall_answer_high,
+    arm.changed_rate, arm.word_count_mean, reference.word_count_mean AS reference_word_count_mean
+FROM all_runs.what_did_it_find AS found
+LEFT JOIN measure AS f1
+    ON f1.run_id = found.run_id AND f1.comparison = found.comparison AND f1.measure = 'f1'
+LEFT JOIN measure AS recall
+    ON recall.run_id = found.run_id AND recall.comparison = found.comparison AND recall.measure = 'recall'
+LEFT JOIN text_summary AS arm
+    ON arm.run_id = found.run_id AND arm.condition = found.arm
+LEFT JOIN text_summary AS reference
+    ON reference.run_id = found.run_id AND reference.condition = found.reference
+WHERE found.question = 'do_answers_and_likelihood_agree';
+
+COMMENT ON VIEW all_runs.do_answers_and_likelihood_agree IS 'Do the answers that the model writes change as the likelihood of the known answer does? One row per comparison of a routed family with the document alone; F1 and recall in percentage points.';
+COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.f1_improvement_mean IS 'Mean improvement of F1 (points).';
+COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.f1_answer_low IS 'Lower end of its interval at the level of answers.';
+COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.f1_answer_high IS 'Upper end of it.';
+COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.recall_improvement_mean IS 'Mean improvement of recall (points).';
+COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.recall_answer_low IS 'Lower end of its interval at the level of answers.';
+COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.recall_answer_high IS 'Upper end of it.';
+COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.reference_word_count_mean IS 'Mean number of words of the texts after the reference.';
+
 CREATE VIEW all_runs.is_generated_better_than_static AS
 SELECT
     run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,

@@ -18,7 +18,7 @@ from prefect import get_run_logger, task
 from tasks.loading.libraries import give_back_freed_memory
 from tasks.loading.redaction import without_secrets
 from tasks.pages.numbers import interval
-from tasks.priming.records import Distractor, Route, Sample, Score, Surrogate
+from tasks.priming.records import AnswerText, Distractor, Route, Sample, Score, Surrogate
 from tasks.priming.settings import ExperimentSettings, StatisticsSettings
 from tasks.store.artifacts import Reference, open_rows, write_rows
 from tasks.store.caching import Calls, Inputs, parts_by_group, stage_options
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tasks.priming.statistics.run_data import RunData
 
 
-_ROWS = ("samples", "surrogates", "routes", "scores", "distractors", "model")
+_ROWS = ("samples", "surrogates", "routes", "scores", "distractors", "answer_texts", "model")
 """The arguments of compute_statistic that say what is read."""
 
 
@@ -46,19 +46,28 @@ def _computation(inputs: Inputs) -> str:
 def statistics_calls(
     groups: Iterable[str],
     samples: Reference,
-    surrogates: Mapping[str, Reference],
-    routes: Mapping[str, Reference],
-    scores: Mapping[str, Reference],
+    made: Mapping[str, Mapping[str, Reference]],
     model: Mapping[str, Any] | None,
     settings: ExperimentSettings,
 ) -> Calls:
-    """Return the calls of compute_statistic, by table."""
+    """Return the calls of compute_statistic, by table.
+
+    Args:
+        groups: The names of the run's groups of arms.
+        samples: The samples, with their distractors.
+        made: Table -> what its stage has made so far, by group and chunk (route: by chunk).
+        model: The fields of the model's ModelFacts, once they are known.
+        settings: The run's settings.
+    """
+    routes, *by_group = made["route"], made["surrogate"], made["score"], made["answer_text"]
+    surrogates, scores, texts = ([*chain(*parts_by_group(groups, parts).values())] for parts in by_group)
     rows = {
         "samples": [samples],
-        "surrogates": [*chain(*parts_by_group(groups, surrogates).values())],
+        "surrogates": surrogates,
         "routes": [routes[number] for number in sorted(routes)],
-        "scores": [*chain(*parts_by_group(groups, scores).values())],
+        "scores": scores,
         "distractors": [samples["distractors"]],
+        "answer_texts": texts,
     }
     how = {"model": model, "settings": settings.statistics, "seed": settings.seed}
     return {table: {"table": table, **rows, **how} for table in statistics_by_table()}
@@ -77,6 +86,7 @@ def compute_statistic(
     routes: Sequence[Reference],
     scores: Sequence[Reference],
     distractors: Sequence[Reference],
+    answer_texts: Sequence[Reference],
     model: Mapping[str, Any] | None,
     settings: StatisticsSettings,
     seed: int,
@@ -91,6 +101,7 @@ def compute_statistic(
         routes: Those of all chunks.
         scores: Those of all families and chunks.
         distractors: The wrong answers of all samples.
+        answer_texts: What the model wrote, of all families and chunks.
         model: The fields of the model's ModelFacts; None: there are no costs.
         settings: How conditions are compared.
         seed: The experiment's seed.
@@ -102,7 +113,7 @@ def compute_statistic(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it ships no type information
 
     statistic = statistics_by_table()[table]
-    data = _read_run_data(json.dumps([samples, surrogates, routes, scores, distractors, model]))
+    data = _read_run_data(json.dumps([samples, surrogates, routes, scores, distractors, answer_texts, model]))
     start = time.perf_counter()
     with threadpool_limits(blas_threads, user_api="blas"):
         rows = statistic.compute(data, settings, seed)
@@ -145,7 +156,7 @@ def _read_run_data(references: str) -> "RunData":
     """Return the rows that references, as JSON, point to."""
     from tasks.priming.statistics.run_data import ModelFacts, RunData
 
-    samples, surrogates, routes, scores, distractors, model = json.loads(references)
+    samples, surrogates, routes, scores, distractors, answer_texts, model = json.loads(references)
     return RunData(
         open_rows(samples, Sample),
         open_rows(routes, Route),
@@ -153,4 +164,5 @@ def _read_run_data(references: str) -> "RunData":
         open_rows(surrogates, Surrogate),
         ModelFacts(**model) if model else None,
         open_rows(distractors, Distractor),
+        open_rows(answer_texts, AnswerText),
     )

@@ -28,7 +28,7 @@ from tasks.loading.redaction import printable
 from tasks.pages.blocks import Block, Heading, Quoted, Table, paragraph
 from tasks.pages.terminal import print_blocks
 from tasks.priming.errors import UsageError
-from tasks.priming.records import Distractor, Route, Sample, Score, Surrogate
+from tasks.priming.records import AnswerText, Distractor, Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
 from tasks.results import RUN_TABLES, attached
 from tasks.store.artifacts import StoredRows
@@ -177,6 +177,7 @@ def verify(bundle: Bundle) -> Iterator[Found]:
             bundle.rows("surrogate", Surrogate),
             ModelFacts(**bundle.model) if bundle.model else None,
             bundle.rows("distractor", Distractor),
+            bundle.rows("answer_text", AnswerText),
         )
         with threadpool_limits(1, user_api="blas"):  # as in a run: several threads would share a sum
             computed = {name: statistic.compute(data, how, seed) for name, statistic in STATISTICS.items()}

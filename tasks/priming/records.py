@@ -369,8 +369,9 @@ class Measure:
     measure: str
     """nll (mean NLL), log_ratio (of the NLLs: ln(NLL of the reference / NLL of the arm)), nll_per_byte, summed_nll,
     first_token_unscored (the notebook's NLL), longer_answers (the measure of record without one-token answers), margin
-    (how far the answer is preferred to distractors) or answer_first (share of samples in which the answer's NLL is
-    below every distractor's)."""
+    (how far the answer is preferred to distractors), answer_first (share of samples in which the answer's NLL is
+    below every distractor's), or of the answers that the model wrote f1, recall, exact_match or rouge_l: see table
+    answer_text."""
     unit: str
     """What the values are."""
     n: int
@@ -397,6 +398,33 @@ class Measure:
     """p-value that belongs to it."""
     cohens_d: float | None
     """Mean improvement / standard deviation of the improvements."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSummary:
+    """What the model wrote after one condition, on average; table answer_text has the texts."""
+
+    condition: str
+    """An arm ("static/quantitative+stripped") or what the router chose ("static/routed"), asked on every sample."""
+    n: int
+    """Samples whose answer was written."""
+    exact_match_rate: float | None
+    """Share of texts that equal an accepted answer."""
+    f1_mean: float | None
+    """Mean F1 of their words, 0 to 1."""
+    recall_mean: float | None
+    """Mean share of an accepted answer's words that occur, 0 to 1."""
+    rouge_l_mean: float | None
+    """Mean F-measure of the longest common subsequence of words, 0 to 1."""
+    word_count_mean: float | None
+    """Mean number of words."""
+    empty_rate: float | None
+    """Share of texts without any word."""
+    refusal_rate: float | None
+    """Share of texts that say that there is no answer."""
+    changed_rate: float | None
+    """Share of texts that differ from what the model wrote after the plain document, in more than case, punctuation
+    and articles."""
 
 
 @dataclass(frozen=True, slots=True)

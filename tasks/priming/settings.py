@@ -154,6 +154,14 @@ EquivalenceMargin = Annotated[
 ]
 
 
+AnswersMargin = Annotated[
+    float,
+    Field(
+        gt=0, le=100, description="Differences of written answers below this are negligible (points of F1 and recall)."
+    ),
+]
+
+
 class StatisticsSettings(_Frozen):
     """How conditions are compared."""
 
@@ -161,6 +169,7 @@ class StatisticsSettings(_Frozen):
     confidence_level: ConfidenceLevel = 0.95
     # Declared, never from the run's own spread.
     equivalence_margin: EquivalenceMargin = 1.0
+    answers_margin: AnswersMargin = 2.0
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of every random draw.")]

@@ -70,6 +70,7 @@ TABLES: dict[str, Table] = {
         records.Comparison, "comparison", checks=("win_count + tie_count + loss_count = n", _INTERVAL, _ANSWER)
     ),
     "measure": Table(records.Measure, "comparison, measure", references=_OF_COMPARISON, checks=(_INTERVAL, _ANSWER)),
+    "text_summary": Table(records.TextSummary, "condition"),
     "contender": Table(records.Contender, "condition", checks=("lag_low <= lag_high",)),
     "stratum": Table(
         records.Stratum, "comparison, stratified_by, rank", references=_OF_COMPARISON, checks=(_INTERVAL,)

@@ -19,6 +19,7 @@ from tasks.priming.records import (
     RoutingAgreement,
     RoutingChoice,
     Stratum,
+    TextSummary,
 )
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.run_data import RunData
@@ -42,6 +43,7 @@ class Statistic:
 STATISTICS: dict[str, Statistic] = {
     "comparison": Statistic(Comparison, "tasks.priming.statistics.comparisons:compare_conditions"),
     "measure": Statistic(Measure, "tasks.priming.statistics.measures:vary_comparisons"),
+    "text_summary": Statistic(TextSummary, "tasks.priming.statistics.texts:summarise_texts"),
     "contender": Statistic(Contender, "tasks.priming.statistics.contenders:rank_contenders"),
     "stratum": Statistic(Stratum, "tasks.priming.statistics.strata:describe_strata"),
     "correlation": Statistic(Correlation, "tasks.priming.statistics.router:correlate_similarity"),

@@ -16,6 +16,7 @@ from tasks.priming.statistics.run_data import RunData
 QUESTIONS = {
     "should_i_prime": "Should I prime?",
     "does_priming_help": "Does priming help?",
+    "do_answers_and_likelihood_agree": "Do written answers and likelihood agree?",
     "is_generated_better_than_static": "Is generated better than static?",
     "is_generation_worth_its_compute": "Is generation worth its compute?",
     "does_the_content_matter": "Does the content of the surrogate matter?",

@@ -2,17 +2,19 @@
 
 A gain in probability that is no gain in margin made every answer likelier, not the right one; a gain whose sign another
 measure of likelihood turns is no finding about likelihood; one that vanishes without the first token, or without the
-one-token answers, is no gain of the whole answer.
+one-token answers, is no gain of the whole answer. Whoever asks a question gets none of these but the text that the
+model writes, which is compared with the accepted answers.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from tasks.priming.answer_measures import measures_by_condition
 from tasks.priming.records import Measure, Score
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import conditions_of, passages_of, probability, shortfall
-from tasks.priming.statistics.contrasts import declare_contrasts
+from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of, probability, shortfall
+from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
 from tasks.priming.statistics.families import evaluate_contrasts
 from tasks.priming.statistics.run_data import RunData
 
@@ -38,46 +40,63 @@ def vary_comparisons(run: RunData, settings: StatisticsSettings, seed: int) -> l
 
     Returns:
         One row per measure of MEASURES and contrast that a question rests on, in the order of `declare_contrasts`; n is
-        0 where no sample has the measure. The two pairs of an interval and a p-value are those of `evaluate_contrasts`.
+        0 where no sample has the measure. Then one per measure of TEXT_MEASURES and contrast whose conditions were all
+        asked for answers. The two pairs of an interval and a p-value are those of `evaluate_contrasts`.
         The order of rows does not change a bit.
     """
-    passages = passages_of(run)
     contrasts = [contrast for contrast in declare_contrasts(run) if contrast.question]
     lengths = {sample.sample_id: len(sample.answer.encode()) for sample in run.samples}
     rows = []
-    for name, (value, unit, shown) in MEASURES.items():
+    for name, other in MEASURES.items():
 
-        def measured(score: Score, value: Callable[[Score, int], float | None] = value) -> float | None:
+        def measured(score: Score, value: Callable[[Score, int], float | None] = other.value) -> float | None:
             return value(score, lengths[score.sample_id])
 
-        conditions = conditions_of(run, measured)
-        for each in evaluate_contrasts(contrasts, conditions, passages, settings.confidence_level):
-            found = each.statistics
-            arm, reference = (
-                None if mean is None else shown(mean) + 0.0  # no share of -0.0
-                for mean in (found.arm_mean, found.reference_mean)
-            )
-            rows.append(
-                Measure(
-                    comparison=each.contrast.comparison,
-                    measure=name,
-                    unit=unit,
-                    n=found.n,
-                    passage_count=found.passage_count,
-                    arm_mean=arm,
-                    reference_mean=reference,
-                    improvement_mean=found.improvement_mean,
-                    improvement_low=found.improvement_low,
-                    improvement_high=found.improvement_high,
-                    p_value=found.p_value,
-                    answer_low=each.answer_low,
-                    answer_high=each.answer_high,
-                    answer_p=each.answer_p,
-                    cohens_d=found.cohens_d,
-                )
-            )
-        del conditions  # before the next ones are made: of a large run they take half a gigabyte
+        rows += _compare_again(run, contrasts, conditions_of(run, measured), settings, (name, other.unit, other.shown))
+    texts = measures_by_condition(run.answer_texts)
+    asked = {*texts["f1"]}
+    compared = [each for each in contrasts if {each.arm, *(each.among or [each.reference])} <= asked]
+    for name in TEXT_MEASURES if compared else ():
+        conditions = {
+            condition: {sample_id: -100 * value for sample_id, value in values.items()}
+            for condition, values in texts[name].items()
+        }
+        rows += _compare_again(run, compared, conditions, settings, (name, "percentage points", _negated))
     return rows
+
+
+def _compare_again(
+    run: RunData,
+    contrasts: Sequence[Contrast],
+    conditions: Mapping[str, Condition],
+    settings: StatisticsSettings,
+    measure: tuple[str, str, Callable[[float], float]],
+) -> Iterator[Measure]:
+    """Yield a row for each contrast; `measure` is its name, its unit, and what turns a mean into what is reported."""
+    name, unit, shown = measure
+    for each in evaluate_contrasts(contrasts, conditions, passages_of(run), settings.confidence_level):
+        found = each.statistics
+        arm, reference = (
+            None if mean is None else shown(mean) + 0.0  # no share of -0.0
+            for mean in (found.arm_mean, found.reference_mean)
+        )
+        yield Measure(
+            comparison=each.contrast.comparison,
+            measure=name,
+            unit=unit,
+            n=found.n,
+            passage_count=found.passage_count,
+            arm_mean=arm,
+            reference_mean=reference,
+            improvement_mean=found.improvement_mean,
+            improvement_low=found.improvement_low,
+            improvement_high=found.improvement_high,
+            p_value=found.p_value,
+            answer_low=each.answer_low,
+            answer_high=each.answer_high,
+            answer_p=each.answer_p,
+            cohens_d=found.cohens_d,
+        )
 
 
 def _log_nll(score: Score, answer_bytes: int) -> float | None:
@@ -127,6 +146,10 @@ MEASURES: dict[str, OtherMeasure] = {
     "answer_first": OtherMeasure(_not_first, "share of samples", _negated),
 }
 """Name -> how it measures."""
+
+F1, RECALL = "f1", "recall"
+TEXT_MEASURES = (F1, RECALL, "exact_match", "rouge_l")
+"""How good the written answers are: see table answer_text."""
 
 LIKELIHOOD_MEASURES = ("nll", "log_ratio", "nll_per_byte", "summed_nll")
 """The measures of the whole answer's likelihood: where one shows the opposite of an answer, the answer depends on the

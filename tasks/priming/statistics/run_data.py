@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from tasks.priming.prompts import ANSWER_DELIMITER
-from tasks.priming.records import Distractor, Route, Sample, Score, Surrogate
+from tasks.priming.records import AnswerText, Distractor, Route, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
 
 T = TypeVar("T")
@@ -65,6 +65,8 @@ class RunData:
     """None where nothing is known of it: then there are no costs."""
     distractors: Sequence[Distractor] = ()
     """The wrong answers of the samples."""
+    answer_texts: Sequence[AnswerText] = ()
+    """What the model wrote after the conditions that were asked."""
     remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Measure -> all conditions by it, for the measures that several statistics read; what `once` computed."""
 

@@ -29,7 +29,14 @@ from tasks.priming.statistics.contrasts import (
     treatment_of,
 )
 from tasks.priming.statistics.inference import LEAST_CLUSTERS
-from tasks.priming.statistics.measures import FIRST_TOKEN_UNSCORED, LIKELIHOOD_MEASURES, MARGIN, vary_comparisons
+from tasks.priming.statistics.measures import (
+    F1,
+    FIRST_TOKEN_UNSCORED,
+    LIKELIHOOD_MEASURES,
+    MARGIN,
+    RECALL,
+    vary_comparisons,
+)
 from tasks.priming.statistics.run_data import RunData
 
 LEAST_HEADROOM = 2.0
@@ -68,6 +75,11 @@ class _Evidence:
     comparisons: Sequence[Comparison]
     measures: dict[tuple[str, str], Measure]
     contenders: Sequence[Contender]
+    answers_margin: float
+
+    def texts(self, row: Comparison) -> list[Measure]:
+        """Return a comparison of two conditions by what the model wrote after them, if it was asked after both."""
+        return [found for name in (F1, RECALL) if (found := self.measures.get((row.comparison, name)))]
 
     def of(self, arm: str, reference: str) -> Comparison | None:
         """Return the comparison of two conditions, where it was declared."""
@@ -90,11 +102,15 @@ def answer_questions(run: RunData, settings: StatisticsSettings, seed: int) -> l
         run.once(compare_conditions, settings, seed),
         run.once(vary_comparisons, settings, seed),
         run.once(rank_contenders, settings, seed),
+        settings.answers_margin,
     )
 
 
 def answers_from(
-    comparisons: Sequence[Comparison], measures: Iterable[Measure], contenders: Sequence[Contender]
+    comparisons: Sequence[Comparison],
+    measures: Iterable[Measure],
+    contenders: Sequence[Contender],
+    answers_margin: float,
 ) -> list[Answer]:
     """Answer every question that the comparisons ask.
 
@@ -102,11 +118,13 @@ def answers_from(
         comparisons: Those of the run.
         measures: The same by other measures.
         contenders: The deployable conditions, from the cheapest to the most expensive.
+        answers_margin: By how many points written answers may differ and still be as good.
 
     Returns:
         The headline first, then by question in the order of QUESTIONS, within one in the order of the comparisons.
     """
-    evidence = _Evidence(comparisons, {(row.comparison, row.measure): row for row in measures}, contenders)
+    by_name = {(row.comparison, row.measure): row for row in measures}
+    evidence = _Evidence(comparisons, by_name, contenders, answers_margin)
     own, finding = _should_i_prime(evidence)
     treatments = sorted({treatment_of(row.condition) for row in contenders})
     headline = _qualified(finding, evidence, treatments)
@@ -117,6 +135,8 @@ def answers_from(
             if asked.kind != "assay":
                 found = _qualified(found, evidence, [treatment_of(asked.arm)])
             rows.append(_row(str(asked.question), asked.subject, asked, found))
+        if asked.question == "does_priming_help" and (agreed := _do_answers_agree(asked, evidence)):
+            rows.append(_row("do_answers_and_likelihood_agree", asked.comparison, asked, agreed))
     order = list(QUESTIONS)
     rows.sort(key=lambda row: order.index(row.question))
     return [replace(row, position=position) for position, row in enumerate(rows)]
@@ -239,6 +259,39 @@ def _could_a_gain_be_seen(own: Comparison, evidence: _Evidence) -> _Finding:
     return _Finding("yes", said, (own,)) if is_shown else _undecided("not shown", own)
 
 
+def _do_answers_agree(own: Comparison, evidence: _Evidence) -> _Finding | None:
+    """Say whether what the model writes changes as the likelihood of the known answer does; None if it wrote nothing.
+
+    Answers are better where F1 or recall is shown to gain and neither to lose, worse the other way round, and as good
+    where both are shown to lie within their margin.
+    """
+    texts = evidence.texts(own)
+    if not texts:
+        return None
+    signs = {_shown_sign(row) for row in texts}
+    as_good = all(_lies_within(row, evidence.answers_margin) for row in texts)
+    written = 0 if as_good else 1 if signs in ({1}, {0, 1}) else -1 if signs in ({-1}, {-1, 0}) else None
+    likelihood = 0 if own.verdict == "equivalent" else _shown_sign(own) or None
+    if written is None or likelihood is None:
+        return _Finding("undecided", "undecided: " + ("answers" if written is None else "likelihood"), (own,))
+    answer, said = _AGREEMENT[likelihood, written]
+    return _Finding(answer, said, (own,))
+
+
+_AGREEMENT: dict[tuple[int, int], tuple[AnswerValue, str]] = {
+    (1, 1): ("yes", "yes: both are better"),
+    (-1, -1): ("yes", "yes: both are worse"),
+    (0, 0): ("yes", "yes: neither changes"),
+    (1, 0): ("likelihood_only", "no: likelihood alone is better"),
+    (-1, 0): ("likelihood_only", "no: likelihood alone is worse"),
+    (0, 1): ("depends_on_measure", "no: the answers alone are better"),
+    (0, -1): ("depends_on_measure", "no: the answers alone are worse"),
+    (1, -1): ("depends_on_measure", "no: likelihood is better, the answers are worse"),
+    (-1, 1): ("depends_on_measure", "no: likelihood is worse, the answers are better"),
+}
+"""What likelihood and written answers show (1 better, 0 as good, -1 worse) -> whether they agree."""
+
+
 _RULES: dict[str, Callable[[Comparison, _Evidence], _Finding | None]] = {
     "does_priming_help": _does_priming_help,
     "is_generated_better_than_static": _by_verdict,
@@ -314,14 +367,36 @@ def _blind_spot(evidence: _Evidence, treatments: Sequence[str]) -> str | None:
 
 
 def _unsupported(finding: _Finding, evidence: _Evidence) -> str | None:
-    """Return why a gain in likelihood is not known to be one of the right answer, if it is not."""
+    """Return why a gain in likelihood is not known to be one of the right answer, if it is not.
+
+    The answer must be preferred to wrong ones by more than before, and what the model writes must be shown not to be
+    worse than after the document alone.
+    """
     for row in finding.rests_on:
         margin = evidence.measures.get((row.comparison, MARGIN))
         if margin is None or not margin.n:
             return "nothing else was measured"
         if margin.answer_low is None or margin.answer_low <= 0:
             return f"not shown to be preferred to wrong answers any more than with {_name(row.reference)}"
+    for row in (row for row in finding.rests_on if row.reference in PLAIN):
+        texts = evidence.texts(row)
+        if not texts:
+            return "the model was not asked to write answers"
+        for text in texts:
+            if _shown_sign(text) < 0:
+                return f"the answers that the model writes lose {text.measure} compared with {_name(row.reference)}"
+            if text.answer_low is None or text.answer_low <= -evidence.answers_margin:
+                return f"its written answers are not shown to be as good as after {_name(row.reference)}"
     return None
+
+
+def _lies_within(row: Measure, margin: float) -> bool:
+    """Return whether a difference is shown to lie within a margin."""
+    return (
+        row.answer_low is not None
+        and row.answer_high is not None
+        and -margin < row.answer_low <= row.answer_high < margin
+    )
 
 
 def _undecided(sentence: str, rests_on: Comparison) -> _Finding:

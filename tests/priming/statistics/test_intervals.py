@@ -8,7 +8,13 @@ import scipy.stats
 from statsmodels.regression.linear_model import OLS
 
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.intervals import BootstrapIntervals, Clusters, Vector, bootstrap_intervals, cluster_robust_mean
+from tasks.priming.statistics.intervals import (
+    BootstrapIntervals,
+    Clusters,
+    Vector,
+    bootstrap_intervals,
+    cluster_robust_mean,
+)
 from tests.run_rows import known
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=1000)

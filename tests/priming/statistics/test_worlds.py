@@ -129,7 +129,9 @@ def contradictions(answers: list[Answer], comparisons: list[Comparison]) -> list
         if answer.question in ("should_i_prime", "does_priming_help") and is_yes:
             found += [str(answer.comparison) for verdict in against if not verdict.startswith("better")]
         if answer.question == "is_generation_worth_its_compute" and is_yes:
-            found += [name for (arm, name), verdict in table.items() if arm == answer.arm and verdict.startswith("worse")]
+            found += [
+                name for (arm, name), verdict in table.items() if arm == answer.arm and verdict.startswith("worse")
+            ]
     return found
 
 
