@@ -179,7 +179,8 @@ def declare_contrasts(run: RunData) -> list[Contrast]:
         for question, pairs in _PAIRS.items()
         for kind, *texts in pairs
         for arm, reference, subject in _filled(texts, families)
-        if arm in known and {reference, *best.get(reference, ())} - {*best} <= known
+        if arm in known and (set(best[reference]) if reference in best else {reference}) <= known
+        if best.get(reference) != ()
     ]
     declared = {(contrast.arm, contrast.reference): contrast for contrast in [*single, *between, *asked]}
     order = [*QUESTIONS, None]

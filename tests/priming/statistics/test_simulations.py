@@ -196,9 +196,7 @@ def look(values: Array, drawn: Draw, at: Integers | list[int]) -> Looks:
     return Looks(means, errors, counts)
 
 
-def looks_of(
-    values: Array, at: Integers | list[int], replications: int, *, queries: int = 1, size: int = 250
-) -> Looks:
+def looks_of(values: Array, at: Integers | list[int], replications: int, *, queries: int = 1, size: int = 250) -> Looks:
     """Return `look` at so many data sets, made in parts that fit the memory."""
     parts = [
         look(values, draw(len(values), int(at[-1]), min(size, replications - start), queries=queries, seed=start), at)
