@@ -262,11 +262,7 @@ def test_difficulty_shows_no_gain_that_is_not_there() -> None:
 
     lacking, primed = (conditions_of(evidence)[name] for name in ("baseline/document", "static/routed"))
     spurious = [
-        known(
-            paired_mean(
-                pair_up(lacking, conditions_of(evidence)["static/routed"], {s: s for s in part}), 0.95
-            ).improvement_mean
-        )
+        known(paired_mean(pair_up(lacking, primed, {s: s for s in part}), 0.95).improvement_mean)
         for part in quantile_levels(lacking).values()
     ]
     assert spurious[0] == pytest.approx(-3.1, abs=0.8)  # the sum above
