@@ -226,7 +226,7 @@ def _known_conditions(run: RunData) -> tuple[list[str], set[str]]:
     keys: dict[str, list[str]] = {}
     for family, key in run.routed_arms:
         keys.setdefault(family, []).append(key)
-    for family, t in product(keys, DEPLOYED_TREATMENTS):
+    for family, t in product(keys, treatments_of(run)):
         if {f"{family}/{key}{t}" for key in keys[family]} <= known:
             known |= {f"{family}/{name}{t}" for name in ("routed", "mean_of_keys", "oracle")}
     return list(keys), known | ({ADDED_UP} if known >= {TARGET_QUESTION, *TWO_BY_TWO} else set())
