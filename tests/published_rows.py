@@ -28,47 +28,58 @@ def score(arm: tuple[str, str, str], nlls: tuple[float, ...] | None) -> Score:
 
 
 def comparison(
-    arm: str, reference: str, kind: str = "routed", verdict: Verdict = "better", **changes: object
+    arm: str,
+    reference: str,
+    kind: str = "routed",
+    verdict: Verdict = "better",
+    question: str | None = "does_priming_help",
+    **changes: object,
 ) -> Comparison:
-    """Return a comparison of eight pairs, with some fields changed."""
+    """Return a comparison of two hundred pairs, with some fields changed."""
     row = Comparison(
         comparison=f"{arm} vs {reference}",
+        question=question,
+        subject=arm.partition("/")[0],
         kind=kind,
         arm=arm,
         reference=reference,
         is_optimistic=False,
-        n=8,
+        n=200,
         excluded_count=1,
-        passage_count=7,
+        passage_count=150,
         nll_arm_mean=1.0,
         nll_reference_mean=1.5,
-        improvement_mean=0.5,
-        improvement_median=0.4,
-        improvement_trimmed_mean=0.45,
-        improvement_sd=0.2,
-        improvement_low=0.3,
-        improvement_high=0.7,
-        interval_method="bca",
+        probability_arm_mean=42.5,
+        probability_reference_mean=37.5,
+        improvement_mean=5.0,
+        improvement_error=0.5,
+        improvement_low=4.0,
+        improvement_high=6.0,
+        p_value=0.01,
+        interval_method="cluster_robust",
+        answer_low=3.0,
+        answer_high=7.0,
+        answer_p=0.04,
+        fdr_p_value=None,
         confidence_level=0.95,
+        bca_low=3.9,
+        bca_high=6.1,
+        cross_fitted_mean=None,
+        improvement_median=4.0,
+        improvement_trimmed_mean=4.5,
+        improvement_sd=2.0,
         cohens_d=2.5,
         cohens_d_low=1.0,
         cohens_d_high=4.0,
-        win_count=5,
-        tie_count=2,
-        loss_count=1,
+        win_count=125,
+        tie_count=50,
+        loss_count=25,
         t_statistic=3.0,
         t_p_value=0.02,
         wilcoxon_p_value=0.03,
         sign_p_value=0.22,
-        p_value=0.01,
-        p_adjusted=0.04,
-        adjustment="holm",
-        smallest_detectable_improvement=0.25,
-        equivalence_margin=0.026,
-        equivalence_p_value=0.9,
-        equivalence_power=0.1,
-        n_to_decide=None,
-        n_to_decide_margin=None,
+        equivalence_margin=1.0,
+        n_for_precision=3_400,
         verdict=verdict,
     )
     return replace(row, **changes)  # type: ignore[arg-type]
@@ -110,8 +121,7 @@ def record_answers(attempt: manifests.Attempt, **tables: Sequence[Any]) -> None:
     """Record comparisons with the answers that they and the run's other rows give, as the statistics do."""
     for table, rows in tables.items():
         record(attempt, table, rows)
-    has_controls = any(row.family == "control" for row in tables.get("score", ()))
-    answers = answers_from(tables.get("comparison", ()), tables.get("measure", ()), has_controls=has_controls)
+    answers = answers_from(*(tables.get(name, ()) for name in ("comparison", "measure", "contender")))
     record(attempt, "answer", answers)
 
 

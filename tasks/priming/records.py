@@ -444,7 +444,7 @@ class Contender:
     """Mean probability of an answer's token, percentage points."""
     lag_low: float | None
     """Lower end of what choosing it costs: the best of all contenders minus it, points; above 0 where it is shown not
-    to be the best. The intervals of all contenders hold together, at any look; None for fewer than 20 passages."""
+    to be the best. The intervals of all contenders hold together, at any look; None for too few passages."""
     lag_high: float | None
     """Upper end of it."""
     may_be_best: bool

@@ -169,18 +169,19 @@ def declare_contrasts(run: RunData) -> list[Contrast]:
     between = [
         Contrast(None, "between_families", f"{name}/routed{t}", f"{other}/routed{t}", f"{name}{t}")
         for name, other in combinations(families, 2)
-        for t in DEPLOYED_TREATMENTS
+        for t in treatments_of(run)
         if {f"{name}/routed{t}", f"{other}/routed{t}"} <= known
     ]
     best = {BEST_FREE: tuple(name for name in could_be_deployed if _is_free(name))}
-    for family, t in product(families, DEPLOYED_TREATMENTS):
+    for family, t in product(families, treatments_of(run)):
         best[f"{family}/best_key{t}"] = tuple(f"{family}/{key}{t}" for name, key in run.routed_arms if name == family)
     asked = [
         Contrast(question, kind, arm, reference, subject, best.get(reference, ()))
         for question, pairs in _PAIRS.items()
         for kind, *texts in pairs
-        for arm, reference, subject in _filled(texts, families)
-        if arm in known and {reference, *best.get(reference, ())} - {*best} <= known
+        for arm, reference, subject in _filled(texts, families, treatments_of(run))
+        if arm in known and (set(best[reference]) if reference in best else {reference}) <= known
+        if best.get(reference) != ()
     ]
     declared = {(contrast.arm, contrast.reference): contrast for contrast in [*single, *between, *asked]}
     order = [*QUESTIONS, None]
@@ -199,9 +200,15 @@ def deployable(run: RunData) -> list[str]:
         for name in sorted(known)
         if (name in controls or not name.startswith(("baseline/", "control/")))
         and not re.search("/(mean_of_keys|oracle)", name)
-        and treatment_of(name) in DEPLOYED_TREATMENTS
+        and treatment_of(name) in treatments_of(run)
     ]
     return [*(name for name in PLAIN if name in known), *others]
+
+
+def treatments_of(run: RunData) -> tuple[str, ...]:
+    """Return the deployed treatments of a run: without a first token, stripping drops the attention sink as well."""
+    has_first_token = run.model is None or run.model.first_token is not None
+    return DEPLOYED_TREATMENTS if has_first_token else DEPLOYED_TREATMENTS[:1]
 
 
 def treatment_of(condition: str) -> str:
@@ -220,17 +227,19 @@ def _known_conditions(run: RunData) -> tuple[list[str], set[str]]:
     keys: dict[str, list[str]] = {}
     for family, key in run.routed_arms:
         keys.setdefault(family, []).append(key)
-    for family, t in product(keys, DEPLOYED_TREATMENTS):
+    for family, t in product(keys, treatments_of(run)):
         if {f"{family}/{key}{t}" for key in keys[family]} <= known:
             known |= {f"{family}/{name}{t}" for name in ("routed", "mean_of_keys", "oracle")}
     return list(keys), known | ({ADDED_UP} if known >= {TARGET_QUESTION, *TWO_BY_TWO} else set())
 
 
-def _filled(texts: Sequence[str], families: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _filled(
+    texts: Sequence[str], families: Sequence[str], treatments: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
     """Yield arm, reference and subject for each family and treatment that they name."""
     told = "".join(texts)
     for family in families if "{family}" in told else ("",):
-        for t in DEPLOYED_TREATMENTS if "{t}" in told else ("",):
+        for t in treatments if "{t}" in told else ("",):
             arm, reference, subject = (text.format(family=family, t=t) for text in texts)
             yield arm, reference, subject if t in subject else f"{subject} ({t[1:]})"
 

@@ -13,7 +13,7 @@ from tasks.priming.records import Cost
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of, nll, passages_of, probability
 from tasks.priming.statistics.contrasts import BASELINE, DEPLOYED_TREATMENTS, deployable, treatment_of
-from tasks.priming.statistics.inference import any_look_interval
+from tasks.priming.statistics.inference import LEAST_CLUSTERS, any_look_interval
 from tasks.priming.statistics.paired import pair_up, paired_mean
 from tasks.priming.statistics.run_data import ModelFacts, RunData
 
@@ -196,12 +196,12 @@ def _with_dominance(costs: list[Cost], run: RunData, settings: StatisticsSetting
     def is_not_worse(offer: Cost, cost: Cost) -> bool:
         sides = conditions.get(cost.condition, {}), conditions.get(offer.condition, {})
         found = paired_mean(pair_up(*sides, passages), settings.confidence_level)
-        low = found.improvement_low
+        low = found.improvement_low  # of a constant: its value
         if found.improvement_mean is not None and found.improvement_error is not None:
             alpha = 1 - settings.confidence_level
             interval = any_look_interval(found.improvement_mean, found.improvement_error, found.passage_count, alpha)
             low = interval.low if interval else None
-        return low is not None and low > -settings.equivalence_margin
+        return low is not None and found.passage_count >= LEAST_CLUSTERS and low > -settings.equivalence_margin
 
     marked = []
     for cost in costs:

@@ -16,13 +16,18 @@ from numpy.typing import NDArray
 from tasks.priming.statistics.intervals import Clusters, Interval, Vector
 
 LEAST_CLUSTERS = 100
-"""No answer at any look with fewer passages: p-values are 1 and intervals None."""
+"""No answer at any look with fewer passages: p-values are 1 and intervals None.
+
+Simulated: where one sample in ten carries the whole effect, 2,000 data sets read from 20 passages on give 16 % false
+findings, from 50 on 7 to 8 %, from 100 on 4 to 5 %. Of an effect that one sample in twenty carries 100 passages still
+miss too much (8 to 10 %); 200 do not (3 to 6 %).
+"""
 
 _TUNING = 0.01642
 """r^2 of the sequence, the same for every alpha so that intervals are nested and p-values invert them.
 
 The two-sided sequence at alpha = .05 is tightest at G clusters for r^2 = (-W(-alpha^2 / e) - 1) / G, W the lower branch
-of Lambert's function (Waudby-Smith et al. 2024, appendix B; scipy.special.lambertw(..., -1)); here G = 500.
+of Lambert's function (Waudby-Smith et al. 2024, appendix; scipy.special.lambertw(..., -1)); here G = 500.
 """
 
 _KEPT_FOR_SHOWN = 0.1
@@ -75,13 +80,17 @@ def any_look_reach(cluster_count: int | Counts, tail: float) -> float | Vector:
     sums of independent normal values the probability that the bound is ever on the wrong side of the true mean is at
     most `tail`; with estimated errors of other values this holds approximately, from LEAST_CLUSTERS clusters on.
 
+    Why: with u = z^2 G r^2 / (2 (G r^2 + 1)) for a mean of z > 0 standard errors, the likelihood ratio mixed over
+    positive means by half a normal density is 2 exp(u) Phi(sqrt(2 u)) / sqrt(G r^2 + 1), at least 2 (exp(u) - 1) /
+    sqrt(G r^2 + 1), and the chance that it ever reaches 1 / tail is at most tail (Ville's inequality).
+
     Args:
         cluster_count: Number of clusters, or an array of them.
         tail: Error probability of this side, between 0 and 1.
 
     Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024), "Time-uniform central limit theory and asymptotic
-    confidence sequences", Annals of Statistics 52(6), arXiv:2103.06476, appendix B (one-sided sequences); the mixture
-    is that of Robbins (1970), doi:10.1214/aoms/1177696786.
+    confidence sequences", Annals of Statistics 52(6), arXiv:2103.06476 (its appendix has one-sided sequences); the
+    mixture is that of Robbins (1970), doi:10.1214/aoms/1177696786.
 
     Example:
         >>> [round(any_look_reach(count, 0.025), 2) for count in (100, 500, 2500)]  # a fixed n has 1.96

@@ -1,14 +1,16 @@
 """What a run verifies of its rows: each check sees the fault that it is for, and counts it."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
 
 from tasks.priming.records import Check, Sample, Score, Surrogate
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.checks import check_outcomes
+from tasks.priming.statistics.checks import _intervals_match, check_outcomes
 from tasks.priming.statistics.run_data import ModelFacts, RunData
+from tests.published_rows import comparison
 
 SAMPLES = [Sample(name, number, "P.", "q", "a", None, "p") for number, name in enumerate("ab")]
 ARMS = [("baseline", "document"), ("generated", "target_question"), ("control", "repeated_baseline")]
@@ -52,8 +54,21 @@ def test_sound_rows_pass() -> None:
         ("surrogates_obey_their_template", 1.0, None),
         ("generations_cut_off", 0.0, None),
         ("surrogates_equal_to_the_query", 0.0, None),
+        ("headroom", pytest.approx(100 - 100 * math.exp(-2)), None),  # margins of one point, at an NLL of 2
     ]
     assert "2 samples, 3 arms" in found["token_counts_add_up"].detail
+
+
+def test_an_interval_that_says_otherwise_than_its_p_value_fails() -> None:
+    """Ten of 37 comparisons had an interval that excluded 0 next to a p-value of 0.12 to 0.25."""
+    sound = comparison("static/routed", "baseline/document")
+    wrong = [
+        dataclasses.replace(sound, improvement_low=0.1, p_value=0.12),
+        dataclasses.replace(sound, answer_low=-0.1, answer_p=0.01),
+    ]
+    (found,) = _intervals_match([sound, sound, *wrong], 0.05)
+    assert (found.name, found.value, found.passed) == ("intervals_match_p_values", 2.0, False)
+    assert _intervals_match([sound], 0.05)[0].passed
 
 
 # --- the noise floor ---
@@ -144,6 +159,7 @@ def test_a_surrogate_that_is_not_as_asked_lowers_the_share(changes: dict[str, An
 
 def test_a_run_without_generated_surrogates_says_nothing_of_them() -> None:
     expected = ["repeated_baseline_noise", "token_counts_add_up", "scores_without_nll", "first_answer_token_share"]
+    expected.append("headroom")
     assert list(checks(scores(), [])) == expected
 
 
@@ -171,3 +187,24 @@ def test_the_first_tokens_share_is_that_of_the_baselines_longer_answers() -> Non
     found = checks(rows)["first_answer_token_share"]
     assert (found.value, found.passed) == (0.75, None)  # by hand: 6 of 8; one token alone has nothing to compare
     assert "1 answers of two or more tokens" in found.detail
+
+
+# --- dropped prefixes ---
+
+
+def test_a_dropped_prefix_is_told_by_the_ids_that_it_leaves() -> None:
+    """Expected by hand: two of the sample's three such scores hold the plain document's ids."""
+    stripped = [score("a", "static", key, treatment="stripped", has_document_ids=key != "b") for key in "abc"]
+    found = checks([*scores(), *stripped])
+    assert found["stripped_has_the_documents_ids"].value == pytest.approx(2 / 3)
+    assert "3 scores" in found["stripped_has_the_documents_ids"].detail
+    assert {"stripped_has_the_documents_ids", "stripped_keeps_a_first_token"} & checks(scores()).keys() == set()
+
+
+@pytest.mark.parametrize(("first_token", "value"), [("<s>", 1.0), (None, 0.0)])
+def test_a_prefix_that_is_dropped_with_the_attention_sink_is_flagged(first_token: str | None, value: float) -> None:
+    stripped = score("a", "static", "factual", treatment="stripped", has_document_ids=True)
+    model = dataclasses.replace(INVARIANT, first_token=first_token)
+    check = checks([*scores(), stripped], model=model)["stripped_keeps_a_first_token"]
+    assert (check.value, check.limit_value, check.passed) == (value, None, None)
+    assert ("nothing is concluded from them" in check.detail) == (first_token is None)

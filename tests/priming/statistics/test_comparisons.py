@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tasks.priming.records import Comparison, Route, Sample, Score
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.comparisons import adjust, compare_conditions, judge
-from tasks.priming.statistics.contrasts import declare_contrasts, free_arms
+from tasks.priming.statistics.comparisons import compare_conditions, judge
+from tasks.priming.statistics.contrasts import declare_contrasts
+from tasks.priming.statistics.inference import LEAST_CLUSTERS, any_look_interval, any_look_p_value, gain_over_best
 from tasks.priming.statistics.run_data import RunData
 from tests import run_rows
 from tests.run_rows import sample
@@ -22,27 +23,25 @@ from tests.run_rows import sample
 Known = TypeVar("Known")
 Rows: TypeAlias = tuple[list[Sample], list[Route], list[Score]]
 
-ALL_EQUAL = {"interval_method": "constant", "p_adjusted": None, "equivalence_p_value": None}
 QUICK = StatisticsSettings(bootstrap_resamples=100)
 ARMS = {"static": ("factual", "problem", "quantitative"), "generated": ("keyword_query", "target_question")}
 COMPARISONS = [
+    *(f"{arm} vs baseline" for arm in (
+        "generated/keyword_query", "generated/target_question", "static/factual", "static/problem",
+        "static/quantitative",
+    )),
     "generated routed vs baseline",
     "static routed vs baseline",
     "generated routed vs static routed",
     "generated routed vs static best_key",
-    "generated routed vs best free arm",
-    "generated/keyword_query vs baseline",
-    "generated/target_question vs baseline",
-    "static/factual vs baseline",
-    "static/problem vs baseline",
-    "static/quantitative vs baseline",
-    "generated routed vs mean_of_keys",
-    "generated routed vs best_key",
-    "static routed vs mean_of_keys",
-    "static routed vs best_key",
+    "generated routed vs best free condition",
+    "generated routed vs generated mean_of_keys",
+    "static routed vs static mean_of_keys",
+    "generated routed vs generated best_key",
+    "static routed vs static best_key",
     "generated oracle vs baseline",
     "static oracle vs baseline",
-]
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -96,6 +95,11 @@ def experiment(count: int, seed: int = 0, gain: float = 0.2) -> Rows:
     return samples, routes, scores
 
 
+def gain(better: float, worse: float) -> float:
+    """Return the improvement of one NLL over another: the measure of record, by its definition."""
+    return 100 * (math.exp(-better) - math.exp(-worse))
+
+
 def compare(samples: list[Sample], routes: list[Route], scores: list[Score], seed: int = 42) -> dict[str, Comparison]:
     evidence = RunData(samples, routes, scores, [])
     return {row.comparison: row for row in compare_conditions(evidence, QUICK, seed)}
@@ -108,12 +112,12 @@ def assert_finite(comparison: Comparison) -> None:
 
 def test_every_family_key_and_pair_of_families_is_compared() -> None:
     found = compare(*experiment(6))
-    assert list(found) == COMPARISONS  # the declared contrasts of two families with two and three keys
-    kinds = {"routed": 2, "between_families": 2, "worth": 1, "fixed_arm": 5, "routing": 4, "oracle": 2}
-    assert [row.kind for row in found.values()] == [kind for kind, count in kinds.items() for _ in range(count)]
+    assert list(found) == COMPARISONS  # the declared contrasts of two families with two and three keys, by question
+    kinds = ["single"] * 5 + ["routed"] * 2 + ["between_families"] + ["best_of"] * 2 + ["routing"] * 2
+    assert [row.kind for row in found.values()] == [*kinds, "best_of", "best_of", "oracle", "oracle"]
     between = found["generated routed vs static routed"]
     assert (between.arm, between.reference) == ("generated/routed", "static/routed")
-    others = [row for row in found.values() if row.kind not in ("between_families", "worth", "routing")]
+    others = [row for row in found.values() if row.kind in ("single", "routed", "oracle")]
     assert {row.reference for row in others} == {"baseline/document"}
     assert [row.comparison for row in found.values() if row.is_optimistic] == COMPARISONS[-2:]
 
@@ -128,14 +132,18 @@ def test_each_condition_reads_its_own_scores() -> None:
     routes = [row for pair in rows for row in pair[0]]
     scores = [row for pair in rows for row in pair[1]]
     found = compare(samples, routes, scores)
-    assert found["static routed vs baseline"].improvement_mean == pytest.approx(2 / 3)  # (1 + 0.5 + 0.5) / 3
-    assert found["generated routed vs baseline"].improvement_mean == pytest.approx(0.0)  # (1.5 + 0 - 1.5) / 3
-    assert found["generated routed vs static routed"].improvement_mean == pytest.approx(-2 / 3)  # (0.5 - 0.5 - 2) / 3
-    assert found["static/factual vs baseline"].improvement_mean == pytest.approx(-0.5 / 3)  # (1 - 2 + 0.5) / 3
-    assert found["static/problem vs baseline"].improvement_mean == pytest.approx(1 / 3)  # (2 + 0.5 - 1.5) / 3
-    assert found["static oracle vs baseline"].improvement_mean == pytest.approx(1.0)  # (2 + 0.5 + 0.5) / 3
-    assert found["static oracle vs baseline"].nll_arm_mean == pytest.approx(1.0)  # (1 + 1.5 + 0.5) / 3
-    assert found["generated oracle vs baseline"].nll_reference_mean == pytest.approx(2.0)  # (3 + 2 + 1) / 3
+    first = gain(2, 3) + gain(1.5, 2) + gain(0.5, 1)
+    assert found["static routed vs baseline"].improvement_mean == pytest.approx(first / 3)
+    second = gain(1.5, 3) + gain(2, 2) + gain(2.5, 1)
+    assert found["generated routed vs baseline"].improvement_mean == pytest.approx(second / 3)
+    assert found["generated routed vs static routed"].improvement_mean == pytest.approx((second - first) / 3)
+    third = gain(1, 3) + gain(1.5, 2) + gain(2.5, 1)
+    assert found["static/problem vs baseline"].improvement_mean == pytest.approx(third / 3)
+    best = found["static oracle vs baseline"]
+    assert best.improvement_mean == pytest.approx((gain(1, 3) + gain(1.5, 2) + gain(0.5, 1)) / 3)
+    assert best.probability_arm_mean == pytest.approx((gain(1, 999) + gain(1.5, 999) + gain(0.5, 999)) / 3)
+    assert best.nll_arm_mean == pytest.approx(1.0)  # (1 + 1.5 + 0.5) / 3
+    assert best.nll_reference_mean == pytest.approx(2.0)  # (3 + 2 + 1) / 3
 
 
 def test_an_arm_that_no_contrast_names_is_not_compared() -> None:
@@ -144,28 +152,56 @@ def test_an_arm_that_no_contrast_names_is_not_compared() -> None:
     assert compare(samples, routes, [*scores, *others]) == compare(samples, routes, scores)
 
 
-def test_a_control_is_compared_with_the_routed_families_and_the_baseline() -> None:
-    """Expected: by hand, the baseline's and the routed arm's NLL against 1.0 on every sample."""
+def test_a_control_is_compared_with_what_can_be_deployed_and_the_baseline() -> None:
+    """Expected: by eye, and by hand the baseline's probability against that of 1.0 on every sample."""
     samples, routes, scores = experiment(4)
     controls = [score(row.sample_id, "control", "bare_document", 1.0) for row in samples]
     found = compare(samples, routes, [*scores, *controls])
     added = [name for name in found if name not in compare(samples, routes, scores)]
     assert added == [
-        "generated routed vs bare_document",
-        "static routed vs bare_document",
-        "baseline/document vs control/bare_document",
+        *(f"{name.removesuffix(' vs baseline')} vs bare_document" for name in COMPARISONS[:7]),
+        "baseline vs bare_document",
     ]
     baseline = [known(row.nll) for row in scores if row.family == "baseline"]
-    framing = found["baseline/document vs control/bare_document"]
-    assert framing.improvement_mean == pytest.approx(1.0 - sum(baseline) / 4)
-    assert (framing.kind, framing.adjustment) == ("control", "benjamini_hochberg")
-    assert [row.comparison for row in found.values() if row.adjustment == "holm"] == [
-        "generated routed vs baseline",
-        "static routed vs baseline",
-        "generated routed vs bare_document",
-        "static routed vs bare_document",
-        "generated routed vs static best_key",
-    ]  # the five that the experiment is made for
+    framing = found["baseline vs bare_document"]
+    assert framing.improvement_mean == pytest.approx(sum(gain(nll, 1.0) for nll in baseline) / 4)
+    assert (framing.kind, framing.question) == ("control", "does_the_framing_matter")
+
+
+def test_every_comparison_is_declared_under_the_question_that_rests_on_it() -> None:
+    """Expected: by eye, a run with every kind of condition."""
+    arms = ["baseline/document"]
+    arms += [f"control/{key}" for key in ("bare_document", "no_passage", "repeated_baseline")]
+    texts = [f"{family}/{key}" for family, keys in ARMS.items() for key in keys] + ["free/echo"]
+    texts += [f"control/{key}" for key in ("random_words", "blank_surrogate", "actual_query", "answer_given")]
+    arms += [f"{text}{t}" for text in texts for t in ("", "+stripped")]
+    arms += [f"generated/target_question+{treatment}" for treatment in ("hidden", "blind", "masked")]
+    scores = [run_rows.score("a", arm, 1.0) for arm in arms]
+    routes = [route("a", family, key, True) for family, keys in ARMS.items() for key in keys]
+    questions: dict[str | None, list[str]] = {}
+    for contrast in declare_contrasts(RunData([sample("a")], routes, scores, [])):
+        questions.setdefault(contrast.question, []).append(contrast.comparison)
+    assert {name: len(found) for name, found in questions.items()} == {
+        # each deployable text, 10 keys, 4 controls, echo, each treatment, twice, but echo with the bare document
+        "should_i_prime": 30,
+        "does_priming_help": 8,
+        "is_generated_better_than_static": 4,
+        "is_generation_worth_its_compute": 2,
+        "does_the_content_matter": 8,
+        "does_the_framing_matter": 1,
+        "where_does_a_gain_arise": 5,
+        "should_the_surrogate_be_dropped": 2,
+        "does_reading_twice_help": 2,
+        "does_routing_help": 8,
+        "could_a_gain_be_seen": 3,
+        None: 7,
+    }
+    assert questions["could_a_gain_be_seen"] == [
+        "answer_given vs bare_document", "answer_given+stripped vs bare_document", "no_passage vs baseline",
+    ]  # fmt: skip
+    assert "generated routed+stripped vs random_words+stripped" in questions["does_the_content_matter"]
+    assert "generated/target_question vs generated/target_question+added_up" in questions["where_does_a_gain_arise"]
+    assert not any("hidden" in name or "actual_query" in name for name in questions["should_i_prime"])
 
 
 def test_shuffled_rows_give_identical_records() -> None:
@@ -184,42 +220,46 @@ def test_the_rows_that_are_given_are_left_as_they_are() -> None:
     assert [list(part) for part in rows] == copies
 
 
-def test_the_bootstrap_of_a_comparison_is_seeded_by_the_runs_seed_and_its_name() -> None:
+def test_the_bootstrap_of_a_comparison_is_seeded_by_the_runs_seed() -> None:
     samples, routes, scores = experiment(40)
     samples = [sample(row.sample_id, f"passage {row.sample_id}") for row in samples]
     found = compare(samples, routes, scores)["static routed vs baseline"]
     baseline = {row.sample_id: known(row.nll) for row in scores if row.family == "baseline"}
     chosen = {(row.sample_id, row.family, row.key) for row in routes if row.is_routed}
     improvement = [
-        baseline[row.sample_id] - known(row.nll)
+        gain(known(row.nll), baseline[row.sample_id])
         for row in scores
         if row.family == "static" and (row.sample_id, row.family, row.key) in chosen
     ]
-    seed = 0x0BBE588C07416A76  # printf '42/static routed vs baseline' | sha256sum, the first 16 digits
     interval = scipy.stats.bootstrap(
-        (improvement,), np.mean, n_resamples=100, rng=np.random.default_rng(seed)
+        (improvement,), np.mean, n_resamples=100, rng=np.random.default_rng(42)
     ).confidence_interval
-    assert found.improvement_low == pytest.approx(interval.low, rel=1e-9)  # scipy.stats.bootstrap with that seed
-    assert found.improvement_high == pytest.approx(interval.high, rel=1e-9)  # scipy.stats.bootstrap with that seed
+    assert found.bca_low == pytest.approx(interval.low, rel=1e-9)  # scipy.stats.bootstrap with that seed
+    assert found.bca_high == pytest.approx(interval.high, rel=1e-9)  # scipy.stats.bootstrap with that seed
 
 
-def test_another_seed_changes_the_interval_and_nothing_but_intervals() -> None:
+def test_another_seed_changes_the_bootstraps_intervals_and_nothing_else() -> None:
     rows = experiment(30)
     name = "static routed vs baseline"
     first, other = compare(*rows, seed=1)[name], compare(*rows, seed=2)[name]
-    assert first.improvement_low != other.improvement_low
-    ends: dict[str, Any] = dict.fromkeys(("improvement_low", "improvement_high", "cohens_d_low", "cohens_d_high"))
+    assert first.bca_low != other.bca_low
+    ends: dict[str, Any] = dict.fromkeys(("bca_low", "bca_high", "cohens_d_low", "cohens_d_high"))
     assert dataclasses.replace(first, **ends) == dataclasses.replace(other, **ends)
 
 
 def test_a_comparison_is_the_same_whichever_others_are_run() -> None:
     samples, routes, scores = experiment(30)
-    alone = compare(samples, [row for row in routes if row.family == "static"], scores)
+    static = [row for row in scores if row.family != "generated"]
+    alone = compare(samples, [row for row in routes if row.family == "static"], static)
     assert list(alone) == [name for name in COMPARISONS if "generated" not in name]
     together = compare(samples, routes, scores)
-    for name, row in alone.items():  # what depends on the number of declared comparisons is left out
-        unadjusted = dataclasses.replace(together[name], p_adjusted=row.p_adjusted, verdict=row.verdict)
-        assert unadjusted == row
+    of_a_family = ("answer_low", "answer_high", "answer_p", "n_for_precision", "verdict")
+    of_sums = ("bca_low", "bca_high", "cohens_d_low", "cohens_d_high")  # products of matrices of another width
+    for name, row in alone.items():
+        changes: dict[str, Any] = {field: getattr(row, field) for field in (*of_a_family, *of_sums)}
+        assert dataclasses.replace(together[name], **changes) == row
+        if row.bca_low is not None:
+            assert together[name].bca_low == pytest.approx(row.bca_low, rel=1e-9)
 
 
 def test_samples_without_a_finite_score_are_excluded_pairwise_and_counted() -> None:
@@ -270,27 +310,28 @@ def test_a_sample_whose_surrogates_are_all_empty_is_left_out_of_its_family_alone
 
 
 def test_no_samples_and_no_scores_give_records_that_decide_nothing() -> None:
-    _, routes, _ = experiment(2)
-    for row in compare([], routes, []).values():
+    _, routes, scores = experiment(2)
+    found = compare([], routes, scores)
+    assert list(found) == COMPARISONS
+    for row in found.values():
         assert (row.n, row.excluded_count, row.interval_method) == (0, 0, "none")
-        assert (row.improvement_mean, row.p_value, row.p_adjusted) == (None, None, None)
+        assert (row.improvement_mean, row.p_value, row.answer_p, row.answer_low) == (None, None, None, None)
         oracle = "optimistic by construction, not a verdict"
-        assert row.verdict == (oracle if row.is_optimistic else "undecided: fewer than two pairs")
+        assert row.verdict == (oracle if row.is_optimistic else "undecided: too few passages")
+    assert compare([], routes, []) == {}
 
 
-def test_without_routes_there_is_nothing_to_compare() -> None:
+def test_without_routes_each_condition_is_compared_alone() -> None:
     samples, _, scores = experiment(2)
-    assert compare(samples, [], scores) == {}
+    assert list(compare(samples, [], scores)) == COMPARISONS[:5]
 
 
 def test_one_sample_gives_means_and_no_verdict() -> None:
     found = compare(*experiment(1))["static routed vs baseline"]
     assert found.n == 1
-    assert found.improvement_mean == pytest.approx(
-        known(found.nll_reference_mean) - known(found.nll_arm_mean)
-    )  # its definition
+    assert found.improvement_mean == pytest.approx(gain(known(found.nll_arm_mean), known(found.nll_reference_mean)))
     assert (found.improvement_low, found.p_value) == (None, None)
-    assert found.verdict == "undecided: fewer than two pairs"
+    assert found.verdict == "undecided: too few passages"
 
 
 @pytest.mark.parametrize("repeated", ["samples", "routes", "scores"])
@@ -333,49 +374,108 @@ def test_the_oracle_is_never_worse_than_the_router(
     assert oracle.loss_count <= router.loss_count
 
 
-def test_holm_equals_a_sum_by_hand() -> None:
-    adjusted = adjust({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.6}, "holm")
-    assert adjusted["a"] == pytest.approx(0.04)  # 4 x 0.01
-    assert adjusted["c"] == pytest.approx(0.09)  # 3 x 0.03
-    assert adjusted["b"] == pytest.approx(0.09)  # 2 x 0.04 = 0.08, raised to the one before it
-    assert adjusted["d"] == pytest.approx(0.6)  # 1 x 0.6
+# --- two pairs of an interval and a p-value ---
 
 
-def test_benjamini_hochberg_equals_a_sum_by_hand() -> None:
-    adjusted = adjust({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.6}, "benjamini_hochberg")
-    assert adjusted["a"] == pytest.approx(0.04)  # 4/1 x 0.01
-    assert adjusted["c"] == pytest.approx(4 / 3 * 0.04)  # 4/2 x 0.03 = 0.06, lowered to the one behind it
-    assert adjusted["b"] == pytest.approx(4 / 3 * 0.04)  # 4/3 x 0.04
-    assert adjusted["d"] == pytest.approx(0.6)  # 4/4 x 0.6
+def test_each_interval_excludes_0_exactly_where_its_p_value_is_below_the_level() -> None:
+    """The check of every run, on runs with and without an effect."""
+    for effect in (-0.1, 0.0, 0.05, 0.2):
+        for row in compare(*experiment(2 * LEAST_CLUSTERS, gain=effect)).values():
+            for low, high, p_value in (
+                (row.improvement_low, row.improvement_high, row.p_value),
+                (row.answer_low, row.answer_high, row.answer_p),
+            ):
+                if p_value is not None:
+                    assert (known(low) > 0 or known(high) < 0) == (p_value < 0.05)
 
 
-def test_a_missing_p_value_still_counts_among_the_declared() -> None:
-    """A comparison that could not be made must not make the others easier to pass."""
-    adjusted = adjust({"a": 0.01, "b": None, "c": 0.03}, "holm")
-    assert adjusted["a"] == pytest.approx(0.03)  # 3 x 0.01
-    assert adjusted["c"] == pytest.approx(0.06)  # 2 x 0.03
-    assert adjusted["b"] is None
+def test_a_question_of_one_comparison_has_its_any_look_interval() -> None:
+    """Computed two ways: by the family's adjustment and by the interval of one mean."""
+    samples, routes, scores = experiment(2 * LEAST_CLUSTERS)
+    controls = [score(row.sample_id, "control", "bare_document", 1.0) for row in samples]
+    row = compare(samples, routes, [*scores, *controls])["baseline vs bare_document"]
+    mean, error = known(row.improvement_mean), known(row.improvement_error)
+    interval = known(any_look_interval(mean, error, row.passage_count, 0.05))
+    assert (row.answer_low, row.answer_high) == pytest.approx((interval.low, interval.high))
+    assert row.answer_p == pytest.approx(any_look_p_value(mean, error, row.passage_count))
+    assert interval.low < known(row.improvement_low) < known(row.improvement_high) < interval.high
 
 
-def test_the_two_declared_sets_are_adjusted_apart() -> None:
-    found = compare(*experiment(40, gain=0.1))
-    primary = [row for row in found.values() if row.adjustment == "holm"]
-    others = [row for row in found.values() if row.adjustment == "benjamini_hochberg"]
-    assert [row.comparison for row in primary] == [*COMPARISONS[:2], COMPARISONS[3]]
-    assert [row.comparison for row in others] == [COMPARISONS[2], *COMPARISONS[4:-2]]
-    largest = 0.0
-    for position, row in enumerate(sorted(primary, key=lambda row: known(row.p_value))):
-        largest = max(largest, min(1.0, (len(primary) - position) * known(row.p_value)))  # Holm (1979), step by step
-        assert row.p_adjusted == pytest.approx(largest, rel=1e-12)
-    expected = scipy.stats.false_discovery_control([known(row.p_value) for row in others], method="bh")
-    assert [row.p_adjusted for row in others] == pytest.approx(expected, rel=1e-12)  # scipy
-    for name in COMPARISONS[-2:]:
-        assert (found[name].p_adjusted, found[name].adjustment) == (None, None)  # an oracle is no test
-        assert found[name].p_value is not None
+def test_a_family_is_adjusted_by_its_own_size_alone() -> None:
+    """Two comparisons of a question have wider intervals than one; those of another question change nothing."""
+    samples, routes, scores = experiment(2 * LEAST_CLUSTERS)
+    both = compare(samples, routes, scores)
+    static = [row for row in scores if row.family != "generated"]
+    alone = compare(samples, [row for row in routes if row.family == "static"], static)
+    name = "static routed vs baseline"
+    width, narrow = (known(row[name].answer_high) - known(row[name].answer_low) for row in (both, alone))
+    assert width > narrow
+    assert both["generated/target_question vs baseline"].question == "should_i_prime"
+
+
+def test_no_answer_rests_on_fewer_passages_than_were_simulated() -> None:
+    few, enough = (compare(*experiment(2 * count)) for count in (LEAST_CLUSTERS - 1, LEAST_CLUSTERS))
+    name = "static routed vs baseline"
+    assert (few[name].answer_low, few[name].verdict) == (None, "undecided: too few passages")
+    assert few[name].improvement_low is not None
+    assert enough[name].answer_low is not None
+
+
+def test_what_is_explored_has_a_false_discovery_rate_and_no_verdict() -> None:
+    samples, routes, scores = experiment(40)
+    others = [score(row.sample_id, "control", "actual_query", 1.0 + 0.1 * n) for n, row in enumerate(samples)]
+    again = [
+        dataclasses.replace(row, family="control", key="repeated_baseline")
+        for row in scores
+        if row.family == "baseline"
+    ]
+    again = [dataclasses.replace(row, nll=known(row.nll) + 0.01 * n) for n, row in enumerate(again)]
+    found = compare(samples, routes, [*scores, *others, *again])
+    explored = [row for row in found.values() if row.question is None and not row.is_optimistic]
+    assert [row.comparison for row in explored] == [
+        "generated/target_question vs actual_query", "repeated_baseline vs baseline",
+    ]  # fmt: skip
+    expected = scipy.stats.false_discovery_control([known(row.p_value) for row in explored], method="bh")
+    assert [row.fdr_p_value for row in explored] == pytest.approx(expected, rel=1e-12)  # scipy
+    for row in explored:
+        assert (row.verdict, row.answer_low, row.answer_p) == ("explored, not a verdict", None, None)
+    assert all(row.fdr_p_value is None for row in found.values() if row not in explored)
+
+
+# --- the best of several ---
+
+
+def test_the_best_of_several_is_compared_with_all_of_them_at_once() -> None:
+    """Computed two ways: the interval by gain_over_best with the question's share of the error, the mean by hand."""
+    samples, routes, scores = experiment(2 * LEAST_CLUSTERS)
+    row = compare(samples, routes, scores)["generated routed vs static best_key"]
+    nlls = {(known.sample_id, f"{known.family}/{known.key}"): known.nll for known in scores}
+    chosen = {known.sample_id: known.key for known in routes if known.is_routed and known.family == "generated"}
+    ids = sorted(chosen)
+    arm = np.array([100 * math.exp(-known(nlls[name, f"generated/{chosen[name]}"])) for name in ids])
+    keys = np.array([[100 * math.exp(-known(nlls[name, f"static/{key}"])) for key in ARMS["static"]] for name in ids])
+    clusters = np.arange(len(ids)) // 2
+    interval = known(gain_over_best(arm, keys, clusters, 0.05 / 2))  # two comparisons in the question
+    assert (row.answer_low, row.answer_high) == pytest.approx((interval.low, interval.high))
+    assert row.improvement_mean == pytest.approx(arm.mean() - keys.mean(axis=0).max())
+    assert (row.answer_p, row.p_value, row.improvement_low, row.interval_method) == (None, None, None, "none")
+
+
+def test_the_cross_fitted_mean_is_told_and_not_tested() -> None:
+    """Expected: "factual" is better than every other free condition on all passages, so it is chosen in every fold."""
+    samples, routes, scores = experiment(20)
+    scores = [dataclasses.replace(row, nll=0.001) if row.key == "factual" else row for row in scores]
+    found = compare(samples, routes, scores)["generated routed vs best free condition"]
+    assert found.cross_fitted_mean == pytest.approx(known(found.improvement_mean))
+    assert found.nll_reference_mean == pytest.approx(0.001)
+    assert compare(samples, routes, scores)["static routed vs baseline"].cross_fitted_mean is None
+
+
+# --- verdicts ---
 
 
 def test_clear_effects_are_called_by_their_sign() -> None:
-    better, worse = (compare(*experiment(60, gain=gain)) for gain in (0.6, -0.6))
+    better, worse = (compare(*experiment(2 * LEAST_CLUSTERS, gain=gain)) for gain in (0.9, -0.9))
     assert better["static routed vs baseline"].verdict == "better"
     assert worse["static routed vs baseline"].verdict == "worse"
     assert better["generated routed vs static routed"].verdict == "no difference shown"  # drawn from one distribution
@@ -383,39 +483,33 @@ def test_clear_effects_are_called_by_their_sign() -> None:
 
 
 def test_identical_conditions_are_equivalent() -> None:
-    samples, routes, scores = experiment(10)
+    samples, routes, scores = experiment(2 * LEAST_CLUSTERS)
     scores = [dataclasses.replace(row, nll=1.5) for row in scores]
     found = compare(samples, routes, scores)["static routed vs baseline"]
-    assert (found.tie_count, found.interval_method, found.improvement_low) == (10, "constant", 0.0)
-    assert (found.p_value, found.p_adjusted, found.wilcoxon_p_value) == (None, None, None)
-    assert found.verdict == "equivalent"
+    assert (found.tie_count, found.interval_method, found.improvement_low) == (2 * LEAST_CLUSTERS, "constant", 0.0)
+    assert (found.p_value, found.answer_p, found.wilcoxon_p_value) == (None, None, None)
+    assert (found.answer_low, found.verdict) == (0.0, "equivalent")
 
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
-        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_adjusted": 0.01}, "better"),
-        ({"improvement_low": -0.3, "improvement_high": -0.1, "p_adjusted": 0.01}, "worse"),
-        ({"improvement_low": -0.1, "improvement_high": 0.3, "p_adjusted": 0.01}, "no difference shown"),
-        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_adjusted": 0.06}, "no difference shown"),
-        ({"improvement_low": 0.1, "improvement_high": 0.3, "p_adjusted": 0.06, "confidence_level": 0.9}, "better"),
-        ({"improvement_low": 0.0, "improvement_high": 0.3, "p_adjusted": 0.01}, "no difference shown"),
-        ({"improvement_low": 0.2, "improvement_high": 0.2, "p_adjusted": None}, "better"),
-        ({"improvement_low": 0.0, "improvement_high": 0.0, "p_adjusted": None}, "no difference shown"),
-        ({**ALL_EQUAL, "improvement_mean": 0.0, "improvement_low": 0.0, "improvement_high": 0.0}, "equivalent"),
-        ({**ALL_EQUAL, "improvement_mean": 0.1, "improvement_low": 0.1, "improvement_high": 0.1}, "better"),
-        ({"improvement_low": -0.1, "improvement_high": 0.3, "equivalence_p_value": 0.04}, "equivalent"),
+        ({"answer_low": 0.1, "answer_high": 3.0}, "better"),
+        ({"answer_low": -3.0, "answer_high": -0.1}, "worse"),
+        ({"answer_low": -0.1, "answer_high": 3.0}, "no difference shown"),
+        ({"answer_low": 0.0, "answer_high": 3.0}, "no difference shown"),
+        ({"answer_low": -0.9, "answer_high": 0.9}, "equivalent"),
+        ({"answer_low": -0.9, "answer_high": 1.0}, "no difference shown"),
+        ({"answer_low": 0.1, "answer_high": 0.9}, "better, but negligibly"),
+        ({"answer_low": -0.9, "answer_high": -0.1}, "worse, but negligibly"),
+        # The other pair is not read.
+        ({"answer_low": -3.0, "answer_high": 3.0, "improvement_low": 1.0, "p_value": 0.001}, "no difference shown"),
+        ({"answer_low": None, "answer_high": None, "passage_count": 3}, "undecided: too few passages"),
         (
-            {"improvement_low": 0.01, "improvement_high": 0.02, "p_adjusted": 0.01, "equivalence_p_value": 0.04},
-            "better, but negligibly",
+            {"answer_low": None, "answer_high": None, "passage_count": LEAST_CLUSTERS},
+            "undecided: no interval could be computed",
         ),
-        (
-            {"improvement_low": -0.02, "improvement_high": -0.01, "p_adjusted": 0.01, "equivalence_p_value": 0.04},
-            "worse, but negligibly",
-        ),
-        ({"improvement_low": 0.1, "improvement_high": 0.3, "n": 1}, "undecided: fewer than two pairs"),
-        ({"improvement_low": 0.1, "improvement_high": 0.1, "passage_count": 1}, "undecided: fewer than two passages"),
-        ({"improvement_low": None, "improvement_high": None}, "undecided: no interval could be computed"),
+        ({"question": None}, "explored, not a verdict"),
         ({"is_optimistic": True, "n": 0}, "optimistic by construction, not a verdict"),
     ],
 )
@@ -424,44 +518,25 @@ def test_the_verdict_follows_its_rule(changes: dict[str, Any], verdict: str) -> 
     assert judge(dataclasses.replace(comparison, **changes)) == verdict  # the rule in judge's docstring
 
 
-def test_a_third_family_is_compared_with_both_others() -> None:
-    routes = [route("a", family, "key", True) for family in ("zeroth", "first", "second")]
-    names = [contrast.comparison for contrast in declare_contrasts(routes) if contrast.kind == "between_families"]
-    assert names == [
-        "first routed vs second routed",
-        "first routed vs second best_key",
-        "first routed vs zeroth routed",
-        "first routed vs zeroth best_key",
-        "second routed vs zeroth routed",
-        "second routed vs zeroth best_key",
+def test_a_third_family_is_compared_with_both_others_as_explored() -> None:
+    families = ("zeroth", "first", "second")
+    scores = [score("a", family, "key", 1.0) for family in families]
+    run = RunData([sample("a")], [route("a", family, "key", True) for family in families], scores, [])
+    contrasts = [contrast for contrast in declare_contrasts(run) if contrast.kind == "between_families"]
+    assert [(contrast.comparison, contrast.question) for contrast in contrasts] == [
+        ("first routed vs second routed", None),
+        ("first routed vs zeroth routed", None),
+        ("second routed vs zeroth routed", None),
     ]  # every pair, in alphabetical order
 
 
-def test_the_pairs_that_would_decide_are_told_where_something_is_left_to_decide() -> None:
-    unclear = compare(*experiment(40, gain=0.1))["generated routed vs static routed"]
-    assert unclear.verdict == "no difference shown"
-    assert known(unclear.n_to_decide) > unclear.n  # these did not
-    clear = compare(*experiment(60, gain=0.6))["static routed vs baseline"]
-    assert (clear.verdict, clear.n_to_decide) == ("better", None)
-    assert known(clear.improvement_low) > clear.equivalence_margin
-    assert clear.n_to_decide_margin is None  # the interval does not hold the margin
-
-
-def test_the_best_free_arm_is_chosen_among_those_for_which_nothing_is_written() -> None:
-    scored = [
-        "baseline/document", "control/actual_query", "control/bare_document", "control/blank_surrogate",
-        "control/random_words", "generated/target_question", "generated/routed", "static/factual", "static/routed",
-        "static/oracle", "static/mean_of_keys", "static/best_key",
-    ]  # fmt: skip
-    assert free_arms(scored) == [
-        "baseline/document", "control/bare_document", "control/blank_surrogate", "static/factual", "static/routed",
-    ]  # fmt: skip
-
-
-def test_generated_is_compared_with_the_free_arm_that_is_best_on_other_passages() -> None:
-    """Expected: "factual" is better than every other free arm on all passages, so it is chosen in every fold."""
-    samples, routes, scores = experiment(20)
-    scores = [dataclasses.replace(row, nll=0.001) if row.key == "factual" else row for row in scores]
-    found = compare(samples, routes, scores)["generated routed vs best free arm"]
-    assert found.nll_reference_mean == pytest.approx(0.001)
-    assert found.kind == "worth"
+def test_the_pairs_for_a_precise_answer_do_not_depend_on_the_mean() -> None:
+    """With so many pairs the interval would reach half a point, so that it excludes 0 or lies within the margin."""
+    samples, routes, scores = experiment(2 * LEAST_CLUSTERS)
+    row = compare(samples, routes, scores)["static routed vs baseline"]
+    width = known(row.answer_high) - known(row.answer_low)
+    needed = row.n * (width / row.equivalence_margin) ** 2  # the error shrinks with the root of n
+    assert row.n_for_precision == pytest.approx(needed, rel=0.35)  # both are adjusted, for other numbers of passages
+    shifted = [dataclasses.replace(s, nll=known(s.nll) + 0.0) for s in scores]
+    assert compare(samples, routes, shifted)["static routed vs baseline"].n_for_precision == row.n_for_precision
+    assert compare(samples, routes, scores)["static oracle vs baseline"].n_for_precision is None

@@ -82,7 +82,7 @@ def test_the_interval_of_d_keeps_its_digits_when_the_mean_is_far_above_the_sprea
 
 
 def test_many_comparisons_at_once_are_each_as_alone_and_may_lack_samples() -> None:
-    """Expected: the same intervals as of one comparison; of a lacking sample, as where its passage had other pairs only."""
+    """Expected: the same as of one comparison, whose passages all have other pairs."""
     values, clusters = unequal_clusters()
     lacking = np.where(np.arange(40) == 3, np.nan, values)
     both = bootstrap_intervals(np.column_stack([values, lacking, -values]), clusters, settings=SETTINGS, seed=3)

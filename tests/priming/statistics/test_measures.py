@@ -11,14 +11,18 @@ from tasks.priming.records import Measure, Route, Score
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import declare_contrasts
-from tasks.priming.statistics.measures import MEASURES, VARIED_KINDS, vary_comparisons
+from tasks.priming.statistics.inference import LEAST_CLUSTERS
+from tasks.priming.statistics.measures import LIKELIHOOD_MEASURES, MEASURES, vary_comparisons
 from tasks.priming.statistics.run_data import RunData
 from tests import run_rows
 from tests.run_rows import route, sample, shuffled
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 ARMS = ("static/factual", "static/problem", "generated/keyword_query", "generated/target_question")
-CONTROLS = ("bare_document", "blank_surrogate", "random_words", "hidden_surrogate", "blind_passage")
+OTHERS = (
+    *(f"control/{key}" for key in ("bare_document", "blank_surrogate", "random_words")),
+    *(f"generated/target_question+{treatment}" for treatment in ("hidden", "blind", "masked")),
+)
 
 
 def score(sample_id: str, arm: str, nll: float | None, distractors: tuple[float, ...] = (), **others: Any) -> Score:
@@ -48,7 +52,7 @@ def experiment(count: int = 24) -> RunData:
     ids = [f"sample-{number:03d}" for number in range(count)]
     samples = [sample(sample_id, f"passage-{number // 2:03d}") for number, sample_id in enumerate(ids)]
     routes = [row for s in ids for row in routed(s, generator.choice(ARMS[:2]), generator.choice(ARMS[2:]))]
-    arms = ["baseline/document", *ARMS, *(f"control/{key}" for key in CONTROLS)]
+    arms = ["baseline/document", *ARMS, *OTHERS]
     scores = [
         score(
             sample_id,
@@ -71,15 +75,11 @@ def vary(evidence: RunData, seed: int = 42) -> dict[tuple[str, str], Measure]:
 def test_every_deciding_comparison_is_made_by_every_measure() -> None:
     evidence = experiment(6)
     rows = vary_comparisons(evidence, SETTINGS, 42)
-    declared = [
-        contrast.comparison
-        for contrast in declare_contrasts(evidence.routes, evidence.scores)
-        if contrast.kind in VARIED_KINDS
-    ]
+    declared = [contrast.comparison for contrast in declare_contrasts(evidence) if contrast.question]
     assert [(row.measure, row.comparison) for row in rows] == [(name, each) for name in MEASURES for each in declared]
-    assert "generated/target_question vs control/hidden_and_blind_added_up" in declared
-    assert "generated routed vs best free arm" in declared
-    assert "static/factual vs baseline" not in declared  # what no verdict rests on
+    assert "generated/target_question vs generated/target_question+added_up" in declared
+    assert "generated routed vs best free condition" in declared
+    assert "static oracle vs baseline" not in declared  # what no answer rests on
 
 
 def test_a_margin_is_reported_as_such_and_a_larger_one_is_better() -> None:
@@ -135,7 +135,7 @@ def test_the_first_token_is_left_out_as_in_the_notebook() -> None:
 
 
 def test_longer_answers_leave_out_those_of_one_token() -> None:
-    """Expected by hand: 2 - 1 and 4 - 1; the one-token answer would have brought 8."""
+    """Expected by hand: the one-token answer would have brought a third gain."""
     evidence = static_run(
         (score("a", "static/factual", 1.0), score("a", "baseline/document", 2.0)),
         (score("b", "static/factual", 1.0), score("b", "baseline/document", 4.0)),
@@ -145,7 +145,31 @@ def test_longer_answers_leave_out_those_of_one_token() -> None:
         ),
     )
     found = vary(evidence)["static routed vs baseline", "longer_answers"]
-    assert (found.n, found.improvement_mean) == (2, 2.0)
+    gains = [100 * (math.exp(-1) - math.exp(-2)), 100 * (math.exp(-1) - math.exp(-4))]
+    assert (found.n, found.unit) == (2, "percentage points")
+    assert found.improvement_mean == pytest.approx(sum(gains) / 2)
+    assert found.arm_mean == pytest.approx(100 * math.exp(-1))
+
+
+def test_likelihood_is_measured_per_token_per_byte_in_sum_and_as_a_ratio() -> None:
+    """Expected by hand: two answers of two and four tokens and of three bytes, with NLLs 1 and 2 against 2 and 2."""
+    samples = [sample("a", answer="abc"), sample("b", answer="é!")]
+    scores = [
+        score("a", "static/factual", 1.0, answer_token_count=2),
+        score("a", "baseline/document", 2.0, answer_token_count=2),
+        score("b", "static/factual", 2.0, answer_token_count=4),
+        score("b", "baseline/document", 2.0, answer_token_count=4),
+    ]
+    found = vary(RunData(samples, [route(s, "static/factual") for s in "ab"], scores, []))
+    means = {name: found["static routed vs baseline", name].improvement_mean for name in LIKELIHOOD_MEASURES}
+    assert means == pytest.approx(
+        {
+            "nll": 0.5,  # 1 and 0
+            "log_ratio": math.log(2) / 2,  # ln 2 and 0
+            "nll_per_byte": 1 / 3,  # 2 / 3 and 0
+            "summed_nll": 1.0,  # 2 and 0
+        }
+    )
 
 
 def test_the_best_key_is_chosen_by_the_measure() -> None:
@@ -168,9 +192,9 @@ def test_the_best_key_is_chosen_by_the_measure() -> None:
     found = vary(RunData([sample(s) for s in ids], routes, scores, []))
     margin = found["generated routed vs static best_key", "margin"]
     assert (margin.arm_mean, margin.reference_mean, margin.improvement_mean) == (2.0, 4.0, -2.0)
-    longer = found["generated routed vs static best_key", "longer_answers"]
-    assert (longer.reference_mean, longer.improvement_mean) == (1.0, 0.0)
-    free = found["generated routed vs best free arm", "margin"]
+    nll = found["generated routed vs static best_key", "nll"]
+    assert (nll.reference_mean, nll.improvement_mean) == (1.0, 0.0)
+    free = found["generated routed vs best free condition", "margin"]
     assert (free.reference_mean, free.improvement_mean) == (4.0, -2.0)
 
 
@@ -178,30 +202,33 @@ def test_two_effects_are_added_up_in_the_measure() -> None:
     """Expected by hand: margins 3 (hidden) + 2 (blind) - 1 (neither) = 4, against 5 of target_question."""
     margins = {
         "generated/target_question": 5.0,
-        "control/hidden_surrogate": 3.0,
-        "control/blind_passage": 2.0,
-        "control/blank_surrogate": 1.0,
+        "generated/target_question+hidden": 3.0,
+        "generated/target_question+blind": 2.0,
+        "generated/target_question+masked": 1.0,
     }
     scores = [score(s, arm, 1.0, (1.0 + margin,)) for s in "ab" for arm, margin in margins.items()]
     routes = [route(s, "generated/target_question") for s in "ab"]
     found = vary(RunData([sample("a"), sample("b")], routes, scores, []))
-    interaction = found["generated/target_question vs control/hidden_and_blind_added_up", "margin"]
+    interaction = found["generated/target_question vs generated/target_question+added_up", "margin"]
     assert (interaction.arm_mean, interaction.reference_mean, interaction.improvement_mean) == (5.0, 4.0, 1.0)
 
 
 def test_a_measure_that_equals_the_nll_gives_the_comparison_itself() -> None:
     """Computed two ways: a run without one-token answers, by longer answers and as compared."""
-    evidence = experiment()
+    evidence = experiment(2 * LEAST_CLUSTERS)
     scores = [dataclasses.replace(row, answer_token_count=2) for row in evidence.scores]
     evidence = dataclasses.replace(evidence, scores=scores)
     found = vary(evidence)
-    compared = [row for row in compare_conditions(evidence, SETTINGS, 42) if row.kind in VARIED_KINDS]
+    compared = [row for row in compare_conditions(evidence, SETTINGS, 42) if row.question]
     assert len(compared) > 10
     for row in compared:
         measure = found[row.comparison, "longer_answers"]
-        assert (measure.n, measure.passage_count) == (row.n, row.passage_count)
-        assert (measure.arm_mean, measure.reference_mean) == (row.nll_arm_mean, row.nll_reference_mean)
-        assert (measure.improvement_mean, measure.p_value) == (row.improvement_mean, row.p_value)
+        for name in (
+            "n", "passage_count", "improvement_mean", "improvement_low", "improvement_high", "p_value", "answer_low",
+            "answer_high", "answer_p", "cohens_d",
+        ):  # fmt: skip
+            assert getattr(measure, name) == getattr(row, name)
+        assert (measure.arm_mean, measure.reference_mean) == (row.probability_arm_mean, row.probability_reference_mean)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +244,7 @@ def test_scores_that_are_missing_or_not_finite_are_left_out(spoilt: dict[str, An
     pairs = [(score(s, "static/factual", 1.0, (2.0,)), score(s, "baseline/document", 2.0, (2.5,))) for s in "abc"]
     pairs[1] = (dataclasses.replace(pairs[1][0], **spoilt), pairs[1][1])
     found = vary(static_run(*pairs))
-    assert [found["static routed vs baseline", name].n for name in MEASURES] == [2, 2, 2, 2]  # a and c
+    assert [found["static routed vs baseline", name].n for name in MEASURES] == [2] * len(MEASURES)  # a and c
 
 
 @pytest.mark.parametrize("distractors", [(1.5, math.nan), (math.nan, 1.5), (math.inf, 1.5)])
@@ -235,7 +262,7 @@ def test_a_run_without_distractors_has_variants_that_say_nothing() -> None:
     for name in ("margin", "answer_first"):
         found = vary(static_run(*pairs))["static routed vs baseline", name]
         assert (found.n, found.passage_count) == (0, 0)
-        assert dataclasses.astuple(found)[5:] == (None,) * 7  # means, improvement, interval, d, p
+        assert dataclasses.astuple(found)[5:] == (None,) * 10  # means, improvement, intervals, p-values, d
 
 
 def test_no_rows_give_no_variants() -> None:

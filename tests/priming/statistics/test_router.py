@@ -38,16 +38,16 @@ def choices(*rows: tuple[str | None, dict[str, float]], family: str = "static") 
 
 
 def similar(similarities: list[float | None], gains: list[float]) -> RunData:
-    """Return a run of one static key, which is routed, with its similarities and its gains over the baseline."""
+    """Return a run of one static key, which is routed, with its similarities and its gains over a baseline of 50 %."""
     samples = [sample(f"s{number:03d}") for number in range(len(gains))]
     routes = [
         route(row.sample_id, "static/factual", similarity, is_routed=similarity is not None)
         for row, similarity in zip(samples, similarities, strict=True)
     ]
     scores = [
-        score(row.sample_id, *arm)
+        score(row.sample_id, name, -np.log(percent / 100))
         for row, gain in zip(samples, gains, strict=True)
-        for arm in (("baseline/document", 8.0), ("static/factual", 8.0 - gain))
+        for name, percent in (("baseline/document", 50.0), ("static/factual", 50.0 + gain))
     ]
     return RunData(samples, routes, scores, [])
 
@@ -279,11 +279,12 @@ def test_what_was_routed_takes_each_samples_own_key() -> None:
     samples = [sample(f"s{number}") for number in range(4)]
     routes, scores = [], []
     for row, (routed, similarity, gain) in zip(samples, rows, strict=True):
-        scores.append(score(row.sample_id, "baseline/document", 8.0))
+        scores.append(score(row.sample_id, "baseline/document", math.log(2)))
         for key in ("factual", "problem"):
             value = similarity if key == routed else similarity - 0.5
             routes.append(route(row.sample_id, f"static/{key}", value, is_routed=key == routed))
-            scores.append(score(row.sample_id, f"static/{key}", 8.0 - gain if key == routed else 8.0 + gain))
+            percent = 50.0 + gain if key == routed else 50.0 - gain
+            scores.append(score(row.sample_id, f"static/{key}", -math.log(percent / 100)))
     found = correlate(RunData(samples, routes, scores, []))
     assert list(found) == ["static/factual", "static/problem", "static/routed"]
     assert found["static/routed"].pearson_r == pytest.approx(1.0)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tasks.priming.records import Sample, Stratum
+from tasks.priming.records import Distractor, Sample, Stratum
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics import strata
 from tasks.priming.statistics.conditions import conditions_of
-from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
+from tasks.priming.statistics.contrasts import declare_contrasts
 from tasks.priming.statistics.paired import pair_up, paired_mean
 from tasks.priming.statistics.run_data import RunData
-from tasks.priming.statistics.strata import describe_strata, difficulty_arm, quantile_levels
+from tasks.priming.statistics.strata import describe_strata, quantile_levels
 from tests import run_rows
 from tests.run_rows import known, route, score, shuffled
 
@@ -83,31 +83,35 @@ def described(evidence: RunData, stratified_by: str, comparison: str = STATIC) -
     ]
 
 
-def difficulty(evidence: RunData, contrast: str) -> str | None:
-    return difficulty_arm(evidence, CONTRASTS[contrast], conditions_of(evidence, 1))
+def percent(values: list[float]) -> list[float]:
+    """Return the NLLs of probabilities in percent."""
+    return [-math.log(value / 100) for value in values]
 
 
 def test_every_deciding_comparison_is_divided_in_every_way() -> None:
     evidence = experiment()
     found = describe_strata(evidence, SETTINGS, 42)
-    declared = [c for c in declare_contrasts(evidence.routes, evidence.scores) if c.kind in strata.STRATIFIED_KINDS]
-    # For the best free arm the random words alone are left to tell the difficulty.
-    stratifiers = ("query_type", "answer_tokens", "passage_words", "similarity", "difficulty")
-    expected = [(contrast.comparison, name) for contrast in declared for name in stratifiers]
+    declared = [c for c in declare_contrasts(evidence) if c.kind in strata.STRATIFIED_KINDS]
+    stratifiers = ("query_type", "answer_tokens", "passage_words", "similarity", "difficulty", "bare_difficulty")
+    expected = [
+        (contrast.comparison, name)
+        for contrast in declared
+        for name in stratifiers
+        if name != "bare_difficulty" or contrast.reference != "control/bare_document"
+    ]
     assert list(dict.fromkeys((row.comparison, row.stratified_by) for row in found)) == expected
-    assert {row.comparison for row in found} >= {STATIC, "generated routed vs best free arm"}
+    assert {row.comparison for row in found} >= {STATIC, "generated routed vs static routed"}
     assert "static/factual vs baseline" not in {row.comparison for row in found}  # what no verdict rests on
 
 
 def test_query_types_are_levels_by_name_and_samples_without_one_are_left_out() -> None:
-    """Expected by hand: entity gains 2 - 1, numeric (3 - 1 + 5 - 1) / 2."""
+    """Expected by hand: entity gains 30 - 20 points, numeric (30 - 10 + 30 - 20) / 2."""
     samples = [sample("a", "numeric"), sample("b", "entity"), sample("c"), sample("d", "numeric"), sample("e", "")]
-    found = described(static_run(samples, [3.0, 2.0, 9.0, 5.0, 9.0], [1.0] * 5), "query_type")
-    assert [(row.level, row.rank, row.n, row.improvement_mean) for row in found] == [
-        ("entity", 0, 1, 1.0),
-        ("numeric", 1, 2, 3.0),
+    run = static_run(samples, percent([10, 20, 1, 20, 1]), percent([30] * 5))
+    assert [(row.level, row.rank, row.n, row.improvement_mean) for row in described(run, "query_type")] == [
+        ("entity", 0, 1, pytest.approx(10.0)),
+        ("numeric", 1, 2, pytest.approx(15.0)),
     ]
-    assert [row.difficulty_arm for row in found] == [None, None]
 
 
 def test_answer_tokens_are_divided_at_their_limits() -> None:
@@ -137,12 +141,12 @@ def test_levels_without_pairs_are_left_out_and_the_others_keep_their_rank() -> N
 
 
 def test_words_of_the_passage_are_divided_into_fifths() -> None:
-    """Expected by eye: ten lengths, two a fifth; each sample's gain is its number of words."""
+    """Expected by eye: ten lengths, two a fifth; each sample's gain is half its number of words."""
     samples = [sample(f"s{number}", words=10 * (number + 1)) for number in range(10)]
-    gains = [float(len(row.passage.split())) for row in samples]
-    found = described(static_run(samples, gains, [0.0] * 10), "passage_words")
+    arm = [1.0 + len(row.passage.split()) / 2 for row in samples]
+    found = described(static_run(samples, percent([1.0] * 10), percent(arm)), "passage_words")
     assert [row.level for row in found] == ["1: 10 to 20", "2: 30 to 40", "3: 50 to 60", "4: 70 to 80", "5: 90 to 100"]
-    assert [row.improvement_mean for row in found] == [15.0, 35.0, 55.0, 75.0, 95.0]
+    assert [row.improvement_mean for row in found] == pytest.approx([7.5, 17.5, 27.5, 37.5, 47.5])
     assert [row.rank for row in found] == [0, 1, 2, 3, 4]
 
 
@@ -154,7 +158,9 @@ def test_similarity_is_that_of_what_the_arms_family_routed() -> None:
         for name, routed, other in (("a", 0.9, 0.1), ("b", math.nan, 0.1), ("c", None, None), ("d", 0.2, 0.15))
         for key, similarity, is_routed in (("factual", routed, routed is not None), ("problem", other, False))
     ]
-    evidence = dataclasses.replace(static_run(samples, [2.0] * 4, [1.0] * 4), routes=routes)
+    evidence = static_run(samples, [2.0] * 4, [1.0] * 4)
+    others = [score(name, "static/problem", 1.0) for name in "abcd"]
+    evidence = dataclasses.replace(evidence, routes=routes, scores=[*evidence.scores, *others])
     assert [(row.level, row.n) for row in described(evidence, "similarity")] == [
         ("1: 0.2 to 0.2", 1),
         ("2: 0.9 to 0.9", 1),
@@ -185,8 +191,9 @@ def test_a_level_has_the_statistics_of_its_pairs_alone() -> None:
     arm[3] = baseline[3]
     entity, numeric = described(static_run(samples, baseline.tolist(), arm.tolist()), "query_type")
     for row, part in ((numeric, slice(0, 20)), (entity, slice(20, 40))):
-        expected = scipy.stats.ttest_rel(baseline[part], arm[part])
-        assert row.improvement_mean == pytest.approx((baseline[part] - arm[part]).mean())  # its definition
+        lacking = [100 * (1 - np.exp(-nlls[part])) for nlls in (baseline, arm)]
+        expected = scipy.stats.ttest_rel(*lacking)
+        assert row.improvement_mean == pytest.approx((lacking[0] - lacking[1]).mean())  # its definition
         assert row.improvement_low == pytest.approx(expected.confidence_interval().low)  # scipy.stats.ttest_rel
         assert row.improvement_high == pytest.approx(expected.confidence_interval().high)  # scipy.stats.ttest_rel
         assert row.cohens_d == pytest.approx(expected.statistic / math.sqrt(20))  # t = d x sqrt(n)
@@ -194,107 +201,90 @@ def test_a_level_has_the_statistics_of_its_pairs_alone() -> None:
     assert (numeric.tie_count, entity.tie_count) == (1, 0)  # the fourth sample
 
 
-CONTRASTS = {
-    "static": Contrast("", "routed", "static/routed", "baseline/document"),
-    "static against the bare document": Contrast("", "routed", "static/routed", "control/bare_document"),
-    "generated": Contrast("", "routed", "generated/routed", "baseline/document"),
-    "families": Contrast("", "between_families", "generated/routed", "static/routed"),
-    "best key": Contrast("", "between_families", "generated/routed", "static/best_key"),
-    "worth": Contrast("", "worth", "generated/routed", "free/best_arm"),
-}
+def test_difficulty_is_the_mean_of_both_sides() -> None:
+    """Expected by hand: the probabilities of both sides lack 50 + 40, 30 + 20, ... points, the easiest first."""
+    samples = [sample(name) for name in "abcde"]
+    run = static_run(samples, percent([50, 70, 80, 90, 30]), percent([60, 80, 90, 98, 32]))
+    found = described(run, "difficulty")
+    assert [row.level for row in found] == ["1: 6 to 6", "2: 15 to 15", "3: 25 to 25", "4: 45 to 45", "5: 69 to 69"]
+    assert [row.measure for row in found] == ["probability"] * 5
 
 
-@pytest.mark.parametrize(
-    ("contrast", "controls", "expected"),
-    [
-        # The baseline, the bare document and the blank surrogate come first, unless one of them is a side.
-        ("families", ["bare_document", "blank_surrogate"], "baseline/document"),
-        ("best key", ["bare_document", "blank_surrogate"], "baseline/document"),
-        ("static", ["actual_query", "bare_document", "blank_surrogate"], "control/bare_document"),
-        ("static", ["actual_query", "blank_surrogate"], "control/blank_surrogate"),
-        ("static against the bare document", ["blank_surrogate"], "baseline/document"),
-        # Then all others by name, but none of a family that a side was chosen from.
-        ("static", ["random_words", "actual_query"], "control/actual_query"),
-        ("static", [], "generated/target_question"),
-        ("generated", [], "static/factual"),
-        # The baseline once more is the baseline: dividing by it regresses to the mean all the same.
-        ("static", ["repeated_baseline"], "generated/target_question"),
-        ("families", ["repeated_baseline"], "baseline/document"),
-        ("worth", ["repeated_baseline"], None),
-        # The best free arm may be any of them.
-        ("worth", ["bare_document", "blank_surrogate"], None),
-        ("worth", ["bare_document", "blank_surrogate", "random_words"], "control/random_words"),
-    ],
-)
-def test_difficulty_is_told_by_the_first_arm_that_takes_no_part(
-    contrast: str, controls: list[str], expected: str | None
-) -> None:
-    arms = ["baseline/document", "static/factual", "generated/target_question", *(f"control/{key}" for key in controls)]
-    samples = [sample("a"), sample("b")]
-    routes = [route(s, arm) for s in "ab" for arm in ("static/factual", "generated/target_question")]
-    scores = [score(s, arm, 1.0) for s in "ab" for arm in arms]
-    assert difficulty(RunData(samples, routes, scores, []), contrast) == expected
+def test_the_bare_document_gives_a_second_view_unless_it_is_a_side() -> None:
+    samples = [sample(name) for name in "abcde"]
+    run = with_arms(
+        static_run(samples, percent([50] * 5), percent([60] * 5)), bare_document=percent([99, 98, 97, 96, 95])
+    )
+    assert [row.level for row in described(run, "bare_difficulty")] == [f"{n}: {n} to {n}" for n in range(1, 6)]
+    assert described(run, "bare_difficulty", "static routed vs bare_document") == []
+    assert described(run, "difficulty", "static routed vs bare_document") != []
 
 
-def test_an_arm_without_a_finite_score_tells_no_difficulty() -> None:
-    evidence = static_run([sample("a"), sample("b")], [2.0, 2.0], [1.0, 1.0])
-    bad = [score("a", "control/bare_document", math.nan), score("b", "control/bare_document", None, status="too_long")]
-    plain = [score(s, "control/random_words", 1.0) for s in "ab"]
-    evidence = dataclasses.replace(evidence, scores=[*evidence.scores, *bad, *plain])
-    assert difficulty(evidence, "static") == "control/random_words"
-
-
-def test_without_an_arm_that_takes_no_part_there_is_no_difficulty() -> None:
-    evidence = static_run([sample("a"), sample("b")], [2.0, 3.0], [1.0, 1.0])
-    assert described(evidence, "difficulty") == []
-    assert described(evidence, "passage_words") != []
-
-
-def test_the_arm_of_the_difficulty_is_named() -> None:
-    evidence = static_run([sample(name) for name in "abcde"], [2.0] * 5, [1.0] * 5)
-    found = described(with_arms(evidence, bare_document=[0.1, 0.2, 0.3, 0.4, 0.5]), "difficulty")
-    assert [row.difficulty_arm for row in found] == ["control/bare_document"] * 5
-    assert found[4].level == "5: 0.5 to 0.5"  # by eye
+def test_the_margin_is_divided_by_where_wrong_answers_come_from() -> None:
+    """Expected by hand: margins 3 - 1 and 2 - 1 of the same passage, 7 - 2 of others; c has both sources."""
+    samples = [sample(name) for name in "abc"]
+    margins = {("a", 3.0, 1.0), ("b", 7.0, 2.0), ("c", 2.0, 1.0)}
+    scores = [
+        score(name, arm, 1.0, margin=margin)
+        for name, *both in sorted(margins)
+        for arm, margin in zip(("static/factual", "baseline/document"), both, strict=True)
+    ]
+    wrong = [
+        Distractor("a", 0, "x", "q", "same_passage"),
+        Distractor("b", 0, "x", "q", "other_passage"),
+        Distractor("c", 0, "x", "q", "same_passage"),
+        Distractor("c", 1, "x", "q", "other_passage"),
+    ]
+    routes = [route(name, "static/factual") for name in "abc"]
+    found = described(RunData(samples, routes, scores, [], None, wrong), "distractor_source")
+    assert [(row.level, row.measure, row.improvement_mean) for row in found] == [
+        ("other_passage", "margin", 5.0),
+        ("other_passage and same_passage", "margin", 1.0),
+        ("same_passage", "margin", 2.0),
+    ]
 
 
 def test_difficulty_shows_no_gain_that_is_not_there() -> None:
-    """Two noisy measures of one difficulty, no effect: divided by the reference itself, the hard samples seem to gain.
+    """Two noisy measures of one difficulty, no effect: divided by one side alone, the hard samples seem to gain.
 
-    Expected with both variances 1: a fifth at the end of a normal distribution lies 1.40 standard deviations from its
-    mean, and half of the reference's sqrt(2) x 1.40 is noise that the arm does not share: 0.99 nats.
+    Expected: the errors of both sides have 5 points, the difficulty itself 10. A fifth at the end of a normal
+    distribution lies 1.40 standard deviations from its mean, and 25 / 125 of the reference's deviation of 11.2 is error
+    that the arm does not share: 3.1 points. Errors shared with a third condition divide by it almost as badly.
     """
     generator = np.random.default_rng(0)
     count = 1500
-    common = generator.normal(6.0, 1.0, count)
-    reference, arm, apart = (common + generator.normal(0.0, 1.0, count) for _ in range(3))
+    common, shared = np.clip(generator.normal(50.0, 10.0, count), 25, 75), generator.normal(0.0, 4.5, count)
+    reference, bare = (common + shared + generator.normal(0.0, 2.2, count) for _ in range(2))
+    arm = common + generator.normal(0.0, 5.0, count)
     samples = [sample(f"s{number:04d}") for number in range(count)]
-    evidence = static_run(samples, reference.tolist(), arm.tolist())
-    evidence = with_arms(evidence, bare_document=apart.tolist())
+    evidence = static_run(samples, percent(reference.tolist()), percent(arm.tolist()))
+    evidence = with_arms(evidence, bare_document=percent(bare.tolist()))
 
-    nlls = conditions_of(evidence, 1)
-    reference_nlls, arm_nlls = nlls["baseline/document"], nlls["static/routed"]
+    lacking, primed = (conditions_of(evidence)[name] for name in ("baseline/document", "static/routed"))
     spurious = [
-        known(paired_mean(*pair_up(reference_nlls, arm_nlls, {s: s for s in part}), 0.95).improvement_mean)
-        for part in quantile_levels(reference_nlls).values()
+        known(paired_mean(pair_up(lacking, primed, {s: s for s in part}), 0.95).improvement_mean)
+        for part in quantile_levels(lacking).values()
     ]
-    assert spurious[0] == pytest.approx(-0.99, abs=0.15)  # the sum above
-    assert spurious[4] == pytest.approx(0.99, abs=0.15)  # the sum above
+    assert spurious[0] == pytest.approx(-3.1, abs=0.8)  # the sum above
+    assert spurious[4] == pytest.approx(3.1, abs=0.8)
+    by_bare = [known(row.improvement_mean) for row in described(evidence, "bare_difficulty")]
+    assert by_bare[4] - by_bare[0] > 3.0
 
     found = described(evidence, "difficulty")
     assert [row.n for row in found] == [300] * 5  # 1500 / 5
-    # The error of a mean of 300 differences is sqrt(2 / 300) = 0.08.
-    assert max(abs(known(row.improvement_mean)) for row in found) < 0.25
-    assert abs(known(found[4].improvement_mean) - known(found[0].improvement_mean)) < 0.25
+    # The error of a mean of 300 differences with a standard deviation of 7 is 0.4.
+    assert max(abs(known(row.improvement_mean)) for row in found) < 1.2
 
 
 def test_a_gain_that_is_there_is_found_where_it_is() -> None:
-    """Expected: the arm is better by 1 on numeric queries alone."""
+    """Expected: the arm is better by 10 points on numeric queries alone."""
     generator = np.random.default_rng(2)
     samples = [sample(f"s{number:03d}", ("numeric", "entity")[number % 2]) for number in range(200)]
-    baseline = generator.normal(5.0, 1.0, 200)
-    arm = baseline + generator.normal(0.0, 0.3, 200) - np.tile([1.0, 0.0], 100)
-    entity, numeric = described(static_run(samples, baseline.tolist(), arm.tolist()), "query_type")
-    assert known(numeric.improvement_low) < 1.0 < known(numeric.improvement_high)
+    baseline = generator.uniform(30.0, 60.0, 200)
+    arm = baseline + generator.normal(0.0, 3.0, 200) + np.tile([10.0, 0.0], 100)
+    run = static_run(samples, percent(baseline.tolist()), percent(arm.tolist()))
+    entity, numeric = described(run, "query_type")
+    assert known(numeric.improvement_low) < 10.0 < known(numeric.improvement_high)
     assert known(entity.improvement_low) < 0.0 < known(entity.improvement_high)
 
 
@@ -303,14 +293,16 @@ def test_a_gain_that_is_there_is_found_where_it_is() -> None:
 )
 def test_scores_that_are_missing_or_not_finite_are_left_out(spoilt: dict[str, Any]) -> None:
     samples = [sample(name, "numeric", words=3) for name in "abc"]
-    evidence = static_run(samples, [2.0, 9.0, 2.5], [1.0, 1.0, 1.0])
+    evidence = static_run(samples, percent([20, 1, 25]), percent([30, 30, 30]))
     scores = [
         dataclasses.replace(row, **spoilt) if (row.sample_id, row.family) == ("b", "baseline") else row
         for row in evidence.scores
     ]
     evidence = dataclasses.replace(evidence, scores=scores)
     for name in ("query_type", "answer_tokens", "passage_words", "similarity"):
-        assert [(row.n, row.improvement_mean) for row in described(evidence, name)] == [(2, 1.25)]  # (1 + 1.5) / 2
+        assert [(row.n, row.improvement_mean) for row in described(evidence, name)] == [
+            (2, pytest.approx(7.5))
+        ]  # (10 + 5) / 2
 
 
 def test_no_rows_give_no_strata() -> None:

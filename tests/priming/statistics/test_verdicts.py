@@ -1,207 +1,397 @@
-"""Which verdicts give which answer: every rule with the sentence that is shown, worked out by hand."""
+"""Which comparisons give which answer: every rule with the sentence that is shown, worked out by hand."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import get_args
 
 import pytest
 
-from tasks.priming.records import Answer, AnswerValue, Comparison, Measure, Route, Verdict
+from tasks.priming.records import Answer, AnswerValue, Comparison, Contender, Measure, Route, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
-from tasks.priming.statistics.contrasts import CONTROL_CONTRASTS
+from tasks.priming.statistics.contenders import rank_contenders
+from tasks.priming.statistics.contrasts import HEADLINE, QUESTIONS
 from tasks.priming.statistics.measures import vary_comparisons
 from tasks.priming.statistics.run_data import RunData
-from tasks.priming.statistics.verdicts import QUESTIONS, answer_questions, answers_from
+from tasks.priming.statistics.verdicts import answer_questions, answers_from
 from tests import run_rows
 from tests.published_rows import comparison
 
 BASELINE, BARE, WORDS = "baseline/document", "control/bare_document", "control/random_words"
+GIVEN, NO_PASSAGE = "control/answer_given", "control/no_passage"
 OPEN: Verdict = "no difference shown"
-FEW: Verdict = "undecided: fewer than two pairs"
-N_TO_DECIDE = {BASELINE: 3_400, BARE: 1_234_567, WORDS: 99}
-ON_CONTENT = "any text helps; whether its content does is undecided (about 99 samples would decide)"
-LIKELIER = "yes in NLL, but the answer is not shown to be preferred to wrong ones any more than before"
+FEW: Verdict = "undecided: too few passages"
+BETTER: Verdict = "better"
+INTERVALS: dict[Verdict, tuple[float | None, float | None]] = {
+    "better": (2.0, 6.0),
+    "worse": (-6.0, -2.0),
+    "better, but negligibly": (0.1, 0.9),
+    "worse, but negligibly": (-0.9, -0.1),
+    "equivalent": (-0.5, 0.5),
+    OPEN: (-3.0, 3.0),
+    FEW: (None, None),
+}
+PRECISELY = " (about 3,400 samples would measure it to ±0.5 points)"
 
 
-def compared(arm: str, reference: str, verdict: Verdict, kind: str = "routed") -> Comparison:
-    samples = N_TO_DECIDE.get(reference, 3_400) if verdict == OPEN else None
-    return comparison(arm, reference, kind, verdict, n_to_decide=samples)
+def compared(
+    arm: str, reference: str, verdict: Verdict = BETTER, question: str = "does_priming_help", kind: str = "routed"
+) -> Comparison:
+    low, high = INTERVALS[verdict]
+    return comparison(arm, reference, kind, verdict, question, answer_low=low, answer_high=high)
 
 
-def family(name: str, *verdicts: Verdict) -> list[Comparison]:
+def family(name: str, *verdicts: Verdict, t: str = "") -> list[Comparison]:
     """Return a routed family's comparisons with the baseline, the bare document and random words."""
+    questions = ("does_priming_help", "does_priming_help", "does_the_content_matter")
     return [
-        compared(f"{name}/routed", reference, verdict)
-        for reference, verdict in zip(N_TO_DECIDE, verdicts, strict=False)
+        compared(f"{name}/routed{t}", reference, verdict, question)
+        for reference, verdict, question in zip((BASELINE, BARE, f"{WORDS}{t}"), verdicts, questions, strict=False)
     ]
 
 
-def worth(low: float | None, high: float | None, verdict: Verdict = "better", samples: int | None = None) -> Comparison:
-    row = comparison("generated/routed", "free/best_arm", "worth", verdict, improvement_low=low, improvement_high=high)
-    return replace(row, n_to_decide=7, n_to_decide_margin=samples)
+def assay(given: Verdict = BETTER, no_passage: Verdict = "worse", t: str = "") -> list[Comparison]:
+    """Return what shows that a run could have found a gain, and that its model reads."""
+    return [
+        compared(f"{GIVEN}{t}", BARE, given, "could_a_gain_be_seen", "assay"),
+        compared(NO_PASSAGE, BASELINE, no_passage, "could_a_gain_be_seen", "assay"),
+    ]
 
 
-def margin(of: Comparison, low: float | None, name: str = "margin") -> Measure:
-    return Measure(of.comparison, name, "nats per answer token", 6, 5, 1.75, 1.5, 0.25, low, 0.3, 0.5, 0.125)
+def measure(of: Comparison, name: str, low: float | None, high: float | None = 9.0, n: int = 200) -> Measure:
+    return Measure(
+        of.comparison, name, "nats per answer token", n, 150, 1.7, 1.5, 0.2, 0.1, 0.3, 0.01, low, high, 0.01, 0.5
+    )
 
 
-def answers(*rows: Comparison, has_controls: bool = True) -> list[Answer]:
-    """Return the answers without the headline."""
-    return answers_from(rows, [], has_controls=has_controls)[1:]
+def margins(rows: Sequence[Comparison], low: float | None = 0.1) -> list[Measure]:
+    return [measure(row, "margin", low) for row in rows]
 
 
-def headline(*rows: Comparison, low: float = 0.1) -> Answer:
-    return answers_from(rows, [margin(row, low) for row in rows], has_controls=True)[0]
+def contender(condition: str, rank: int, mean: float, high: float | None, *, may_be_best: bool = True) -> Contender:
+    is_close = high is not None and high < 1.0
+    return Contender(condition, rank, 200, 150, mean, None if high is None else -1.0, high, may_be_best, is_close)
+
+
+ROOM = [contender(BASELINE, 0, 40.0, 5.0)]
+"""A baseline that lacks 60 points."""
+
+
+def answers(
+    rows: Sequence[Comparison], others: Sequence[Measure] | None = None, contenders: Sequence[Contender] = ROOM
+) -> list[Answer]:
+    """Return the answers but for the headline and the assay's own."""
+    found = answers_from(rows, margins(rows) if others is None else others, contenders)
+    return [row for row in found if row.question not in (HEADLINE, "could_a_gain_be_seen")]
+
+
+# --- does priming help ---
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "low", "answer", "sentence", "rests_on"),
+    ("verdicts", "answer", "sentence", "rests_on"),
     [
-        (("better", "better", "better"), 0.1, "yes", "yes", BASELINE),
-        # A single sample with a distractor has no interval of the margin, which says nothing against a gain.
-        (("better", "better", "better"), None, "yes", "yes", BASELINE),
-        (("better", "better", "better"), -0.1, "likelihood_only", LIKELIER, BASELINE),
-        (("better, but negligibly", "better", "better"), 0.1, "negligible", "yes, but negligibly", BASELINE),
-        (("better", "better, but negligibly", "better"), 0.1, "negligible", "yes, but negligibly", BARE),
-        (("better", "better", "better, but negligibly"), -0.1, "negligible", "yes, but negligibly", WORDS),
-        (("better", "better", OPEN), 0.1, "undecided", ON_CONTENT, WORDS),
-        (("better", "better", "worse"), 0.1, "any_text_helps", "any text helps; its content does not", WORDS),
+        ((BETTER, BETTER, BETTER), "yes", "yes", BASELINE),
+        (("better, but negligibly", BETTER, BETTER), "negligible", "yes, but negligibly", BASELINE),
+        ((BETTER, "better, but negligibly", BETTER), "negligible", "yes, but negligibly", BARE),
+        ((BETTER, BETTER, "better, but negligibly"), "negligible", "yes, but negligibly", WORDS),
         (
-            ("better, but negligibly", "better", "equivalent"),
-            None,
-            "any_text_helps",
-            "any text helps; its content does not",
+            (BETTER, BETTER, OPEN),
+            "undecided",
+            "any text helps; whether its content does is undecided" + PRECISELY,
             WORDS,
         ),
-        (("worse", "better", "better"), None, "hurts", "no: worse than the baseline", BASELINE),
-        (("better", "worse", "better"), None, "hurts", "no: worse than the bare document", BARE),
+        ((BETTER, BETTER, "worse"), "any_text_helps", "any text helps; its content does not", WORDS),
+        ((BETTER, BETTER, "equivalent"), "any_text_helps", "any text helps; its content does not", WORDS),
+        (("worse", BETTER, BETTER), "hurts", "no: worse than the baseline", BASELINE),
+        ((BETTER, "worse", BETTER), "hurts", "no: worse than the bare document", BARE),
         (
             ("worse, but negligibly", OPEN, OPEN),
-            None,
             "hurts",
             "no: worse than the baseline, but negligibly",
             BASELINE,
         ),
-        (("equivalent", "better", "better"), None, "equivalent", "no: equivalent to the baseline", BASELINE),
-        (("better", "equivalent", "better"), None, "equivalent", "no: equivalent to the bare document", BARE),
+        (("equivalent", BETTER, BETTER), "equivalent", "no: equivalent to the baseline", BASELINE),
+        ((BETTER, "equivalent", BETTER), "equivalent", "no: equivalent to the bare document", BARE),
         (
-            (OPEN, OPEN, "better"),
-            0.1,
+            (OPEN, OPEN, BETTER),
             "undecided",
-            "undecided: not shown to be better than the baseline (about 3,400 samples would decide)",
+            "undecided: not shown to be better than the baseline" + PRECISELY,
             BASELINE,
         ),
         (
-            ("better", OPEN, "better"),
-            None,
+            (BETTER, OPEN, BETTER),
             "undecided",
-            "undecided: not shown to be better than the bare document (about 1,234,567 samples would decide)",
+            "undecided: not shown to be better than the bare document" + PRECISELY,
             BARE,
         ),
-        ((FEW, "better", "better"), None, "undecided", "undecided: not shown to be better than the baseline", BASELINE),
-        (("better", "better"), None, "controls_missing", "undecided: controls not run", BASELINE),
+        ((BETTER,), "controls_missing", "undecided: the bare document was not run", BASELINE),
+        ((BETTER, BETTER), "controls_missing", "undecided: random words were not run", BASELINE),
     ],
 )
+@pytest.mark.parametrize("t", ["", "+stripped"])
 def test_priming_helps_if_it_beats_baseline_and_bare_document_by_its_content(
-    verdicts: tuple[Verdict, ...], low: float | None, answer: AnswerValue, sentence: str, rests_on: str
+    verdicts: tuple[Verdict, ...], answer: AnswerValue, sentence: str, rests_on: str, t: str
 ) -> None:
-    rows = family("static", *verdicts)
-    others = [margin(rows[0], -0.3, "answer_first"), margin(rows[1], -0.3)]  # neither is the margin of the question
-    _, found = answers_from(rows, [*others, margin(rows[0], low)], has_controls=True)
-    assert (found.question, found.subject, found.comparison) == ("does_priming_help", "static", rows[0].comparison)
+    rows = [*family("static", *verdicts, t=t), *assay(), *assay(t="+stripped")[:1]]
+    found = answers(rows)[0]
+    assert (found.question, found.comparison) == ("does_priming_help", rows[0].comparison)
     assert (found.answer, found.sentence) == (answer, sentence)
-    assert found.rests_on == f"static/routed vs {rests_on}"
-    assert found.samples_to_decide == (N_TO_DECIDE[rests_on] if "would decide" in sentence else None)
+    assert found.rests_on == f"static/routed{t} vs {rests_on}{t if rests_on == WORDS else ''}"
+    assert found.samples_for_precision == (3_400 if PRECISELY in sentence else None)
 
 
-def test_a_family_without_the_bare_document_lacks_a_control() -> None:
-    baseline, _, words = family("static", "better", "better", "better")
-    assert [row.answer for row in answers(baseline, words)] == ["controls_missing"]
+# --- questions of one comparison ---
 
 
 @pytest.mark.parametrize(
-    ("verdict", "answer", "sentence", "of_generated"),
+    ("verdict", "answer", "sentence"),
     [
-        ("better", "yes", "yes", None),
-        ("worse", "hurts", "no: the other way round", "no"),
-        ("better, but negligibly", "negligible", "yes, but negligibly", None),
-        (
-            "worse, but negligibly",
-            "hurts",
-            "no: the other way round, but negligibly",
-            "no: worse, but negligibly",
-        ),
-        ("equivalent", "equivalent", "no: equivalent", None),
-        (OPEN, "undecided", "undecided: no difference shown (about 3,400 samples would decide)", None),
-        (FEW, "undecided", "undecided: fewer than two pairs", None),
+        (BETTER, "yes", "yes"),
+        ("worse", "hurts", "no: the other way round"),
+        ("better, but negligibly", "negligible", "yes, but negligibly"),
+        ("worse, but negligibly", "hurts", "no: the other way round, but negligibly"),
+        ("equivalent", "equivalent", "no: equivalent"),
+        (OPEN, "undecided", "undecided: no difference shown" + PRECISELY),
+        (FEW, "undecided", "undecided: too few passages" + PRECISELY),
+    ],
+)
+@pytest.mark.parametrize(
+    ("question", "arm", "reference"),
+    [
+        ("is_generated_better_than_static", "generated/routed", "static/routed"),
+        ("does_the_framing_matter", BASELINE, BARE),
+        ("should_the_surrogate_be_dropped", "static/routed+stripped", "static/routed"),
+        ("does_reading_twice_help", "free/echo", BARE),
+        ("does_routing_help", "static/routed", "static/mean_of_keys"),
     ],
 )
 def test_a_question_of_one_comparison_is_answered_by_its_verdict(
-    verdict: Verdict, answer: AnswerValue, sentence: str, of_generated: str | None
+    question: str, arm: str, reference: str, verdict: Verdict, answer: AnswerValue, sentence: str
 ) -> None:
-    generated, content, routing = answers(
-        compared("static/routed", "static/mean_of_keys", verdict, "routing"),
-        compared("generated/target_question", WORDS, verdict, "control"),
-        compared("generated/routed", "static/routed", verdict, "between_families"),
-        compared("generated/routed", "static/best_key", "worse", "between_families"),  # asks nothing
+    (found,) = answers([compared(arm, reference, verdict, question, "control"), *assay(), *assay(t="+stripped")[:1]])
+    assert (found.question, found.answer, found.sentence) == (question, answer, sentence)
+
+
+@pytest.mark.parametrize("question", ["does_the_content_matter", "where_does_a_gain_arise"])
+def test_what_a_gain_is_made_of_is_asked_only_where_there_is_one(question: str) -> None:
+    arm = "generated/target_question" + ("+hidden" if question == "where_does_a_gain_arise" else "")
+    asked = compared(arm, WORDS, BETTER, question, "control")
+    with_gain = [*family("generated", BETTER, BETTER), asked, *assay()]
+    assert answers(with_gain)[-1].answer == "yes"
+    for verdicts in ((BETTER, OPEN), (OPEN, BETTER), (BETTER,)):
+        found = answers([*family("generated", *verdicts), asked, *assay()])[-1]
+        assert (found.answer, found.sentence) == (
+            "not_asked", "not asked: a gain over the document alone is not shown",
+        )  # fmt: skip
+    stripped = compared("generated/target_question+stripped", f"{WORDS}+stripped", BETTER, question, "control")
+    assert answers([*family("generated", BETTER, BETTER), stripped, *assay()])[-1].answer == "not_asked"
+
+
+def test_what_is_explored_answers_nothing() -> None:
+    explored = comparison(
+        "generated/target_question", "control/actual_query", "control", "explored, not a verdict", None
     )
-    assert [row.question for row in (generated, content, routing)] == list(QUESTIONS)[2:3] + list(QUESTIONS)[4:]
-    assert [row.answer for row in (generated, content, routing)] == [answer] * 3
-    assert generated.sentence == (of_generated or sentence)
-    assert content.sentence == sentence.replace("3,400", "99")
-    assert routing.sentence == sentence
+    assert answers([explored, *assay()]) == []
 
 
 @pytest.mark.parametrize(
-    ("row", "answer", "sentence"),
+    ("low", "high", "answer", "sentence"),
     [
-        (worth(0.027, 0.7), "yes", "yes"),  # next to a margin of 0.026
-        (worth(-0.1, 0.025, OPEN), "negligible", "no"),
-        (worth(-0.01, 0.01, "equivalent"), "equivalent", "no"),
-        (worth(-0.7, -0.3, "worse"), "hurts", "no"),
-        (worth(0.001, 0.05, samples=12_000), "undecided", "undecided (about 12,000 samples would decide)"),
-        (worth(0.0, 0.052), "undecided", "undecided"),  # its mean is the margin: no number of samples tells them apart
-        (worth(None, None, FEW), "undecided", "undecided: fewer than two pairs"),
+        (1.1, 7.0, "yes", "yes"),  # next to a margin of 1 point
+        (-2.0, 0.9, "negligible", "no"),
+        (-0.5, 0.5, "equivalent", "no"),
+        (-7.0, -3.0, "hurts", "no"),
+        (0.5, 3.0, "undecided", "undecided" + PRECISELY),
+        (None, None, "undecided", "undecided: too few passages" + PRECISELY),
     ],
 )
-def test_generation_is_worth_its_compute_if_the_whole_interval_is_above_the_margin(
-    row: Comparison, answer: AnswerValue, sentence: str
+def test_generation_is_worth_its_compute_if_it_gains_more_than_the_margin_over_all_that_is_free(
+    low: float | None, high: float | None, answer: AnswerValue, sentence: str
 ) -> None:
-    (found,) = answers(row)
+    verdict: Verdict = "equivalent" if answer == "equivalent" else FEW if low is None else OPEN
+    row = comparison(
+        "generated/routed", "free/best", "best_of", verdict, "is_generation_worth_its_compute",
+        answer_low=low, answer_high=high,
+    )  # fmt: skip
+    (found,) = answers([row, *assay()])
     assert (found.question, found.answer, found.sentence) == ("is_generation_worth_its_compute", answer, sentence)
 
 
-def test_without_any_control_generation_is_not_judged() -> None:
-    rows = answers(comparison("generated/routed", "static/routed", "between_families"), worth(1, 2), has_controls=False)
-    assert [(row.answer, row.sentence) for row in rows] == [("controls_missing", "undecided: controls not run")] * 2
+# --- what every answer must stand ---
+
+HELPS = family("static", BETTER, BETTER, BETTER)
+EQUIVALENT = family("static", "equivalent", "equivalent", OPEN)
+HURTS = family("static", "worse", OPEN, OPEN)
 
 
-def test_an_oracle_is_shown_and_asked_nothing() -> None:
-    said: Verdict = "optimistic by construction, not a verdict"
-    (row,) = answers(comparison("static/oracle", BASELINE, "oracle", said, is_optimistic=True))
-    assert (row.question, row.answer, row.sentence) == ("does_routing_help", "not_asked", said)
+@pytest.mark.parametrize(
+    ("controls", "room", "reason"),
+    [
+        (assay()[1:], 40.0, "control answer_given was not run"),
+        (assay()[:1], 40.0, "control no_passage was not run"),
+        (assay("better, but negligibly"), 40.0, "control answer_given is not shown to gain more than the margin"),
+        (assay(OPEN), 40.0, "control answer_given is not shown to gain more than the margin"),
+        (assay(), 98.5, "the document alone leaves 1.5 margins to gain, and more than 2 are needed"),
+    ],
+)
+def test_a_run_that_could_not_show_a_gain_does_not_say_no(controls: list[Comparison], room: float, reason: str) -> None:
+    """A perfect arm once was "equivalent" too: nothing was left to gain."""
+    contenders = [contender(BASELINE, 0, room, 5.0)]
+    found = answers([*EQUIVALENT, *controls], contenders=contenders)[0]
+    assert (found.answer, found.sentence) == ("could_not_show", f"could not show a gain: {reason}")
+    negligible = family("static", "better, but negligibly", BETTER, BETTER)
+    assert answers([*negligible, *controls], contenders=contenders)[0].answer == "could_not_show"
+    assert answers([*HURTS, *controls], contenders=contenders)[0].answer == "hurts"  # a shown harm stands
+    assert answers([*HELPS, *controls], contenders=contenders)[0].answer == "yes"  # and so does a shown gain
 
 
-def test_every_control_contrast_asks_a_question_of_its_own() -> None:
-    rows = answers(*(compared(arm, reference, "better", "control") for arm, reference in CONTROL_CONTRASTS))
-    assert [row.subject for row in rows] == list(CONTROL_CONTRASTS.values())
-    assert len({row.subject for row in rows}) == len(CONTROL_CONTRASTS)
-    assert all("?" in row.subject for row in rows)
+def test_a_stripped_condition_is_judged_by_what_a_stripped_answer_could_carry() -> None:
+    rows = family("static", "equivalent", "equivalent", t="+stripped")
+    assert answers([*rows, *assay()])[0].sentence.endswith("control answer_given+stripped was not run")
+    assert answers([*rows, *assay(), *assay(OPEN, t="+stripped")[:1]])[0].answer == "could_not_show"
+    assert answers([*rows, *assay(), *assay(t="+stripped")[:1]])[0].answer == "equivalent"
+
+
+@pytest.mark.parametrize("no_passage", [OPEN, BETTER, "equivalent"])
+def test_a_model_that_is_not_shown_to_read_gets_no_answer_but_a_shown_harm(no_passage: Verdict) -> None:
+    """A model with random weights once got a bold "Do not pay for priming"."""
+    controls = assay(no_passage=no_passage)
+    for rows in (HELPS, EQUIVALENT, family("static", OPEN, OPEN)):
+        found = answers([*rows, *controls])[0]
+        assert (found.answer, found.rests_on) == ("cannot_read", f"{NO_PASSAGE} vs {BASELINE}")
+        assert found.sentence == "no answer: that the model reads the passage is not shown"
+    assert answers([*HURTS, *controls])[0].answer == "hurts"
+
+
+@pytest.mark.parametrize("name", ["nll", "log_ratio", "nll_per_byte", "summed_nll"])
+def test_an_answer_that_another_measure_turns_depends_on_the_measure(name: str) -> None:
+    """One condition lost 0.07 nats a token and gained 2.7 points."""
+    turned = measure(HELPS[1], name, -0.3, -0.1)
+    found = answers([*HELPS, *assay()], [*margins(HELPS), turned])[0]
+    assert (found.answer, found.sentence) == (
+        "depends_on_measure",
+        f"depends on the measure: {name} shows the opposite",
+    )
+    only_open = measure(HELPS[1], name, -0.3, 0.1)
+    assert answers([*HELPS, *assay()], [*margins(HELPS), only_open])[0].answer == "yes"
+    up = measure(HURTS[0], name, 0.1, 0.3)
+    assert answers([*HURTS, *assay()], [up])[0].answer == "depends_on_measure"
+
+
+def test_an_answer_whose_sign_the_first_token_decides_is_open() -> None:
+    turned = measure(HELPS[0], "first_token_unscored", -0.3, -0.1)
+    found = answers([*HELPS, *assay()], [*margins(HELPS), turned])[0]
+    assert (found.answer, found.sentence) == ("undecided", "undecided: the first answer token decides its sign")
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        ([], "nothing else was measured"),
+        ([measure(HELPS[0], "margin", None, None, n=0)], "nothing else was measured"),
+        ([*margins(HELPS[:1]), measure(HELPS[1], "margin", -0.1)], "not shown to be preferred to wrong answers any more "
+         "than with the bare document"),
+        ([measure(HELPS[0], "margin", None, None)], "not shown to be preferred to wrong answers any more than with the "
+         "baseline"),
+    ],
+)  # fmt: skip
+def test_a_gain_in_likelihood_alone_is_never_a_plain_yes(others: list[Measure], reason: str) -> None:
+    found = answers([*HELPS, *assay()], others)[0]
+    assert (found.answer, found.sentence) == ("likelihood_only", f"yes, in likelihood: {reason}")
+
+
+# --- should I prime ---
+
+PLAIN = [contender(BARE, 0, 40.0, 5.0, may_be_best=False), contender(BASELINE, 1, 40.0, 5.0, may_be_best=False)]
+PHRASE, WRITTEN = "static/factual", "generated/target_question"
+
+
+def single(condition: str, verdict: Verdict = BETTER) -> list[Comparison]:
+    return [compared(condition, plain, verdict, HEADLINE, "single") for plain in (BASELINE, BARE)]
+
+
+def headline(
+    rows: Sequence[Comparison], contenders: Sequence[Contender], others: Sequence[Measure] | None = None
+) -> Answer:
+    found = answers_from([*rows, *assay()], margins(rows) if others is None else others, contenders)[0]
+    assert (found.position, found.question, found.subject) == (0, HEADLINE, "")
+    return found
+
+
+def test_the_cheapest_condition_that_cannot_be_far_from_the_best_is_recommended() -> None:
+    rows = [*single(PHRASE), *single(WRITTEN)]
+    close = [*PLAIN, contender(PHRASE, 2, 45.0, 0.9), contender(WRITTEN, 3, 45.5, 0.4)]
+    found = headline(rows, close)
+    assert (found.answer, found.sentence, found.arm, found.reference) == ("yes", f"Prime with {PHRASE}", PHRASE, BARE)
+    assert (found.improvement_mean, found.answer_low) == (5.0, 2.0)
+    far = [*PLAIN, contender(PHRASE, 2, 43.0, 4.0, may_be_best=False), contender(WRITTEN, 3, 45.5, 0.0)]
+    assert headline(rows, far).sentence == f"Prime with {WRITTEN}"
+
+
+def test_a_recommendation_needs_more_than_likelihood_and_the_bare_document() -> None:
+    close = [*PLAIN, contender(PHRASE, 2, 45.0, 0.9)]
+    found = headline(single(PHRASE), close, [])
+    assert (found.answer, found.sentence) == (
+        "likelihood_only", f"Prime with {PHRASE}, in likelihood: nothing else was measured",
+    )  # fmt: skip
+    without = headline(single(PHRASE)[:1], [PLAIN[1], close[-1]])
+    assert (without.answer, without.sentence) == ("controls_missing", "Undecided: the bare document was not run")
+
+
+def test_what_no_comparison_shows_to_beat_the_document_is_not_recommended() -> None:
+    for verdict in (OPEN, "worse", "equivalent"):
+        found = headline(single(PHRASE, verdict), [*PLAIN, contender(PHRASE, 2, 45.0, 0.9)])
+        assert found.answer == "undecided"
+        assert found.sentence == f"Undecided: {PHRASE} is close to the best, but not shown to beat the document alone"
+    found = headline(single(PHRASE, "better, but negligibly"), [*PLAIN, contender(PHRASE, 2, 45.0, 0.9)])
+    assert (found.answer, found.sentence) == ("negligible", "Do not pay for priming: what it gains is negligible")
+
+
+def test_where_the_document_alone_is_close_to_the_best_nothing_is_to_be_paid() -> None:
+    rows = single(PHRASE, "equivalent")
+    found = headline(rows, [contender(BARE, 0, 40.0, 0.8), PLAIN[1], contender(PHRASE, 2, 40.1, 0.5)])
+    assert (found.answer, found.arm, found.reference) == ("equivalent", PHRASE, BARE)
+    assert found.sentence == "Do not pay for priming: nothing tried gains more than a margin over the bare document"
+    beaten = [contender(BARE, 0, 40.0, 0.0), PLAIN[1], contender(PHRASE, 2, 35.0, 6.0, may_be_best=False)]
+    worse = headline(single(PHRASE, "worse"), beaten)
+    assert (worse.answer, worse.sentence) == (
+        "hurts", "Do not prime: the document alone is better than all that was tried",
+    )  # fmt: skip
+
+
+def test_a_headline_that_says_no_must_have_been_able_to_say_yes() -> None:
+    contenders = [contender(BARE, 0, 98.8, 0.8), contender(BASELINE, 1, 98.8, 0.9), contender(PHRASE, 2, 98.9, 0.5)]
+    found = headline(single(PHRASE, "equivalent"), contenders)
+    assert (found.answer, found.sentence[:24]) == ("could_not_show", "Could not show a gain: t")
+
+
+def test_an_open_headline_names_what_may_be_the_best() -> None:
+    names = [BARE, BASELINE, PHRASE, "static/quantitative", WRITTEN]
+    found = headline(single(PHRASE, OPEN), [contender(name, rank, 40.0, 5.0) for rank, name in enumerate(names)])
+    assert found.sentence == f"Undecided: the bare document, the baseline, {PHRASE} and 2 more may each be the best"
+    assert (found.answer, found.samples_for_precision) == ("undecided", 3_400)
+    few = headline(single(PHRASE, FEW), [contender(name, rank, 40.0, None) for rank, name in enumerate(names[:3])])
+    assert few.sentence == "Undecided: no answer with fewer than 100 passages"  # LEAST_CLUSTERS
+
+
+def test_a_run_without_conditions_to_deploy_has_no_answer() -> None:
+    found = headline([], [PLAIN[0]])
+    assert (found.answer, found.comparison) == ("not_asked", None)
+    assert found.sentence == "No answer: nothing was compared with the document alone"
+
+
+# --- rows ---
 
 
 def test_answers_stand_in_the_order_of_their_questions_with_the_numbers_of_their_comparisons() -> None:
-    found = answers_from(
-        [worth(0.1, 0.7), *family("static", "better", "better", "better"), *family("generated", OPEN, OPEN, OPEN)],
-        [],
-        has_controls=True,
-    )
-    assert [row.position for row in found] == [0, 1, 2, 3]
+    routing = compared("static/routed", "static/mean_of_keys", OPEN, "does_routing_help", "routing")
+    rows = [*assay(), routing, *HELPS]
+    found = answers_from(rows, margins(rows), ROOM)
+    assert [row.position for row in found] == [0, 1, 2, 3, 4, 5]
     assert [row.question for row in found] == [
-        "should_i_prime",
-        "does_priming_help",
-        "does_priming_help",
-        "is_generation_worth_its_compute",
-    ]
+        HEADLINE, "does_priming_help", "does_the_content_matter", "does_routing_help", "could_a_gain_be_seen",
+        "could_a_gain_be_seen",
+    ]  # fmt: skip
     assert [row.question_title for row in found] == [QUESTIONS[row.question] for row in found]
     assert found[1] == Answer(
         position=1,
@@ -214,100 +404,17 @@ def test_answers_stand_in_the_order_of_their_questions_with_the_numbers_of_their
         arm="static/routed",
         reference=BASELINE,
         rests_on=f"static/routed vs {BASELINE}",
-        improvement_mean=0.5,
-        improvement_low=0.3,
-        improvement_high=0.7,
-        p_adjusted=0.04,
-        samples_to_decide=None,
+        improvement_mean=5.0,
+        answer_low=2.0,
+        answer_high=6.0,
+        answer_p=0.04,
+        samples_for_precision=None,
     )
-
-
-YES: tuple[Verdict, ...] = ("better", "better", "better")
-EQUIVALENT: tuple[Verdict, ...] = ("better", "equivalent", "better")
-UNCLEAR: tuple[Verdict, ...] = (OPEN, OPEN, "better")
-NO = worth(-0.1, 0.0, "equivalent")
-
-
-@pytest.mark.parametrize(
-    ("generated", "static", "worth_it", "answer", "line"),
-    [
-        (YES, YES, worth(0.1, 1), "yes", "Pay for generated surrogates: they gain more than anything that is free"),
-        (
-            YES,
-            EQUIVALENT,
-            worth(0.1, 1),
-            "yes",
-            "Pay for generated surrogates: they gain more than anything that is free",
-        ),
-        (YES, YES, NO, "yes", "Prime with fixed phrases, which are free; do not pay for generation"),
-        (EQUIVALENT, YES, NO, "yes", "Prime with fixed phrases, which are free; do not pay for generation"),
-        (
-            YES,
-            UNCLEAR,
-            NO,
-            "equivalent",
-            "Priming helps, but something that is free does as well: do not pay for generation",
-        ),
-        (
-            YES,
-            YES,
-            worth(0.0, 1),
-            "yes",
-            "Priming helps; whether generated surrogates are worth their compute is undecided",
-        ),
-        (YES, YES, None, "yes", "Priming helps (generated and static)"),
-        (EQUIVALENT, EQUIVALENT, NO, "equivalent", "Do not pay for priming"),
-        (("worse", *YES[1:]), EQUIVALENT, worth(0.0, 1), "hurts", "Do not pay for priming"),
-        (UNCLEAR, EQUIVALENT, NO, "undecided", "Undecided: this run cannot tell whether priming helps"),
-        (
-            ("better", "better", "equivalent"),
-            EQUIVALENT,
-            NO,
-            "any_text_helps",
-            "Do not pay for surrogates: any text in their place helps as much",
-        ),
-        (
-            UNCLEAR,
-            ("better", "better", OPEN),
-            NO,
-            "undecided",
-            "Undecided: any text helps; that its content does is not shown",
-        ),
-        (
-            ("better, but negligibly", "better", "better"),
-            EQUIVALENT,
-            NO,
-            "negligible",
-            "Do not pay for priming: what it gains is negligible",
-        ),
-        (("better",), YES[:1], worth(0.1, 1), "controls_missing", "Undecided: the controls were not run"),
-    ],
-)
-def test_the_answers_come_to_one_headline(
-    generated: tuple[Verdict, ...],
-    static: tuple[Verdict, ...],
-    worth_it: Comparison | None,
-    answer: AnswerValue,
-    line: str,
-) -> None:
-    rows = [*family("generated", *generated), *family("static", *static), *([worth_it] if worth_it else [])]
-    found = headline(*rows)
-    assert (found.question, found.subject, found.answer, found.sentence) == ("should_i_prime", "", answer, line)
-
-
-def test_a_gain_in_likelihood_alone_is_not_paid_for() -> None:
-    found = headline(*family("static", *YES), low=-0.1)
-    assert found.sentence == "Do not pay yet: answers become likelier, but no more preferred to wrong ones"
-
-
-def test_a_run_without_routed_families_has_no_answer() -> None:
-    (found,) = answers_from([comparison("static/factual", BASELINE, "fixed_arm")], [], has_controls=True)
-    assert (found.answer, found.sentence) == ("not_asked", "No answer: no surrogate was routed in this run")
-    assert (found.comparison, found.improvement_mean) == (None, None)
+    assert [row.sentence for row in found[4:]] == ["yes: by more than the margin", "yes: less probable"]
 
 
 def test_answers_are_computed_from_the_rows_of_a_run() -> None:
-    """Expected: what the run's own comparisons and margins give; the rows are computed once."""
+    """Expected: what the run's own comparisons, measures and contenders give; the rows are computed once."""
     samples = [run_rows.sample(f"{number}") for number in range(6)]
     arms = {BASELINE: 2.0, "static/factual": 1.0, BARE: 2.5, WORDS: 1.75}
     scores = [
@@ -316,10 +423,10 @@ def test_answers_are_computed_from_the_rows_of_a_run() -> None:
         for arm, nll in arms.items()
     ]
     routes = [Route(sample.sample_id, "static", "factual", 0.5, is_routed=True, is_tie=False) for sample in samples]
-    evidence, settings = RunData(samples, routes, scores, []), StatisticsSettings(bootstrap_resamples=100)
-    found = answer_questions(evidence, settings, 42)
-    comparisons = compare_conditions(evidence, settings, 42)
-    assert found == answers_from(comparisons, vary_comparisons(evidence, settings, 42), has_controls=True)
-    assert {row.question for row in found} >= {"should_i_prime", "does_priming_help", "does_routing_help"}
-    assert evidence.once(compare_conditions, settings, 42) is evidence.once(compare_conditions, settings, 42)
+    run, settings = RunData(samples, routes, scores, []), StatisticsSettings(bootstrap_resamples=100)
+    found = answer_questions(run, settings, 42)
+    rows = [compute(run, settings, 42) for compute in (compare_conditions, vary_comparisons, rank_contenders)]
+    assert found == answers_from(*rows)
+    assert {row.question for row in found} >= {HEADLINE, "does_priming_help", "does_routing_help"}
+    assert run.once(compare_conditions, settings, 42) is run.once(compare_conditions, settings, 42)
     assert {row.answer for row in found} <= set(get_args(AnswerValue))

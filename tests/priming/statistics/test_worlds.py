@@ -4,7 +4,7 @@ An answer is wrong if it claims what is not so in its world. All draws are seede
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -17,6 +17,8 @@ from tasks.priming.statistics.contrasts import PLAIN
 from tasks.priming.statistics.run_data import RunData
 from tasks.priming.statistics.verdicts import answer_questions
 from tests import run_rows
+
+RecordProperty = Callable[[str, object], None]
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 MARGIN = SETTINGS.equivalence_margin
@@ -96,7 +98,7 @@ def is_wrong(answer: Answer, truth: Mapping[str, float]) -> bool:
     if answer.question == "should_i_prime":
         gain = max(truth.values()) - max(truth[BASELINE], truth[BARE])
         is_yes_right = over_plain > 0 and max(truth.values()) - truth[answer.arm] < MARGIN
-        return is_yes and not is_yes_right or (answer.answer in ("equivalent", "negligible") and gain > MARGIN)
+        return (is_yes and not is_yes_right) or (answer.answer in ("equivalent", "negligible") and gain > MARGIN)
     if answer.question == "does_priming_help":
         over_words = truth[answer.arm] - truth[f"{WORDS}{answer.arm.partition('routed')[2]}"]
         right = {
@@ -120,7 +122,7 @@ def is_wrong(answer: Answer, truth: Mapping[str, float]) -> bool:
 
 
 def contradictions(answers: list[Answer], comparisons: list[Comparison]) -> list[str]:
-    """Return the answers that speak for a condition which the table of single comparisons speaks against, or the reverse."""
+    """Return the answers that the table of single comparisons speaks against."""
     table = {(row.arm, row.reference): row.verdict for row in comparisons}
     found = []
     for answer in answers:
@@ -164,18 +166,17 @@ def test_with_enough_samples_a_run_answers_what_is_true(world: str) -> None:
 
 
 def test_with_few_samples_a_run_leaves_it_open() -> None:
-    """Thirty passages measure a difference to some three points here: nothing can be shown to be within one."""
-    headlines = assert_right("nothing", 60, 2)
+    """A hundred passages measure a difference to more than a point here: nothing can be shown to be within one."""
+    headlines = assert_right("nothing", 200, 2)
     assert headlines == {"undecided": 2}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [100, 300, 1000])
+@pytest.mark.parametrize("count", [200, 400, 1000])
 @pytest.mark.parametrize("world", WORLDS)
-def test_wrong_answers_are_as_rare_as_promised(world: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = {100: 100, 300: 60, 1000: 20}[count]
+def test_wrong_answers_are_as_rare_as_promised(world: str, count: int, record_property: RecordProperty) -> None:
+    runs = {200: 80, 400: 60, 1000: 20}[count]
     headlines = assert_right(world, count, runs)
-    with capsys.disabled():
-        print(world, count, dict(headlines))
+    record_property("shares", dict(headlines))
     if count == 1000:
         assert headlines[EXPECTED[world]] >= 0.8 * runs
