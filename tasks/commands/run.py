@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="Run all families and controls, also those that the profile leaves out."
     )
+    parser.add_argument("--full-summary", action="store_true", help="Print all answers at the end, not the chief ones.")
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -70,7 +71,7 @@ def execute(options: argparse.Namespace) -> int:
         result = experiment(**given)
     from tasks.commands.summary import print_summary
 
-    print_summary(**{name: result[name] for name in ("run_id", "report", "path")})
+    print_summary(is_full=options.full_summary, **{name: result[name] for name in ("run_id", "report", "path")})
     return 0
 
 

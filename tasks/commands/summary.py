@@ -12,7 +12,7 @@ from typing import Any
 from tasks.loading.redaction import printable
 from tasks.pages.terminal import print_blocks
 from tasks.priming.settings import PROFILES, flat_settings
-from tasks.reading.answers import summary_blocks
+from tasks.reading.answers import brief_blocks, summary_blocks
 from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results
 
@@ -26,18 +26,19 @@ _RUN = """
     SELECT run_summary.*, run.settings FROM all_runs.run_summary JOIN run USING (run_id) WHERE run_id = $run_id"""
 
 
-def print_summary(run_id: str, *, report: str | None, path: str) -> None:
+def print_summary(run_id: str, *, is_full: bool, report: str | None, path: str) -> None:
     """Print what a run found.
 
     Args:
         run_id: The run.
+        is_full: Print all answers in place of the chief ones, which fit a screen of 24 lines.
         report: Where its report is; None if none was written.
         path: Where the database is.
     """
     with open_results() as connection:
         (run,) = rows_of(connection, _RUN, run_id)
         answers = rows_of(connection, QUERIES["what_did_it_find"], run_id)
-    print_blocks(summary_blocks(run, answers))
+    print_blocks((summary_blocks if is_full else brief_blocks)(run, answers))
     # Commands and paths are not wrapped, so that they can be copied.
     if any(row["answer"] in _OPEN for row in answers):
         sys.stdout.write(f"More:    {_continuation(run)}\n")

@@ -13,6 +13,25 @@ from tasks.priming.records import AnswerValue
 
 Row: TypeAlias = Mapping[str, Any]
 
+_CHIEF = (
+    "does_priming_help",
+    "is_generated_better_than_static",
+    "is_generation_worth_its_compute",
+    "could_a_gain_be_seen",
+)
+"""The questions whose answers stand below the headline in a terminal."""
+
+_SHOWN: dict[AnswerValue, str] = {
+    "any_text_helps": "any text helps",
+    "not_asked": "not asked",
+    "controls_missing": "controls missing",
+    "cannot_read": "cannot read",
+    "could_not_show": "could not show",
+    "depends_on_measure": "depends on measure",
+    "likelihood_only": "likelihood only",
+}
+"""Answers in words, where those are others."""
+
 _STATES = {"running": "has not ended", "failed": "failed", "interrupted": "was stopped", "incomplete": "is incomplete"}
 
 
@@ -48,29 +67,32 @@ def name_of(answer: Row) -> str:
 
 
 def improvement_of(answer: Row) -> str:
-    """Return the mean improvement with the interval that the answer rests on."""
-    mean, low, high = (
-        "-" if answer[name] is None else f"{answer[name]:+.2f}"
-        for name in ("improvement_mean", "answer_low", "answer_high")
-    )
-    return f"{mean} ({low} to {high})"
+    """Return the mean improvement with the interval that the answer rests on, or, if there is none, the unadjusted."""
+    has_own = answer["answer_low"] is not None
+    ends = ("answer_low", "answer_high") if has_own else ("improvement_low", "improvement_high")
+    mean, low, high = ("-" if answer[name] is None else f"{answer[name]:+.2f}" for name in ("improvement_mean", *ends))
+    return f"{mean} ({'' if has_own or low == '-' else 'unadjusted: '}{low} to {high})"
 
 
-def summary_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
-    """Yield a run's headline, what was run, and the answers to each question in a table.
+def brief_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
+    """Yield what a terminal shows without scrolling: the headline, what was run, and the chief answers in a line each.
 
     Args:
         summary: The run's row of run_summary.
         answers: Its rows of what_did_it_find.
     """
-    yield Heading(headline_of(summary, answers)[1])
-    yield paragraph(
-        f"Run {summary['run_id']}: {count(summary['drawn_count'])} samples of ",
-        Quoted(summary["data"]),
-        ", language model ",
-        Quoted(summary["language_model"]),
-        f" on {summary['device']}, {duration(summary['seconds'])} of computation.",
-    )
+    yield from _leading_blocks(summary, answers)
+    chief = [row for row in answers if row["question"] in _CHIEF and "+" not in f"{row['arm']}{row['reference']}"]
+    if chief:
+        rows = tuple(
+            (str(row["comparison"]), _SHOWN.get(row["answer"], row["answer"]), improvement_of(row)) for row in chief
+        )
+        yield Table(("comparison", "answer", "points (interval)"), rows, text_columns=2)
+
+
+def summary_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
+    """Yield a run's headline, what was run, and the answers to each question in a table; arguments as above."""
+    yield from _leading_blocks(summary, answers)
     compared = [row for row in answers if row["n"] is not None]
     if not compared:
         return
@@ -85,3 +107,14 @@ def summary_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
     for title, found in by_question(answers).items():
         rows = tuple((name_of(row), row["sentence"], improvement_of(row)) for row in found)
         yield Table((title, "answer", "improvement (interval)"), rows, text_columns=2)
+
+
+def _leading_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
+    yield Heading(headline_of(summary, answers)[1])
+    yield paragraph(
+        f"Run {summary['run_id']}: {count(summary['drawn_count'])} samples of ",
+        Quoted(summary["data"]),
+        ", language model ",
+        Quoted(summary["language_model"]),
+        f" on {summary['device']}, {duration(summary['seconds'])} of computation.",
+    )

@@ -492,7 +492,7 @@ def test_tokens_are_shown_with_the_context_that_they_were_scored_after(rows: Run
 
 
 def test_the_summary_in_the_terminal(published: str, capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(published, report=None, path="results.duckdb")
+    print_summary(published, is_full=True, report=None, path="results.duckdb")
     said = " ".join(capsys.readouterr().out.split())
     counts = sorted(row.n for row in COMPARISONS)
     assert f"Run {RUN}: 3 samples of" in said
