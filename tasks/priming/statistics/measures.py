@@ -40,8 +40,8 @@ def vary_comparisons(run: RunData, settings: StatisticsSettings, seed: int) -> l
 
     Returns:
         One row per measure of MEASURES and contrast that a question rests on, in the order of `declare_contrasts`; n is
-        0 where no sample has the measure. Then one per measure of TEXT_MEASURES and contrast whose conditions were all
-        asked for answers. The two pairs of an interval and a p-value are those of `evaluate_contrasts`.
+        0 where no sample has the measure. Then one per measure of TEXT_MEASURES and contrast of two conditions that
+        were both asked for answers. The two pairs of an interval and a p-value are those of `evaluate_contrasts`.
         The order of rows does not change a bit.
     """
     contrasts = [contrast for contrast in declare_contrasts(run) if contrast.question]
@@ -55,7 +55,7 @@ def vary_comparisons(run: RunData, settings: StatisticsSettings, seed: int) -> l
         rows += _compare_again(run, contrasts, conditions_of(run, measured), settings, (name, other.unit, other.shown))
     texts = measures_by_condition(run.answer_texts)
     asked = {*texts["f1"]}
-    compared = [each for each in contrasts if {each.arm, *(each.among or [each.reference])} <= asked]
+    compared = [each for each in contrasts if each.kind != "best_of" and {each.arm, each.reference} <= asked]
     for name in TEXT_MEASURES if compared else ():
         conditions = {
             condition: {sample_id: -100 * value for sample_id, value in values.items()}
