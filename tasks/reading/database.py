@@ -20,6 +20,12 @@ _EXAMPLES = 4
 _EXTREMES_EACH = 3
 _FLAGGED = 8
 
+# sample_id is a hash of the text, so the first few are drawn independently of any result.
+_CHOSEN = f"""
+    SELECT sample_id, passage, query, answer, answers FROM sample WHERE run_id = $run_id
+    QUALIFY row_number() OVER (PARTITION BY passage_id ORDER BY sample_id) = 1
+    ORDER BY sample_id LIMIT {_EXAMPLES}"""
+
 _EXTREME_SAMPLES = """
     SELECT sample.sample_id, sample.passage, sample.query, sample.answer, outcome.family, outcome.key,
         outcome.improvement, outcome.similarity, surrogate.text AS surrogate,
@@ -53,6 +59,7 @@ _ORDERS = {
     "correlation": "family, key",
     "routing_choice": "family, routed_key, best_key",
     "routing_agreement": "family",
+    "text_summary": "condition",
     "run_check": "CASE WHEN passed THEN 1 WHEN NOT passed THEN 0 ELSE 2 END, chunk, name",
 }
 """Tables and views that are read whole -> the order of their rows."""
@@ -77,12 +84,8 @@ QUERIES: dict[str, str] = {
             count(*) FILTER (finish = 'length') AS cut_off, avg(token_count) AS tokens
         FROM surrogate WHERE run_id = $run_id AND finish <> 'fixed'
         GROUP BY family, key ORDER BY family, key""",
-    # sample_id is a hash of the text, so the first few are drawn independently of any result.
     "example": f"""
-        WITH chosen AS (
-            SELECT sample_id, passage, query, answer FROM sample WHERE run_id = $run_id
-            QUALIFY row_number() OVER (PARTITION BY passage_id ORDER BY sample_id) = 1
-            ORDER BY sample_id LIMIT {_EXAMPLES})
+        WITH chosen AS ({_CHOSEN})
         SELECT chosen.*, surrogate.* EXCLUDE (run_id, sample_id), outcome.similarity, outcome.is_routed,
             outcome.improvement
         FROM chosen JOIN surrogate ON surrogate.run_id = $run_id AND surrogate.sample_id = chosen.sample_id
@@ -90,6 +93,13 @@ QUERIES: dict[str, str] = {
             AND outcome.family = surrogate.family AND outcome.key = surrogate.key AND outcome.treatment = 'kept'
         WHERE surrogate.family IN (SELECT family FROM route WHERE run_id = $run_id)
         ORDER BY chosen.sample_id, surrogate.family, surrogate.key""",
+    "written": f"""
+        WITH chosen AS ({_CHOSEN})
+        SELECT chosen.query, chosen.answers, answer_text.* EXCLUDE (run_id, sample_id), chosen.sample_id,
+            family || '/' || key || CASE treatment WHEN 'kept' THEN '' ELSE '+' || treatment END AS condition
+        FROM chosen JOIN answer_text ON answer_text.run_id = $run_id AND answer_text.sample_id = chosen.sample_id
+        WHERE status = 'ok'
+        ORDER BY chosen.sample_id, family <> 'baseline', family, key, treatment""",
     "flagged": f"""
         SELECT surrogate.*, sample.query FROM surrogate
         JOIN sample ON sample.run_id = surrogate.run_id AND sample.sample_id = surrogate.sample_id

@@ -83,6 +83,7 @@ def _context(rows: RunRows, plots: Plots) -> dict[str, Any]:
         "checks": tables.check_counts(rows),
         "plots": {name: [(plot, Markup(to_svg(plot))) for plot in found] for name, found in plots.items()},
         "examples": samples.surrogate_examples(rows),
+        "written": samples.written_examples(rows),
         "flagged": samples.flagged_examples(rows),
         "extremes": {
             "Gained most": samples.extreme_examples(rows.tables["best"]),

@@ -39,6 +39,11 @@ def surrogate_examples(rows: RunRows) -> list[list[Row]]:
     return [[_with_flags(row) for row in group] for _, group in groups]
 
 
+def written_examples(rows: RunRows) -> list[list[Row]]:
+    """Return, for each sample that is shown, what the model wrote after each condition, the plain document first."""
+    return [[*group] for _, group in groupby(rows.tables["written"], key=lambda row: row["sample_id"])]
+
+
 def flagged_examples(rows: RunRows) -> list[Row]:
     """Return the flagged surrogates that are shown, each with its query."""
     return [_with_flags(row) for row in rows.tables["flagged"]]

@@ -137,6 +137,13 @@ _TABLES: dict[str, tuple[str, str, list[Column]]] = {
         number_column("equals query", "equals_query", count), number_column("stray marks", "stray_marks", count),
         number_column("cut off", "cut_off", count), number_column("mean tokens", "tokens", _ONE_DECIMAL),
     ]),
+    "texts": ("Written answers", "text_summary", [
+        _CONDITION, _SAMPLES, number_column("F1", "f1_mean", percent), number_column("recall", "recall_mean", percent),
+        number_column("exact", "exact_match_rate", percent), number_column("ROUGE-L", "rouge_l_mean", percent),
+        number_column("words", "word_count_mean", _ONE_DECIMAL), number_column("empty", "empty_rate", percent),
+        number_column("refused", "refusal_rate", percent),
+        number_column("changed from the plain document", "changed_rate", percent),
+    ]),
     "checks": ("Checks", "run_check", [
         Column("result", lambda row: _RESULTS[row["passed"]], is_text=True), text_column("check", "name"),
         text_column("part", "chunk"), number_column("value", form=ratio),
@@ -170,6 +177,7 @@ def tables_of(rows: RunRows, conditions: Sequence[Row]) -> dict[str, Table]:
         "front": sorted((row for row in costs if not row["is_dominated"]), key=lambda row: float(row["index_flops"])),
         "costs": costs,
         "flags": found["flag"],
+        "texts": found["text_summary"],
         "checks": found["run_check"],
     }
     return {name: make_table(caption, source, shown[name], made) for name, (caption, source, made) in _TABLES.items()}
