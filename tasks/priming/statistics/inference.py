@@ -92,7 +92,7 @@ def any_look_reach(cluster_count: int | Counts, tail: float) -> float | Vector:
     mixture is that of Robbins (1970), doi:10.1214/aoms/1177696786.
 
     Example:
-        >>> [round(any_look_reach(count, 0.025), 2) for count in (100, 500, 2500)]  # a fixed n has 1.96
+        >>> [round(float(any_look_reach(count, 0.025)), 2) for count in (100, 500, 2500)]  # a fixed n has 1.96
         [3.36, 3.04, 3.16]
     """
     information = cluster_count * _TUNING
