@@ -3,6 +3,7 @@
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -106,7 +107,7 @@ def test_another_text_changes_the_keys_of_no_other(tmp_path: Path) -> None:
 
     def arguments(text: str) -> dict[str, object]:
         settings = resolve_settings("demo", arms=read_arms(write(tmp_path, text)))
-        batch = {"0000": {"samples": {}, "donors": {}, "distractors": {}, "texts": {}}}
+        batch: dict[str, dict[str, Any]] = {"0000": {"samples": {}, "donors": {}, "distractors": {}, "texts": {}}}
         entries = [entry for entry in entries_of(settings).items() if entry[0].startswith("notes/")]
         written = {
             name: call for entry in entries for name, call in writing_calls(entry, batch, settings, {}, {}).items()
@@ -127,7 +128,7 @@ def test_another_text_changes_the_keys_of_no_other(tmp_path: Path) -> None:
     assert {name.split()[0] for name in before if before[name] != framed[name]} == {"score"}
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str | bytes, str]] = {
     "no families": ("texts: {a: b}", "does not consist of families"),
     "a list": ("- a\n- b\n", "does not consist of families"),
     "nothing": ("", "does not consist of families"),
