@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import flow
 
+from tasks.answers import answer_queries, answering_calls
 from tasks.loading.redaction import keeps_secrets
 from tasks.priming import settings as allowed
 from tasks.priming.arms.arms import entries_of
@@ -34,6 +35,7 @@ def experiment(
     families: allowed.Families | None = None,
     controls: allowed.Controls | None = None,
     treatments: allowed.Treatments | None = None,
+    answers: allowed.Answers | None = None,
     arms: allowed.OwnArms | None = None,
     data: allowed.Data | None = None,
     data_config: allowed.DataConfig | None = None,
@@ -77,7 +79,7 @@ def experiment(
         groups = entries_of(settings, samples["provided_keys"])
         run.record("reject", "all", samples["rejects"])
         run.record("distractor", "all", samples["distractors"])
-        run.plan(groups, samples["chunks"])
+        run.plan(groups, samples["chunks"], settings.answers)
 
         surrogates: dict[str, Any] = {}
         routes: dict[str, Any] = {}
@@ -91,6 +93,8 @@ def experiment(
             routes |= run.stage("route", route_queries, routing)
             scoring = scoring_calls(groups, batch, model, surrogates)
             scores |= run.stage("score", score_contexts, scoring)
+            if answering := answering_calls(groups, batch, settings.answers, model, surrogates, routes):
+                run.stage("answer_text", answer_queries, answering)
             if run.is_preliminary:
                 calls = statistics_calls(groups, samples, surrogates, routes, scores, None, settings)
                 run.remark(preliminary_summary(calls["comparison"]))

@@ -18,6 +18,7 @@ from prefect import Task, get_run_logger
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
+from tasks.answers import groups_to_ask
 from tasks.loading.data import Identity, identify_data
 from tasks.loading.models import identify_embedding_model, identify_language_model, identify_writer
 from tasks.priming.arms.arms import ArmGroup
@@ -108,10 +109,11 @@ class Run:
         self._facts["chunk_size"] = size
         return size
 
-    def plan(self, groups: Mapping[str, ArmGroup], chunks: Sequence[Mapping[str, Any]]) -> None:
+    def plan(self, groups: Mapping[str, ArmGroup], chunks: Sequence[Mapping[str, Any]], answers: str) -> None:
         """Tell progress of the stages that follow the draw, and how much work each of their parts is."""
         named = named_chunks(chunks)
         lines: dict[str, float] = {}
+        texts: dict[str, float] = {}
         characters: dict[str, float] = {}
         for number, chunk in named.items():
             samples = read_rows(chunk["samples"], Sample)
@@ -119,12 +121,17 @@ class Run:
                 characters[f"score/{name}/{number}"] = characters_to_read(group, samples)
                 if group.write:
                     lines[f"surrogate/{name}/{number}"] = lines_to_write(group, len(samples))
+            for name, keys in groups_to_ask(groups, answers).items():
+                # What the router chose may be among the keys: a size, not a count.
+                texts[f"answer_text/{name}/{number}"] = (len(keys) + groups[name].is_routed) * len(samples)
         sample_count = sum(chunk["samples"]["stop"] - chunk["samples"]["start"] for chunk in chunks)
         conditions = sum(map(condition_count, groups.values()))
         if lines:
             self.progress.add("write surrogates", lines, int(sum(lines.values())), "lines")
         self.progress.add("route queries", {f"route/{number}": 1.0 for number in named})
         self.progress.add("score contexts", characters, sample_count * conditions, "scores")
+        if texts:
+            self.progress.add("answer queries", texts)
         self.progress.add("check scoring", {"run_check/scoring": 1.0})
         self.progress.add("compute statistics", {f"{table}/all": 1.0 for table in statistics_by_table()})
         self.progress.add("publish results")

@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 from tasks.loading.data import Identity, SetupError, load_rows
 from tasks.loading.redaction import without_secrets
 from tasks.priming.records import Distractor, Reject, Sample, Surrogate
+from tasks.priming.sampling import content_hash
 from tasks.priming.sampling import draw_samples as draw
 from tasks.priming.settings import ExperimentSettings, SamplingSettings
 from tasks.store.artifacts import Reference, chunks_of, digest, write_rows
@@ -67,7 +68,8 @@ def draw_samples(
     if funnel.drawn < sampling.sample_count:
         logger.warning("%d samples were asked for, %d qualify", sampling.sample_count, funnel.drawn)
     reference = write_rows(samples, Sample, "sampling")
-    chunks = chunks_of(reference, [sample.sample_id for sample in samples], chunk_size)
+    # The ids say nothing of the other accepted answers, with which what the model writes is compared.
+    chunks = chunks_of(reference, [content_hash(sample.sample_id, *sample.answers) for sample in samples], chunk_size)
     donated = write_rows(drawn.donors, Sample, "sampling")
     donors = chunks_of(donated, [donor.sample_id for donor in drawn.donors], chunk_size)
     distractors = write_rows(drawn.distractors, Distractor, "sampling")

@@ -52,22 +52,23 @@ def condition_count(group: ArmGroup) -> int:
     return sum(map(len, group.treatments_by_key.values()))
 
 
-def _treatments(names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Treatment]]:
+def treatments_of(names: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Treatment]]:
+    """Return the treatments of each arm, by key and name, from their names."""
     return {key: {name: TREATMENTS[name] for name in named} for key, named in names.items()}
 
 
 def _scored_by(inputs: Inputs) -> list[str]:
     """Return what a call of score_contexts runs: scoring, and the treatments that it names."""
-    return ["tasks.priming.scoring:score_family", *_functions([inputs["treatments"]])]
+    return ["tasks.priming.scoring:score_family", *functions_of([inputs["treatments"]])]
 
 
 def _checked_by(inputs: Inputs) -> list[str]:
     """Return what the call of check_scoring runs: the checks, and the treatments of all families."""
     treatments = [names for _, names, _, _ in inputs["families"]]
-    return ["tasks.priming.scoring_checks:check_scoring", *_functions(treatments)]
+    return ["tasks.priming.scoring_checks:check_scoring", *functions_of(treatments)]
 
 
-def _functions(named: Iterable[Mapping[str, Sequence[str]]]) -> list[str]:
+def functions_of(named: Iterable[Mapping[str, Sequence[str]]]) -> list[str]:
     """Return the functions of all treatments that are named, as "module:function"."""
     names = {name for by_key in named for names in by_key.values() for name in names}
     return [f"{TREATMENTS[name].__module__}:{TREATMENTS[name].__name__}" for name in sorted(names)]
@@ -128,7 +129,7 @@ def score_contexts(
         samples=rows,
         surrogates=read_rows(surrogates, Surrogate) if surrogates else [],
         distractors=read_rows(distractors, Distractor),
-        treatments=_treatments(treatments),
+        treatments=treatments_of(treatments),
     )
     logger = get_run_logger()
     logger.info("scored %d samples with %s contexts in %.1f s", len(rows), contexts.name, seconds)
@@ -202,7 +203,7 @@ def check_scoring(
             contexts,
             read_rows_of(chosen, surrogates, Surrogate),
             read_rows_of(chosen, scores, Score),
-            _treatments(treatments),
+            treatments_of(treatments),
         )
         for contexts, treatments, surrogates, scores in families
     ]

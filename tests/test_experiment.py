@@ -32,6 +32,7 @@ EXPORT = {  # what a run found, without clock values: must not depend on how the
     "route": "SELECT * FROM route ORDER BY ALL",
     "score": "SELECT * FROM score ORDER BY ALL",
     "distractor": "SELECT * FROM distractor ORDER BY ALL",
+    "answer_text": "SELECT * FROM answer_text ORDER BY ALL",
 } | {table: f"SELECT * FROM {table} ORDER BY ALL" for table in sorted(statistics_by_table())}
 
 
@@ -70,7 +71,7 @@ def command(*flags: str) -> list[str]:
     # Without the controls: an arm more or less makes no difference to what is remembered.
     families = "--families=baseline,static,generated"
     # Two workers would load libraries and model twice more, for every one of these short runs.
-    fixed = ("--profile=demo", model_flag(), "--workers=1", families)
+    fixed = ("--profile=demo", model_flag(), "--workers=1", families, "--answers=main")
     return [sys.executable, "-m", "flows.experiment", *fixed, *sizes, *flags]
 
 
@@ -114,12 +115,14 @@ def newest_states(folder: Path) -> Counter[tuple[str, str]]:
 
 
 COMPUTED_AT_FIRST = Counter(
-    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 1 that is routed, 3 scored
+    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 1 that is routed, 3 that
+    # are scored and asked
     {
         ("draw", "Completed"): 1,
         ("write", "Completed"): 6,
         ("route", "Completed"): 3,
         ("score", "Completed"): 9,
+        ("answer", "Completed"): 9,
         ("check", "Completed"): 1,
         ("compute", "Completed"): len(statistics_by_table()),
         ("publish", "Completed"): 1,
@@ -152,6 +155,10 @@ def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_r
         assert connection.execute(better).fetchall() == [
             ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
         ]
+        asked = "SELECT count(*), count(DISTINCT sample_id) FROM answer_text WHERE status = 'ok' AND"
+        assert connection.execute(f"{asked} family = 'baseline'").fetchone() == (SAMPLES, SAMPLES)
+        assert connection.execute(f"{asked} key = 'quantitative'").fetchone() == (SAMPLES, SAMPLES)
+        assert connection.execute(f"{asked} is_routed").fetchone() == (2 * SAMPLES, SAMPLES)
         checks = "SELECT name, passed FROM run_check ORDER BY name"
         assert len(connection.execute(checks).fetchall()) == 12  # 5 of scoring, 7 of the outcomes
         assert connection.execute("SELECT count(*) FROM run_check WHERE passed = FALSE").fetchone() == (0,)

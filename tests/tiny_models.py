@@ -20,7 +20,7 @@ from tasks.priming.engine.kv_cache import prefill
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request
 from tasks.priming.engine.numeric_path import numeric_path
-from tasks.priming.engine.segments import Segment
+from tasks.priming.engine.segments import KeyRange, Segment
 from tasks.priming.settings import LanguageModelSettings
 
 _SHAPE = {
@@ -79,7 +79,7 @@ def filled_pack(model: Any, prompts: Sequence[Sequence[int]], room: int) -> Deco
     """Return a pack whose rows hold the keys and values of prompts, with room for so many tokens each."""
     pack = DecodingPack([len(ids) for ids in prompts], room)
     for row, cache in enumerate(prefill(model, [Segment(ids) for ids in prompts])):
-        pack.fill(row, cache)
+        pack.fill(row, [KeyRange(cache, 0, cache.token_count, 0)])
     return pack
 
 

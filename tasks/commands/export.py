@@ -46,7 +46,12 @@ _CARD = "README.md"
 _OF_MACHINE = ("run", "attempt", "run_check", "run_summary")
 """Tables and views whose texts may hold paths of this machine."""
 
-_HASHED = {"sample": ("query", "answer"), "distractor": ("answer",), "surrogate": ("text", "raw_text")}
+_HASHED = {
+    "sample": ("query", "answer", "answers"),
+    "distractor": ("answer",),
+    "surrogate": ("text", "raw_text"),
+    "answer_text": ("text", "normalised_text"),
+}
 """Table -> columns that become hashes in an export without texts."""
 
 # Tokens, and how a rejected row begins, are short enough to be guessed from a hash; an error may quote anything.
@@ -239,11 +244,17 @@ def _without_texts(name: str, table: pa.Table, passages: Mapping[str, str]) -> p
         changed[column] = [nothing] * table.num_rows
     for column in _HASHED.get(name, ()):
         pairs = zip(table["sample_id"].to_pylist(), table[column].to_pylist(), strict=True)
-        changed[column] = [content_hash(passages[sample_id], text) if text else "" for sample_id, text in pairs]
+        changed[column] = [_hashed(passages[sample_id], value) for sample_id, value in pairs]
     for column, values in changed.items():
         place, field = table.schema.get_field_index(column), table.schema.field(column)
         table = table.set_column(place, field, pa.array(values, field.type))
     return table
+
+
+def _hashed(passage: str, value: Any) -> Any:  # noqa: ANN401 - a text, a list of texts, or None
+    if isinstance(value, list):
+        return [_hashed(passage, text) for text in value]
+    return content_hash(passage, value) if value else value
 
 
 def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:

@@ -50,6 +50,7 @@ _NEEDED = {
     "distractor": "texts and the data set",
     "surrogate": "texts and the language model",
     "route": "texts and the embedding model",
+    "answer_text": "texts and the language model",
 }
 """Table -> what it could be computed from."""
 

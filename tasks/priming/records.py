@@ -70,6 +70,13 @@ class Sample:
     """The data set's own label of the query (e.g. numeric), where it has one."""
     passage_id: str
     """Hash of the passage: the cluster for standard errors, since queries on one passage are not independent."""
+    answers: tuple[str, ...] = ()
+    """All accepted answers, the one that is scored first: what the model writes is compared with each of them."""
+
+    def __post_init__(self) -> None:
+        """Let a sample of which no other answers are known accept the one that is scored."""
+        if not self.answers:
+            object.__setattr__(self, "answers", (self.answer,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +200,53 @@ class Score:
     """Tokens of the answer."""
     control_string_count: int
     """Control tokens that passage, surrogate, query and answer spell out, e.g. </s>: each was read as text."""
+
+    @property
+    def condition(self) -> str:
+        """The name of its condition."""
+        return condition_name(self.family, self.key, self.treatment)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerText:
+    """What the model answers, taking the likeliest token each time, from the KV cache of one condition."""
+
+    sample_id: str
+    """The sample."""
+    family: str
+    """The arm's family."""
+    key: str
+    """The arm's key within the family."""
+    treatment: str
+    """What was done with the computed context: see table score."""
+    is_routed: bool
+    """Whether the router chose this key for the sample; False in families that are not routed."""
+    status: str
+    """ok; too_long (context, query and the longest answer exceed the model's window), cannot_strip (as in table score)
+    or out_of_memory (even alone). Anything but ok has no text."""
+    text: str | None = None
+    """The first line that the model writes, without surrounding space; it may be empty. Text, never markup."""
+    normalised_text: str | None = None
+    """The text in lower case, without punctuation, articles and extra space: texts that are equal in this are the same
+    answer."""
+    token_count: int | None = None
+    """Tokens that the model wrote, the final one included."""
+    finish: str | None = None
+    """Why it ended: stop (end of the line or of the text) or length (the token limit)."""
+    exact_match: bool | None = None
+    """Whether the normalised text equals that of an accepted answer."""
+    f1: float | None = None
+    """Harmonic mean of precision and recall of the normalised words, 0 to 1; the best over the accepted answers."""
+    recall: float | None = None
+    """Share of an accepted answer's normalised words that occur in the text, 0 to 1; the best over the answers."""
+    rouge_l: float | None = None
+    """F-measure of the longest common subsequence of words, 0 to 1; the best over the accepted answers."""
+    word_count: int | None = None
+    """Words of the text, split at white space."""
+    is_empty: bool | None = None
+    """Whether the normalised text is empty."""
+    is_refusal: bool | None = None
+    """Whether it says, in one of a few English phrases, that there is no answer."""
 
     @property
     def condition(self) -> str:

@@ -28,7 +28,10 @@ Level: TypeAlias = tuple[object, ...]
 
 NO_ANSWER = ("", "[]", "No Answer Present.")  # texts that mean "there is no answer" in the data
 
-COLUMNS = ("passage", "query", "answer", "passages", "answers", "wellFormedAnswers", "query_type", "surrogates")
+COLUMNS = (
+    "passage", "query", "answer", "passages", "answers", "wellFormedAnswers", "query_type", "context", "question",
+    "surrogates",
+)  # fmt: skip
 """Columns that are read; others are ignored."""
 
 MAX_PROVIDED = 20
@@ -228,7 +231,7 @@ class _Candidates:
         self._accepted: dict[tuple[str, str], set[str]] = {}  # by question
         for row in eligible:
             self._rows.setdefault(row.passage_id, []).append(row)
-            self._accepted.setdefault(_question(row), set()).add(_comparable(row.answer))
+            self._accepted.setdefault(_question(row), set()).update(map(_comparable, row.answers))
         self._everywhere = _answer_rings(eligible, seed)
         self._by_passage: dict[str, dict[Level, _AnswerRing]] = {}
         self._same_passage: dict[tuple[object, ...], dict[str, Sample]] = {}
@@ -377,20 +380,23 @@ def content_hash(*texts: str) -> str:
 def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: int) -> Sample | str:
     """Return the sample of a row, or the reason why it is not eligible.
 
-    The answer is the first well-formed one, else the first answer; the passage is the first selected one with an
-    allowed number of words. Columns are MS MARCO's (`passages` as a dict of lists or a list of dicts) or plain
-    `passage`, `query` and `answer`.
+    The answer is the first well-formed one, else the first answer; all others are accepted as well. The passage is the
+    first selected one with an allowed number of words. Columns are MS MARCO's (`passages` as a dict of lists or a list
+    of dicts), SQuAD's (`context`, `question`, `answers` with their `text`) or plain `passage`, `query` and `answer`, in
+    whose place or after which `answers` may list several.
     """
     try:
-        query, answer, selected, has_passages = _plain_row(row) if "passage" in row else _msmarco_row(row)
+        query, answers, selected, has_passages = _plain_row(row) if _is_plain(row) else _msmarco_row(row)
     except (KeyError, TypeError, AttributeError) as error:
         raise RowFormatError(
             f"Row {position} has the columns {_shown(sorted(map(str, row)))}, which cannot be read ({error!r}). "
-            "Allowed are query, answers, passages (with passage_text and is_selected) as in MS MARCO, or passage, "
-            "query, answer. Rename or correct the columns (rows count from 0), or give other data."
+            "Allowed are query, answers, passages (with passage_text and is_selected) as in MS MARCO, context, "
+            "question, answers (with text) as in SQuAD, or passage, query and answer or a list of answers. Rename or "
+            "correct the columns (rows count from 0), or give other data."
         ) from None
     if not query or not has_passages:
         return "no query or no passages"
+    answer = answers[0] if answers else ""
     if answer in NO_ANSWER:
         return "no answer"
     if not selected:
@@ -399,7 +405,7 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     if passage is None:
         return f"selected passage outside {min_words}-{max_words} words"
     query_type = None if row.get("query_type") is None else str(row["query_type"])
-    if _has_half_a_pair("".join((passage, query, answer, query_type or ""))):
+    if _has_half_a_pair("".join((passage, query, *answers, query_type or ""))):
         return "text with half a surrogate pair"
     return Sample(
         sample_id=content_hash(passage, query, answer),
@@ -409,7 +415,13 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
         answer=answer,
         query_type=query_type,
         passage_id=content_hash(passage),
+        answers=tuple(dict.fromkeys(text for text in answers if text not in NO_ANSWER)),
     )
+
+
+def _is_plain(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row has its passage in a column of its own, as plain rows and SQuAD's have."""
+    return "passage" in row or {"context", "question"} <= row.keys()
 
 
 def _has_half_a_pair(text: str) -> bool:
@@ -417,23 +429,28 @@ def _has_half_a_pair(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _plain_row(row: Mapping[str, Any]) -> tuple[str, str, list[str], bool]:
-    """Return query, answer, the passages to choose from, and whether there are any passages at all."""
-    passage = _text(row["passage"])
-    return _text(row["query"]), _text(row["answer"]), [passage] if passage else [], bool(passage)
+def _plain_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[str], bool]:
+    """Return query, answers, the passages to choose from, and whether there are any passages at all."""
+    passage, query = (row["passage"], row["query"]) if "passage" in row else (row["context"], row["question"])
+    listed = row.get("answers")
+    others = _list(listed["text"] if isinstance(listed, Mapping) else listed)
+    # A row that has neither column cannot be read; None in the one that it has means that there is no answer.
+    answers = [row["answer"], *others] if "answer" in row or "answers" not in row else others
+    text = _text(passage)
+    return _text(query), [_text(answer) for answer in answers], [text] if text else [], bool(text)
 
 
-def _msmarco_row(row: Mapping[str, Any]) -> tuple[str, str, list[str], bool]:
+def _msmarco_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[str], bool]:
     """Return the same as _plain_row, from MS MARCO's columns."""
     marked = _marked_passages(row)
     selected = [_text(text) for text, mark in marked if mark == 1]
     well_formed = row.get("wellFormedAnswers")
     # Some files write an empty list as the text "[]".
-    first_well_formed = _text(well_formed[0]) if well_formed and not isinstance(well_formed, str) else ""
-    answers = [] if row["answers"] == "[]" else _list(row["answers"])
-    first_answer = _text(next(iter(answers), None))
-    answer = first_answer if first_well_formed in NO_ANSWER else first_well_formed
-    return _text(row["query"]), answer, selected, bool(marked)
+    well_formed = [_text(text) for text in well_formed or ()] if not isinstance(well_formed, str) else []
+    answers = [] if row["answers"] == "[]" else [_text(text) for text in _list(row["answers"])]
+    if well_formed and well_formed[0] not in NO_ANSWER:
+        answers, well_formed = well_formed, answers
+    return _text(row["query"]), [*answers, *well_formed], selected, bool(marked)
 
 
 def provided_texts(row: Mapping[str, Any], position: int) -> dict[str, str] | None:
@@ -466,7 +483,7 @@ def provided_texts(row: Mapping[str, Any], position: int) -> dict[str, str] | No
 
 def unselected_passages(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the passage_ids of a readable row's passages that are not selected; none for plain columns."""
-    marked = () if "passage" in row else _marked_passages(row)
+    marked = () if _is_plain(row) else _marked_passages(row)
     texts = (text for text, mark in marked if mark != 1 and isinstance(text, str) and text.strip())
     return tuple(content_hash(text) for text in texts if not _has_half_a_pair(text))
 

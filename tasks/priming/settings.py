@@ -169,6 +169,14 @@ Controls = Annotated[
     Field(min_length=1, description="Controls that the family control runs, by name, or all."),
 ]
 
+Answers = Annotated[
+    Literal["none", "main", "all"],
+    Field(
+        description="Contexts after which the model also writes answers. main: the plain and the bare document, the "
+        "actual query, random words, and of each family one declared arm and what the router chose."
+    ),
+]
+
 Treatments = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
     Field(
@@ -195,6 +203,7 @@ class ExperimentSettings(_Frozen):
     families: Families = ("baseline", "static", "generated", "control")
     controls: Controls = ("all",)
     treatments: Treatments = ("all",)
+    answers: Answers = "main"
     arms: OwnArms = ()
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -246,12 +255,14 @@ _PACKAGED = {"language_model": "packaged/smollm2-135m-instruct", "embedding_mode
 _SMOLLM2 = _LAPTOP | _PACKAGED | {"device": "cpu"}
 # The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
 _PAPER = {"max_words": 300, "draw": "notebook", "device": "cuda"}
-# A first look: as many samples and controls as two plain cores compute in three and a half minutes.
+# A first look: as many samples and controls as two plain cores compute in three and a half minutes. Answers would take
+# two minutes more.
 _FIRST_LOOK = {
     "data": "example",
     "sample_count": 16,
     "controls": ("bare_document", "random_words", "actual_query"),
     "treatments": ("kept",),
+    "answers": "none",
 }
 
 PROFILES: dict[ProfileName, ExperimentSettings] = {
@@ -262,8 +273,13 @@ PROFILES: dict[ProfileName, ExperimentSettings] = {
     "mistral-7b-bf16": _changed(ExperimentSettings(), _PAPER),
 }
 
-EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": ("all",), "treatments": ("all",)}
-"""The settings of a run that leaves out no condition."""
+EVERYTHING: dict[str, Any] = {
+    "families": typing.get_args(FamilyName),
+    "controls": ("all",),
+    "treatments": ("all",),
+    "answers": "main",
+}
+"""The settings of a run that leaves out no condition, and has its main ones answered."""
 
 ChunkSize = Annotated[
     int,

@@ -55,6 +55,16 @@ TABLES: dict[str, Table] = {
         references=_OF_SAMPLE,
         checks=("(status = 'ok') = (nll IS NOT NULL)", "status <> 'ok' OR len(token_nlls) = answer_token_count"),
     ),
+    "answer_text": Table(
+        records.AnswerText,
+        f"{_ARM}, treatment",
+        references=_OF_SAMPLE,
+        checks=(
+            "(status = 'ok') = (text IS NOT NULL)",
+            "least(f1, recall, rouge_l) >= 0 AND greatest(f1, recall, rouge_l) <= 1",
+            "NOT exact_match OR f1 = 1",
+        ),
+    ),
     "comparison": Table(records.Comparison, "comparison", checks=("win_count + tie_count + loss_count = n", _INTERVAL)),
     "measure": Table(records.Measure, "comparison, measure", references=_OF_COMPARISON, checks=(_INTERVAL,)),
     "stratum": Table(

@@ -226,6 +226,62 @@ def test_the_answer_is_the_first_well_formed_one_else_the_first(
 
 
 @pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (msmarco(answers=["first", "second", "first"]), ("first", "second")),
+        (msmarco(wellFormedAnswers=["Well formed.", "Also."], answers=["first"]), ("Well formed.", "Also.", "first")),
+        (msmarco(wellFormedAnswers=["[]"], answers=["first", "No Answer Present.", None, " "]), ("first",)),
+        (msmarco(wellFormedAnswers="[]", answers=["first"]), ("first",)),
+        (plain(1, answer="one"), ("one",)),
+        (plain(1, answer="one", answers=["two", "one"]), ("one", "two")),
+        ({"passage": "p", "query": "q", "answers": ["one", "two"]}, ("one", "two")),
+        # SQuAD's own columns, as the hub has them
+        (
+            {"context": "p", "question": "q", "answers": {"text": ["one", "1", "one"], "answer_start": [3, 9, 3]}},
+            ("one", "1"),
+        ),
+    ],
+)
+def test_a_sample_keeps_all_accepted_answers_and_the_first_is_the_one_that_is_scored(
+    row: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    sample = accepted(row)
+    assert sample.answers == expected
+    assert sample.answer == expected[0]
+    assert sample.sample_id == content_hash(sample.passage, sample.query, expected[0])
+
+
+def test_a_sample_of_which_no_other_answers_are_known_accepts_the_one_that_is_scored() -> None:
+    assert Sample("s", 0, "a passage", "a query", "an answer", None, "p").answers == ("an answer",)
+
+
+def test_real_questions_keep_several_accepted_answers(shared_data: Path) -> None:
+    """Expected: read off the file itself, in which unanswerable questions say so in place of an answer."""
+    rows = pq.read_table(shared_data / "data" / "squad_v2.0_dev.parquet").slice(0, 600).to_pylist()
+    read_rows = [read_row(row, number, 1, 1000) for number, row in enumerate(rows)]
+    several = [row for row in read_rows if isinstance(row, Sample) and len(row.answers) > 1]
+    assert len(several) > 100
+    for sample in several:
+        assert sample.answers == tuple(dict.fromkeys(rows[sample.position]["answers"]))
+    unanswerable = [number for number, row in enumerate(rows) if row["answers"] == ["No Answer Present."]]
+    assert len(unanswerable) > 100
+    assert {read_rows[number] for number in unanswerable} == {"no answer"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"context": "p", "question": "q", "answers": {"text": [], "answer_start": []}},
+        {"context": "p", "question": "q", "answers": None},
+        plain(1, answer=None),
+        {"passage": "p", "query": "q", "answers": []},
+    ],
+)
+def test_a_question_without_an_answer_is_dropped(row: dict[str, Any]) -> None:
+    assert read(row) == "no answer"
+
+
+@pytest.mark.parametrize(
     "answers", [[], None, "[]", ["No Answer Present."], ["[]"], [""], ["  "], [None], ["No Answer Present.", "late"]]
 )
 def test_a_row_without_an_answer_is_dropped(answers: object) -> None:
@@ -284,6 +340,7 @@ def test_the_passage_is_the_first_selected_one_within_the_word_bounds(
 def test_text_that_cannot_be_stored_is_dropped(bad: str, column: str) -> None:
     """A lone surrogate in query_type alone once passed and broke the writing of the samples."""
     assert read(plain(1, **{column: bad})) == "text with half a surrogate pair"
+    assert read(plain(1, answers=["as text", bad])) == "text with half a surrogate pair"
 
 
 @pytest.mark.parametrize(
@@ -306,8 +363,12 @@ def test_unusual_text_is_kept_as_it_is(text: str) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"question": "q", "context": "c"}, "columns \\['context', 'question'\\].*KeyError\\('passages'\\)"),
+        ({"question": "q", "context": "c"}, "columns \\['context', 'question'\\].*KeyError\\('answer'\\)"),
+        ({"question": "q", "context": "c", "answers": {"start": [1]}}, "KeyError\\('text'\\)"),
+        ({"question": "q"}, "KeyError\\('passages'\\)"),
         ({"passage": "p", "query": "q"}, "KeyError\\('answer'\\)"),
+        (plain(1, answers="a text"), "str instead of a list"),
+        (plain(1, answers=["a", 5]), "int instead of text"),
         (plain(1, answer=["a list"]), "list instead of text"),
         (plain(1, query=5), "int instead of text"),
         (msmarco(query=5), "int instead of text"),

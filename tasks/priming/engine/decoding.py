@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from tasks.priming.engine.attention import AttentionRule, attend_block
-from tasks.priming.engine.segments import KVCache
+from tasks.priming.engine.segments import KeyRange, KVCache
 
 # Buffer lengths are multiples of this: rows whose lengths differ by less share one.
 _LENGTH_STEP = 64
@@ -30,19 +30,21 @@ class _Bucket:
         self.rows = list(counts)
         keys = like.layers[0][0]
         self.counts = torch.tensor(list(counts.values()), device=keys.device)
+        # Which positions the row's tokens attend to: of its prompt those that are filled, and all that follow.
+        self.is_open = torch.arange(length, device=keys.device) >= self.counts[:, None]
         shape = (len(counts), keys.shape[1], length, keys.shape[3])
         self.layers = [(keys.new_zeros(shape), keys.new_zeros(shape)) for _ in like.layers]
 
-    def fill(self, row: int, cache: KVCache) -> None:
-        """Copy a prompt's keys and values, including those of the cache's parents."""
+    def fill(self, row: int, key_ranges: Sequence[KeyRange]) -> None:
+        """Copy the keys and values that the row's tokens attend to."""
         place = self.rows.index(row)
-        link: KVCache | None = cache
-        while link is not None:
-            stop = link.token_count
-            for buffers, held in zip(self.layers, link.layers, strict=True):
+        for part in key_ranges:
+            assert isinstance(part.owner, KVCache)
+            stop = part.position + part.stop - part.start
+            self.is_open[place, part.position : stop] = True
+            for buffers, held in zip(self.layers, part.owner.layers, strict=True):
                 for buffer, own in zip(buffers, held, strict=True):
-                    buffer[place, :, stop - link.own_count : stop] = own[0]
-            link = link.parent
+                    buffer[place, :, part.position : stop] = own[0, :, part.start : part.stop]
 
     def keep(self, rows: set[int]) -> None:
         """Drop all other rows; rows from the end take their places, so that no second buffer is needed."""
@@ -55,17 +57,17 @@ class _Bucket:
             self.rows[to] = self.rows[origin]
         del self.rows[count:]
         targets, origins = (torch.tensor(places, device=self.counts.device) for places in (free, moved))
-        for tensor in (self.counts, *itertools.chain.from_iterable(self.layers)):
+        for tensor in (self.counts, self.is_open, *itertools.chain.from_iterable(self.layers)):
             if moved:
                 tensor[targets] = tensor[origins]
-        self.counts = self.counts[:count]
+        self.counts, self.is_open = self.counts[:count], self.is_open[:count]
         self.layers = [(keys[:count], values[:count]) for keys, values in self.layers]
 
     def masks(self, window: int | None) -> torch.Tensor:
-        """Return what is added to the scores, (rows, 1, 1, length): 0 up to the newest token, else -infinity."""
+        """Return what is added to the scores, (rows, 1, 1, length): 0 where the newest tokens attend, else -inf."""
         keys = torch.arange(self.layers[0][0].shape[2], device=self.counts.device)
         newest = self.counts[:, None]
-        is_seen = keys <= newest
+        is_seen = self.is_open & (keys <= newest)
         if window is not None:
             is_seen &= keys > newest - window
         added = torch.zeros(is_seen.shape, dtype=self.layers[0][0].dtype, device=self.counts.device)
@@ -85,12 +87,17 @@ class DecodingPack:
         self._filled: dict[int, _Bucket] = {}
         self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
 
-    def fill(self, row: int, cache: KVCache) -> None:
-        """Copy a prompt's cache into the row's buffer; the cache is not needed afterwards."""
+    def fill(self, row: int, key_ranges: Sequence[KeyRange]) -> None:
+        """Copy what the row's tokens attend to of its prompt into its buffer; the caches are not needed afterwards.
+
+        Every owner of a range is a cache.
+        """
         length = self._lengths[row]
         if length not in self._filled:
-            self._filled[length] = _Bucket(self._counts[length], length, cache)
-        self._filled[length].fill(row, cache)
+            owner = key_ranges[0].owner
+            assert isinstance(owner, KVCache)
+            self._filled[length] = _Bucket(self._counts[length], length, owner)
+        self._filled[length].fill(row, key_ranges)
 
     @property
     def _buckets(self) -> list[_Bucket]:

@@ -1,8 +1,8 @@
-"""Sampling short texts from a language model, many prompts at once, each as if it were alone.
+"""Short texts from a language model, many prompts at once, each as if it were alone: sampled, or the likeliest tokens.
 
-A row's random numbers come from a counter-based generator keyed by its identity, its tokens from the inverse cumulative
-distribution, and its forward passes from the packed layout, so a text does not depend on what else is generated, in
-what order or in which batch.
+A sampled row's random numbers come from a counter-based generator keyed by its identity, its tokens from the inverse
+cumulative distribution; every row's forward passes come from the packed layout. So a text does not depend on what else
+is generated, in what order or in which batch.
 
 A step of a model with many layers is some thousand short operations, whose launch takes a GPU's host longer than the
 GPU needs to compute them. On a GPU a step is therefore recorded as a CUDA graph and replayed while the rows stay the
@@ -12,9 +12,10 @@ GPU.
 
 import hashlib
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from tasks.priming.engine.decoding import DecodingPack, buffer_length
 from tasks.priming.engine.forward import compute_step, forward_packed, step_ids
 from tasks.priming.engine.kv_cache import SharedPrefixes, caches_of, common_prefix
 from tasks.priming.engine.model import LanguageModel, encode_chat, stop_ids
+from tasks.priming.engine.nll import Request, context_segments, continuation_segments, group_requests
 from tasks.priming.engine.numeric_path import numeric_path
+from tasks.priming.engine.segments import KeyRange, KVCache, Parent, Segment, visible_key_ranges
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import GenerationSettings
 from tasks.priming.statistics.run_data import ModelFacts
@@ -59,7 +62,7 @@ class Completion:
     """What a model generated."""
 
     text: str  # the decoded text, control tokens left out
-    prompt_token_count: int  # tokens of the whole prompt, BOS, chat template and shared prefixes included
+    prompt_token_count: int  # tokens of the whole prompt: BOS, chat template or context, and shared prefixes included
     token_count: int  # tokens generated, the final one included
     finish: str  # stop: the model ended the text or the line; length: the token limit was reached
 
@@ -67,14 +70,14 @@ class Completion:
 def generate_completions(
     prompts: Sequence[Prompt], language_model: LanguageModel, settings: GenerationSettings
 ) -> list[Completion]:
-    """Return the line of text that the model generates for each prompt.
+    """Return the line of text that the model samples for each prompt.
 
     Raises:
         UsageError: A prompt and its completion do not fit into the model's window.
         MemoryError: A single prompt does not fit into memory.
     """
-    rows = [_Row(prompt, language_model, settings) for prompt in prompts]
-    longest = max((len(row.ids) for row in rows), default=0) + settings.max_new_tokens
+    chats = [encode_chat(language_model, prompt.message) for prompt in prompts]
+    longest = max(map(len, chats), default=0) + settings.max_new_tokens
     if longest > language_model.window:
         raise UsageError(
             f"A generation prompt with its {settings.max_new_tokens} new tokens takes {longest} tokens; the model's "
@@ -85,13 +88,51 @@ def generate_completions(
         for prefix_probes in {prompt.prefix_probes for prompt in prompts}
     }
     with numeric_path(language_model.numeric_path):
-        generator = _Generator(language_model, settings, SharedPrefixes(language_model.model, prefixes))
-        counts = [buffer_length(len(row.ids), row.limit) for row in rows]
-        held = held_tokens(language_model.facts, language_model.model.device.type)
-        completions = run_in_batches(rows, counts, held, generator.generate)
-    if any(completion is None for completion in completions):
+        shared = SharedPrefixes(language_model.model, prefixes)
+        limits = [prompt.token_limit or settings.max_new_tokens for prompt in prompts]
+        groups = [
+            [_Row((shared.segment(ids),), limit, uniforms(prompt.identity, limit))]
+            for prompt, ids, limit in zip(prompts, chats, limits, strict=True)
+        ]
+        completions = _generate(groups, language_model, partial(_sample, settings=settings))
+    found = [completion for (completion,) in completions if completion is not None]
+    if len(found) < len(prompts):
         raise MemoryError("A single generation prompt does not fit into memory; use a smaller model or `max_words`.")
-    return [completion for completion in completions if completion is not None]
+    return found
+
+
+def answer_requests(
+    requests: Sequence[Request],
+    language_model: LanguageModel,
+    token_limit: int,
+    *,
+    prefixes: Iterable[tuple[int, ...]] = (),
+) -> list[Completion | None]:
+    """Return the line that the model writes after each context and query, taking the likeliest token each time.
+
+    Answers and distractors of the requests do not matter. None where a request does not fit into memory by itself.
+
+    Args:
+        requests: The contexts and queries; with `token_limit` more tokens, each fits into the model's window.
+        language_model: The model that answers.
+        token_limit: Maximum number of new tokens.
+        prefixes: Token ids that many contexts begin with, each computed once.
+    """
+    bare = [replace(request, answer=(), distractors=()) for request in requests]
+    found: list[Completion | None] = [None] * len(requests)
+    with numeric_path(language_model.numeric_path):
+        shared = SharedPrefixes(language_model.model, prefixes)
+        members = group_requests(bare, token_budget(language_model.model.device.type))
+        groups = []
+        for numbers in members:
+            context = context_segments(bare[numbers[0]], shared)
+            queries = [continuation_segments(bare[number], context[-1]) for number in numbers]
+            groups.append([_Row((*context, *query), token_limit) for query in queries])
+        completions = _generate(groups, language_model, _likeliest)
+    for numbers, group in zip(members, completions, strict=True):
+        for number, completion in zip(numbers, group, strict=True):
+            found[number] = completion
+    return found
 
 
 def held_tokens(facts: ModelFacts, device_type: str) -> int:
@@ -121,40 +162,66 @@ def sample_tokens(logits: torch.Tensor, draws: torch.Tensor, temperature: float,
     return ids.gather(1, chosen.clamp(max=ids.shape[-1] - 1)[:, None])[:, 0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Row:
-    """One completion in progress: its prompt and its random numbers."""
+    """A text that is generated after a prompt."""
 
-    def __init__(self, prompt: Prompt, language_model: LanguageModel, settings: GenerationSettings) -> None:
-        self.ids = encode_chat(language_model, prompt.message)
-        self.limit = prompt.token_limit or settings.max_new_tokens
-        self.draws = uniforms(prompt.identity, self.limit)
+    segments: tuple[Segment, ...]  # what is computed of its prompt, some of it for other rows as well; the end is last
+    limit: int  # maximum number of new tokens
+    draws: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]] = ()  # one per token, where it is sampled
+
+    @property
+    def prompt_token_count(self) -> int:
+        """Tokens of the whole prompt: the position of the first new token."""
+        return self.segments[-1].token_count
+
+
+Choose: TypeAlias = Callable[[torch.Tensor, list[tuple[_Row, int]]], torch.Tensor]
+"""(logits of shape (rows, vocabulary), each row and how many tokens it has) -> the next token of each row."""
+
+
+def _sample(logits: torch.Tensor, places: list[tuple[_Row, int]], settings: GenerationSettings) -> torch.Tensor:
+    # A finished row may still be computed; its draws do not matter.
+    draws = torch.tensor([row.draws[min(count, row.limit - 1)] for row, count in places], dtype=torch.float64)
+    return sample_tokens(logits, draws.to(logits.device), settings.temperature, settings.top_k)
+
+
+def _likeliest(logits: torch.Tensor, places: list[tuple[_Row, int]]) -> torch.Tensor:
+    return logits.argmax(dim=-1)  # the first of equals
+
+
+def _generate(
+    groups: Sequence[list[_Row]], language_model: LanguageModel, choose: Choose
+) -> list[list[Completion | None]]:
+    """Return the completions of groups of rows that share what precedes them; None where memory does not suffice."""
+    counts = [sum(buffer_length(row.prompt_token_count, row.limit) for row in group) for group in groups]
+    held = held_tokens(language_model.facts, language_model.model.device.type)
+    outputs = run_in_batches(groups, counts, held, _Generator(language_model, choose).generate)
+    missing: list[Completion | None] = [None]
+    return [[*(output or missing * len(group))] for group, output in zip(groups, outputs, strict=True)]
 
 
 class _Generator:
     """Generates the completions of a batch of rows together; finished rows leave the batch."""
 
-    def __init__(self, language_model: LanguageModel, settings: GenerationSettings, shared: SharedPrefixes) -> None:
+    def __init__(self, language_model: LanguageModel, choose: Choose) -> None:
         self._language_model = language_model
-        self._settings = settings
-        self._shared = shared
+        self._choose = choose
         self._stops = stop_ids(language_model)
 
-    def generate(self, rows: list[_Row]) -> list[Completion]:
-        """Return the completions of the rows, in order."""
-        pack = DecodingPack([len(row.ids) for row in rows], max(row.limit for row in rows))
+    def generate(self, groups: list[list[_Row]]) -> list[list[Completion]]:
+        """Return the completions of each group's rows, in order."""
+        rows = [row for group in groups for row in group]
+        pack = DecodingPack([row.prompt_token_count for row in rows], max(row.limit for row in rows))
         with part(0.0, _PREFILL_SHARE):
-            logits = self._prefill(rows, pack)
+            logits = self._prefill(groups, pack)
         stepper = Stepper(self._language_model.model, pack)
         order = pack.rows
         written: list[list[int]] = [[] for _ in rows]
         finish = ["length"] * len(rows)
         active = set(order)
         while True:
-            # A finished row may still be computed; its draws do not matter.
-            draws = torch.tensor(
-                [rows[r].draws[len(written[r])] if r in active else 0.0 for r in order], dtype=torch.float64
-            )
-            tokens = sample_tokens(logits, draws.to(logits.device), self._settings.temperature, self._settings.top_k)
+            tokens = self._choose(logits, [(rows[row], len(written[row])) for row in order])
             for row, token in zip(order, tokens.tolist(), strict=True):
                 if row in active:
                     written[row].append(token)
@@ -168,30 +235,37 @@ class _Generator:
             tell_share(1 - (1 - _PREFILL_SHARE) * left)
             order = stepper.keep(active)
             logits = stepper.step([written[row][-1] for row in order])
-        return [
-            Completion(self._decode(tokens), len(row.ids), len(tokens), end)
+        completions = iter(
+            Completion(self._decode(tokens), row.prompt_token_count, len(tokens), end)
             for row, tokens, end in zip(rows, written, finish, strict=True)
-        ]
+        )
+        return [[next(completions) for _ in group] for group in groups]
 
-    def _prefill(self, rows: list[_Row], pack: DecodingPack) -> torch.Tensor:
+    def _prefill(self, groups: list[list[_Row]], pack: DecodingPack) -> torch.Tensor:
         """Fill a pack with the prompts and return the logits after each, in the pack's order."""
-        segments = [self._shared.segment(row.ids) for row in rows]
+        places = {row: place for place, row in enumerate(row for group in groups for row in group)}
 
-        def run(numbers: list[int]) -> list[torch.Tensor]:
-            chosen = [segments[number] for number in numbers]
-            stops = itertools.accumulate(len(segment.ids) for segment in chosen)
+        def run(batch: list[list[_Row]]) -> list[list[torch.Tensor]]:
+            segments, rows = _segments(batch), [row for group in batch for row in group]
+            stops = itertools.accumulate(len(segment.ids) for segment in segments)
+            last = {segment: stop - 1 for segment, stop in zip(segments, stops, strict=True)}
             output = forward_packed(
-                self._language_model.model, chosen, keep=[stop - 1 for stop in stops], keeps_keys=True
+                self._language_model.model, segments, keep=[last[row.segments[-1]] for row in rows], keeps_keys=True
             )
             assert output.logits is not None
-            for number, cache in zip(numbers, caches_of(output, chosen), strict=True):
-                pack.fill(number, cache)
-            return list(output.logits)
+            caches: dict[Parent, KVCache] = dict(zip(segments, caches_of(output, segments), strict=True))
+            for row in rows:
+                end = row.segments[-1]
+                own = KeyRange(caches[end], 0, end.own_count, end.token_count - end.own_count)
+                seen = [replace(part, owner=caches.get(part.owner, part.owner)) for part in visible_key_ranges(end)]
+                pack.fill(places[row], [*seen, own])
+            logits = iter(output.logits)
+            return [[next(logits) for _ in group] for group in batch]
 
-        counts = [len(segment.ids) for segment in segments]
-        outputs = run_in_batches(range(len(rows)), counts, token_budget(self._language_model.model.device.type), run)
-        found = [output for output in outputs if output is not None]
-        if len(found) < len(rows):
+        counts = [sum(len(segment.ids) for segment in _segments([group])) for group in groups]
+        outputs = run_in_batches(groups, counts, token_budget(self._language_model.model.device.type), run)
+        found = [logits for output in outputs if output is not None for logits in output]
+        if len(found) < len(places):
             raise MemoryError
         return torch.stack([found[row] for row in pack.rows])
 
@@ -203,6 +277,11 @@ class _Generator:
     def _decode(self, tokens: list[int]) -> str:
         text: str = self._language_model.tokenizer.decode(tokens, skip_special_tokens=True)
         return text
+
+
+def _segments(groups: Sequence[list[_Row]]) -> list[Segment]:
+    """Return the segments of all rows, each once."""
+    return [*dict.fromkeys(segment for group in groups for row in group for segment in row.segments)]
 
 
 class Stepper:

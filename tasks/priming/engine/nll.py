@@ -107,7 +107,7 @@ def score_requests(
         budget_share: Fraction of the usual number of tokens in a batch.
     """
     budget = int(token_budget(language_model.model.device.type) * budget_share)
-    groups = _group(requests, budget)
+    groups = group_requests(requests, budget)
     counts = [len(requests[group[0]].context) + sum(requests[n].computed_count for n in group) for group in groups]
     with numeric_path(language_model.numeric_path):
         shared = SharedPrefixes(language_model.model, prefixes)
@@ -118,7 +118,7 @@ def score_requests(
                 context = context_segments(requests[group[0]], shared)
                 segments += context
                 for number in group:
-                    segments += _continuation(requests[number], context[-1])
+                    segments += continuation_segments(requests[number], context[-1])
             members = [requests[number] for group in batch for number in group]
             nlls = iter(_score_segments(language_model, segments, members, token_nlls))
             return [[next(nlls) for _ in group] for group in batch]
@@ -144,7 +144,7 @@ def measure_caches(
     language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Request]], measure: Measure[Value]
 ) -> list[tuple[Value, ...]]:
     """Do the same as continue_caches, with `measure` applied to the logits instead of the NLL."""
-    segments = [segment for cache, request in pairs for segment in _continuation(request, cache)]
+    segments = [segment for cache, request in pairs for segment in continuation_segments(request, cache)]
     return _score_segments(language_model, segments, [request for _, request in pairs], measure)
 
 
@@ -177,7 +177,7 @@ def context_segments(request: Request, shared: SharedPrefixes) -> list[Segment]:
     return [head, Segment(request.context[hidden[1] :], head, hidden)]
 
 
-def _continuation(request: Request, parent: Parent) -> list[Segment]:
+def continuation_segments(request: Request, parent: Parent) -> list[Segment]:
     """Return the query as a segment after its context; the alternatives are its branches, less their last tokens.
 
     Where a part of the context is dropped, the tokens before it come first, next to those after it. Rotary attention
@@ -218,7 +218,7 @@ def _score_segments(
     return [tuple(next(values) for ids in request.alternatives for _ in ids) for request in requests]
 
 
-def _group(requests: Sequence[Request], budget: int) -> list[list[int]]:
+def group_requests(requests: Sequence[Request], budget: int) -> list[list[int]]:
     """Return groups of numbers of requests whose contexts are computed the same way, each within the token budget."""
     groups: dict[tuple[object, ...], list[list[int]]] = {}
     left: dict[tuple[object, ...], int] = {}

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.priming.engine.decoding import DecodingPack
 from tasks.priming.engine.forward import forward_packed
 from tasks.priming.engine.generation import Stepper
 from tasks.priming.engine.kv_cache import SharedPrefixes, common_prefix, prefill
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, continue_caches
 from tasks.priming.engine.segments import KVCache, Segment, visible_key_ranges
-from tests.tiny_models import tiny_mistral
+from tests.tiny_models import filled_pack, tiny_mistral
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +138,7 @@ def test_the_common_prefix_is_found_on_ids() -> None:
 def test_rows_leave_a_decoding_pack_until_a_buffer_is_empty(model: Any) -> None:
     """Expected: a plain pass over the prompt and what was written. Rows of three buffer lengths, one row each."""
     prompts = [random_ids(count, count) for count in (10, 70, 130)]
-    pack = DecodingPack([len(ids) for ids in prompts], room=20)
-    for row, cache in enumerate(prefill(model, [Segment(ids) for ids in prompts])):
-        pack.fill(row, cache)
-    stepper = Stepper(model, pack)
+    stepper = Stepper(model, filled_pack(model, prompts, room=20))
     written: list[tuple[int, ...]] = [(), (), ()]
     for kept in ({0, 1, 2}, {0, 2}, {2}):
         rows = stepper.keep(kept)
