@@ -30,6 +30,7 @@ from tasks.priming.records import Sample
 from tasks.priming.sampling import Draw, draw_samples
 from tasks.priming.settings import ExperimentSettings, LanguageModelSettings
 from tasks.results import open_results
+from tasks.scoring import condition_count
 from tasks.workers.processes import sensible_count
 
 COUNTED_SAMPLES = 100
@@ -46,7 +47,7 @@ _LOGITS_COPIES = 2
 
 _EARLIER_RUN = """
     SELECT run.run_id,
-        (SELECT sum(context_token_count + query_token_count + answer_token_count) FROM score
+        (SELECT sum(query_token_count + answer_token_count + if(treatment = 'kept', context_token_count, 0)) FROM score
             WHERE run_id = run.run_id) AS scored_tokens,
         (SELECT sum(seconds) FROM stage_time WHERE run_id = run.run_id AND stage = 'score') AS scoring_seconds,
         (SELECT count(*) FROM surrogate WHERE run_id = run.run_id AND family = 'generated') AS surrogates,
@@ -67,7 +68,7 @@ class TokenCounts:
     """What a run reads and writes, in tokens."""
 
     scored: int
-    """Contexts, queries and answers of all arms, also where a common beginning is computed once."""
+    """Contexts of all arms, also where a common beginning is computed once; queries and answers of all conditions."""
     prompts: int
     """What is read to write surrogates."""
     surrogates: int
@@ -153,8 +154,11 @@ def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model:
     answers = sum(len(encode_answer(model.tokenizer, query_prompt(s.query), s.answer)) for s in counted)
     wrong = settings.sampling.distractor_count * answers  # distractors are other samples' answers
     arms = sum(len(rule.arm_keys) for rule in rules)
+    conditions = sum(map(condition_count, entries))
     longest = [max(of_sample) for of_sample in lengths]
-    scored = sum(map(sum, lengths))
+    queries = sum(len(encode_continuation(model.tokenizer, query_prompt(s.query))) for s in counted)
+    # A context is computed once; each further treatment of it reads the query and scores the answers again.
+    scored = sum(map(sum, lengths)) + (conditions - arms) * (queries + answers)
     return TokenCounts(
         scored=round(share * scored),
         prompts=round(share * prompts * (writers / len(keys) if keys else 0)),
@@ -162,7 +166,7 @@ def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model:
         written_at_most=writers * len(samples) * settings.generation.max_new_tokens,
         answers=answers_at_most(entries_of(settings), settings.answers) * len(samples),
         longest=max(longest),
-        predicted_share=(answers + wrong) * arms / (scored + wrong * arms),
+        predicted_share=(answers + wrong) * conditions / (scored + wrong * conditions),
         too_long=sum(length > model.window for length in longest),
         counted_samples=len(counted),
     )
