@@ -1,4 +1,4 @@
-"""A run that computes nothing: what becomes of the data's rows, three contexts as the model reads them, an estimate.
+"""A run that computes nothing: what becomes of the data's rows, contexts as the model reads them, an estimate.
 
 In: settings. Out: a page on standard output. No weights are loaded or downloaded, no server is started, nothing is
 stored; a row that cannot be read, or a model that cannot be found, is reported as a run would report it. Tokens are
@@ -14,18 +14,18 @@ from rich.filesize import decimal
 
 from tasks.answers import answers_at_most
 from tasks.loading.data import SetupError, identify_data, load_rows
-from tasks.loading.models import outline_language_model
+from tasks.loading.models import outline_language_model, writer_settings
 from tasks.loading.needs import weight_bytes
 from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, paragraph
 from tasks.pages.numbers import duration
 from tasks.pages.terminal import print_blocks
 from tasks.priming.answers import TOKEN_LIMIT
-from tasks.priming.arms.arms import entries_of
+from tasks.priming.arms.arms import ArmGroup, entries_of
 from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.engine.batches import token_budget
 from tasks.priming.engine.generation import held_tokens
 from tasks.priming.engine.model import LanguageModel, encode_answer, encode_chat, encode_context, encode_continuation
-from tasks.priming.prompts import GENERATION_INSTRUCTIONS, generation_prompt, query_prompt
+from tasks.priming.prompts import GENERATION_INSTRUCTIONS, instructed, query_prompt
 from tasks.priming.records import Sample
 from tasks.priming.sampling import Draw, draw_samples
 from tasks.priming.settings import ExperimentSettings, LanguageModelSettings
@@ -135,21 +135,23 @@ def print_dry_run(settings: ExperimentSettings, workers: str | None) -> None:
             f"No row of {settings.data.data} qualifies, so there is nothing to run. Change --min-words and "
             f"--max-words, now {settings.sampling.min_words} and {settings.sampling.max_words}, or give other data."
         )
-    print_blocks(_contexts(drawn.samples, settings))
+    print_blocks(_own_texts(settings, drawn))
+    print_blocks(_contexts(drawn, settings))
     model = outline_language_model(settings.language_model)
-    print_blocks(_estimate(drawn.samples, settings, model, int(workers) if workers else None))
+    print_blocks(_estimate(drawn, settings, model, int(workers) if workers else None))
 
 
-def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model: LanguageModel) -> TokenCounts:
+def count_tokens(
+    samples: Sequence[Sample], settings: ExperimentSettings, model: LanguageModel, provided_keys: Sequence[str] = ()
+) -> TokenCounts:
     """Count the tokens of a run; a surrogate that is not yet written is taken to be as long as the user's query."""
     counted = samples[:COUNTED_SAMPLES]
-    entries = entries_of(settings).values()
+    entries = entries_of(settings, provided_keys).values()
     rules = [entry.contexts for entry in entries]
     lengths = [_lengths(sample, rules, model) for sample in counted]
-    # Those that need generated surrogates start from them, and count tokens only.
-    writers = sum(len(e.contexts.arm_keys) for e in entries if e.needs_language_model and not e.needs_generated)
-    keys = list(GENERATION_INSTRUCTIONS) if "generated" in settings.families else []
-    prompts = sum(len(encode_chat(model, generation_prompt(key, sample.passage))) for sample in counted for key in keys)
+    instructions = [text for entry in entries if entry.is_written for text in _instructions(entry)]
+    writers = len(instructions)
+    prompts = sum(len(encode_chat(model, instructed(text, s.passage))) for s in counted for text in instructions)
     share = len(samples) / len(counted)
     answers = sum(len(encode_answer(model.tokenizer, query_prompt(s.query), s.answer)) for s in counted)
     wrong = settings.sampling.distractor_count * answers  # distractors are other samples' answers
@@ -161,10 +163,10 @@ def count_tokens(samples: Sequence[Sample], settings: ExperimentSettings, model:
     scored = sum(map(sum, lengths)) + (conditions - arms) * (queries + answers)
     return TokenCounts(
         scored=round(share * scored),
-        prompts=round(share * prompts * (writers / len(keys) if keys else 0)),
+        prompts=round(share * prompts),
         surrogates=writers * len(samples),
         written_at_most=writers * len(samples) * settings.generation.max_new_tokens,
-        answers=answers_at_most(entries_of(settings), settings.answers) * len(samples),
+        answers=answers_at_most(entries_of(settings, provided_keys), settings.answers) * len(samples),
         longest=max(longest),
         predicted_share=(answers + wrong) * conditions / (scored + wrong * conditions),
         too_long=sum(length > model.window for length in longest),
@@ -225,11 +227,34 @@ def _data(drawn: Draw, settings: ExperimentSettings) -> Iterator[Block]:
         )
 
 
-def _contexts(samples: list[Sample], settings: ExperimentSettings) -> Iterator[Block]:
-    yield Heading("Three contexts")
+def _instructions(entry: ArmGroup) -> list[str]:
+    """Return the instructions of an entry that the model writes; controls have that of a target_question."""
+    if entry.wording:
+        return [entry.wording.text]
+    question = GENERATION_INSTRUCTIONS["target_question"]
+    return [GENERATION_INSTRUCTIONS.get(key, question).text for key in entry.contexts.arm_keys]
+
+
+def _own_texts(settings: ExperimentSettings, drawn: Draw) -> Iterator[Block]:
+    if not settings.arms and not drawn.provided_keys:
+        return
+    rows: list[tuple[Part, ...]] = []
+    for arm in settings.arms:
+        made = "written by" if arm.instruction else "text"
+        shown = Quoted(arm.text or arm.instruction or "") if arm.wording else "none"
+        rows.append((f"{arm.family}/{arm.key}", made, shown, ", ".join(arm.treatments)))
+    rows += [(f"provided/{key}", "column surrogates", "", "") for key in drawn.provided_keys]
+    yield Heading("Your own texts")
+    yield Table(("condition", "from", "text", "treatments"), tuple(rows), text_columns=4)
+
+
+def _contexts(drawn: Draw, settings: ExperimentSettings) -> Iterator[Block]:
+    samples = drawn.samples
+    yield Heading("Contexts")
     yield paragraph("A KV cache is built from a context. The query is appended, then the answer is scored.")
-    entries = entries_of(settings)
-    for number, name in enumerate(name for name in _SHOWN if name in entries):
+    entries = entries_of(settings, drawn.provided_keys)
+    own = {arm.family: f"{arm.family}/{arm.key}" for arm in reversed(settings.arms)}  # the first of each family
+    for number, name in enumerate(name for name in (*_SHOWN, *own.values()) if name in entries):
         sample = samples[number % len(samples)]
         rule = entries[name].contexts
         yield paragraph(f"Sample {number % len(samples) + 1} in arm {rule.family}/{rule.arm_keys[0]}, with its query:")
@@ -237,10 +262,9 @@ def _contexts(samples: list[Sample], settings: ExperimentSettings) -> Iterator[B
         yield paragraph("The answer that is scored: ", Quoted(sample.answer))
 
 
-def _estimate(
-    samples: list[Sample], settings: ExperimentSettings, model: LanguageModel, workers: int | None
-) -> Iterator[Block]:
-    tokens = count_tokens(samples, settings, model)
+def _estimate(drawn: Draw, settings: ExperimentSettings, model: LanguageModel, workers: int | None) -> Iterator[Block]:
+    samples = drawn.samples
+    tokens = count_tokens(samples, settings, model, drawn.provided_keys)
     device, device_name = _device(settings.language_model)
     count = workers or sensible_count(settings.language_model.model_dump() | {"device": device})
     memory = estimate_memory(settings.language_model, model, tokens, device)
@@ -251,6 +275,15 @@ def _estimate(
         ("time", *_time(settings.language_model, tokens, device_name, count)),
     ]
     yield Table(("what", "estimate", "from"), tuple(rows), text_columns=3)
+    if other := writer_settings(settings):
+        count_of_writer = outline_language_model(other).facts.parameter_count
+        size = decimal(int(weight_bytes(count_of_writer, other.dtype, other.quantization)))
+        yield paragraph(
+            "Surrogates are written by ",
+            Quoted(other.language_model),
+            f" first, whose weights take {size} and leave "
+            "the memory before the reading model is loaded. Tokens are counted by the reading model's tokenizer.",
+        )
     if tokens.too_long:
         yield paragraph(
             f"{tokens.too_long:,} of {tokens.counted_samples:,} samples do not fit into the model's window of "

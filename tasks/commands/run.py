@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="Compute nothing: report what becomes of the data's rows, show three contexts, estimate the cost.",
+        help="Compute nothing: report what becomes of the data's rows, show contexts, estimate the cost.",
     )
 
 

@@ -71,8 +71,7 @@ def as_file(arms: Sequence[OwnArm]) -> str:
     """Return arms as a file that read_arms reads."""
     families: dict[str, dict[str, Any]] = {}
     for arm in arms:
-        family = families.setdefault(arm.family, {"template": arm.template})
-        family |= {"routed": True} if arm.is_routed else {}
+        family = families.setdefault(arm.family, {"template": arm.template, "routed": arm.is_routed})
         family |= {"treatments": list(arm.treatments)} if arm.treatments != (KEPT,) else {}
         if arm.text:
             family.setdefault("texts", {})[arm.key] = arm.text
@@ -83,7 +82,7 @@ def as_file(arms: Sequence[OwnArm]) -> str:
     return f"{_EXPLAINED}{shown}"
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc] # the library has no types
     """Writes a text of several lines as lines."""
 
 

@@ -98,14 +98,20 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
     }
 
 
-def identify_writer(settings: ExperimentSettings) -> Identity | None:
-    """Return the identity of the model that writes surrogates; None if it is the one that reads."""
+def writer_settings(settings: ExperimentSettings) -> LanguageModelSettings | None:
+    """Return the settings of the model that writes surrogates; None if it is the one that reads."""
     other = settings.writer
     if other.writer_model is None:
         return None
     # A first token that is named belongs to the other tokenizer.
     changes = {"language_model": other.writer_model, "language_model_revision": other.writer_model_revision}
-    return identify_language_model(settings.language_model.model_copy(update=changes | {"first_token": "auto"}))
+    return settings.language_model.model_copy(update=changes | {"first_token": "auto"})
+
+
+def identify_writer(settings: ExperimentSettings) -> Identity | None:
+    """Return the identity of the model that writes surrogates; None if it is the one that reads."""
+    other = writer_settings(settings)
+    return None if other is None else identify_language_model(other)
 
 
 def identify_embedding_model(settings: EmbeddingSettings) -> Identity:

@@ -24,6 +24,7 @@ def facts_of(rows: RunRows) -> dict[str, dict[str, str]]:
             "parameters": quantity(run["parameter_count"]),
             "number format": _joined(run["dtype"], run["quantization"] if run["quantization"] != "none" else None),
             "revision": _revision(run["language_model_identity"]),
+            "surrogates written by": (settings.get("writer") or {}).get("writer_model"),
             "embedding model": run["embedding_model"],
             "device": run["device"],
             "numeric path": run["numeric_path"],

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from rich.filesize import decimal
 from safetensors import safe_open
 from transformers import AutoTokenizer
 
@@ -221,6 +222,54 @@ def test_rows_of_which_none_qualifies_are_refused_with_their_funnel(
     assert output.err.startswith("error: No row of ")
     assert output.err.endswith(" Change --min-words and --max-words, now 5 and 200, or give other data.\n")
     assert output.err.count("\n") == 1
+
+
+OWN = """
+families:
+  notes:
+    template: "Notes: {text}\\n\\nDocument:\\n{passage}"
+    treatments: [kept, stripped]
+    texts: {short: A short note.}
+    instructions:
+      summary: {instruction: Sum it up., word_limit: 20}
+"""
+
+
+def test_own_texts_are_shown_with_a_context_and_counted(
+    tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens to read are counted once more from the instruction as it is sent."""
+    (tmp_path / "my.yaml").write_text(OWN, encoding="utf-8")
+    rows = [row | {"surrogates": {"guess": "When does it leave?"}} for row in ROWS[:2]]
+    assert dry_run(tmp_path, rows, "--families=baseline", f"--arms={tmp_path / 'my.yaml'}") == 0
+    said = words_of(capsys)
+    assert "notes/short text A short note. kept, stripped" in said
+    assert "notes/summary written by Sum it up. kept, stripped" in said
+    assert "provided/guess column surrogates" in said
+    assert "in arm notes/short, with its query: Notes: A short note. Document:" in said
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder())
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": f"Sum it up.\n\nText:\n{passage}"}], add_generation_prompt=True
+        )["input_ids"]
+        for passage in PASSAGES
+    ]
+    assert f"tokens read to write {sum(map(len, prompts)):,} " in said
+    assert "2 surrogates, --max-new-tokens each" in said
+
+
+def test_another_writer_is_named_with_what_it_takes(
+    tmp_path: Path, artifacts_folder: Path, weightless_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dry_run(tmp_path, ROWS, "--families=baseline,generated", f"--writer-model={weightless_model}") == 0
+    size = decimal(4 * PARAMETERS)  # float32
+    assert f'" first, whose weights take {size} and leave the memory before the reading model is loaded.' in words_of(
+        capsys
+    )
+    assert dry_run(tmp_path, ROWS, "--writer-model=./nope") == 2
+    assert capsys.readouterr().err == (
+        "error: There is no model folder ./nope. Give a local folder or the id of a model on the hub.\n"
+    )
 
 
 def test_what_would_stop_a_run_later_is_said_now(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -724,6 +725,80 @@ def test_no_distractors_are_an_empty_file_and_empty_chunks(artifacts_folder: Pat
         samples = draw_samples.fn(identify_data(data), none, 42, 3)
     assert [read_rows(chunk["distractors"], Distractor) for chunk in samples["chunks"]] == [[], []]
     assert samples["distractors"]["rows"] == 0
+
+
+# --- texts that rows bring ---
+
+
+def test_texts_of_rows_are_kept_by_name_for_the_drawn_samples() -> None:
+    """Expected: by reading; a mapping's names in alphabetical order whatever the row's, a list's by their places."""
+    mapped = [
+        plain(n, surrogates={"b": f"B{n}", "a": f"A{n}"} if n % 2 else {"a": f"A{n}", "b": f"B{n}"}) for n in range(9)
+    ]
+    found = draw_samples(mapped, settings(4), 42)
+    assert found.provided_keys == ("a", "b")
+    assert [(t.sample_id, t.family, t.key, t.text) for t in found.texts] == [
+        (s.sample_id, "provided", key, f"{key.upper()}{s.position}") for s in found.samples for key in ("a", "b")
+    ]
+    listed = draw_samples([plain(n, surrogates=[f"first {n}", plain(n)["query"]]) for n in range(3)], settings(3), 42)
+    assert listed.provided_keys == ("text_1", "text_2")
+    assert [text.is_query for text in listed.texts] == [False, True] * 3
+
+
+@pytest.mark.parametrize("column", [None, "absent"])
+def test_rows_without_texts_of_their_own_have_no_family_of_them(column: str | None) -> None:
+    found = draw_samples([plain(n) if column else plain(n, surrogates=None) for n in range(3)], settings(3), 42)
+    assert (found.texts, found.provided_keys) == ([], ())
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (["one"], "Row 2 has text_1 in its column `surrogates`, and row 0 has text_1, text_2"),
+        ({"text_1": "a", "other": "b"}, "Row 2 has other, text_1 in its column `surrogates`, and row 0 has text_1"),
+        (None, "Row 2 has nothing in its column `surrogates`, and row 0 has text_1, text_2"),
+        ([], r"Row 2 has \[\] in its column"),
+        ({}, r"Row 2 has \{\} in its column"),
+        ("a text", "Row 2 has 'a text' in its column"),
+        (7, "Row 2 has 7 in its column"),
+        (["a", None], r"Row 2 has \['a', None\]"),
+        (["a", "  "], r"Row 2 has \['a', '  '\]"),
+        (["a", ["b"]], r"Row 2 has \['a', \['b'\]\]"),
+        (["a", "half \ud83d"], "Row 2 has .*ud83d"),
+        (["a"] * 21, "Row 2 has .* Allowed are 1 to 20 texts"),
+        ({"../a": "a", "b": "b"}, "Allowed are 1 to 20 texts that are not empty, as a list or as a mapping of names"),
+        ({"routed": "a", "b": "b"}, "Row 2 has .*routed"),
+        (["\x1b[2J" * 1000, 1], "Row 2 has "),
+    ],
+)
+def test_other_texts_in_some_rows_are_refused_with_the_row(column: Any, said: str) -> None:
+    rows = [plain(n, surrogates=["a", "b"]) for n in range(5)]
+    rows[2]["surrogates"] = column
+    with pytest.raises(RowFormatError, match=said) as caught:
+        draw_samples(rows, settings(2), 42)
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
+
+
+def test_the_texts_of_a_row_that_is_dropped_do_not_matter() -> None:
+    rows = [plain(0, surrogates=["a"]), plain(1, answer="", surrogates=7), plain(0, surrogates=["b", "c"])]
+    assert [text.text for text in draw_samples(rows, settings(2), 42).texts] == ["a"]
+
+
+def test_parquet_and_json_bring_the_same_texts(tmp_path: Path) -> None:
+    from tasks.loading.data import identify_data, load_rows
+
+    for name, column in (("list", ["one", "two"]), ("mapping", {"a": "one", "b": "two"})):
+        rows = [plain(n, surrogates=column) for n in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+        found = [
+            draw_samples(
+                load_rows(identify_data(DataSettings(data=str(tmp_path / f"{name}{suffix}")))), settings(3), 42
+            )
+            for suffix in (".jsonl", ".parquet")
+        ]
+        assert found[0].texts == found[1].texts != []
 
 
 def test_the_draw_that_the_settings_name_is_the_one_that_is_made() -> None:

@@ -137,7 +137,7 @@ def test_text_from_a_command_line_means_the_same_as_numbers() -> None:
         ("data_split", "", "at least 1 character, got ''"),
         ("language_model", "x" * 1001, "at most 1000 characters, got 'x"),
         ("embedding_model", 5, "valid string, got 5"),
-        ("families", ("baseline", "nope"), "'baseline', 'static', 'generated' or 'control', got 'nope'"),
+        ("families", ("baseline", "nope"), "'baseline', 'static', 'generated', 'free' or 'control', got 'nope'"),
         ("families", ("static",), "each family once and include baseline, got static. Use baseline,static,gen"),
         ("families", ("baseline", "static", "static"), "each family once .* got baseline, static, static"),
         (
@@ -189,7 +189,7 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize("name", ["sample_cout", "sampling", "language_model_", "__class__"])
 def test_an_unknown_setting_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(
-        SettingsError, match=f"Unknown setting '{name}'. Known settings: bootstrap_resamples, confidence"
+        SettingsError, match=f"Unknown setting '{name}'. Known settings: arms, bootstrap_resamples, conf"
     ):
         resolve_settings("demo", **{name: 5})
 

@@ -28,7 +28,7 @@ def test_limits_and_choices_are_there_for_the_form_and_in_words() -> None:
     assert fields["sample_count"]["description"].endswith("Allowed: at least 1, at most 1,000,000.")
     assert fields["confidence_level"]["description"].endswith("Allowed: above 0, below 1.")
     assert fields["dtype"]["enum"] == ["float32", "bfloat16", "float16"]
-    assert fields["families"]["items"]["enum"] == ["baseline", "static", "generated", "control"]
+    assert fields["families"]["items"]["enum"] == ["baseline", "static", "generated", "free", "control"]
     assert "<" not in "".join(field["description"] for field in fields.values())
 
 

@@ -95,12 +95,12 @@ def _control(key: str, write: Writer | None = None, *, needs: Collection[str] = 
     )
 
 
-def _free(key: str, write: Writer, text: str | None = None, **needs: bool) -> ArmGroup:
+def _free(key: str, write: Writer, text: str | None = None, *, needs_data_texts: bool = False) -> ArmGroup:
     """Return the entry of one free text: a phrase, or what a function makes."""
     wording = None if text is None else Wording(family="free", key=key, text=text)
     fixed = () if text is None else (text,)
     rule = ContextRule(family="free", arm_keys=(key,), template=FREE_TEMPLATE, fixed_surrogates=fixed)
-    return ArmGroup(rule, treatments=_OF_A_TEXT, write=write, wording=wording, **needs)
+    return ArmGroup(rule, treatments=_OF_A_TEXT, write=write, needs_data_texts=needs_data_texts, wording=wording)
 
 
 def own_group(arm: OwnArm) -> ArmGroup:

@@ -15,9 +15,9 @@ from tasks.priming.engine.model import LanguageModel, TokenizerError, encode_con
 from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.prompts import SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.scoring import score_family
+from tasks.priming.scoring import encode_arms, score_family
 from tasks.priming.settings import GenerationSettings, resolve_settings
-from tests.tiny_models import reading, tiny_mistral
+from tests.tiny_models import plain_token_nlls, reading, tiny_mistral
 
 QUESTION = "How much does a cashier earn at a large store?"
 
@@ -64,12 +64,12 @@ def texts(write: Callable[..., list[Surrogate]], language_model: LanguageModel |
     return [surrogate.text for surrogate in written]
 
 
-def test_there_are_seven_controls_each_with_an_entry_of_its_own() -> None:
+def test_there_are_nine_controls_each_with_an_entry_of_its_own() -> None:
     """Expected: the list of the design."""
     names = [name for name in entries_of(resolve_settings("laptop")) if name.startswith("control/")]
     assert [name.removeprefix("control/") for name in names] == [
         *("bare_document", "blank_surrogate", "random_words", "shuffled_surrogate", "other_document", "actual_query"),
-        "repeated_baseline",
+        *("answer_given", "no_passage", "repeated_baseline"),
     ]
     assert list(entries_of(resolve_settings("demo")))[:3] == ["baseline", "static", "generated"]
 
@@ -134,11 +134,38 @@ def test_the_other_documents_question_is_what_the_model_writes_for_it(tokenizer:
     assert min(s.prompt_token_count for s in written) > 60  # the instruction alone has more
 
 
+def test_the_answer_given_is_the_query_with_its_answer() -> None:
+    written = controls.write_answer_given(SAMPLES, writing())
+    assert [surrogate.text for surrogate in written] == [f"{one.query} {one.answer}" for one in SAMPLES]
+    assert {(s.family, s.key, s.is_query) for s in written} == {("control", "answer_given", False)}
+
+
+def test_no_passage_is_the_query_after_nothing_but_the_first_token(tokenizer: Any) -> None:
+    """Expected: one plain pass over the first token, the query and the answer."""
+    language_model = reader(tokenizer)
+    entry = ARM_GROUPS["control/no_passage"]
+    assert entry.contexts.context("A passage.", None) == ""
+    scores = score_family(entry.contexts, SAMPLES, [], language_model)
+    arms = encode_arms(entry.contexts, SAMPLES, [], language_model)
+    assert {arm.request.context for arm in arms} == {(tokenizer.bos_token_id,)}
+    for score, arm in zip(scores, arms, strict=True):
+        assert (score.status, score.context_token_count, score.key) == ("ok", 1, "no_passage")
+        assert score.token_nlls == pytest.approx(plain_token_nlls(arm.request, language_model), abs=2e-5)
+
+
+def test_no_passage_has_no_score_where_contexts_have_no_first_token(tokenizer: Any) -> None:
+    """Nothing precedes the query then, whose first token nothing predicts: the status says so."""
+    language_model = dataclasses.replace(reader(tokenizer), first_token="none")
+    scores = score_family(ARM_GROUPS["control/no_passage"].contexts, SAMPLES[:2], [], language_model)
+    assert [(score.status, score.nll) for score in scores] == [("no_context_tokens", None)] * 2
+
+
 @pytest.mark.parametrize(
     "write",
     [
         *(controls.write_blank, controls.write_random_words, controls.write_shuffled),
         controls.write_actual_query,
+        controls.write_answer_given,
     ],
 )
 def test_a_control_that_nothing_is_written_for_has_no_tokens(
