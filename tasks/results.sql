@@ -221,12 +221,16 @@ WITH spent AS (
 ),
 together AS (
     SELECT
-        run_id,
-        split_part(condition, '/', 1) AS family,
-        sum(prompt_tokens + generated_tokens) AS written_tokens,
-        sum(prefill_tokens) AS prefill_tokens
+        cost.run_id,
+        spent.entry,
+        sum(cost.prompt_tokens + cost.generated_tokens) FILTER (cost.condition NOT LIKE '%+%') AS written_tokens,
+        sum(cost.prefill_tokens) AS prefill_tokens
     FROM cost
-    WHERE split_part(condition, '/', 2) <> 'routed'
+    JOIN spent
+        ON spent.run_id = cost.run_id
+        AND spent.stage = 'score'
+        AND spent.entry IN (split_part(cost.condition, '+', 1), split_part(cost.condition, '/', 1))
+    WHERE cost.condition NOT LIKE '%/routed%'
     GROUP BY ALL
 )
 SELECT
@@ -246,27 +250,24 @@ SELECT
     cost.is_dominated,
     cost.dominated_by,
     writing.seconds * CASE
-        WHEN cost.condition = writing.entry OR split_part(cost.condition, '/', 2) = 'routed' THEN 1
+        WHEN split_part(cost.condition, '+', 1) = writing.entry OR cost.condition LIKE '%/routed%' THEN 1
         ELSE (cost.prompt_tokens + cost.generated_tokens) / nullif(together.written_tokens, 0)
     END AS write_seconds,
-    scoring.seconds * CASE
-        WHEN cost.condition = scoring.entry OR split_part(cost.condition, '/', 2) = 'routed' THEN 1
-        ELSE cost.prefill_tokens / nullif(together.prefill_tokens, 0)
-    END AS score_seconds
+    scoring.seconds * cost.prefill_tokens / nullif(together.prefill_tokens, 0) AS score_seconds
 FROM cost
 JOIN run
     ON run.run_id = cost.run_id
-JOIN together
-    ON together.run_id = cost.run_id
-    AND together.family = split_part(cost.condition, '/', 1)
 LEFT JOIN spent AS writing
     ON writing.run_id = cost.run_id
     AND writing.stage = 'surrogate'
-    AND writing.entry IN (cost.condition, together.family)
+    AND writing.entry IN (split_part(cost.condition, '+', 1), split_part(cost.condition, '/', 1))
 LEFT JOIN spent AS scoring
     ON scoring.run_id = cost.run_id
     AND scoring.stage = 'score'
-    AND scoring.entry IN (cost.condition, together.family)
+    AND scoring.entry IN (split_part(cost.condition, '+', 1), split_part(cost.condition, '/', 1))
+LEFT JOIN together
+    ON together.run_id = cost.run_id
+    AND together.entry = scoring.entry
 WHERE run.status = 'complete'
 ORDER BY
     run.started_at DESC,
@@ -274,9 +275,9 @@ ORDER BY
     cost.nll_mean,
     cost.condition;
 
-COMMENT ON VIEW all_runs.what_does_it_cost IS 'What does each condition cost, and what does it gain? One row per arm and routed family, the lowest NLL first.';
+COMMENT ON VIEW all_runs.what_does_it_cost IS 'What does each condition cost, and what does it gain? One row per condition, an arm with a treatment or a routed family, the lowest NLL first.';
 COMMENT ON COLUMN all_runs.what_does_it_cost.write_seconds IS 'What writing the surrogates of all samples took (seconds); within a family shared out by the tokens read and written: NULL for the keys of a family without any, and for an arm without surrogates.';
-COMMENT ON COLUMN all_runs.what_does_it_cost.score_seconds IS 'What scoring all samples took (seconds), prefill included; within a family shared out by prefilled tokens.';
+COMMENT ON COLUMN all_runs.what_does_it_cost.score_seconds IS 'What scoring all samples took (seconds), prefill included; within a family, and among the treatments of a text, shared out by prefilled tokens.';
 
 CREATE VIEW all_runs.outcome AS
 SELECT
@@ -284,6 +285,8 @@ SELECT
     score.sample_id,
     score.family,
     score.key,
+    score.treatment,
+    score.family || '/' || score.key || if(score.treatment = 'kept', '', '+' || score.treatment) AS condition,
     score.status,
     score.nll,
     score.nll_notebook,
@@ -291,6 +294,7 @@ SELECT
     route.similarity,
     route.is_routed,
     score.context_token_count,
+    score.cached_token_count,
     score.answer_token_count
 FROM score
 LEFT JOIN score AS baseline
@@ -298,13 +302,15 @@ LEFT JOIN score AS baseline
     AND baseline.sample_id = score.sample_id
     AND baseline.family = 'baseline'
     AND baseline.key = 'document'
+    AND baseline.treatment = 'kept'
 LEFT JOIN route
     ON route.run_id = score.run_id
     AND route.sample_id = score.sample_id
     AND route.family = score.family
     AND route.key = score.key;
 
-COMMENT ON VIEW all_runs.outcome IS 'One row per sample and arm: its NLL, what it gains over the baseline, and whether the router chose it. In all_runs, runs that are not complete are included.';
+COMMENT ON VIEW all_runs.outcome IS 'One row per sample and condition, an arm with a treatment: its NLL, what it gains over the baseline, and whether the router chose the arm. In all_runs, runs that are not complete are included.';
+COMMENT ON COLUMN all_runs.outcome.condition IS 'Its name, e.g. static/factual, or static/factual+stripped where the treatment is not kept.';
 COMMENT ON COLUMN all_runs.outcome.improvement IS 'Baseline NLL - this NLL (nats per answer token): positive is better than the baseline. NULL where either is missing.';
 COMMENT ON COLUMN all_runs.outcome.similarity IS 'Cosine similarity of surrogate and query; NULL for an arm without a surrogate to route to.';
 COMMENT ON COLUMN all_runs.outcome.is_routed IS 'Whether the router chose this arm within its family; NULL for an arm that it does not choose from.';
@@ -350,17 +356,17 @@ COMMENT ON COLUMN all_runs.run_summary.attempt_count IS 'Executions.';
 CREATE VIEW all_runs.compare_runs AS
 WITH value AS (
     SELECT
-        score.run_id,
-        score.sample_id,
-        score.family || '/' || score.key AS condition,
-        score.nll
-    FROM score
-    WHERE score.nll IS NOT NULL
+        outcome.run_id,
+        outcome.sample_id,
+        outcome.condition,
+        outcome.nll
+    FROM all_runs.outcome
+    WHERE outcome.nll IS NOT NULL
     UNION ALL
     SELECT
         outcome.run_id,
         outcome.sample_id,
-        outcome.family || '/routed' AS condition,
+        replace(outcome.condition, '/' || outcome.key, '/routed') AS condition,
         outcome.nll
     FROM all_runs.outcome
     WHERE outcome.nll IS NOT NULL
@@ -385,6 +391,7 @@ complete AS (
         AND baseline.sample_id = value.sample_id
         AND baseline.family = 'baseline'
         AND baseline.key = 'document'
+        AND baseline.treatment = 'kept'
     WHERE run.status = 'complete'
 ),
 passage AS (
@@ -441,13 +448,13 @@ ORDER BY
     run_a,
     run_b,
     condition <> 'baseline/document',
-    split_part(condition, '/', 2) <> 'routed',
+    condition NOT LIKE '%/routed%',
     condition;
 
 COMMENT ON VIEW all_runs.compare_runs IS 'How do two runs differ on the samples that they share? One row per pair of complete runs, in both orders, and condition that both have; `python -m flows compare` adds intervals. NLLs of models with different tokenizers cannot be compared.';
 COMMENT ON COLUMN all_runs.compare_runs.run_a IS 'One run; name it and run_b in WHERE.';
 COMMENT ON COLUMN all_runs.compare_runs.run_b IS 'The other run.';
-COMMENT ON COLUMN all_runs.compare_runs.condition IS 'An arm, e.g. static/factual, or what the router chose, e.g. static/routed.';
+COMMENT ON COLUMN all_runs.compare_runs.condition IS 'An arm with its treatment, e.g. static/factual or static/factual+stripped, or what the router chose, e.g. static/routed.';
 COMMENT ON COLUMN all_runs.compare_runs.n IS 'Samples that have it in both runs.';
 COMMENT ON COLUMN all_runs.compare_runs.passage_count IS 'Distinct passages among them.';
 COMMENT ON COLUMN all_runs.compare_runs.equal_count IS 'Samples with exactly the same NLL in both.';

@@ -24,9 +24,9 @@ from tasks.sampling import draw_samples
 from tasks.scoring import score_contexts, scoring_calls, treatments_of
 from tasks.store import code, manifests
 from tasks.store.artifacts import Reference, chunks_of, read_rows, write_rows
-from tasks.store.caching import Batch, StageCache
+from tasks.store.caching import Batch
 from tests.published_rows import record, start
-from tests.store.test_key_rule import executed
+from tests.store.test_key_rule import closure_of, executed
 from tests.tiny_models import tiny_settings
 
 MODEL = {"sha256": "of a model"}
@@ -138,11 +138,7 @@ def test_all_code_that_answering_executes_is_in_its_digest(identity: Identity) -
     answer_family(*arguments)  # imports what it needs
     found, ran = executed(answer_family, *arguments)
     assert {row.treatment for row in found} == set(group.treatments)
-    policy = cast(StageCache, answer_queries.cache_policy)
-    assert callable(policy.computation)
-    computations = policy.computation({"treatments": group.treatments_by_key})
-    closure = {place for computation in computations for place in code._closure(*computation.split(":"))}
-    assert ran <= closure
+    assert ran <= closure_of(answer_queries, {"treatments": group.treatments_by_key})
     assert ("tasks.priming.answer_measures", "token_f1") in ran
 
 

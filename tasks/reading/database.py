@@ -28,12 +28,13 @@ _EXTREME_SAMPLES = """
     FROM all_runs.outcome
     JOIN sample ON sample.run_id = $run_id AND sample.sample_id = outcome.sample_id
     JOIN score ON score.run_id = $run_id AND score.sample_id = outcome.sample_id
-        AND score.family = outcome.family AND score.key = outcome.key
+        AND score.family = outcome.family AND score.key = outcome.key AND score.treatment = outcome.treatment
     JOIN score AS reference ON reference.run_id = $run_id AND reference.sample_id = outcome.sample_id
-        AND reference.family = 'baseline' AND reference.key = 'document'
+        AND reference.family = 'baseline' AND reference.key = 'document' AND reference.treatment = 'kept'
     LEFT JOIN surrogate ON surrogate.run_id = $run_id AND surrogate.sample_id = outcome.sample_id
         AND surrogate.family = outcome.family AND surrogate.key = outcome.key
     WHERE outcome.run_id = $run_id AND outcome.is_routed AND outcome.improvement IS NOT NULL
+        AND outcome.treatment = 'kept'
         AND outcome.family = (SELECT min(family) FROM route WHERE run_id = $run_id)
     ORDER BY outcome.improvement {order}, sample.sample_id
     LIMIT {limit}"""
@@ -66,6 +67,7 @@ QUERIES: dict[str, str] = {
     "point": """
         SELECT family, similarity, improvement FROM all_runs.outcome
         WHERE run_id = $run_id AND is_routed AND similarity IS NOT NULL AND improvement IS NOT NULL
+            AND treatment = 'kept'
         ORDER BY family, sample_id""",
     "flag": """
         SELECT family, key, count(*) AS surrogates,
@@ -84,7 +86,7 @@ QUERIES: dict[str, str] = {
             outcome.improvement
         FROM chosen JOIN surrogate ON surrogate.run_id = $run_id AND surrogate.sample_id = chosen.sample_id
         LEFT JOIN all_runs.outcome ON outcome.run_id = $run_id AND outcome.sample_id = surrogate.sample_id
-            AND outcome.family = surrogate.family AND outcome.key = surrogate.key
+            AND outcome.family = surrogate.family AND outcome.key = surrogate.key AND outcome.treatment = 'kept'
         WHERE surrogate.family IN (SELECT family FROM route WHERE run_id = $run_id)
         ORDER BY chosen.sample_id, surrogate.family, surrogate.key""",
     "flagged": f"""
@@ -110,10 +112,10 @@ PAIRING_QUERIES: dict[str, str] = {
 """What is compared of the samples of two runs: name -> statement of pairs (name, value)."""
 
 _NLLS = """
-    SELECT family || '/' || key AS condition, sample_id, nll FROM score
+    SELECT condition, sample_id, nll FROM all_runs.outcome
     WHERE run_id = $run_id AND nll IS NOT NULL
     UNION ALL
-    SELECT family || '/routed' AS condition, sample_id, nll FROM all_runs.outcome
+    SELECT replace(condition, '/' || key, '/routed'), sample_id, nll FROM all_runs.outcome
     WHERE run_id = $run_id AND nll IS NOT NULL AND is_routed
     ORDER BY condition, sample_id"""
 """The NLLs of every condition; a routed family has, for each sample, that of the arm that the router chose."""

@@ -22,7 +22,7 @@ from tasks.loading.models import identify_language_model, load_language_model, o
 from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
-from tasks.priming.records import Distractor, Sample
+from tasks.priming.records import AnswerText, Distractor, Sample
 from tasks.priming.settings import LanguageModelSettings, resolve_settings
 from tasks.store import manifests
 from tasks.workers.processes import with_language_model, working
@@ -142,8 +142,8 @@ def test_the_outline_tells_what_the_loaded_model_tells() -> None:
     assert {parameter.device.type for parameter in outline.model.parameters()} == {"meta"}
 
 
-def make_run(run_id: str, **changes: Any) -> None:
-    """Publish a complete run of two samples that took 4 s to score and 6 s to write."""
+def make_run(run_id: str, *, answered: bool = False, **changes: Any) -> None:
+    """Publish a complete run of two samples that took 4 s to score and 6 s to write, and 5 s to answer."""
     model = {"language_model": str(tiny_folder()), "dtype": "float32", "quantization": "none"}
     description: dict[str, Any] = {"run_id": run_id, "profile": "demo", "device": "cpu", "language_model": model}
     description |= changes
@@ -153,7 +153,14 @@ def make_run(run_id: str, **changes: Any) -> None:
     record(attempt, "sample", samples)
     record(attempt, "score", [score((s.sample_id, "baseline", "document"), (1.0, 2.0)) for s in samples])
     record(attempt, "surrogate", [fixed_surrogate(s, "generated", "keyword_query", "a guess") for s in samples])
+    if answered:
+        record(
+            attempt,
+            "answer_text",
+            [AnswerText(s.sample_id, "baseline", "document", "kept", False, "too_long") for s in samples],
+        )
     seconds = {"score/baseline/0000": 1.5, "score/static/0000": 2.5, "surrogate/generated/0000": 6.0}
+    seconds |= {"answer_text/baseline/0000": 5.0} if answered else {}
     manifests.extend_run(attempt, {}, {"stage_seconds": seconds})
     manifests.finish_run(attempt)
 
@@ -185,6 +192,25 @@ def test_a_time_is_told_with_its_source_or_said_to_be_unknown(
     tokens = int(said.partition("tokens scored ")[2].split()[0].replace(",", ""))
     assert 62.5 * 2 < tokens < 62.5 * 10
     assert f"time about {tokens / 62.5:.2g} s run aaaa here: 62 tokens scored per second; 1 process" in said
+
+
+def test_answers_are_counted_and_their_time_is_added(
+    tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: after the plain document, after static/quantitative, and after what the router chooses."""
+    flags = ("--families=baseline,static", "--workers=1", "--answers=main")
+    make_run("aaaa")
+    results.rebuild_database()
+    assert dry_run(tmp_path, ROWS[:1], *flags) == 0
+    said = words_of(capsys)
+    assert "answers written at most 3 of at most 32 tokens each" in said
+    assert "s and the answers run aaaa here: 62 tokens scored per second; it wrote none of the answers" in said
+    make_run("bbbb", answered=True)
+    results.rebuild_database()
+    assert dry_run(tmp_path, ROWS[:1], *flags) == 0
+    said = words_of(capsys)
+    tokens = int(said.partition("tokens scored ")[2].split()[0].replace(",", ""))
+    assert f"time about {tokens / 62.5 + 3 * 2.5:.2g} s run bbbb here: 62 tokens scored per second, 2.5 s per" in said
 
 
 def test_rows_of_which_none_qualifies_are_refused_with_their_funnel(
@@ -294,6 +320,7 @@ COUNTS = TokenCounts(
     scored=100_000,
     prompts=50_000,
     surrogates=250,
+    answers=0,
     written_at_most=11_250,
     longest=300,
     predicted_share=0.25,

@@ -326,6 +326,7 @@ def test_what_changes_a_stages_numbers_is_among_its_arguments(
     """These two once stood beside the stage, where no key saw them."""
     policy = stage.cache_policy
     assert isinstance(policy, StageCache)
-    given = dict.fromkeys(inspect.signature(stage.fn).parameters, "cost") | {name: 1}
+    given = dict.fromkeys(inspect.signature(stage.fn).parameters, "cost") | {name: 1, "families": []}
+    given = {parameter: given[parameter] for parameter in inspect.signature(stage.fn).parameters}
     inputs = get_call_parameters(stage.fn, (), given)  # as Prefect's engine does
     assert compute(policy, inputs) != compute(policy, inputs | {name: 2})

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import transformers
+from prefect import Task
 
 from tasks.priming.arms.arms import ARM_GROUPS, own_group
 from tasks.priming.arms.own import OwnArm
+from tasks.priming.arms.treatments import TREATMENTS
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
@@ -24,9 +26,14 @@ from tasks.priming.sampling import draw_samples
 from tasks.priming.scoring import score_family
 from tasks.priming.scoring_checks import CheckedFamily, check_scoring
 from tasks.priming.settings import GenerationSettings, LanguageModelSettings, SamplingSettings
+from tasks.priming.statistics.all_statistics import STATISTICS
+from tasks.routing import route_queries as route_stage
+from tasks.sampling import draw_samples as draw_stage
+from tasks.scoring import check_scoring as stage_of_checks
+from tasks.scoring import score_contexts
 from tasks.store import code
 from tasks.store.artifacts import ROOT
-from tasks.store.caching import essence
+from tasks.store.caching import StageCache, essence
 from tests.tiny_models import tiny_mistral
 
 SURVIVORS = {
@@ -141,6 +148,14 @@ def rows(count: int) -> Iterator[dict[str, str]]:
         }
 
 
+def closure_of(stage: Task[..., Any], inputs: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return all definitions that the key of a stage's call is made from."""
+    policy = stage.cache_policy
+    assert isinstance(policy, StageCache)
+    assert callable(policy.computation)
+    return {place for name in policy.computation(inputs) for place in code._closure(*name.split(":"))}
+
+
 def test_all_code_that_a_stage_executes_is_in_its_digest(language_model: LanguageModel) -> None:
     """A function that is found by other means than its name could be edited without a new key."""
     draw = partial(draw_samples, has_keywords=True)
@@ -160,17 +175,86 @@ def test_all_code_that_a_stage_executes_is_in_its_digest(language_model: Languag
             surrogates, ran = executed(write, drawn.samples, writing)
             assert ran <= set(code._closure(*entry.writer.split(":")))
             generated = surrogates if entry.contexts.family == "generated" else generated
-        arguments = (entry.contexts, drawn.samples, surrogates, language_model, drawn.distractors)
+        treatments = {key: {name: TREATMENTS[name] for name in own} for key, own in entry.treatments_by_key.items()}
+        arguments = (entry.contexts, drawn.samples, surrogates, language_model, drawn.distractors, treatments)
         scores, ran = executed(score_family, *arguments)
-        assert ran <= set(code._closure("tasks.priming.scoring", "score_family"))
+        assert ran <= closure_of(score_contexts, {"treatments": entry.treatments_by_key})
         assert {score.status for score in scores} == {"ok"}
-        families.append(CheckedFamily(entry.contexts, surrogates, scores))
+        families.append(CheckedFamily(entry.contexts, surrogates, scores, treatments))
     worst = max(families[0].scores, key=lambda score: score.nll or 0.0).sample_id
     samples = [sample for sample in drawn.samples if sample.sample_id == worst]
     distractors = [distractor for distractor in drawn.distractors if distractor.sample_id == worst]
     _, ran = executed(check_scoring, families, samples, distractors, language_model)
-    assert ran <= set(code._closure("tasks.priming.scoring_checks", "check_scoring"))
+    named = [(None, entry.treatments_by_key, None, None) for entry in ARM_GROUPS.values()]
+    assert ran <= closure_of(stage_of_checks, {"families": named})
     assert ("tasks.priming.engine.attention", "Pack") in ran
+
+
+# --- one more treatment, one more text ---
+
+TREATMENT = """
+
+def forget(parts: Parts) -> Sight:
+    return Sight(hidden_from_query=parts.prefix)
+
+
+TREATMENTS["forgotten"] = forget
+"""
+WRITER = """
+
+def write_thanks(samples: Sequence[Sample], writing: Writing) -> list[Surrogate]:
+    return _controls("thanks", samples, lambda number, sample: "Thank you.")
+"""
+ENTRY = """
+
+ARM_GROUPS["control/thanks"] = _control("thanks", write_thanks)
+"""
+
+
+def digests() -> dict[str, Any]:
+    """Return the digests of the code of every call of the stages before the statistics, and of these."""
+    by_name = {
+        "sampling": draw_stage.cache_policy,
+        "routing": route_stage.cache_policy,
+        **{f"writing {name}": entry.writer for name, entry in ARM_GROUPS.items() if entry.write},
+        **{table: statistic.computation for table, statistic in STATISTICS.items()},
+    }
+    found: dict[str, Any] = {
+        name: code.code_digest(str(getattr(policy, "computation", policy))) for name, policy in by_name.items()
+    }
+    scoring = score_contexts.cache_policy
+    assert isinstance(scoring, StageCache)
+    assert callable(scoring.computation)
+    for name, entry in ARM_GROUPS.items():
+        computations = scoring.computation({"treatments": entry.treatments_by_key})
+        found[f"scoring {name}"] = [code.code_digest(computation) for computation in computations]
+    return found
+
+
+def test_another_treatment_or_text_recomputes_nothing_else(checkout: Path) -> None:
+    """One function and one entry each: the keys of all other calls stay, so that they are remembered."""
+    before, package = digests(), code.package_digest()
+    assert len(before) > 20
+    arms = checkout / "tasks" / "priming" / "arms"
+    for file, text in (("treatments.py", TREATMENT), ("controls.py", WRITER), ("arms.py", ENTRY)):
+        (arms / file).write_text((arms / file).read_text() + text)
+    importing = (arms / "arms.py").read_text().replace("    write_shuffled,", "    write_shuffled,\n    write_thanks,")
+    (arms / "arms.py").write_text(importing)
+    forget()
+    assert code.package_digest() != package
+    assert digests() == before
+    # and a treatment that is edited recomputes what names it alone
+    edited = (
+        (arms / "treatments.py")
+        .read_text()
+        .replace("parts.prefix, closes_gap=True", "parts.surrogate, closes_gap=True")
+    )
+    (arms / "treatments.py").write_text(edited)
+    forget()
+    after = digests()
+    assert {name for name in after if after[name] != before[name]} == {
+        f"scoring {name}" for name, entry in ARM_GROUPS.items() if "stripped" in entry.treatments
+    }
 
 
 # --- what is passed on to tasks.priming from outside ---

@@ -22,6 +22,7 @@ class _Seen(NamedTuple):
     query_token_count: int
     answer_token_count: int
     has_margin: bool
+    has_document_ids: bool | None
 
 
 def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Check]:
@@ -57,6 +58,7 @@ def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -
         *_first_token_share(first_nlls, all_nlls, long_answers),
         *_written_surrogates(evidence, known),
         *_distractors(scores),
+        *_stripped(scores, has_first_token=evidence.model is None or evidence.model.first_token is not None),
     ]
 
 
@@ -67,6 +69,7 @@ def _look_at(score: Score) -> _Seen:
         score.query_token_count,
         score.answer_token_count,
         score.margin is not None,
+        score.has_document_ids,
     )
 
 
@@ -155,6 +158,29 @@ def _distractors(scores: Mapping[_Seen, int]) -> list[Check]:
     with_margin = sum(count for seen, count in scores.items() if seen.status == "ok" and seen.has_margin)
     detail = f"share of {good} scores with an NLL that have a margin"
     return [_check("distractors_scored", with_margin / good, None, detail)] if with_margin else []
+
+
+def _stripped(scores: Mapping[_Seen, int], *, has_first_token: bool) -> list[Check]:
+    """Return what caches with a dropped prefix are; nothing for a run without them."""
+    same, other = (
+        sum(count for seen, count in scores.items() if seen.has_document_ids is is_same) for is_same in (True, False)
+    )
+    if not same + other:
+        return []
+    detail = (
+        f"share of {same + other} scores on a cache with a dropped prefix that holds exactly the token ids of the "
+        "plain document; the others differ from it where the text before joins the document"
+    )
+    begins = (
+        "they begin with the first token of every context"
+        if has_first_token
+        else "no first token: the attention sink is dropped with the prefix, so nothing is concluded from them; set "
+        "first_token"
+    )
+    return [
+        _check("stripped_has_the_documents_ids", same / (same + other), None, detail),
+        _check("stripped_keeps_a_first_token", has_first_token, None, f"caches with a dropped prefix: {begins}"),
+    ]
 
 
 def _check(name: str, value: float, limit: float | None, detail: str) -> Check:

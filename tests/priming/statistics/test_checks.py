@@ -171,3 +171,24 @@ def test_the_first_tokens_share_is_that_of_the_baselines_longer_answers() -> Non
     found = checks(rows)["first_answer_token_share"]
     assert (found.value, found.passed) == (0.75, None)  # by hand: 6 of 8; one token alone has nothing to compare
     assert "1 answers of two or more tokens" in found.detail
+
+
+# --- dropped prefixes ---
+
+
+def test_a_dropped_prefix_is_told_by_the_ids_that_it_leaves() -> None:
+    """Expected by hand: two of the sample's three such scores hold the plain document's ids."""
+    stripped = [score("a", "static", key, treatment="stripped", has_document_ids=key != "b") for key in "abc"]
+    found = checks([*scores(), *stripped])
+    assert found["stripped_has_the_documents_ids"].value == pytest.approx(2 / 3)
+    assert "3 scores" in found["stripped_has_the_documents_ids"].detail
+    assert {"stripped_has_the_documents_ids", "stripped_keeps_a_first_token"} & checks(scores()).keys() == set()
+
+
+@pytest.mark.parametrize(("first_token", "value"), [("<s>", 1.0), (None, 0.0)])
+def test_a_prefix_that_is_dropped_with_the_attention_sink_is_flagged(first_token: str | None, value: float) -> None:
+    stripped = score("a", "static", "factual", treatment="stripped", has_document_ids=True)
+    model = dataclasses.replace(INVARIANT, first_token=first_token)
+    check = checks([*scores(), stripped], model=model)["stripped_keeps_a_first_token"]
+    assert (check.value, check.limit_value, check.passed) == (value, None, None)
+    assert ("nothing is concluded from them" in check.detail) == (first_token is None)
