@@ -35,6 +35,7 @@ def experiment(
     seed: allowed.Seed | None = None,
     families: allowed.Families | None = None,
     controls: allowed.Controls | None = None,
+    free_texts: allowed.FreeTexts | None = None,
     treatments: allowed.Treatments | None = None,
     answers: allowed.Answers | None = None,
     arms: allowed.OwnArms | None = None,

@@ -34,6 +34,17 @@ def groups_to_ask(groups: Mapping[str, ArmGroup], which: str) -> dict[str, tuple
     return {name: keys for name, keys in asked.items() if keys or groups[name].is_routed}
 
 
+def answers_at_most(groups: Mapping[str, ArmGroup], which: str) -> int:
+    """Return how many answers are written per sample, if the router never chooses an arm that is asked in any case."""
+    count = 0
+    for name, keys in groups_to_ask(groups, which).items():
+        treatments = groups[name].treatments_by_key
+        count += sum(len(treatments[key]) for key in keys)
+        if groups[name].is_routed and which != "all":
+            count += len(groups[name].treatments)
+    return count
+
+
 def answering_calls(
     groups: Mapping[str, ArmGroup],
     batch: Batch,

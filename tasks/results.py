@@ -73,7 +73,7 @@ class RunRow:
     data: str | None
     """Data set: a known name, an id on the hub or a file."""
     language_model: str | None
-    """The model that writes surrogates and scores answers: a hub id or a folder."""
+    """The model that scores answers, and writes surrogates unless another one does: a hub id or a folder."""
     embedding_model: str | None
     """The sentence-embedding model that routes."""
     parameter_count: int | None
@@ -112,6 +112,8 @@ class RunRow:
     """What identifies the language model, e.g. revision or sha256 (JSON)."""
     embedding_model_identity: str
     """What identifies the embedding model, e.g. revision or sha256 (JSON)."""
+    writer_model_identity: str
+    """What identifies the model that wrote surrogates (JSON); empty if it is the language model."""
     funnel: str | None
     """How rows became samples, with the number of rejected rows by reason (JSON)."""
 
@@ -439,6 +441,7 @@ def _run_row(manifest: Manifest, looks_before: Sequence[int]) -> RunRow:
         data_identity=_json(manifest.data),
         language_model_identity=_json(model),
         embedding_model_identity=_json(manifest.embedding_model),
+        writer_model_identity=_json(manifest.writer_model),
         funnel=_json(asdict(funnel)) if funnel else None,
     )
 

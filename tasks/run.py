@@ -18,7 +18,7 @@ from prefect import Task, get_run_logger
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
-from tasks.answers import groups_to_ask
+from tasks.answers import answers_at_most, groups_to_ask
 from tasks.loading.data import Identity, identify_data
 from tasks.loading.models import identify_embedding_model, identify_language_model, identify_writer
 from tasks.priming.arms.arms import ArmGroup
@@ -121,9 +121,8 @@ class Run:
                 characters[f"score/{name}/{number}"] = characters_to_read(group, samples)
                 if group.write:
                     lines[f"surrogate/{name}/{number}"] = lines_to_write(group, len(samples))
-            for name, keys in groups_to_ask(groups, answers).items():
-                # What the router chose may be among the keys: a size, not a count.
-                texts[f"answer_text/{name}/{number}"] = (len(keys) + groups[name].is_routed) * len(samples)
+            for name in groups_to_ask(groups, answers):
+                texts[f"answer_text/{name}/{number}"] = answers_at_most({name: groups[name]}, answers) * len(samples)
         sample_count = sum(chunk["samples"]["stop"] - chunk["samples"]["start"] for chunk in chunks)
         conditions = sum(map(condition_count, groups.values()))
         if lines:

@@ -13,17 +13,20 @@ from prefect.logging import disable_run_logger
 from tasks import results
 from tasks.answers import answer_queries, answering_calls, groups_to_ask
 from tasks.loading.data import Identity, identify_data
-from tasks.loading.models import identify_language_model
+from tasks.loading.models import identify_language_model, load_language_model
 from tasks.priming.answer_measures import measure_text
+from tasks.priming.answers import answer_family
 from tasks.priming.arms.arms import ARM_GROUPS, entries_of
 from tasks.priming.arms.writing import Writing, write_static
 from tasks.priming.records import AnswerText, Route, Sample, Surrogate
 from tasks.priming.settings import DataSettings, SamplingSettings, resolve_settings
 from tasks.sampling import draw_samples
-from tasks.scoring import score_contexts, scoring_calls
+from tasks.scoring import score_contexts, scoring_calls, treatments_of
 from tasks.store import code, manifests
 from tasks.store.artifacts import Reference, chunks_of, read_rows, write_rows
+from tasks.store.caching import Batch
 from tests.published_rows import record, start
+from tests.store.test_key_rule import closure_of, executed
 from tests.tiny_models import tiny_settings
 
 MODEL = {"sha256": "of a model"}
@@ -121,9 +124,22 @@ def test_what_is_asked_and_how_it_is_measured_is_no_part_of_a_scores_key() -> No
     answering = {module for module, _ in code._closure("tasks.priming.answers", "answer_family")}
     assert {"tasks.priming.answers", "tasks.priming.answer_measures", "tasks.priming.engine.generation"} <= answering
     assert not {module for module in scoring if "answer" in module}
-    batch = {"0000": {"samples": {}, "distractors": {}}}
+    batch: Batch = {"0000": {"samples": {}, "distractors": {}}}
     assert not any("answers" in name for call in scoring_calls(GROUPS, batch, MODEL, {}).values() for name in call)
     assert score_contexts.cache_policy != answer_queries.cache_policy
+
+
+def test_all_code_that_answering_executes_is_in_its_digest(identity: Identity) -> None:
+    """Treatments are named by the call, whose key has their code."""
+    model, group = load_language_model(identity), ARM_GROUPS["static"]
+    surrogates = write_static(SAMPLES, Writing(42))
+    treatments = treatments_of(group.treatments_by_key)
+    arguments = (group.contexts, SAMPLES, surrogates, model, ("quantitative",), ["factual"] * 3, treatments)
+    answer_family(*arguments)  # imports what it needs
+    found, ran = executed(answer_family, *arguments)
+    assert {row.treatment for row in found} == set(group.treatments)
+    assert ran <= closure_of(answer_queries, {"treatments": group.treatments_by_key})
+    assert ("tasks.priming.answer_measures", "token_f1") in ran
 
 
 def test_samples_with_other_accepted_answers_are_another_chunk(artifacts_folder: Path, tmp_path: Path) -> None:

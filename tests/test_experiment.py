@@ -32,6 +32,7 @@ EXPORT = {  # what a run found, without clock values: must not depend on how the
     "route": "SELECT * FROM route ORDER BY ALL",
     "score": "SELECT * FROM score ORDER BY ALL",
     "distractor": "SELECT * FROM distractor ORDER BY ALL",
+    "answer_text": "SELECT * FROM answer_text ORDER BY ALL",
 } | {table: f"SELECT * FROM {table} ORDER BY ALL" for table in sorted(statistics_by_table())}
 
 
@@ -70,7 +71,7 @@ def command(*flags: str) -> list[str]:
     # Without the controls: an arm more or less makes no difference to what is remembered.
     families = "--families=baseline,static,generated"
     # Two workers would load libraries and model twice more, for every one of these short runs.
-    fixed = ("--profile=demo", "--treatments=all", model_flag(), "--workers=1", families, "--seed=7")
+    fixed = ("--profile=demo", "--treatments=all", "--answers=main", model_flag(), "--workers=1", families, "--seed=7")
     return [sys.executable, "-m", "flows.experiment", *fixed, *sizes, *flags]
 
 
@@ -119,7 +120,7 @@ def test_the_ui_shows_a_run_by_its_name_settings_and_tags_and_what_it_found(firs
     with get_client(sync_client=True) as client:
         shown = client.read_flow_run(manifest["attempts"][0]["flow_run_id"])
     assert shown.name.startswith(f"the first: demo, {SAMPLES} samples, ")
-    assert shown.name.endswith(", seed 7, families baseline,static,generated, treatments all, bootstrap resamples 200")
+    assert shown.name.endswith(", seed 7, families baseline,static,generated, treatments all, answers main, bootstrap resamples 200")
     assert {"demo", "example"} < set(shown.tags)
     with duckdb.connect(str(first_run / "results.duckdb"), read_only=True) as connection:
         headline = connection.execute("SELECT sentence FROM answer WHERE position = 0").fetchall()
@@ -128,12 +129,14 @@ def test_the_ui_shows_a_run_by_its_name_settings_and_tags_and_what_it_found(firs
 
 
 COMPUTED_AT_FIRST = Counter(
-    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 1 that is routed, 3 scored
+    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 1 that is routed, 3 that
+    # are scored and asked
     {
         ("draw", "Completed"): 1,
         ("write", "Completed"): 6,
         ("route", "Completed"): 3,
         ("score", "Completed"): 9,
+        ("answer", "Completed"): 9,
         ("check", "Completed"): 1,
         ("compute", "Completed"): len(statistics_by_table()),
         ("publish", "Completed"): 1,
@@ -173,6 +176,13 @@ def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_r
         assert connection.execute(better).fetchall() == [
             ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
         ]
+        asked = "SELECT count(*), count(DISTINCT sample_id) FROM answer_text WHERE status = 'ok' AND"
+        for treatment in ("kept", "stripped"):
+            written = f"{asked} treatment = '{treatment}' AND"
+            assert connection.execute(f"{written} key = 'quantitative'").fetchone() == (SAMPLES, SAMPLES)
+            assert connection.execute(f"{written} is_routed").fetchone() == (2 * SAMPLES, SAMPLES)
+        assert connection.execute(f"{asked} family = 'baseline'").fetchone() == (SAMPLES, SAMPLES)
+        assert connection.execute(f"{asked} treatment = 'masked' AND NOT is_routed").fetchone()[0] > 0
         checks = "SELECT name, passed FROM run_check ORDER BY name"
         assert len(connection.execute(checks).fetchall()) == 14  # 5 of scoring, 9 of the outcomes
         assert connection.execute("SELECT count(*) FROM run_check WHERE passed = FALSE").fetchone() == (0,)
@@ -278,6 +288,31 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
     with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as connection:
         scored = connection.execute("SELECT count(*) FROM score WHERE key = 'first_words' AND status = 'ok'")
         assert scored.fetchall() == [(SAMPLES,)]
+
+
+@pytest.mark.long
+def test_own_texts_are_computed_alone_and_the_printed_file_changes_nothing(
+    copied: Path, first_run: Path, server: str, tmp_path: Path
+) -> None:
+    """Expected: three chunks of each new text; with the built-in texts as a file the same run, all of it remembered."""
+    printed, own = tmp_path / "printed.yaml", tmp_path / "own.yaml"
+    shown = subprocess.run([sys.executable, "-m", "flows", "arms"], cwd=ROOT, capture_output=True, check=True)
+    printed.write_bytes(shown.stdout)
+    assert run(copied, server, f"--arms={printed}").returncode == 0
+    assert newest_states(copied) == with_cached()
+    assert export(copied) == export(first_run)
+    lines = ["families:", "  mine:", '    template: "{text}: {passage}"', "    routed: false", "    texts:"]
+    for count, text in enumerate(("      one: A text", "      two: Another text"), 1):
+        lines.append(text)
+        own.write_text("\n".join(lines), encoding="utf-8")
+        assert run(copied, server, f"--arms={own}").returncode == 0
+        states = newest_states(copied)
+        assert (states["write", "Cached"], states["write", "Completed"]) == (6 + 3 * (count - 1), 3)
+        assert (states["score", "Cached"], states["score", "Completed"]) == (9 + 3 * (count - 1), 3)
+        assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 3)
+    with duckdb.connect(str(copied / "results.duckdb"), read_only=True) as connection:
+        scored = "SELECT key, count(*) FROM score WHERE family = 'mine' AND status = 'ok' GROUP BY key ORDER BY key"
+        assert connection.execute(scored).fetchall() == [("one", 2 * SAMPLES), ("two", SAMPLES)]  # one is in two runs
 
 
 @pytest.mark.long  # whole runs; test_caching.py tests the keys of chunks

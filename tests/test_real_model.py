@@ -9,6 +9,7 @@ import pytest
 
 from tasks.loading.data import identify_data, load_rows
 from tasks.loading.models import identify_language_model, load_language_model
+from tasks.priming import answers
 from tasks.priming import scoring_checks as checks
 from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.writing import Writing, write_static
@@ -19,6 +20,7 @@ from tasks.priming.records import Check, Distractor, Sample
 from tasks.priming.sampling import draw_samples
 from tasks.priming.scoring import encode_arms, score_family
 from tasks.priming.settings import DataSettings, GenerationSettings, SamplingSettings, resolve_settings
+from tests.priming.test_answers import CONDITIONS, answers_of, differing
 from tests.priming.test_scoring_checks import foreign_document, off_by_one, without_bos
 from tests.tiny_models import plain_token_nlls, require_weights
 
@@ -118,3 +120,25 @@ def test_a_wrong_cache_is_seen_on_a_deep_model(
     assert check().passed is True
     fault(monkeypatch)
     assert check().passed is False
+
+
+# --- answers ---
+
+
+def test_it_answers_as_transformers_own_greedy_generation_does(
+    smollm2: LanguageModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a cache, after four contexts each; where the two largest logits nearly tie, either token may be taken."""
+    monkeypatch.setattr(answers, "TOKEN_LIMIT", 12)
+    equal, others = differing(samples[:2], CONDITIONS, smollm2)
+    print(*others, sep="\n")  # noqa: T201 - each of them is listed, by pytest -rP
+    assert equal + len(others) == 8
+    assert equal >= 7
+
+
+def test_it_answers_from_the_passage(smollm2: LanguageModel, samples: list[Sample]) -> None:
+    """More words of the accepted answers come from the passage that holds them than from another one."""
+    numbers = [sample for sample in samples if sample.query_type == "NUMERIC"][:6]
+    others = [dataclasses.replace(sample, passage=numbers[n - 1].passage) for n, sample in enumerate(numbers)]
+    own, foreign = (answers_of("baseline", rows, smollm2) for rows in (numbers, others))
+    assert sum(row.recall or 0.0 for row in own) > sum(row.recall or 0.0 for row in foreign) + 1

@@ -22,6 +22,7 @@ _IDENTITIES = {
     "data": "data_identity",
     "language model": "language_model_identity",
     "embedding model": "embedding_model_identity",
+    "writing model": "writer_model_identity",
     "version": "versions",
 }
 _MODEL_NAMES = ("language model: sha256", "language model: revision", "language model: language_model")

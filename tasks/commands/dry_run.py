@@ -12,12 +12,14 @@ import duckdb
 import psutil
 from rich.filesize import decimal
 
+from tasks.answers import answers_at_most
 from tasks.loading.data import SetupError, identify_data, load_rows
 from tasks.loading.models import outline_language_model, writer_settings
 from tasks.loading.needs import weight_bytes
 from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, paragraph
 from tasks.pages.numbers import duration
 from tasks.pages.terminal import print_blocks
+from tasks.priming.answers import TOKEN_LIMIT
 from tasks.priming.arms.arms import ArmGroup, entries_of
 from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.engine.batches import token_budget
@@ -50,7 +52,9 @@ _EARLIER_RUN = """
         (SELECT sum(seconds) FROM stage_time WHERE run_id = run.run_id AND stage = 'score') AS scoring_seconds,
         (SELECT count(*) FROM surrogate WHERE run_id = run.run_id AND family = 'generated') AS surrogates,
         (SELECT sum(seconds) FROM stage_time
-            WHERE run_id = run.run_id AND stage = 'surrogate' AND entry = 'generated') AS writing_seconds
+            WHERE run_id = run.run_id AND stage = 'surrogate' AND entry = 'generated') AS writing_seconds,
+        (SELECT count(*) FROM answer_text WHERE run_id = run.run_id) AS answers,
+        (SELECT sum(seconds) FROM stage_time WHERE run_id = run.run_id AND stage = 'answer_text') AS answering_seconds
     FROM run
     WHERE status = 'complete' AND language_model = $language_model AND dtype = $dtype
         AND (quantization = $quantization OR quantization LIKE 'gguf:%') AND device = $device
@@ -71,6 +75,8 @@ class TokenCounts:
     """Texts that the model writes."""
     written_at_most: int
     """Tokens of those texts, if each is as long as it may be."""
+    answers: int
+    """Answers that the model writes, if the router never chooses an arm that is asked in any case."""
     longest: int
     """Tokens of the longest context with its query and answer."""
     predicted_share: float
@@ -108,6 +114,8 @@ class Pace:
     """Tokens of contexts, queries and answers."""
     seconds_per_surrogate: float | None
     """Of writing; None if it wrote none."""
+    seconds_per_answer: float | None
+    """Of answering; None if it gave no answers."""
 
 
 def print_dry_run(settings: ExperimentSettings, workers: str | None) -> None:
@@ -158,6 +166,7 @@ def count_tokens(
         prompts=round(share * prompts),
         surrogates=writers * len(samples),
         written_at_most=writers * len(samples) * settings.generation.max_new_tokens,
+        answers=answers_at_most(entries_of(settings, provided_keys), settings.answers) * len(samples),
         longest=max(longest),
         predicted_share=(answers + wrong) * conditions / (scored + wrong * conditions),
         too_long=sum(length > model.window for length in longest),
@@ -170,10 +179,11 @@ def estimate_memory(settings: LanguageModelSettings, model: LanguageModel, token
     facts, vocabulary = model.facts, model.model.config.get_text_config().vocab_size
     batch = max(token_budget(device), tokens.longest)
     # Prompts with room for their lines, as long as there are any, and those of them that are just being read.
-    held = min(held_tokens(facts, device), tokens.prompts + tokens.written_at_most)
+    answered = tokens.answers * (tokens.longest + TOKEN_LIMIT)
+    held = min(held_tokens(facts, device), max(tokens.prompts + tokens.written_at_most, answered))
     return Memory(
         weights=weight_bytes(facts.parameter_count, settings.dtype, settings.quantization),
-        writing=facts.cache_bytes_per_token * (held + batch) if tokens.surrogates else 0.0,
+        writing=facts.cache_bytes_per_token * (held + batch) if tokens.surrogates or tokens.answers else 0.0,
         scoring=_LOGITS_COPIES * tokens.predicted_share * batch * vocabulary * model.model.dtype.itemsize,
     )
 
@@ -193,9 +203,11 @@ def find_pace(settings: LanguageModelSettings, device_name: str) -> Pace | None:
         return None
     if found is None or not found[1] or not found[2]:
         return None
-    run_id, tokens, seconds, surrogates, writing_seconds = found
-    per_surrogate = writing_seconds / surrogates if surrogates and writing_seconds else None
-    return Pace(run_id, tokens / seconds, per_surrogate)
+    run_id, tokens, seconds, *texts = found
+    per_surrogate, per_answer = (
+        taken / count if count and taken else None for count, taken in zip(texts[::2], texts[1::2], strict=True)
+    )
+    return Pace(run_id, tokens / seconds, per_surrogate, per_answer)
 
 
 def _data(drawn: Draw, settings: ExperimentSettings) -> Iterator[Block]:
@@ -288,6 +300,8 @@ def _token_rows(tokens: TokenCounts, sample_count: int, model: LanguageModel) ->
         yield "tokens read to write", f"{tokens.prompts:,}", counted
         written = f"{tokens.surrogates:,} surrogates, --max-new-tokens each"
         yield "tokens written", f"at most {tokens.written_at_most:,}", written
+    if tokens.answers:
+        yield "answers written", f"at most {tokens.answers:,}", f"of at most {TOKEN_LIMIT} tokens each"
     first = model.facts.first_token
     yield "first token", Quoted(first) if first else "none", "every context begins with it"
     yield "longest sample", f"{tokens.longest:,} tokens", f"the model reads up to {model.window:,}"
@@ -318,11 +332,19 @@ def _time(settings: LanguageModelSettings, tokens: TokenCounts, device_name: str
         return "unknown", f"{found}; a small one would tell: --sample-count 10"
     seconds = tokens.scored / pace.scored_tokens_per_second
     source = f"run {pace.run_id} here: {pace.scored_tokens_per_second:,.0f} tokens scored per second"
-    if tokens.surrogates and pace.seconds_per_surrogate is None:
-        return f"{duration(seconds / count)} and the writing", f"{source}; it wrote no surrogates"
-    if tokens.surrogates and pace.seconds_per_surrogate is not None:
-        seconds += tokens.surrogates * pace.seconds_per_surrogate
-        source += f", {pace.seconds_per_surrogate:.2g} s per surrogate"
+    unknown = []
+    for what, texts, pace_of_one in (
+        ("surrogate", tokens.surrogates, pace.seconds_per_surrogate),
+        ("answer", tokens.answers, pace.seconds_per_answer),
+    ):
+        if texts and pace_of_one is None:
+            unknown.append(f"the {what}s")
+        elif texts and pace_of_one is not None:
+            seconds += texts * pace_of_one
+            source += f", {pace_of_one:.2g} s per {what}"
+    if unknown:
+        left = " and ".join(unknown)
+        return f"{duration(seconds / count)} and {left}", f"{source}; it wrote none of {left}"
     return f"about {duration(seconds / count)}", f"{source}; {_processes(count)}"
 
 

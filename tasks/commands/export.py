@@ -62,7 +62,7 @@ _LEFT_OUT: dict[str, tuple[str, Any]] = {
 }
 """Table -> the column that is left out, and what it has instead."""
 
-_NAMES = {"data": "data", "language_model": "language_model", "embedding": "embedding_model"}
+_NAMES = {"data": "data", "language_model": "language_model", "embedding": "embedding_model", "writer": "writer_model"}
 """Section of the settings -> its field that may be a path."""
 
 
@@ -207,7 +207,7 @@ def _without_folders(run: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Return what shortens local paths in texts, and in rows of texts, to their last part."""
     settings = run["settings"]
     texts = [(settings.get(section) or {}).get(name) for section, name in _NAMES.items()]
-    identities = [run[f"{name}_identity"] for name in ("data", "language_model", "embedding_model")]
+    identities = [run[f"{name}_identity"] for name in _NAMES.values()]
     local = {
         text
         for text, identity in zip(texts, identities, strict=True)
@@ -287,6 +287,7 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
         "run": f"{run['run_id']}, profile {run['profile']}",
         "language model": f"{run['language_model']}, {run['dtype']}, quantization {run['quantization']}"
         f"{_identified(run['language_model_identity'])}",
+        **({"surrogates written by": _writer(run)} if run["writer_model_identity"] else {}),
         "embedding model": f"{run['embedding_model']}{_identified(run['embedding_model_identity'])}",
         "data": f"{data}{_identified(identity)}; {run['drawn_count']:,} of {run['eligible_count']:,} eligible rows",
         "seed": run["seed"],
@@ -307,6 +308,11 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
             "id, a hash of passage, query and answer.\n\n"
         )
     yield f"`python -m flows verify FOLDER` recomputes the statistics and answers from the scores (format {FORMAT}).\n"
+
+
+def _writer(run: Mapping[str, Any]) -> str:
+    """Return the name of the model that wrote surrogates where it is another one, and by what it is known."""
+    return f"{run['settings']['writer']['writer_model']}{_identified(run['writer_model_identity'])}"
 
 
 def _identified(identity: Mapping[str, Any]) -> str:

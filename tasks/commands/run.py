@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="Run all families, controls and treatments, also those that the profile leaves out.",
+        help="Run all families, controls and treatments, also those that the profile leaves out, and have the model "
+        "answer.",
     )
     parser.add_argument("--full-summary", action="store_true", help="Print all answers at the end, not the chief ones.")
     parser.add_argument(

@@ -191,6 +191,11 @@ Answers = Annotated[
     ),
 ]
 
+FreeTexts = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+    Field(min_length=1, description="Texts that the family free runs, by name, or all."),
+]
+
 Treatments = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
     Field(
@@ -216,6 +221,7 @@ class ExperimentSettings(_Frozen):
     seed: Seed = 42
     families: Families = ("baseline", "static", "generated", "control")
     controls: Controls = ("all",)
+    free_texts: FreeTexts = ("all",)
     treatments: Treatments = ("all",)
     answers: Answers = "main"
     arms: OwnArms = ()
@@ -269,12 +275,14 @@ _PACKAGED = {"language_model": "packaged/smollm2-135m-instruct", "embedding_mode
 _SMOLLM2 = _LAPTOP | _PACKAGED | {"device": "cpu"}
 # The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
 _PAPER = {"max_words": 300, "draw": "notebook", "device": "cuda"}
-# A first look: as many samples and controls as two plain cores compute in three and a half minutes.
+# A first look: as many samples and controls as two plain cores compute in three and a half minutes. Answers would take
+# two minutes more.
 _FIRST_LOOK = {
     "data": "example",
     "sample_count": 16,
     "controls": ("bare_document", "random_words", "actual_query"),
     "treatments": ("kept",),
+    "answers": "none",
 }
 
 PROFILES: dict[ProfileName, ExperimentSettings] = {
@@ -285,8 +293,14 @@ PROFILES: dict[ProfileName, ExperimentSettings] = {
     "mistral-7b-bf16": _changed(ExperimentSettings(), _PAPER),
 }
 
-EVERYTHING: dict[str, Any] = {"families": typing.get_args(FamilyName), "controls": ("all",), "treatments": ("all",)}
-"""The settings of a run that leaves out no condition."""
+EVERYTHING: dict[str, Any] = {
+    "families": typing.get_args(FamilyName),
+    "controls": ("all",),
+    "free_texts": ("all",),
+    "treatments": ("all",),
+    "answers": "main",
+}
+"""The settings of a run that leaves out no condition, and has its main ones answered."""
 
 ChunkSize = Annotated[
     int,
@@ -342,7 +356,7 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
     Raises:
         SettingsError: The profile or a setting is unknown, or a value is out of its limits.
     """
-    from tasks.priming.arms.arms import CONTROLS  # whose module imports this one
+    from tasks.priming.arms.arms import CONTROLS, FREE_TEXTS  # whose module imports this one
     from tasks.priming.arms.treatments import TREATMENTS
 
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -361,6 +375,11 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
         raise SettingsError(
             f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}."
             f"{did_you_mean(unknown[0], CONTROLS) or ' Use bare_document,random_words,actual_query.'}"
+        )
+    if settings.free_texts != ("all",) and not set(settings.free_texts) <= set(FREE_TEXTS):
+        raise SettingsError(
+            f"`free_texts` must be all, or names among {', '.join(FREE_TEXTS)}, got {', '.join(settings.free_texts)}. "
+            "Use extract,echo."
         )
     for arm in settings.arms:
         if not {KEPT} <= set(arm.treatments) <= set(TREATMENTS):

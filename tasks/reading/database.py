@@ -132,7 +132,8 @@ _NLLS = """
 """The NLLs of every condition; a routed family has, for each sample, that of the arm that the router chose."""
 
 _JSON_COLUMNS = (
-    "settings", "versions", "data_identity", "language_model_identity", "embedding_model_identity", "funnel",
+    "settings", "versions", "data_identity", "language_model_identity", "embedding_model_identity",
+    "writer_model_identity", "funnel",
 )  # fmt: skip
 _ROWS_AT_ONCE = 10_000
 

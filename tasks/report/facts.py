@@ -24,6 +24,7 @@ def facts_of(rows: RunRows) -> dict[str, dict[str, str]]:
             "parameters": quantity(run["parameter_count"]),
             "number format": _joined(run["dtype"], run["quantization"] if run["quantization"] != "none" else None),
             "revision": _revision(run["language_model_identity"]),
+            "surrogates written by": (settings.get("writer") or {}).get("writer_model"),
             "embedding model": run["embedding_model"],
             "device": run["device"],
             "numeric path": run["numeric_path"],
@@ -41,6 +42,7 @@ def facts_of(rows: RunRows) -> dict[str, dict[str, str]]:
         },
         "Method": {
             "families": ", ".join(settings.get("families") or ()),
+            "own families": ", ".join(dict.fromkeys(arm["family"] for arm in settings.get("arms") or ())),
             "generation": generation
             and f"temperature {generation.get('temperature')}, top-k {generation.get('top_k')}, at most "
             f"{generation.get('max_new_tokens')} tokens",

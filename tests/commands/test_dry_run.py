@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from rich.filesize import decimal
 from safetensors import safe_open
 from transformers import AutoTokenizer
 
@@ -21,7 +22,7 @@ from tasks.loading.models import identify_language_model, load_language_model, o
 from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import choose_numeric_path
-from tasks.priming.records import Distractor, Sample
+from tasks.priming.records import AnswerText, Distractor, Sample
 from tasks.priming.settings import LanguageModelSettings, resolve_settings
 from tasks.store import manifests
 from tasks.workers.processes import with_language_model, working
@@ -141,8 +142,8 @@ def test_the_outline_tells_what_the_loaded_model_tells() -> None:
     assert {parameter.device.type for parameter in outline.model.parameters()} == {"meta"}
 
 
-def make_run(run_id: str, **changes: Any) -> None:
-    """Publish a complete run of two samples that took 4 s to score and 6 s to write."""
+def make_run(run_id: str, *, answered: bool = False, **changes: Any) -> None:
+    """Publish a complete run of two samples that took 4 s to score and 6 s to write, and 5 s to answer."""
     model = {"language_model": str(tiny_folder()), "dtype": "float32", "quantization": "none"}
     description: dict[str, Any] = {"run_id": run_id, "profile": "demo", "device": "cpu", "language_model": model}
     description |= changes
@@ -152,7 +153,14 @@ def make_run(run_id: str, **changes: Any) -> None:
     record(attempt, "sample", samples)
     record(attempt, "score", [score((s.sample_id, "baseline", "document"), (1.0, 2.0)) for s in samples])
     record(attempt, "surrogate", [fixed_surrogate(s, "generated", "keyword_query", "a guess") for s in samples])
+    if answered:
+        record(
+            attempt,
+            "answer_text",
+            [AnswerText(s.sample_id, "baseline", "document", "kept", False, "too_long") for s in samples],
+        )
     seconds = {"score/baseline/0000": 1.5, "score/static/0000": 2.5, "surrogate/generated/0000": 6.0}
+    seconds |= {"answer_text/baseline/0000": 5.0} if answered else {}
     manifests.extend_run(attempt, {}, {"stage_seconds": seconds})
     manifests.finish_run(attempt)
 
@@ -186,6 +194,25 @@ def test_a_time_is_told_with_its_source_or_said_to_be_unknown(
     assert f"time about {tokens / 62.5:.2g} s run aaaa here: 62 tokens scored per second; 1 process" in said
 
 
+def test_answers_are_counted_and_their_time_is_added(
+    tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: after the plain document, after static/quantitative, and after what the router chooses."""
+    flags = ("--families=baseline,static", "--workers=1", "--answers=main")
+    make_run("aaaa")
+    results.rebuild_database()
+    assert dry_run(tmp_path, ROWS[:1], *flags) == 0
+    said = words_of(capsys)
+    assert "answers written at most 3 of at most 32 tokens each" in said
+    assert "s and the answers run aaaa here: 62 tokens scored per second; it wrote none of the answers" in said
+    make_run("bbbb", answered=True)
+    results.rebuild_database()
+    assert dry_run(tmp_path, ROWS[:1], *flags) == 0
+    said = words_of(capsys)
+    tokens = int(said.partition("tokens scored ")[2].split()[0].replace(",", ""))
+    assert f"time about {tokens / 62.5 + 3 * 2.5:.2g} s run bbbb here: 62 tokens scored per second, 2.5 s per" in said
+
+
 def test_rows_of_which_none_qualifies_are_refused_with_their_funnel(
     tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +222,54 @@ def test_rows_of_which_none_qualifies_are_refused_with_their_funnel(
     assert output.err.startswith("error: No row of ")
     assert output.err.endswith(" Change --min-words and --max-words, now 5 and 200, or give other data.\n")
     assert output.err.count("\n") == 1
+
+
+OWN = """
+families:
+  notes:
+    template: "Notes: {text}\\n\\nDocument:\\n{passage}"
+    treatments: [kept, stripped]
+    texts: {short: A short note.}
+    instructions:
+      summary: {instruction: Sum it up., word_limit: 20}
+"""
+
+
+def test_own_texts_are_shown_with_a_context_and_counted(
+    tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens to read are counted once more from the instruction as it is sent."""
+    (tmp_path / "my.yaml").write_text(OWN, encoding="utf-8")
+    rows = [row | {"surrogates": {"guess": "When does it leave?"}} for row in ROWS[:2]]
+    assert dry_run(tmp_path, rows, "--families=baseline", f"--arms={tmp_path / 'my.yaml'}") == 0
+    said = words_of(capsys)
+    assert "notes/short text A short note. kept, stripped" in said
+    assert "notes/summary written by Sum it up. kept, stripped" in said
+    assert "provided/guess column surrogates" in said
+    assert "in arm notes/short, with its query: Notes: A short note. Document:" in said
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder())
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": f"Sum it up.\n\nText:\n{passage}"}], add_generation_prompt=True
+        )["input_ids"]
+        for passage in PASSAGES
+    ]
+    assert f"tokens read to write {sum(map(len, prompts)):,} " in said
+    assert "2 surrogates, --max-new-tokens each" in said
+
+
+def test_another_writer_is_named_with_what_it_takes(
+    tmp_path: Path, artifacts_folder: Path, weightless_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dry_run(tmp_path, ROWS, "--families=baseline,generated", f"--writer-model={weightless_model}") == 0
+    size = decimal(4 * PARAMETERS)  # float32
+    assert f'" first, whose weights take {size} and leave the memory before the reading model is loaded.' in words_of(
+        capsys
+    )
+    assert dry_run(tmp_path, ROWS, "--writer-model=./nope") == 2
+    assert capsys.readouterr().err == (
+        "error: There is no model folder ./nope. Give a local folder or the id of a model on the hub.\n"
+    )
 
 
 def test_what_would_stop_a_run_later_is_said_now(
@@ -245,6 +320,7 @@ COUNTS = TokenCounts(
     scored=100_000,
     prompts=50_000,
     surrogates=250,
+    answers=0,
     written_at_most=11_250,
     longest=300,
     predicted_share=0.25,

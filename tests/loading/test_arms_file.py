@@ -3,6 +3,7 @@
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from tasks.priming.errors import SettingsError, SetupError
 from tasks.priming.settings import resolve_settings
 from tasks.run import RunInputs, name_run
 from tasks.surrogates import writing_calls
+from tests.places import ROOT
 
 EXAMPLE = r"""
 families:
@@ -86,6 +88,12 @@ def test_the_printed_file_holds_the_built_in_texts_and_changes_nothing(
     assert entries_of(with_file) == entries_of(without)
 
 
+def test_the_pages_example_is_such_a_file(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "texts.md").read_text(encoding="utf-8"), re.DOTALL)
+    names = [f"{arm.family}/{arm.key}" for arm in read_arms(write(tmp_path, example))]
+    assert names == ["notes/price", "notes/place", "notes/summary", "plain/document"]
+
+
 def test_all_arms_survive_being_written_and_read(tmp_path: Path) -> None:
     renamed = tuple(arm.model_copy(update={"family": f"my_{arm.family}"}) for arm in BUILT_IN_ARMS)
     assert read_arms(write(tmp_path, as_file(renamed))) == renamed
@@ -106,7 +114,7 @@ def test_another_text_changes_the_keys_of_no_other(tmp_path: Path) -> None:
 
     def arguments(text: str) -> dict[str, object]:
         settings = resolve_settings("demo", arms=read_arms(write(tmp_path, text)))
-        batch = {"0000": {"samples": {}, "donors": {}, "distractors": {}, "texts": {}}}
+        batch: dict[str, dict[str, Any]] = {"0000": {"samples": {}, "donors": {}, "distractors": {}, "texts": {}}}
         entries = [entry for entry in entries_of(settings).items() if entry[0].startswith("notes/")]
         written = {
             name: call for entry in entries for name, call in writing_calls(entry, batch, settings, {}, {}).items()
@@ -127,7 +135,7 @@ def test_another_text_changes_the_keys_of_no_other(tmp_path: Path) -> None:
     assert {name.split()[0] for name in before if before[name] != framed[name]} == {"score"}
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str | bytes, str]] = {
     "no families": ("texts: {a: b}", "does not consist of families"),
     "a list": ("- a\n- b\n", "does not consist of families"),
     "nothing": ("", "does not consist of families"),

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,17 @@ from tasks.loading.data import Identity, SetupError
 from tasks.loading.models import (
     identify_embedding_model,
     identify_language_model,
+    identify_writer,
     load_embedding_model,
     load_in_background,
     load_language_model,
+    writer_settings,
 )
 from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample, Score
 from tasks.priming.scoring import score_family
-from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
+from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings, resolve_settings
 from tests.places import WALKTHROUGH
 from tests.waiting import PATIENCE
 
@@ -434,3 +437,32 @@ def test_pickled_embedding_weights_are_refused(copied_minilm: Path, minilm_folde
     torch.save(weights, copied_minilm / "pytorch_model.bin")
     with pytest.raises(SetupError, match="holds no safetensors weights"):
         load_embedding(copied_minilm)
+
+
+def test_a_writer_has_the_readers_settings_but_its_name_and_first_token() -> None:
+    settings = resolve_settings("demo", writer_model="some/writer", first_token="<s>", dtype="bfloat16")
+    found = writer_settings(settings)
+    assert found is not None
+    changed = {"language_model": "some/writer", "language_model_revision": None, "first_token": "auto"}
+    assert found == settings.language_model.model_copy(update=changed)
+    assert writer_settings(resolve_settings("demo")) is None
+    assert identify_writer(resolve_settings("demo")) is None
+
+
+def test_the_model_that_wrote_is_gone_before_the_one_that_reads_is_loaded(
+    tiny_mistral_folder: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models at once would not fit where one of them only just does."""
+    reader = identify(copied)
+    held = weakref.ref(load_language_model(identify(tiny_mistral_folder)).model)
+    loaded = loading._load_tokenizer
+    seen = []
+
+    def load(path: Path) -> Any:
+        seen.append(held())
+        return loaded(path)
+
+    monkeypatch.setattr(loading, "_load_tokenizer", load)
+    first = load_language_model(reader)
+    assert seen == [None]
+    assert load_language_model(reader) is first

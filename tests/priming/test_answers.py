@@ -15,6 +15,7 @@ from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.treatments import TREATMENTS, Sight
 from tasks.priming.arms.writing import Writing, fixed_surrogate, write_static
 from tasks.priming.engine import generation
+from tasks.priming.engine.forward import forward_packed
 from tasks.priming.engine.generation import answer_requests
 from tasks.priming.engine.model import LanguageModel, encode_context, encode_continuation, stop_ids
 from tasks.priming.engine.nll import Request
@@ -228,7 +229,7 @@ def test_queries_about_one_document_compute_its_context_once_and_change_no_answe
         computed.append(sum(len(segment.ids) for segment in segments))
         return compute(model, segments, **options)
 
-    compute: Callable[..., Any] = generation.forward_packed
+    compute: Callable[..., Any] = forward_packed
     monkeypatch.setattr(generation, "forward_packed", counted)
     together = answers_of("baseline", samples, answerer)
     at_once = sum(computed)
@@ -310,6 +311,7 @@ def test_what_a_model_writes_is_kept_as_text(
     (found,) = answers_of("baseline", [sample(0)], answerer)
     kept = answerer.tokenizer.decode(tokens(answerer, text)[:TOKEN_LIMIT]).strip()
     assert found.text == kept
+    assert found.text
     assert text.startswith(found.text[:12])
 
 

@@ -6,6 +6,7 @@ import inspect
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 import transformers
 from prefect import Task
 
-from tasks.priming.answers import answer_family
-from tasks.priming.arms.arms import ARM_GROUPS
+from tasks.priming.arms.arms import ARM_GROUPS, own_group
+from tasks.priming.arms.own import OwnArm
 from tasks.priming.arms.treatments import TREATMENTS
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.model import LanguageModel
@@ -157,14 +158,20 @@ def closure_of(stage: Task[..., Any], inputs: dict[str, Any]) -> set[tuple[str, 
 
 def test_all_code_that_a_stage_executes_is_in_its_digest(language_model: LanguageModel) -> None:
     """A function that is found by other means than its name could be edited without a new key."""
-    drawn, ran = executed(draw_samples, rows(6), SamplingSettings(sample_count=2, min_words=1), 0)
+    draw = partial(draw_samples, has_keywords=True)
+    drawn, ran = executed(draw, rows(6), SamplingSettings(sample_count=2, min_words=1), 0)
     assert ran <= set(code._closure("tasks.priming.sampling", "draw_samples"))
     generated: list[Surrogate] = []
     families = []
-    for entry in ARM_GROUPS.values():
+    own_arms = [
+        OwnArm(family="mine", key="phrase", template="{text}{passage}", text="A phrase"),
+        OwnArm(family="mine", key="written", template="{text}{passage}", instruction="Write.", word_limit=3),
+    ]
+    for entry in (*ARM_GROUPS.values(), *map(own_group, own_arms)):
         surrogates: list[Surrogate] = []
         if write := entry.write:
-            writing = Writing(0, language_model, GenerationSettings(max_new_tokens=3), drawn.donors, generated)
+            own = {"data_texts": drawn.texts, "wording": entry.wording}
+            writing = Writing(0, language_model, GenerationSettings(max_new_tokens=3), drawn.donors, generated, **own)
             surrogates, ran = executed(write, drawn.samples, writing)
             assert ran <= set(code._closure(*entry.writer.split(":")))
             generated = surrogates if entry.contexts.family == "generated" else generated
@@ -173,9 +180,6 @@ def test_all_code_that_a_stage_executes_is_in_its_digest(language_model: Languag
         scores, ran = executed(score_family, *arguments)
         assert ran <= closure_of(score_contexts, {"treatments": entry.treatments_by_key})
         assert {score.status for score in scores} == {"ok"}
-        answers, ran = executed(answer_family, *arguments[:4], entry.contexts.arm_keys)
-        assert ran <= set(code._closure("tasks.priming.answers", "answer_family"))
-        assert {answer.status for answer in answers} == {"ok"}
         families.append(CheckedFamily(entry.contexts, surrogates, scores, treatments))
     worst = max(families[0].scores, key=lambda score: score.nll or 0.0).sample_id
     samples = [sample for sample in drawn.samples if sample.sample_id == worst]

@@ -197,7 +197,8 @@ def _generate(
     counts = [sum(buffer_length(row.prompt_token_count, row.limit) for row in group) for group in groups]
     held = held_tokens(language_model.facts, language_model.model.device.type)
     outputs = run_in_batches(groups, counts, held, _Generator(language_model, choose).generate)
-    return [[*(output or [None] * len(group))] for group, output in zip(groups, outputs, strict=True)]
+    missing: list[Completion | None] = [None]
+    return [[*(output or missing * len(group))] for group, output in zip(groups, outputs, strict=True)]
 
 
 class _Generator:
