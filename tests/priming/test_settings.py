@@ -188,7 +188,9 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["sample_cout", "sampling", "language_model_", "__class__"])
 def test_an_unknown_setting_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"Unknown setting '{name}'. Known settings: answers, arms, bootstrap"):
+    with pytest.raises(
+        SettingsError, match=f"Unknown setting '{name}'. Known settings: answers, answers_margin, arms, bootstrap"
+    ):
         resolve_settings("demo", **{name: 5})
 
 
