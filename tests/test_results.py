@@ -47,9 +47,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 COMPARISONS = [
     comparison("static/routed", "baseline/document"),
-    comparison("generated/routed", "baseline/document", verdict="no difference shown"),
-    comparison("generated/routed", "static/routed", kind="between_families", verdict="worse"),
-    comparison("static/factual", "baseline/document", kind="fixed_arm"),
+    comparison("generated/routed", "baseline/document", verdict="no difference shown", answer_low=-1.0),
+    comparison(
+        "generated/routed",
+        "static/routed",
+        kind="between_families",
+        verdict="worse",
+        question="is_generated_better_than_static",
+    ),
+    comparison("static/factual", "baseline/document", kind="single", question="should_i_prime"),
 ]
 SAMPLES = [
     Sample("first", 0, "It's a {passage} </s>", "why?", "because", "description", "p1"),

@@ -232,9 +232,7 @@ def _known_conditions(run: RunData) -> tuple[list[str], set[str]]:
     return list(keys), known | ({ADDED_UP} if known >= {TARGET_QUESTION, *TWO_BY_TWO} else set())
 
 
-def _filled(
-    texts: Sequence[str], families: Sequence[str], treatments: Sequence[str]
-) -> Iterator[tuple[str, ...]]:
+def _filled(texts: Sequence[str], families: Sequence[str], treatments: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yield arm, reference and subject for each family and treatment that they name."""
     told = "".join(texts)
     for family in families if "{family}" in told else ("",):
