@@ -6,6 +6,7 @@ heading, or two that are swapped, fail a test. How they are rounded is written o
 
 import dataclasses
 import itertools
+import math
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -469,7 +470,11 @@ def test_the_x_axis_is_similarity_and_the_y_axis_improvement(rows: RunRows) -> N
     nlls = {(score.sample_id, score.family, score.key): score.nll or 0 for score in SCORES}
     routed = [route for route in ROUTES if route.is_routed and route.family == "static"]
     gains = {
-        route.similarity: nlls[route.sample_id, "baseline", "document"] - nlls[route.sample_id, "static", route.key]
+        route.similarity: 100
+        * (
+            math.exp(-nlls[route.sample_id, "static", route.key])
+            - math.exp(-nlls[route.sample_id, "baseline", "document"])
+        )
         for route in routed
     }
     axes = plot.figure.axes[0]
@@ -503,9 +508,9 @@ def test_the_summary_in_the_terminal(published: str, capsys: pytest.CaptureFixtu
     said = " ".join(capsys.readouterr().out.split())
     counts = sorted(row.n for row in COMPARISONS)
     assert f"Run {RUN}: 3 samples of" in said
-    assert f"each is the mean of {counts[0]:,} to {counts[-1]:,} pairs, with its 95% interval" in said
+    assert f"each is the mean of {counts[0]:,} to {counts[-1]:,} pairs. The 95% intervals of a question hold" in said
     for row in COMPARISONS:
-        numbers = f"{row.improvement_mean:+.4f} ({row.improvement_low:+.4f} to {row.improvement_high:+.4f})"
+        numbers = f"{row.improvement_mean:+.2f} ({row.answer_low:+.2f} to {row.answer_high:+.2f})"
         before, found, _ = said.partition(numbers)
         assert found
         assert row.arm in before[-200:]

@@ -289,12 +289,16 @@ def test_an_answer_whose_sign_the_first_token_decides_is_open() -> None:
     [
         ([], "nothing else was measured"),
         ([measure(HELPS[0], "margin", None, None, n=0)], "nothing else was measured"),
-        ([*margins(HELPS[:1]), measure(HELPS[1], "margin", -0.1)], "not shown to be preferred to wrong answers any more "
-         "than with the bare document"),
-        ([measure(HELPS[0], "margin", None, None)], "not shown to be preferred to wrong answers any more than with the "
-         "baseline"),
+        (
+            [*margins(HELPS[:1]), measure(HELPS[1], "margin", -0.1)],
+            "not shown to be preferred to wrong answers any more than with the bare document",
+        ),
+        (
+            [measure(HELPS[0], "margin", None, None)],
+            "not shown to be preferred to wrong answers any more than with the baseline",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_gain_in_likelihood_alone_is_never_a_plain_yes(others: list[Measure], reason: str) -> None:
     found = answers([*HELPS, *assay()], others)[0]
     assert (found.answer, found.sentence) == ("likelihood_only", f"yes, in likelihood: {reason}")
