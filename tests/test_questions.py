@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks import results
-from tasks.priming.records import Comparison, Cost, Measure, RoutingAgreement, Stratum, Verdict
+from tasks.priming.records import Comparison, Contender, Cost, Measure, RoutingAgreement, Stratum, Verdict
 from tasks.reading.database import Row, rows_of
 from tasks.store import artifacts, manifests
 from tests.published_rows import comparison, finish, record, record_answers, score, start
@@ -19,6 +19,8 @@ VIEWS = (
     "is_generation_worth_its_compute",
     "does_the_content_matter",
     "does_routing_help",
+    "could_a_gain_be_seen",
+    "should_i_prime",
     "who_gains",
     "does_the_measure_matter",
     "what_does_it_cost",
@@ -31,11 +33,11 @@ Interval = tuple[float, float] | None
 
 def measure(of: str, name: str = "margin", interval: Interval = (0.1, 0.3), n: int = 6) -> Measure:
     low, high = interval or (None, None)
-    return Measure(of, name, "nats per answer token", n, 5, 1.75, 1.5, 0.25, low, high, 0.5, 0.125)
+    return Measure(of, name, "nats per answer token", n, 5, 1.75, 1.5, 0.25, 0.2, 0.3, 0.125, low, high, 0.03, 0.5)
 
 
-def stratum(of: str, stratified_by: str, level: str, rank: int, arm: str | None = None) -> Stratum:
-    return Stratum(of, stratified_by, level, rank, arm, 4, 3, 0.25, None, None, 1.5, win_count=3, tie_count=1)
+def stratum(of: str, stratified_by: str, level: str, rank: int, by: str = "probability") -> Stratum:
+    return Stratum(of, stratified_by, level, rank, by, 4, 3, 0.25, None, None, 1.5, win_count=3, tie_count=1)
 
 
 def cost(condition: str, prompt: int, generated: int, prefill: int, nll: float | None = None) -> Cost:
@@ -52,6 +54,7 @@ def cost(condition: str, prompt: int, generated: int, prefill: int, nll: float |
         extra_attended_tokens=13,
         query_flops=5e6,
         nll_mean=nll,
+        probability_mean=None if nll is None else 100 - 10 * nll,
         improvement_mean=0.5,
         improvement_per_1000_tokens=2.5,
         is_dominated=True,
@@ -90,6 +93,10 @@ STAGE_SECONDS = {
     "cost/all": 1.0,
 }
 FIRST, SECOND = "generated/routed vs static/routed", f"static/routed vs {BASELINE}"
+CONTENDERS = [
+    Contender("static/routed", 1, 200, 150, 42.5, -4.0, 0.5, may_be_best=True, is_close_to_best=True),
+    Contender(BASELINE, 0, 200, 150, 37.5, 3.0, 7.0, may_be_best=False, is_close_to_best=False),
+]
 MEASURED = [  # interval of the metric of record and of another measure, what the two say together
     ((0.3, 0.7), (0.1, 0.3), "confirms"),
     ((-0.7, -0.3), (-0.3, -0.1), "confirms"),
@@ -106,15 +113,20 @@ MEASURED = [  # interval of the metric of record and of another measure, what th
 def compared() -> list[Comparison]:
     """Return a comparison for every question."""
     optimistic: Verdict = "optimistic by construction, not a verdict"
+    content, better = "does_the_content_matter", "is_generated_better_than_static"
     return [
-        *(comparison("static/routed", reference) for reference in (BASELINE, BARE, WORDS)),
+        *(comparison("static/routed", reference) for reference in (BASELINE, BARE)),
+        comparison("static/routed", WORDS, question=content),
         comparison("generated/routed", BASELINE),
-        comparison("generated/target_question", "control/blank_surrogate", "control", "better, but negligibly"),
-        comparison("static/routed", "static/mean_of_keys", "routing"),
-        comparison("static/oracle", BASELINE, "oracle", optimistic, is_optimistic=True),
-        comparison("generated/routed", "static/routed", "between_families"),
-        comparison("generated/routed", "static/best_key", "between_families", "worse"),
-        comparison("generated/routed", "free/best_arm", "worth", improvement_low=0.027),
+        comparison("generated/target_question", "control/blank_surrogate", "control", question=content),
+        comparison("static/routed", "static/mean_of_keys", "routing", question="does_routing_help"),
+        comparison("static/oracle", BASELINE, "oracle", optimistic, None, is_optimistic=True),
+        comparison("generated/routed", "static/routed", "between_families", question=better),
+        comparison(
+            "generated/routed", "free/best", "best_of", question="is_generation_worth_its_compute", answer_p=None
+        ),
+        comparison("control/answer_given", BARE, "assay", question="could_a_gain_be_seen"),
+        comparison("control/no_passage", BASELINE, "assay", "worse", "could_a_gain_be_seen"),
     ]
 
 
@@ -122,12 +134,13 @@ def record_everything(run_id: str) -> manifests.Attempt:
     """Record a run that every question has rows of; it is left running."""
     attempt = start(run_id)
     manifests.extend_run(attempt, {}, {"stage_seconds": STAGE_SECONDS})
-    margins = [measure(name) for name in (SECOND, FIRST, BLANK)]
-    record_answers(attempt, comparison=compared(), measure=[*margins, measure(SECOND, "answer_first")], score=[CONTROL])
+    margins = [measure(row.comparison) for row in compared()]
+    measures = [*margins, measure(SECOND, "answer_first")]
+    record_answers(attempt, comparison=compared(), measure=measures, contender=CONTENDERS, score=[CONTROL])
     strata = [
-        stratum(FIRST, "difficulty", "2: 0.41 to 0.63", 1, BARE),
-        stratum(FIRST, "difficulty", "1: 0.00 to 0.41", 0, BARE),
-        stratum(SECOND, "query_type", "numeric", 0),
+        stratum(FIRST, "difficulty", "2: 41 to 63", 1),
+        stratum(FIRST, "difficulty", "1: 0 to 41", 0),
+        stratum(SECOND, "distractor_source", "same_passage", 0, "margin"),
     ]
     record(attempt, "stratum", strata)
     record(attempt, "routing_agreement", [RoutingAgreement("static", 8, 0.5, 0.25, 0.375, None, None, 0, 0)])
@@ -140,11 +153,18 @@ def finish_measured() -> None:
     comparisons, measures = [], []
     for number, (of_record, other, _) in enumerate(MEASURED):
         low, high = of_record
-        comparisons.append(comparison(f"{number}/routed", BASELINE, improvement_low=low, improvement_high=high))
+        comparisons.append(comparison(f"{number}/routed", BASELINE, answer_low=low, answer_high=high))
         measures.append(measure(comparisons[-1].comparison, "longer_answers", other))
-    nothing = comparison("nothing/routed", BASELINE, improvement_low=None, improvement_high=None)
+    nothing = comparison("nothing/routed", BASELINE, answer_low=None, answer_high=None)
     measures += [measure(nothing.comparison), measure(comparisons[0].comparison, "answer_first", None)]
-    finish("measured", comparison=[*comparisons, nothing], measure=measures)
+    assayed = [comparison("control/no_passage", BASELINE, "assay", "worse", "could_a_gain_be_seen")]
+    content = comparison("generated/routed", WORDS, question="does_the_content_matter")
+    finish(
+        "measured",
+        comparison=[*comparisons, nothing, content, *assayed, *compared()[4:6]],
+        measure=measures,
+        contender=CONTENDERS,
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,22 +193,31 @@ def values(rows: Sequence[Row], *names: str) -> list[tuple[Any, ...]]:
     return [tuple(row[name] for name in names) for row in rows]
 
 
-WHAT_WAS_FOUND = {  # the values of every comparison here, and the shares of its 5 wins and 2 ties among 8 pairs
+WHAT_WAS_FOUND = {  # the values of every comparison here, and the shares of its 125 wins and 50 ties among 200 pairs
     "run_id": "whole",
-    "n": 8,
-    "improvement_mean": 0.5,
-    "improvement_low": 0.3,
-    "improvement_high": 0.7,
-    "interval_method": "bca",
-    "cohens_d": 2.5,
-    "p_value": 0.01,
-    "p_adjusted": 0.04,
-    "adjustment": "holm",
+    "n": 200,
+    "improvement_mean": 5.0,
+    "answer_low": 3.0,
+    "answer_high": 7.0,
+    "answer_p": 0.04,
     "win_rate": 0.625,
     "tie_rate": 0.25,
+    "cohens_d": 2.5,
+    "samples_for_precision": None,
+    "verdict": "better",
+    "answer": "yes",
+    "sentence": "yes",
 }
-OF_MARGIN = {"margin_improvement_mean": 0.25, "margin_improvement_low": 0.1, "margin_improvement_high": 0.3}
-YES = {"verdict": "better", "answer": "yes", "sentence": "yes", "samples_to_decide": None}
+IN_FULL = {
+    "improvement_low": 4.0,
+    "improvement_high": 6.0,
+    "p_value": 0.01,
+    "interval_method": "cluster_robust",
+    "equivalence_margin": 1.0,
+    "margin_improvement_mean": 0.25,
+    "margin_answer_low": 0.1,
+    "margin_answer_high": 0.3,
+}
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -216,57 +245,74 @@ def test_schema_main_holds_tables_alone() -> None:
 def test_answers_stand_in_their_order_with_what_they_rest_on() -> None:
     rows = read("what_did_it_find")
     assert values(rows, "position", "question", "subject", "answer", "comparison") == [
-        (0, "should_i_prime", "", "yes", SECOND),
+        (0, "should_i_prime", "", "controls_missing", SECOND),
         (1, "does_priming_help", "static", "yes", SECOND),
         (2, "does_priming_help", "generated", "controls_missing", f"generated/routed vs {BASELINE}"),
         (3, "is_generated_better_than_static", "generated", "yes", FIRST),
-        (4, "is_generation_worth_its_compute", "generated", "yes", "generated/routed vs free/best_arm"),
-        (5, "does_the_content_matter", "Does a surrogate help the template without one?", "negligible", BLANK),
-        (6, "does_routing_help", "static over a key drawn at random", "yes", "static/routed vs static/mean_of_keys"),
-        (
-            7,
-            "does_routing_help",
-            "static: its best key, known afterwards, over the baseline",
-            "not_asked",
-            f"static/oracle vs {BASELINE}",
-        ),
+        (4, "is_generation_worth_its_compute", "generated", "yes", "generated/routed vs free/best"),
+        (5, "does_the_content_matter", "static", "yes", f"static/routed vs {WORDS}"),
+        (6, "does_the_content_matter", "generated", "not_asked", BLANK),
+        (7, "does_routing_help", "static", "yes", "static/routed vs static/mean_of_keys"),
+        (8, "could_a_gain_be_seen", "control", "yes", f"control/answer_given vs {BARE}"),
+        (9, "could_a_gain_be_seen", "control", "yes", f"control/no_passage vs {BASELINE}"),
     ]
 
 
 def test_does_priming_help() -> None:
     first, second = read("does_priming_help")
-    assert first == WHAT_WAS_FOUND | OF_MARGIN | YES | {"subject": "static", "comparison": SECOND, "rests_on": SECOND}
-    assert values([second], "sentence", "margin_improvement_low") == [("undecided: controls not run", None)]
+    assert first == WHAT_WAS_FOUND | IN_FULL | {"subject": "static", "comparison": SECOND, "rests_on": SECOND}
+    assert values([second], "sentence") == [("undecided: the bare document was not run",)]
 
 
 def test_is_generated_better_than_static() -> None:
-    tests = {"equivalence_margin": 0.026, "equivalence_p_value": 0.9, "smallest_detectable_improvement": 0.25}
     (row,) = read("is_generated_better_than_static")
-    assert row == WHAT_WAS_FOUND | OF_MARGIN | YES | tests | {"subject": "generated", "comparison": FIRST}
+    assert row == WHAT_WAS_FOUND | IN_FULL | {"subject": "generated", "comparison": FIRST, "rests_on": FIRST}
 
 
 def test_is_generation_worth_its_compute() -> None:
     (row,) = read("is_generation_worth_its_compute")
     # of generated/routed and the baseline in COSTS: 370 + 30 tokens; 600 / 100 tokens in all; 200 / 100 prefilled
-    ratios = {"written_tokens": 400.0, "index_flops_ratio": 6.0, "cache_bytes_ratio": 2.0, "equivalence_margin": 0.026}
-    name = {"subject": "generated", "comparison": "generated/routed vs free/best_arm", "improvement_low": 0.027}
-    assert row == WHAT_WAS_FOUND | YES | ratios | name
+    ratios = {"written_tokens": 400.0, "index_flops_ratio": 6.0, "cache_bytes_ratio": 2.0, "equivalence_margin": 1.0}
+    name = {"subject": "generated", "comparison": "generated/routed vs free/best", "cross_fitted_mean": None}
+    shared = {key: value for key, value in WHAT_WAS_FOUND.items() if key not in ("answer_p", "cohens_d")}
+    assert row == shared | ratios | name
 
 
 def test_does_the_content_matter() -> None:
-    (row,) = read("does_the_content_matter")
-    negligibly = {"verdict": "better, but negligibly", "answer": "negligible", "sentence": "yes, but negligibly"}
-    tests = {"equivalence_margin": 0.026, "equivalence_p_value": 0.9, "samples_to_decide": None}
-    question = {"comparison": BLANK, "subject": "Does a surrogate help the template without one?"}
-    assert row == WHAT_WAS_FOUND | OF_MARGIN | negligibly | tests | question
+    words, blank = read("does_the_content_matter")
+    comparison = f"static/routed vs {WORDS}"
+    assert words == WHAT_WAS_FOUND | IN_FULL | {"subject": "static", "comparison": comparison, "rests_on": comparison}
+    assert values([blank], "answer", "sentence") == [
+        ("not_asked", "not asked: a gain over the document alone is not shown")
+    ]
 
 
 def test_routing_stands_next_to_its_agreement_with_the_oracle() -> None:
-    random_key, oracle = read("does_routing_help")
+    (random_key,) = read("does_routing_help")
     tests = {"agreement_rate": 0.5, "chance_rate": 0.25, "family": "static"}
-    name = {"comparison": "static/routed vs static/mean_of_keys", "subject": "static over a key drawn at random"}
-    assert random_key == WHAT_WAS_FOUND | YES | tests | name | {"is_optimistic": False}
-    assert values([oracle], "answer", "is_optimistic", "agreement_rate") == [("not_asked", True, 0.5)]
+    name = {"comparison": "static/routed vs static/mean_of_keys", "subject": "static"}
+    assert random_key == WHAT_WAS_FOUND | tests | name
+
+
+def test_should_i_prime_lists_what_could_be_deployed_from_the_cheapest() -> None:
+    first, second = read("should_i_prime")
+    assert first == {
+        "run_id": "whole",
+        "condition": BASELINE,
+        "cost_rank": 0,
+        "n": 200,
+        "probability_mean": 37.5,
+        "lag_low": 3.0,
+        "lag_high": 7.0,
+        "may_be_best": False,
+        "is_close_to_best": False,
+        "index_flops_ratio": 1.0,
+        "cache_bytes_ratio": 1.0,
+        "extra_attended_tokens": 13.0,
+        "answer": "controls_missing",
+        "sentence": "Undecided: the bare document was not run",
+    }
+    assert values([second], "condition", "index_flops_ratio", "cache_bytes_ratio") == [("static/routed", 2.0, 2.0)]
 
 
 def test_who_gains_lists_levels_in_order_next_to_the_overall_gain() -> None:
@@ -275,9 +321,9 @@ def test_who_gains_lists_levels_in_order_next_to_the_overall_gain() -> None:
         "run_id": "whole",
         "comparison": FIRST,
         "stratified_by": "difficulty",
-        "level": "1: 0.00 to 0.41",
+        "level": "1: 0 to 41",
+        "measure": "probability",
         "rank": 0,
-        "difficulty_arm": BARE,
         "n": 4,
         "passage_count": 3,
         "improvement_mean": 0.25,
@@ -286,11 +332,11 @@ def test_who_gains_lists_levels_in_order_next_to_the_overall_gain() -> None:
         "cohens_d": 1.5,
         "win_rate": 0.75,  # 3 of 4
         "tie_rate": 0.25,
-        "overall_improvement_mean": 0.5,
+        "overall_improvement_mean": 5.0,
     }
-    assert values(others, "comparison", "level", "difficulty_arm") == [
-        (FIRST, "2: 0.41 to 0.63", BARE),
-        (SECOND, "numeric", None),
+    assert values(others, "comparison", "level", "overall_improvement_mean") == [
+        (FIRST, "2: 41 to 63", 5.0),
+        (SECOND, "same_passage", 0.25),  # that of the margin
     ]
 
 
@@ -309,18 +355,24 @@ def test_another_measure_confirms_or_contradicts_by_the_sides_of_the_intervals()
         "arm_mean": 1.75,
         "reference_mean": 1.5,
         "improvement_mean": 0.25,
-        "improvement_low": 0.1,
+        "improvement_low": 0.2,
         "improvement_high": 0.3,
+        "answer_low": 0.1,
+        "answer_high": 0.3,
         "cohens_d": 0.5,
         "p_value": 0.125,
-        "nll_improvement_mean": 0.5,
+        "answer_p": 0.03,
+        "probability_improvement_mean": 5.0,
+        "kind": "routed",
         "says": "confirms",
     }
 
 
 def test_seconds_of_a_family_are_shared_out_by_tokens_and_a_control_has_its_own() -> None:
     rows = read("what_does_it_cost")
-    assert values(rows, "condition", "write_seconds", "score_seconds") == [  # by nll_mean; from COSTS and STAGE_SECONDS
+    assert values(
+        rows, "condition", "write_seconds", "score_seconds"
+    ) == [  # by probability; from COSTS and STAGE_SECONDS
         ("generated/routed", 40.0, 20.0),  # 30 + 10 and 12 + 8
         ("generated/b", 10.0, 8.0),  # 40 * 100 / (300 + 100) tokens, 20 * 80 / (120 + 80) tokens
         ("generated/a", 30.0, 12.0),  # 40 * 300 / 400, 20 * 120 / 200
@@ -336,6 +388,7 @@ def test_seconds_of_a_family_are_shared_out_by_tokens_and_a_control_has_its_own(
         "run_id": "whole",
         "condition": "generated/b",
         "nll_mean": 1.0,
+        "probability_mean": 90.0,
         "improvement_mean": 0.5,
         "prompt_tokens": 80.0,
         "generated_tokens": 20.0,

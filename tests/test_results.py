@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import os
 import re
 import signal
@@ -47,9 +48,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 COMPARISONS = [
     comparison("static/routed", "baseline/document"),
-    comparison("generated/routed", "baseline/document", verdict="no difference shown"),
-    comparison("generated/routed", "static/routed", kind="between_families", verdict="worse"),
-    comparison("static/factual", "baseline/document", kind="fixed_arm"),
+    comparison("generated/routed", "baseline/document", verdict="no difference shown", answer_low=-1.0),
+    comparison(
+        "generated/routed",
+        "static/routed",
+        kind="between_families",
+        verdict="worse",
+        question="is_generated_better_than_static",
+    ),
+    comparison("static/factual", "baseline/document", kind="single", question="should_i_prime"),
 ]
 SAMPLES = [
     Sample("first", 0, "It's a {passage} </s>", "why?", "because", "description", "p1"),
@@ -138,14 +145,19 @@ def start_child(code: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+def points(nll: float, baseline: float) -> Any:
+    """Return how much more probable a token is than in the baseline, by the definition."""
+    return pytest.approx(100 * (math.exp(-nll) - math.exp(-baseline)))
+
+
 def test_outcome_has_one_row_per_sample_and_arm(published: Path) -> None:
     rows = query("SELECT sample_id, family, key, nll, nll_notebook, improvement FROM all_runs.outcome ORDER BY ALL")
     assert rows == [  # by hand, from NLLS
         ("first", "baseline", "document", 2.0, 2.0, 0.0),
-        ("first", "generated", "target_question", 3.0, 3.0, -1.0),
-        ("first", "static", "factual", 1.0, 1.0, 1.0),
+        ("first", "generated", "target_question", 3.0, 3.0, points(3.0, 2.0)),
+        ("first", "static", "factual", 1.0, 1.0, points(1.0, 2.0)),
         ("second", "baseline", "document", 0.5, None, 0.0),
-        ("second", "generated", "target_question", 0.25, None, 0.25),
+        ("second", "generated", "target_question", 0.25, None, points(0.25, 0.5)),
         ("second", "static", "factual", None, None, None),
     ]
     arms = query(
@@ -168,11 +180,11 @@ def test_outcome_takes_baseline_and_route_of_its_own_run_and_arm(folder: Path) -
     columns = "run_id, key, nll, improvement, similarity, is_routed"
     assert query(f"SELECT {columns} FROM all_runs.outcome ORDER BY run_id, key") == [
         ("abc", "document", 4.0, 0.0, None, None),
-        ("abc", "factual", 3.0, 1.0, 0.25, True),
-        ("abc", "problem", 1.0, 3.0, 0.75, False),
+        ("abc", "factual", 3.0, points(3.0, 4.0), 0.25, True),
+        ("abc", "problem", 1.0, points(1.0, 4.0), 0.75, False),
         ("def", "document", 7.0, 0.0, None, None),
-        ("def", "factual", 3.0, 4.0, 0.25, False),
-        ("def", "problem", 1.0, 6.0, 0.75, True),
+        ("def", "factual", 3.0, points(3.0, 7.0), 0.25, False),
+        ("def", "problem", 1.0, points(1.0, 7.0), 0.75, True),
     ]
 
 
@@ -222,6 +234,7 @@ FIELD = re.compile(r'^    (\w+): (.+?)( \| None)?(?: = .+?)?\n    """(.+?)"""$',
 SQL_TYPES = {
     "AnswerValue": "VARCHAR",
     "Verdict": "VARCHAR",
+    "DistractorSource": "VARCHAR",
     "str": "VARCHAR",
     "int": "BIGINT",
     "float": "DOUBLE",
@@ -548,3 +561,22 @@ def test_the_stage_returns_plain_values(folder: Path) -> None:
     complete()
     with disable_run_logger():
         assert results.publish_results.fn() == {"path": str(folder / "results.duckdb"), "runs": 1, "rows": 28}
+
+
+# --- looks at a growing run ---
+
+
+def test_a_run_knows_the_looks_before_it(folder: Path) -> None:
+    """Expected: by eye; a look is a complete run that differs in the number of samples alone."""
+    for run_id, count, seed in (("first", 200, 1), ("other", 200, 2), ("second", 400, 1), ("third", 800, 1)):
+        settings = {"seed": seed, "sampling": {"sample_count": count, "draw": "nested"}}
+        attempt = manifests.start_run(manifests.RunDescription(run_id=run_id, profile="demo", settings=settings))
+        if run_id != "second":
+            manifests.finish_run(attempt)
+    results.rebuild_database()
+    assert query("SELECT run_id, look, looks_before FROM run ORDER BY run_id") == [
+        ("first", 1, None),
+        ("other", 1, None),
+        ("second", 2, "200"),
+        ("third", 2, "200"),  # the second has not ended
+    ]

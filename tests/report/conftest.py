@@ -150,7 +150,7 @@ def _description(run_id: str, words: Words, sample_count: int) -> manifests.RunD
         "language_model": {"language_model": words.model},
         "embedding": {"embedding_model": "packaged/all-MiniLM-L6-v2"},
         "generation": {"temperature": 0.3, "top_k": 50, "max_new_tokens": 45},
-        "statistics": {"bootstrap_resamples": 200, "confidence_level": 0.95, "equivalence_margin": 0.026},
+        "statistics": {"bootstrap_resamples": 200, "confidence_level": 0.95, "equivalence_margin": 1.0},
     }
     return manifests.RunDescription(
         run_id=run_id,

@@ -6,6 +6,7 @@ heading, or two that are swapped, fail a test. How they are rounded is written o
 
 import dataclasses
 import itertools
+import math
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,7 @@ def distinct(record_type: Any, **given: Any) -> Any:
             values[field.name] = given[field.name]
         elif "int" in str(field.type):
             values[field.name] = count()
-        elif "p_value" in field.name or field.name == "p_adjusted":
+        elif "p_value" in field.name or field.name == "answer_p":
             values[field.name] = probability()
         elif "float" in str(field.type):
             values[field.name] = share()
@@ -79,9 +80,9 @@ def distinct(record_type: Any, **given: Any) -> Any:
     return record_type(**values)
 
 
-def compared(arm: str, reference: str, kind: str) -> Comparison:
+def compared(arm: str, reference: str, kind: str, question: str = "does_priming_help") -> Comparison:
     """Return a comparison with unique numbers, and unique shares of wins and ties."""
-    texts = comparison(arm, reference, kind)
+    texts = comparison(arm, reference, kind, question=question)
     given = {
         field.name: getattr(texts, field.name)
         for field in dataclasses.fields(Comparison)
@@ -96,7 +97,7 @@ def compared(arm: str, reference: str, kind: str) -> Comparison:
 COMPARISONS = [
     compared("generated/routed", "baseline/document", "routed"),
     compared("static/routed", "baseline/document", "routed"),
-    compared("generated/routed", "static/routed", "between_families"),
+    compared("generated/routed", "static/routed", "between_families", "is_generated_better_than_static"),
 ]
 MEASURES = [
     distinct(Measure, comparison=COMPARISONS[0].comparison, measure=measure, unit="nats")
@@ -109,7 +110,7 @@ STRATA = [
         stratified_by="query_type",
         level=level,
         rank=rank,
-        difficulty_arm=None,
+        measure="probability",
         n=5 * count(),
     )
     for rank, level in enumerate(("numeric", "entity"))
@@ -192,7 +193,7 @@ def publish() -> None:
         "data": {"data": "imagined.jsonl"},
         "language_model": {"language_model": "an/imagined-model"},
         "embedding": {"embedding_model": "packaged/all-MiniLM-L6-v2"},
-        "statistics": {"confidence_level": 0.95, "equivalence_margin": 0.026},
+        "statistics": {"confidence_level": 0.95, "equivalence_margin": 1.0},
     }
     attempt = manifests.start_run(manifests.RunDescription(run_id=RUN, profile="demo", settings=settings))
     funnel = {"rows": 60, "eligible": 40, "drawn": 3, "rejected": {"no answer": 20}}
@@ -269,6 +270,10 @@ def improvement(row: Any) -> str:
     return interval(row.improvement_mean, row.improvement_low, row.improvement_high)
 
 
+def answered(row: Any) -> str:
+    return interval(row.improvement_mean, row.answer_low, row.answer_high)
+
+
 def percent(value: float) -> str:
     return f"{100 * value:.1f}\u00a0%"
 
@@ -299,16 +304,18 @@ def test_comparisons(tables: dict[str, list[Cells]], row: Comparison) -> None:
     assert (
         named(tables["All comparisons"], comparison=short(row)).items()
         >= {
-            "kind": row.kind,
+            "question": row.question,
             "n": whole(row.n),
-            "improvement (interval)": improvement(row),
+            "improvement (unadjusted, fixed n)": improvement(row),
+            "p": small(row.p_value or 0),
+            "adjusted, any look": answered(row),
+            "its p": small(row.answer_p or 0),
+            "NLL of arm": plain(row.nll_arm_mean or 0),
+            "of reference": plain(row.nll_reference_mean or 0),
             "median": plain(row.improvement_median or 0),
             "trimmed mean": plain(row.improvement_trimmed_mean or 0),
             "Cohen’s d": plain(row.cohens_d or 0),
             "win / tie / loss": f"{whole(row.win_count)} / {whole(row.tie_count)} / {whole(row.loss_count)}",
-            "adjusted p": small(row.p_adjusted or 0),
-            "equivalence p": small(row.equivalence_p_value or 0),
-            "smallest detectable": plain(row.smallest_detectable_improvement or 0),
         }.items()
     )
 
@@ -320,13 +327,13 @@ def test_answers(tables: dict[str, list[Cells]]) -> None:
             named(tables[title], comparison=short(row)).items()
             >= {
                 "n": whole(row.n),
-                "improvement (interval)": improvement(row),
+                "improvement (interval, any look)": answered(row),
                 "wins": percent(row.win_count / row.n),
-                "adjusted p": small(row.p_adjusted or 0),
+                "its p": small(row.answer_p or 0),
             }.items()
         )
     margin = tables["Does priming help?"][0]["of the margin over wrong answers"]
-    assert margin == improvement(MEASURES[0])
+    assert margin == answered(MEASURES[0])
 
 
 @pytest.mark.parametrize("row", MEASURES, ids=lambda row: str(row.measure))
@@ -336,8 +343,8 @@ def test_other_measures(tables: dict[str, list[Cells]], row: Measure) -> None:
         >= {
             "comparison": short(COMPARISONS[0]),
             "n": whole(row.n),
-            "improvement (interval)": improvement(row),
-            "by mean NLL": plain(COMPARISONS[0].improvement_mean or 0),
+            "improvement (interval, any look)": answered(row),
+            "by probability": plain(COMPARISONS[0].improvement_mean or 0),
         }.items()
     )
 
@@ -388,6 +395,7 @@ def test_costs(tables: dict[str, list[Cells]], row: Cost) -> None:
     is_generated = row.condition == "generated/keyword_query"
     expected = {
         "mean NLL": plain(row.nll_mean or 0),
+        "probability, %": plain(row.probability_mean or 0),
         "improvement": plain(row.improvement_mean or 0),
         "operations, × baseline": f"{float(f'{row.index_flops / COSTS[0].index_flops:.3g}'):g}",
         "tokens read": whole(row.prompt_tokens),
@@ -398,10 +406,10 @@ def test_costs(tables: dict[str, list[Cells]], row: Cost) -> None:
         "gain per 1,000 tokens": plain(row.improvement_per_1000_tokens or 0),
         "writing took": "10 min" if is_generated else "–",
         "scoring took": "20 min" if is_generated else "–",
-        "beaten at no more cost by": row.dominated_by or "nothing",
+        "cheaper and not worse": row.dominated_by or "nothing",
     }
     assert named(tables["Cost and gain"], condition=row.condition).items() >= expected.items()
-    front = [found for found in tables["Beaten by nothing at no more cost"] if found["condition"] == row.condition]
+    front = [found for found in tables["Nothing cheaper is shown to be as good"] if found["condition"] == row.condition]
     shared = ("operations, × baseline", "cache", "improvement")
     assert [{name: found[name] for name in shared} for found in front] == [
         {name: expected[name] for name in shared} for _ in range(not row.is_dominated)
@@ -462,7 +470,11 @@ def test_the_x_axis_is_similarity_and_the_y_axis_improvement(rows: RunRows) -> N
     nlls = {(score.sample_id, score.family, score.key): score.nll or 0 for score in SCORES}
     routed = [route for route in ROUTES if route.is_routed and route.family == "static"]
     gains = {
-        route.similarity: nlls[route.sample_id, "baseline", "document"] - nlls[route.sample_id, "static", route.key]
+        route.similarity: 100
+        * (
+            math.exp(-nlls[route.sample_id, "static", route.key])
+            - math.exp(-nlls[route.sample_id, "baseline", "document"])
+        )
         for route in routed
     }
     axes = plot.figure.axes[0]
@@ -496,9 +508,9 @@ def test_the_summary_in_the_terminal(published: str, capsys: pytest.CaptureFixtu
     said = " ".join(capsys.readouterr().out.split())
     counts = sorted(row.n for row in COMPARISONS)
     assert f"Run {RUN}: 3 samples of" in said
-    assert f"each is the mean of {counts[0]:,} to {counts[-1]:,} pairs, with its 95% interval" in said
+    assert f"each is the mean of {counts[0]:,} to {counts[-1]:,} pairs. The 95% intervals of a question hold" in said
     for row in COMPARISONS:
-        numbers = f"{row.improvement_mean:+.4f} ({row.improvement_low:+.4f} to {row.improvement_high:+.4f})"
+        numbers = f"{row.improvement_mean:+.2f} ({row.answer_low:+.2f} to {row.answer_high:+.2f})"
         before, found, _ = said.partition(numbers)
         assert found
         assert row.arm in before[-200:]

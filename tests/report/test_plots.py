@@ -1,6 +1,7 @@
 """Plots show every row once, and their findings say in words what can be counted."""
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -53,44 +54,44 @@ def test_every_comparison_of_a_run_is_drawn_once(rows: RunRows, query: Any) -> N
     found = query("SELECT comparison, improvement_mean FROM comparison WHERE run_id = 'abc123'")
     assert len(found) > 20
     for name, mean in found:
-        label = name.replace("control/", "").replace("baseline/document", "baseline")
-        assert sum(f">{label}</text>" in svg for svg in svgs) == 1, name
-        assert any(f">{mean:.3f}".replace("-", "−") in svg for svg in svgs), name
+        assert sum(f">{name}</text>" in svg for svg in svgs) == 1, name
+        assert any(f">{mean:.{digits}f}".replace("-", "−") in svg for svg in svgs for digits in (1, 2, 3)), name
 
 
 def test_the_finding_counts_the_sides_of_zero() -> None:
-    """By hand: one above (0.3 to 0.7), one below, one that includes zero and lies within the margin of 0.026."""
+    """By hand: one above (3 to 7), one below, one that includes zero and lies within the margin of 1."""
     rows = made(
         comparison=[
             compared(),
-            compared("generated/routed", improvement_mean=-0.5, improvement_low=-0.9, improvement_high=-0.2),
-            compared("other/routed", improvement_mean=0.0, improvement_low=-0.01, improvement_high=0.02),
+            compared("generated/routed", improvement_mean=-5.0, answer_low=-9.0, answer_high=-2.0),
+            compared("other/routed", improvement_mean=0.0, answer_low=-0.1, answer_high=0.2),
         ]
     )
     (plot,) = forest_plots(rows)
     assert plot.finding.startswith(
-        "Of 3 intervals 1 lie above zero, 1 below, 1 include it; 1 lie wholly within the margin of ±0.0260."
+        "Of 3 intervals that answers read (thin) 1 lie above zero, 1 below, 1 include it; 1 lie wholly within the "
+        "margin of ±1."
     )
-    assert "static/routed vs baseline, 0.500 (0.300 to 0.700)" in plot.finding
+    assert "static/routed vs baseline, 5.000 (4.000 to 6.000)" in plot.finding
 
 
 def test_an_oracle_is_hollow_and_not_counted() -> None:
     """It is better by construction, and its size must not flatten the others."""
     plain = compared(kind="routing")
-    oracle = compared("static/oracle", kind="oracle", is_optimistic=True, improvement_high=50.0)
+    oracle = compared("static/oracle", kind="oracle", is_optimistic=True, improvement_high=500.0, answer_low=None)
     (alone,), (both,) = forest_plots(made(comparison=[plain])), forest_plots(made(comparison=[plain, oracle]))
-    assert both.finding.startswith("Of 1 intervals")
+    assert both.finding.startswith("Of 1 intervals that answers read")
     assert "better by construction" in both.finding
     assert both.figure.axes[0].get_xlim() == alone.figure.axes[0].get_xlim()
 
 
 def test_panels_share_one_scale_and_all_hold_the_margin() -> None:
-    plots = forest_plots(made(comparison=[compared(), compared("static/a", kind="fixed_arm", improvement_low=-3.0)]))
+    plots = forest_plots(made(comparison=[compared(), compared("static/a", kind="single", improvement_low=-30.0)]))
     limits = {plot.figure.axes[0].get_xlim() for plot in plots}
     assert len(limits) == 1
     low, high = limits.pop()
-    assert low < -3.0
-    assert high > 0.7
+    assert low < -30.0
+    assert high > 6.0
 
 
 @pytest.mark.parametrize("missing", ["improvement_low", "improvement_mean"])
@@ -99,11 +100,13 @@ def test_a_comparison_without_an_interval_is_drawn_without(missing: str) -> None
     plots = forest_plots(made(comparison=[compared(**unknown)]))
     assert len(plots) == (missing == "improvement_low")
     for plot in plots:
-        assert ">0.500</text>" in to_svg(plot)
+        assert ">5.000</text>" in to_svg(plot)
 
 
 def test_a_constant_difference_of_zero_can_be_drawn() -> None:
-    zero: dict[str, Any] = dict.fromkeys(("improvement_mean", "improvement_low", "improvement_high"), 0.0)
+    zero: dict[str, Any] = dict.fromkeys(
+        ("improvement_mean", "improvement_low", "improvement_high", "answer_low", "answer_high"), 0.0
+    )
     (plot,) = forest_plots(made(comparison=[compared(**zero, equivalence_margin=0.0)]))
     assert "0 (0 to 0)" in to_svg(plot)
 
@@ -113,18 +116,18 @@ def test_a_constant_difference_of_zero_can_be_drawn() -> None:
 
 def test_each_fifth_is_drawn_and_the_ends_are_said(rows: RunRows, query: Any) -> None:
     plots = strata_plots(rows)
-    assert [plot.title for plot in plots][:2] == ["generated routed vs baseline", "static routed vs baseline"]
+    assert [plot.title for plot in plots][:2] == ["generated routed vs baseline", "generated routed vs bare_document"]
     found = query(
-        "SELECT level, improvement_mean, difficulty_arm FROM stratum WHERE run_id = 'abc123' "
+        "SELECT level, improvement_mean FROM stratum WHERE run_id = 'abc123' "
         "AND comparison = 'generated routed vs baseline' AND stratified_by = 'difficulty' ORDER BY rank"
     )
     assert len(found) == 5
     svg = to_svg(plots[0])
-    for level, _, _ in found:
+    for level, _ in found:
         assert level.partition(": ")[2] in svg
     for end in (0, -1):
-        assert f"{found[end][1]:.3f}" in plots[0].finding
-    assert f"Difficulty is the NLL of {found[0][2]}" in plots[0].finding
+        assert any(f" {found[end][1]:.{digits}f} (" in plots[0].finding for digits in (1, 2, 3))
+    assert "the mean of both sides" in plots[0].finding
 
 
 # --- improvements ---
@@ -135,7 +138,7 @@ def test_the_mean_of_the_improvements_is_that_of_the_comparison(rows: RunRows) -
     count = 0
     for row in rows.tables["comparison"]:
         values = improvements(rows, row["arm"], row["reference"])
-        if values.size and row["kind"] in ("routed", "fixed_arm", "control"):
+        if values.size and row["kind"] in ("routed", "single", "control"):
             assert np.mean(values) == pytest.approx(row["improvement_mean"], abs=1e-12), row
             assert values.size == row["n"]
             count += 1
@@ -146,8 +149,8 @@ def test_each_histogram_holds_every_sample(rows: RunRows) -> None:
     plots = improvement_plots(rows)
     assert [plot.title for plot in plots] == [
         "generated routed vs baseline",
-        "static routed vs baseline",
         "generated routed vs bare_document",
+        "static routed vs baseline",
         "static routed vs bare_document",
         "generated routed vs static routed",
     ]
@@ -157,11 +160,12 @@ def test_each_histogram_holds_every_sample(rows: RunRows) -> None:
 
 
 def test_gains_losses_and_ties_are_counted() -> None:
-    """By hand: improvements of -1, 0, 0, 2 and 4 nats."""
-    baseline = dict.fromkeys("abcde", 1.0)
-    (plot,) = improvement_plots(improved(baseline, {"a": 2.0, "b": 1.0, "c": 1.0, "d": -1.0, "e": -3.0}))
+    """By hand: probabilities of 40 %, against 30, 40, 40, 60 and 75: -10, 0, 0, 20 and 35 points."""
+    baseline = dict.fromkeys("abcde", -math.log(0.4))
+    nlls = {name: -math.log(share) for name, share in zip("abcde", (0.3, 0.4, 0.4, 0.6, 0.75), strict=True)}
+    (plot,) = improvement_plots(improved(baseline, nlls))
     assert plot.finding.startswith(
-        "Of 5 samples 40.0\u00a0% gain, 20.0\u00a0% lose, 40.0\u00a0% are equal; median 0, mean 1.000,"
+        "Of 5 samples 40.0\u00a0% gain, 20.0\u00a0% lose, 40.0\u00a0% are equal; median 0, mean 9.000,"
     )
     gains, losses = bars(plot)
     assert losses.sum() == 1
@@ -174,7 +178,9 @@ def test_improvements_that_are_all_zero_can_be_drawn() -> None:
 
 def test_only_samples_that_have_both_scores_count() -> None:
     rows = improved({"a": 1.0, "b": 1.0}, {"b": 0.5, "c": 0.1})
-    assert improvements(rows, "static/routed", "baseline/document").tolist() == [0.5]
+    assert improvements(rows, "static/routed", "baseline/document").tolist() == [
+        100 * (math.exp(-0.5) - math.exp(-1.0))
+    ]
     assert improvements(rows, "unknown/arm", "baseline/document").size == 0
 
 

@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
+from tasks.pages.numbers import interval
 from tasks.priming.records import AnswerValue
 from tasks.reading.database import RunRows, read_run
 from tasks.report import verdicts
@@ -13,9 +14,15 @@ from tests.report.conftest import Published
 DETAILS = "The answers below stand only if the failure, listed under Checks, turns out to be harmless."
 
 
-def made(status: str = "complete", failed: int = 0, sentence: str = "Do not pay for priming") -> RunRows:
+def made(
+    status: str = "complete",
+    failed: int = 0,
+    sentence: str = "Do not pay for priming",
+    look: int = 1,
+    before: str | None = None,
+) -> RunRows:
     """Return a run whose generation has a price."""
-    row = comparison("generated/routed", "free/best_arm", "worth")
+    row = comparison("generated/routed", "free/best", "best_of", question="is_generation_worth_its_compute")
     price = {"index_flops_ratio": 12.0, "cache_bytes_ratio": 5.5, "written_tokens": 1127.4}
     counts = {"sample_count": 2_500, "surrogate_count": 0, "score_count": 1, "check_failed_count": failed}
     tables: dict[str, Any] = {
@@ -24,7 +31,7 @@ def made(status: str = "complete", failed: int = 0, sentence: str = "Do not pay 
         "is_generation_worth_its_compute": [price],
         "run_summary": [{"status": status, **counts}],
     }
-    return RunRows(run={"status": status}, tables=tables, nlls={})
+    return RunRows(run={"status": status, "look": look, "looks_before": before}, tables=tables, nlls={})
 
 
 def test_the_runs_headline_stands_on_top_with_what_generation_costs() -> None:
@@ -33,7 +40,13 @@ def test_the_runs_headline_stands_on_top_with_what_generation_costs() -> None:
     assert headline.details[0].startswith("Generated surrogates take 12 times the operations")
     assert "5.5 times the cache memory, and 1,127 more tokens" in headline.details[0]
     assert "95 % intervals" in headline.details[1]
-    assert "±0.0260" in headline.details[1]
+    assert "±1 (shaded)" in headline.details[1]
+
+
+def test_a_grown_run_says_how_often_it_was_looked_at() -> None:
+    headline = verdicts.make_headline(made(look=3, before="200, 400"))
+    assert headline.details[0].startswith("This is look 3 at a run that was grown, after 200, 400 samples")
+    assert not any("look 1" in detail for detail in verdicts.make_headline(made()).details)
 
 
 def test_a_failed_check_comes_before_every_answer() -> None:
@@ -70,11 +83,13 @@ def test_an_answer_stands_on_its_own_comparison_and_on_those_with_controls(publi
         "Does priming help?",
         "Does priming help?",
         "Is generated better than static?",
+        "Is generated better than static?",
         "Is generation worth its compute?",
     ]
     assert [line.label for line in cards[0].lines] == ["over baseline", "over bare document", "over random words"]
     assert cards[0].row == rows.tables["what_did_it_find"][1]
-    assert cards[0].lines[0].numbers.startswith(f"{cards[0].row['improvement_mean']:.3f} (")
+    found = cards[0].row
+    assert cards[0].lines[0].numbers == interval(found["improvement_mean"], found["answer_low"], found["answer_high"])
 
 
 def test_all_lines_share_one_scale(published: Published) -> None:
@@ -95,5 +110,4 @@ def test_only_a_plain_yes_is_a_yes() -> None:
         "any_text_helps",
         "equivalent",
         "hurts",
-        "likelihood_only",
     }

@@ -26,8 +26,8 @@ def run_id(artifacts_folder: Path) -> str:
         "abc",
         score=[score(("a", "static", "factual"), (1.0, 2.0))],
         comparison=[
-            comparison("static routed", "baseline/document"),
-            comparison("generated routed", "baseline/document", improvement_low=None),
+            comparison("static/routed", "baseline/document"),
+            comparison("generated/routed", "baseline/document", answer_low=None),
         ],
         run_check=[Check(name="cache|unchanged", value=0.5, limit_value=1e-05, passed=False, detail="see <b>here</b>")],
     )
@@ -44,9 +44,10 @@ def test_the_page_has_the_headline_and_the_table_of_each_question(run_id: str) -
     page = page_of(run_id, {})
     assert page.startswith("## Do not decide by this run: 1 of its checks failed\n")
     assert "| Does priming help? | answer | improvement (interval) |" in page
-    # 0.5 (0.3 to 0.7), as published_rows has them
-    assert "| static routed vs baseline/document | undecided: controls not run | +0.5000 (+0.3000 to +0.7000) |" in page
-    assert "(- to +0.7000)" in page  # an end that there is not
+    # 5 (3 to 7), as published_rows has them
+    assert "| static/routed vs baseline/document | undecided: the bare document" in page
+    assert "| +5.00 (+3.00 to +7.00) |" in page
+    assert "(- to +7.00)" in page  # an end that there is not
     assert "data:image" not in page
 
 

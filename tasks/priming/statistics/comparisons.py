@@ -5,6 +5,7 @@ condition is, paired.py computes the statistics of one comparison, and families.
 family or key is named here.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -145,13 +146,18 @@ def _bootstrap(
 
 
 def _pairs_for_precision(each: Evaluated, settings: StatisticsSettings) -> int | None:
-    """Return how many pairs would bring the interval that answers read to half the margin on either side."""
+    """Return how many pairs would bring the interval that answers read to half the margin on either side.
+
+    They are about LEAST_CLUSTERS passages at least, if a passage has as many pairs as here.
+    """
     error = each.statistics.improvement_error
     if error is None or not each.family_size:
         return None
     alpha = 1 - settings.confidence_level
     reach = float(any_look_reach(_PASSAGES_OF_A_PLAN, alpha / (2 * each.family_size)))
-    return pairs_for_precision(error, each.statistics.n, reach, settings.equivalence_margin / 2)
+    n, passages = each.statistics.n, each.statistics.passage_count
+    needed = pairs_for_precision(error, n, reach, settings.equivalence_margin / 2)
+    return max(needed, math.ceil(n * LEAST_CLUSTERS / passages))
 
 
 def _with_false_discovery_rates(rows: list[Comparison]) -> list[Comparison]:

@@ -33,8 +33,9 @@ class Pairs(NamedTuple):
 
     @property
     def clusters(self) -> Clusters:
-        """(pairs,) number of each pair's passage, from 0."""
-        return np.unique(np.asarray(self.passage_ids, dtype=str), return_inverse=True)[1]
+        """(pairs,) number of each pair's passage, from 0 in the order in which they come."""
+        numbers = {passage: number for number, passage in enumerate(dict.fromkeys(self.passage_ids))}
+        return np.array([numbers[passage] for passage in self.passage_ids], dtype=np.intp)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,9 @@ def test_a_better_condition_is_not_dominated_by_a_cheaper_one() -> None:
 def test_with_few_or_noisy_samples_nothing_is_shown_not_to_be_worse() -> None:
     """A cheaper condition with a higher mean once dominated, however little was known of it."""
     assert not any(row.is_dominated for row in costs(evidence(samples(a="p", b="q"), SAME)).values())
-    assert not any(row.is_dominated for row in costs(spread(dict.fromkeys(NLLS, 0.7), points=15.0)).values())
+    noisy = costs(spread(dict.fromkeys(NLLS, 0.7), points=15.0))
+    # What is routed to one key alone is that key, to the last bit, at the price of two caches.
+    assert {name for name, row in noisy.items() if row.is_dominated} == {"generated/routed", "static/routed"}
 
 
 def test_neither_of_two_equal_conditions_of_equal_cost_dominates() -> None:

@@ -39,7 +39,6 @@ from tasks.priming.statistics.inference import (
     holm_with_intervals,
 )
 from tasks.priming.statistics.intervals import Clusters, Vector, bootstrap_intervals, cluster_robust_mean
-from tasks.priming.statistics.paired import tost_p_value, tost_power
 from tests.places import GOLDEN
 
 Array: TypeAlias = NDArray[np.float64]
@@ -395,7 +394,7 @@ def test_interval_and_p_value_of_one_comparison_agree_and_bca_next_to_t_does_not
     for seed, rows in enumerate(drawn.rows):
         values, passages = gains[rows, seed % 6], np.arange(200)
         found = cluster_robust_mean(values, passages, 1 - ALPHA)
-        bca = bootstrap_intervals(values, passages, settings=settings, seed=seed).mean
+        bca = bootstrap_intervals(values[:, np.newaxis], passages, settings=settings, seed=seed)[0].mean
         assert found is not None
         mean, count = float(values.mean()), len(passages)
         pairs = {
@@ -541,29 +540,6 @@ def test_a_bootstrap_of_the_largest_error_would_narrow_bounds_of_the_best_by_a_f
 
 
 # --- one reading ---
-
-
-def passage_means(queries: int, replications: int, seed: int) -> Array:
-    """Draw means of 60 passages, (replications, 60), of a normal effect of their own and as large a noise a query."""
-    generator = np.random.default_rng(seed)
-    drawn: Array = generator.normal(size=(replications, 60)) + generator.normal(size=(replications, 60)) / math.sqrt(
-        queries
-    )
-    return drawn
-
-
-@pytest.mark.parametrize("queries", [1, 4])
-@pytest.mark.parametrize("errors", [2.0, 3.0, 4.0])
-def test_equivalence_is_shown_as_often_as_its_power_says(errors: float, queries: int, replications: int) -> None:
-    """The margin is so many standard errors: powers of 25 to 98 %."""
-    error = math.sqrt((1 + 1 / queries) / 60)  # the truth: the variance of a passage's mean, over 60 passages
-    means = passage_means(queries, replications, seed=13)
-    p_values = [
-        tost_p_value(float(each.mean()), float(each.std(ddof=1)) / math.sqrt(60), 59, errors * error) for each in means
-    ]
-    expected = tost_power(error, 59, errors * error, 1 - ALPHA)
-    allowed = 3 * math.sqrt(expected * (1 - expected) / replications) + 0.015  # the formula takes the error as known
-    assert np.mean(np.array(p_values) < ALPHA) == pytest.approx(expected, abs=allowed)
 
 
 def test_clustered_intervals_are_right_where_independent_ones_are_not(replications: int) -> None:

@@ -289,12 +289,16 @@ def test_an_answer_whose_sign_the_first_token_decides_is_open() -> None:
     [
         ([], "nothing else was measured"),
         ([measure(HELPS[0], "margin", None, None, n=0)], "nothing else was measured"),
-        ([*margins(HELPS[:1]), measure(HELPS[1], "margin", -0.1)], "not shown to be preferred to wrong answers any more "
-         "than with the bare document"),
-        ([measure(HELPS[0], "margin", None, None)], "not shown to be preferred to wrong answers any more than with the "
-         "baseline"),
+        (
+            [*margins(HELPS[:1]), measure(HELPS[1], "margin", -0.1)],
+            "not shown to be preferred to wrong answers any more than with the bare document",
+        ),
+        (
+            [measure(HELPS[0], "margin", None, None)],
+            "not shown to be preferred to wrong answers any more than with the baseline",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_gain_in_likelihood_alone_is_never_a_plain_yes(others: list[Measure], reason: str) -> None:
     found = answers([*HELPS, *assay()], others)[0]
     assert (found.answer, found.sentence) == ("likelihood_only", f"yes, in likelihood: {reason}")
@@ -425,8 +429,8 @@ def test_answers_are_computed_from_the_rows_of_a_run() -> None:
     routes = [Route(sample.sample_id, "static", "factual", 0.5, is_routed=True, is_tie=False) for sample in samples]
     run, settings = RunData(samples, routes, scores, []), StatisticsSettings(bootstrap_resamples=100)
     found = answer_questions(run, settings, 42)
-    rows = [compute(run, settings, 42) for compute in (compare_conditions, vary_comparisons, rank_contenders)]
-    assert found == answers_from(*rows)
+    comparisons, measures = compare_conditions(run, settings, 42), vary_comparisons(run, settings, 42)
+    assert found == answers_from(comparisons, measures, rank_contenders(run, settings, 42))
     assert {row.question for row in found} >= {HEADLINE, "does_priming_help", "does_routing_help"}
     assert run.once(compare_conditions, settings, 42) is run.once(compare_conditions, settings, 42)
     assert {row.answer for row in found} <= set(get_args(AnswerValue))

@@ -79,7 +79,7 @@ def run_in(world: str, count: int, seed: int) -> RunData:
 
 def truth_of(world: str) -> dict[str, float]:
     """Return what each condition gains in truth; both keys of a family and treatment gain the same."""
-    gains = dict.fromkeys([BASELINE, BARE, *PRIMED, *RANDOM], 0.0) | WORLDS[world]
+    gains = {**dict.fromkeys([BASELINE, BARE, *PRIMED, *RANDOM], 0.0), **WORLDS[world]}
     for family, keys in KEYS.items():
         for t in TREATMENTS:
             same = gains[f"{family}/{keys[0]}{t}"]
