@@ -206,6 +206,7 @@ def test_a_manifest_holds_no_secret_of_the_error_that_ended_its_run(secrets: Non
     assert TOKEN[:8] not in (artifacts_folder / "runs" / f"{'0' * 16}.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_with_a_secret_in_its_exception_leaves_none_with_prefect_or_in_artifacts(
     secrets: None,
     database: Path,
