@@ -97,7 +97,7 @@ def test_every_command_goes_through_the_door() -> None:
             blocks[path.stem] = block.split("\n")[-2].strip()
     assert blocks.pop("__main__") == "enter()"
     assert blocks.pop("experiment") == 'enter("run")'
-    assert blocks == {name: f'enter("{name}")' for name in ("bench", "compare", "doctor", "report", "walkthrough")}
+    assert blocks == {name: f'enter("{name}")' for name in ("compare", "doctor", "report", "walkthrough")}
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "no-such-verb"])
