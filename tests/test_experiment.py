@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import duckdb
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.statistics import statistics_by_table
@@ -33,13 +30,6 @@ EXPORT = {  # what a run found, without clock values: must not depend on how the
     "score": "SELECT * FROM score ORDER BY ALL",
     "distractor": "SELECT * FROM distractor ORDER BY ALL",
 } | {table: f"SELECT * FROM {table} ORDER BY ALL" for table in sorted(statistics_by_table())}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A Prefect server on a temporary database, shared by the runs of this module."""
-    with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
-        yield str(get_current_settings().api.url)
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
 from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
 from rich.cells import cell_len
 
 from flows import walkthrough as flow_module
@@ -379,12 +376,6 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert printed.out == ""
     assert printed.err.startswith(f"error: {message}")
     assert printed.err.count("\n") == 1
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
-        yield str(get_current_settings().api.url)
 
 
 @pytest.mark.long

@@ -19,7 +19,6 @@ from prefect import Flow, Task, flow, task
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.__main__ import VERBS, main
 from flows.experiment import experiment
@@ -162,6 +161,8 @@ def test_the_canary_is_found_wherever_it_may_be(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def database() -> Iterator[Path]:
     """The folder of the database of a Prefect server."""
+    from prefect.testing.utilities import prefect_test_harness
+
     with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
         url = get_current_settings().server.database.connection_url
         assert url is not None
