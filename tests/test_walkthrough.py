@@ -189,7 +189,7 @@ def test_every_step_is_told_and_every_error_of_the_notebook_is_said(mistral_walk
     headings = [block.text for block in blocks if isinstance(block, Heading)]
     assert [heading.partition(".")[0] for heading in headings[1:]] == list("12345678")
     said = text_of([block for block in blocks if isinstance(block, Correction)])
-    for error in ("quotation marks", "BOS twice", "anew", "Document:", "Cannot access", "first answer token"):
+    for error in ("quotation marks", "BOS twice", "new surrogates", "Document:", "Cannot access", "first answer token"):
         assert error in said
     for error in ("bfloat16", "changes the cache", "2.9583 into 4.4645", "ROUTE HERE", "mean probabilities"):
         assert error in said

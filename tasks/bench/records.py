@@ -14,7 +14,7 @@ from tasks.store import artifacts
 
 
 class _Frozen(BaseModel):
-    # What a later version adds within this format does not keep an earlier one from reading it.
+    # An earlier version can read what a later one adds within this format.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -24,7 +24,7 @@ class Figure(_Frozen):
     part: str
     """What was done: scoring, generation, queries, embedding or identity."""
     model: str
-    """The language model, or whatever else computed it."""
+    """The model that computed it."""
     dtype: str
     """Number format of the model's weights."""
     method: str
@@ -53,7 +53,7 @@ class Bench(_Frozen):
     numeric_paths: dict[str, str] = {}  # by number format: which arithmetic computes on a CPU, and how fast
     versions: dict[str, str]  # version of each library that takes part
     workload: dict[str, str]  # what was computed, by part and model, in words
-    notes: tuple[str, ...] = ()  # what a reader has to know: what was left out, what was disturbed
+    notes: tuple[str, ...] = ()  # what a reader has to know, e.g. which method was left out
     figures: tuple[Figure, ...] = Field(min_length=1)  # all that was measured
 
     @property

@@ -58,7 +58,7 @@ def execute(options: argparse.Namespace) -> int:
         working(int(count) if count else None, model, address) as here,
         inputs_handed_over(settings, inputs),
     ):
-        # A run that is complete has everything remembered; any other will need models.
+        # A complete run has all results cached; any other needs the models.
         if not is_complete(settings, inputs):
             start_workers()
             if not get_current_settings().api.url:
