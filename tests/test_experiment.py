@@ -286,6 +286,7 @@ def test_a_run_killed_while_scoring_goes_on_with_the_unfinished_chunks(
     assert export(folder) == export(first_run)
 
 
+@pytest.mark.slow  # test_bad_inputs.py asks the stage alone
 def test_a_run_without_rows_that_qualify_fails_with_the_funnel(server: str, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"passage": "Too short.", "query": "why", "answer": "So."}) + "\n")
