@@ -51,7 +51,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-
 test: check ## all checks and the default tests
 	$(PYTEST) -m "not slow and not long"
 
-test-slow: check ## the slow tests that decide: secrets, kills, faults, simulations (half an hour at most)
+test-slow: check ## the slow tests that decide: secrets, network, kills, faults, the browser UI, simulations
 	$(PYTEST) -m slow
 
 test-long: check ## the other slow tests: whole runs, and runs of 100,000 samples

@@ -27,7 +27,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from tasks.bench.records import BenchRow, read_benches
 from tasks.loading.redaction import without_secrets
 from tasks.store import artifacts
 from tasks.store.manifests import LOCK_SECONDS, AttemptRecord, Manifest, RecordedReference, read_manifests
@@ -140,15 +139,6 @@ RUN_TABLES = {
 }
 """The tables with rows of runs, in the order in which they are created and filled."""
 
-_TABLES = {
-    **RUN_TABLES,
-    "bench": Table(
-        BenchRow,
-        "bench_id, part, model, dtype, method, quantity",
-        before={"bench_id": "Hash of the result: the name of its file under artifacts/bench."},
-    ),
-}
-
 
 @task(name="publish results", task_run_name="publish results", cache_policy=NO_CACHE, persist_result=False)
 @without_secrets()
@@ -242,7 +232,7 @@ def build_database(
     # No log: a file whose writer dies is thrown away, and so there never is one to leave behind.
     options = f"STORAGE_VERSION '{_STORAGE_VERSION}', RECOVERY_MODE 'no_wal_writes'"
     with attached(path, f"{options}, BLOCK_SIZE 16384" if is_small else options) as connection:
-        for name, table in _TABLES.items():
+        for name, table in RUN_TABLES.items():
             connection.execute(create_statements(name, table, with_keys=not is_small))
         connection.execute(_VIEWS.read_text(encoding="utf-8"))
         rows = load(connection)
@@ -286,12 +276,10 @@ def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _load_everything(connection: duckdb.DuckDBPyConnection) -> int:
-    """Load all runs and benchmarks, and return how many rows of records the runs have."""
+    """Load all runs, and return how many rows of records the runs have."""
     manifests = [*read_manifests()]
     looks = looks_of(manifests)
-    rows = sum(_load_run(connection, manifest, looks[manifest.run_id]) for manifest in manifests)
-    _load_benches(connection)
-    return rows
+    return sum(_load_run(connection, manifest, looks[manifest.run_id]) for manifest in manifests)
 
 
 def looks_of(manifests: Sequence[Manifest]) -> dict[str, list[int]]:
@@ -338,16 +326,6 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_b
     if problems and manifest.status == "complete":  # of a run that is not, its own status says more
         connection.execute("UPDATE run SET status = 'incomplete' WHERE run_id = ?", [manifest.run_id])
     return row_count
-
-
-def _load_benches(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load what benchmarks measured; one whose rows break a rule of the table is skipped."""
-    for name, bench in read_benches().items():
-        try:
-            rows = pa.Table.from_pylist([row.model_dump() for row in bench.rows()])
-            _insert(connection, "bench", rows, bench_id=name)
-        except _REFUSED as error:
-            _logger.warning("skipped benchmark %s, whose rows were refused: %s", name, _first_line(error))
 
 
 def _load_table(

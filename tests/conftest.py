@@ -56,6 +56,18 @@ def no_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A Prefect server on a temporary database, shared by the runs of a module."""
+    from prefect.settings import get_current_settings
+    from prefect.testing.utilities import prefect_test_harness  # takes seconds to import
+
+    from tests.waiting import PATIENCE
+
+    with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
+        yield str(get_current_settings().api.url)
+
+
 @pytest.fixture
 def artifacts_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that stands for artifacts/."""

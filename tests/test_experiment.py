@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import duckdb
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.statistics import statistics_by_table
@@ -34,13 +31,6 @@ EXPORT = {  # what a run found, without clock values: must not depend on how the
     "distractor": "SELECT * FROM distractor ORDER BY ALL",
     "answer_text": "SELECT * FROM answer_text ORDER BY ALL",
 } | {table: f"SELECT * FROM {table} ORDER BY ALL" for table in sorted(statistics_by_table())}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A Prefect server on a temporary database, shared by the runs of this module."""
-    with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
-        yield str(get_current_settings().api.url)
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +345,7 @@ def test_a_run_killed_while_scoring_goes_on_with_the_unfinished_chunks(
     assert export(folder) == export(first_run)
 
 
+@pytest.mark.slow  # test_bad_inputs.py asks the stage alone
 def test_a_run_without_rows_that_qualify_fails_with_the_funnel(server: str, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"passage": "Too short.", "query": "why", "answer": "So."}) + "\n")

@@ -247,7 +247,7 @@ SQL_TYPES = {
 }
 
 
-@pytest.mark.parametrize(("name", "table"), results._TABLES.items(), ids=list(results._TABLES))
+@pytest.mark.parametrize(("name", "table"), results.RUN_TABLES.items(), ids=list(results.RUN_TABLES))
 def test_the_catalogue_says_what_the_record_says(published: Path, name: str, table: Table) -> None:
     """Names, types, nullability and comments, read from the text of the record's class and of its base class."""
     expected = [(column, "VARCHAR", False, text) for column, text in table.before.items()]
@@ -272,7 +272,7 @@ def test_rows_have_keys_and_belong_to_rows_of_other_tables(published: Path) -> N
     """)
     )
     assert keys == {
-        name: ("run_id, " if "run_id" in table.before else "") + table.key for name, table in results._TABLES.items()
+        name: ("run_id, " if "run_id" in table.before else "") + table.key for name, table in results.RUN_TABLES.items()
     }
     parents = query("""
         SELECT table_name, array_to_string(constraint_column_names, ', '), referenced_table
@@ -280,7 +280,7 @@ def test_rows_have_keys_and_belong_to_rows_of_other_tables(published: Path) -> N
     """)
     of_sample = {(name, "run_id, sample_id", "sample") for name in ("distractor", "surrogate", "route", "score")}
     of_comparison = {(name, "run_id, comparison", "comparison") for name in ("measure", "stratum")}
-    of_run = {name for name in results._TABLES if name not in ("run", "bench")}
+    of_run = {name for name in results.RUN_TABLES if name != "run"}
     of_run -= {name for name, _, _ in of_sample | of_comparison}
     assert set(parents) == of_sample | of_comparison | {(name, "run_id", "run") for name in of_run}
 

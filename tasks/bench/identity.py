@@ -1,4 +1,4 @@
-"""Whether a number stays the same to the last bit, whatever it is computed together with.
+"""Whether a number has the same bits whatever it is batched with.
 
 In: a model in its number formats, a plan. Out: counts of answers, and of lines, that are identical, and of all.
 """

@@ -36,8 +36,8 @@ class Product:
 def record_products(model: Any, compute: Callable[[], object]) -> list[Product]:  # noqa: ANN401 - any torch module
     """Run a computation and return every product with one of the model's weights, in order.
 
-    What is recorded is what torch was asked for, whoever asked: padding of a batch is included, and tokens that were
-    computed once for many count once.
+    Recorded is what torch computes: padding of a batch is included, and tokens that were computed once for many count
+    once.
     """
     recorder = _Recorder(model)
     with recorder:
@@ -64,7 +64,7 @@ def compute_products(products: Sequence[Product], path: str) -> None:
         for product in products:
             width_out, width_in = product.weight.shape
             left = inputs[width_in, product.weight.dtype][: product.rows]
-            # Into memory that is there: allocating it is no part of the limit.
+            # Into existing memory: allocating it is no part of the limit.
             torch.mm(left, product.weight.T, out=outputs[width_out, product.weight.dtype][: product.rows])
 
 

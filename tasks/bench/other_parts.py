@@ -29,7 +29,7 @@ Questions = Sequence[tuple[str, str]]
 def measure_queries(subject: Subject) -> Part:
     """Measure many queries on one document, which is what a KV cache is for in production.
 
-    The notebook's method builds the document's cache anew for every query, or builds it once and copies it for each.
+    The notebook's method rebuilds the document's cache for every query, or builds it once and copies it for each.
     """
     part, dtype, model = subject.part("queries"), subject.dtype, subject.models[subject.dtype]
     samples = make_workload(subject.plan.queries).samples
@@ -57,7 +57,7 @@ def score_with_one_cache(context: str, questions: Questions, language_model: Lan
 
 
 def score_rebuilding(context: str, questions: Questions, language_model: LanguageModel) -> list[float]:
-    """Return the mean NLL of each answer by the notebook's method, the cache built anew for every query."""
+    """Return the mean NLL of each answer by the notebook's method, rebuilding the cache for every query."""
     return [
         score_question(question, *build_cache(context, language_model), language_model).mean_nll
         for question in questions

@@ -1,12 +1,9 @@
 """What a benchmark measured: its fields and their types, and the files that hold it.
 
-In: figures. Out: artifacts/bench/<id>.json, named by its content, and artifacts/bench.json, the newest. Publishing
-loads the former into table bench, one row per figure.
+In: figures. Out: artifacts/bench/<id>.json, named by its content, and artifacts/bench.json, the newest.
 """
 
 import json
-import logging
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +12,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, V
 from tasks.priming.errors import UsageError
 from tasks.store import artifacts
 
-_logger = logging.getLogger(__name__)
-
 
 class _Frozen(BaseModel):
-    # What a later version adds within this format does not keep an earlier one from reading it.
+    # An earlier version can read what a later one adds within this format.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
@@ -29,7 +24,7 @@ class Figure(_Frozen):
     part: str
     """What was done: scoring, generation, queries, embedding or identity."""
     model: str
-    """The language model, or whatever else computed it."""
+    """The model that computed it."""
     dtype: str
     """Number format of the model's weights."""
     method: str
@@ -46,26 +41,6 @@ class Figure(_Frozen):
     """Highest of the rounds; None where it was measured once."""
 
 
-class BenchRow(Figure):
-    """What the benchmark (make bench) measured: one quantity of one method.
-
-    Compare within one bench_id: machines differ, and ratios are taken within a round.
-    """
-
-    measured_at: datetime
-    """When the benchmark ended (UTC)."""
-    device: Literal["cpu", "cuda"]
-    """Where the language models ran."""
-    is_quick: bool
-    """Whether it was the quick run, whose ratios mean little."""
-    workload: str
-    """What was computed, in words."""
-    machine: str
-    """The machine in words (JSON)."""
-    versions: str
-    """Version of each library that takes part (JSON)."""
-
-
 class Bench(_Frozen):
     """One run of the benchmark."""
 
@@ -78,28 +53,13 @@ class Bench(_Frozen):
     numeric_paths: dict[str, str] = {}  # by number format: which arithmetic computes on a CPU, and how fast
     versions: dict[str, str]  # version of each library that takes part
     workload: dict[str, str]  # what was computed, by part and model, in words
-    notes: tuple[str, ...] = ()  # what a reader has to know: what was left out, what was disturbed
+    notes: tuple[str, ...] = ()  # what a reader has to know, e.g. which method was left out
     figures: tuple[Figure, ...] = Field(min_length=1)  # all that was measured
 
     @property
     def bench_id(self) -> str:
         """Hash of the content."""
         return artifacts.digest(self.model_dump(mode="json"))[:16]
-
-    def rows(self) -> list[BenchRow]:
-        """Return the rows of table bench, one per figure."""
-        return [
-            BenchRow(
-                **figure.model_dump(),
-                measured_at=self.measured_at.astimezone(UTC).replace(tzinfo=None),
-                device=self.device,
-                is_quick=self.is_quick,
-                workload=self.workload.get(f"{figure.part}, {figure.model}", ""),
-                machine=json.dumps(self.machine | self.numeric_paths, ensure_ascii=False),
-                versions=json.dumps(self.versions, ensure_ascii=False),
-            )
-            for figure in self.figures
-        ]
 
 
 def write_bench(bench: Bench) -> Path:
@@ -118,32 +78,11 @@ def read_newest() -> Bench:
         UsageError: There is none, or its file cannot be read.
     """
     path = artifacts.ARTIFACTS / "bench.json"
-    found = _read(path)
-    if isinstance(found, str):
-        raise UsageError(
-            f"{path} holds no benchmark ({found}). It is what the benchmark writes when it ends: make bench"
-        )
-    return found
-
-
-def read_benches() -> dict[str, Bench]:
-    """Return all benchmarks by the names of their files; a file that holds none is skipped with a warning."""
-    benches = {}
-    for path in sorted((artifacts.ARTIFACTS / "bench").glob("*.json")):
-        found = _read(path)
-        if isinstance(found, str):
-            _logger.warning("skipped %s, which is no benchmark: %s", path, found)
-        else:
-            benches[path.stem] = found
-    return benches
-
-
-def _read(path: Path) -> Bench | str:
-    """Return the benchmark that a file holds, or what is wrong with it on one line."""
     try:
         return Bench.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except OSError as error:
-        return str(error).partition("\n")[0]
+        problem = str(error)
+    raise UsageError(f"{path} holds no benchmark ({problem}). The benchmark writes it when it ends: make bench")

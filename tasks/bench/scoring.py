@@ -143,7 +143,7 @@ def has_lm_eval() -> bool:
 def score_by_lm_eval(workload: Workload, language_model: LanguageModel, batch_size: int) -> Found:
     """Score a workload as lm-eval's HFLM does by default; it need not tokenise, which favours it."""
     arms = workload.arms(language_model)
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns that a model was handed over, as is meant
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns about being given a loaded model
     harness = importlib.import_module("lm_eval.models.huggingface").HFLM(
         pretrained=language_model.model,
         tokenizer=copy.deepcopy(language_model.tokenizer),  # it gives it a padding token

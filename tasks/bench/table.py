@@ -32,7 +32,7 @@ def blocks_of(bench: Bench) -> Iterator[Block]:
         if part != "identity":
             yield paragraph(f"{part.capitalize()}, {model}: {bench.workload.get(f'{part}, {model}', '')}")
             yield _methods(bench, part, model)
-    yield paragraph("The same bits, whatever is computed together")
+    yield paragraph("Identical bits in other batches, orders, chunks and threads")
     yield _identity(bench)
 
 

@@ -1,7 +1,7 @@
 """Rounds in which methods take turns, timed in one process, and the figures made of them.
 
 In: arms, each something to compute. Out: figures. The order is rotated from round to round, and ratios are taken within
-a round, so that whatever disturbs a machine for a while disturbs both sides of a ratio. On a CPU the seconds are those
+a round, so that a disturbance of the machine affects both sides of a ratio. On a CPU the seconds are those
 that the process computed, not those that it waited; on a GPU those between two events on it.
 """
 
@@ -60,7 +60,7 @@ def time_on_cpu(run: Run) -> Measured:
 
 
 def peak_cpu_bytes(run: Run) -> int:
-    """Run a computation and return by how much this process's resident memory grew at most; 0 where none can tell.
+    """Run a computation and return by how much this process's resident memory grew at most; 0 where this is unknown.
 
     Linux keeps the peak, and forgets it when it is told to.
     """

@@ -2,7 +2,7 @@
 
 In: a count. Out: samples of the example corpus, each about another passage, with eleven contexts: the baseline, five
 fixed phrases, five texts that stand for generated surrogates. Those are made here, from the passage's own words and in
-lengths like those of real ones, so that the benchmark scores the same texts whatever a model writes.
+lengths like those of real ones, so that the benchmark scores the same texts for every model.
 """
 
 from collections.abc import Mapping
@@ -117,7 +117,7 @@ class Workload:
         return list(chain.from_iterable(encoded))
 
     def token_count(self, language_model: LanguageModel) -> int:
-        """Return the tokens of all sequences, each counted in full: the work, whatever a method computes for it."""
+        """Return the tokens of all sequences, each counted in full, however much of it a method computes."""
         items = [arm.request for arm in self.arms(language_model)]
         return sum(len(item.context) + len(item.query) + len(item.answer) for item in items)
 

@@ -182,10 +182,10 @@ def _database(manifests: list[Manifest]) -> Finding:
         with open_results() as connection:
             found = {run_id for (run_id,) in connection.execute("SELECT run_id FROM run").fetchall()}
     except Exception as error:  # duckdb has many kinds for a file that is none of its own
-        return Finding("artifacts", "database", f"{error} Any run publishes it anew.", "broken")
+        return Finding("artifacts", "database", f"{error} Any run rebuilds it.", "broken")
     missing = {manifest.run_id for manifest in manifests if manifest.status == "complete"} - found
     if missing:
-        value = f"it lacks the complete runs {', '.join(sorted(missing))}. Any run publishes it anew."
+        value = f"it lacks the complete runs {', '.join(sorted(missing))}. Any run rebuilds it."
         return Finding("artifacts", "database", value, "broken")
     return Finding("artifacts", "database", f"{len(found)} runs")
 

@@ -23,7 +23,7 @@ def guarded(
     again: str = "Start the same command again.",
     kept: str | None = None,
 ) -> int:
-    """Do the work of a command and return its exit status, whatever goes wrong.
+    """Do the work of a command and return its exit status, also if something goes wrong.
 
     Args:
         work: Returns the status.

@@ -2,11 +2,11 @@
 
 In: the manifests of all runs, finished or not, and the files of the stages. Out: the files that no manifest names, and
 what killed processes left half-written. To forget a run, first delete its manifest artifacts/runs/<run_id>.json.
-Reports, the database and whatever this project did not write are left alone: its own files are known by their names,
+Reports, the database and files that this project did not write are left alone: its own are known by their names,
 and parquet files by their content too.
 
 While it removes files no run can start, and while a run is in progress it removes nothing: the manifest of that run may
-not yet name what the run found remembered.
+not yet name the cached results that the run uses.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def _needed_paths() -> set[str]:
         elif path.exists():
             raise UsageError(
                 f"The manifest {path} is damaged, so what its run needs cannot be told. Nothing was removed. Start the "
-                "run again, which writes it anew, or delete the file to forget the run; then prune again."
+                "run again, which rewrites it, or delete the file to forget the run; then prune again."
             )
     return needed
 
@@ -158,13 +158,13 @@ def _useless_records(needed: set[str]) -> Iterator[Litter]:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             paths = set()
         if not paths:
-            yield Litter(path, size, "it remembers nothing")
+            yield Litter(path, size, "it refers to no file")
         elif not paths <= needed:
-            yield Litter(path, size, "it remembers what no run names")
+            yield Litter(path, size, "it refers to files that no run names")
 
 
 def _half_written() -> Iterator[Litter]:
-    """Yield what processes that were killed while they wrote have left behind."""
+    """Yield what processes left that were killed while writing."""
     for path, size in _files(_WRITTEN, _TEMPORARY):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _WRITING_SECONDS:

@@ -1,7 +1,6 @@
 """The verb `reference`: a complete run compared with the published table, and what is known to differ."""
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from tasks.priming.statistics.reference import (
 from tasks.priming.statistics.run_data import RunData
 from tasks.reading.database import open_runs
 from tasks.reading.runs import LATEST, find_complete_run
+from tasks.store.artifacts import records_of, schema_of
 
 Record = TypeVar("Record")
 
@@ -78,11 +78,10 @@ def read_run(run_id: str) -> tuple[dict[str, Any], RunData]:
 
 
 def _read_records(connection: duckdb.DuckDBPyConnection, table: str, record: type[Record], run_id: str) -> list[Record]:
-    """Return the rows of a table for a run; a list in a column becomes the tuple that records hold."""
-    names = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]  # all records are dataclasses
-    columns = ", ".join(f'"{name}"' for name in names)
-    rows = connection.execute(f'SELECT {columns} FROM "{table}" WHERE run_id = ?', [run_id]).fetchall()
-    return [record(*(tuple(value) if isinstance(value, list) else value for value in row)) for row in rows]
+    """Return the rows of a table for a run."""
+    columns = ", ".join(f'"{name}"' for name in schema_of(record).names)
+    statement = f'SELECT {columns} FROM "{table}" WHERE run_id = $run_id'
+    return records_of(record, connection.sql(statement, params={"run_id": run_id}).to_arrow_table())
 
 
 def _table(rows: Sequence[Reproduction]) -> Table:

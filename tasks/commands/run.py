@@ -65,7 +65,7 @@ def execute(options: argparse.Namespace) -> int:
         working(given_count if address else inputs.process_count(given_count), model, address) as here,
         inputs_handed_over(settings, inputs),
     ):
-        # A run that is complete has everything remembered; any other will need models.
+        # A complete run has all results cached; any other needs the models.
         if not is_complete(settings, inputs):
             start_workers()
             if not get_current_settings().api.url:

@@ -2,7 +2,7 @@
 
 In: artifacts/results.duckdb, opened read-only. Out: aligned tables; status 1 if a statement from a pipe failed. Nothing
 but the database can be reached: no files, no network, no environment variables, and no setting that would allow them.
-DuckDB's own client has none of these walls: there a view of a database that somebody sent may read files.
+DuckDB's own client has no such limits: there a view in a database from somebody else may read files.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 In: a folder that tasks/commands/export.py wrote. Out: one line per table: the same, what differs, or what cannot be
 recomputed from the folder. No model is loaded, and nothing is read but the folder.
 
-Floats are compared bit for bit. On another processor or BLAS the last bits of sums may differ: such a table is called
+Floats are compared bit by bit. On another processor or BLAS the last bits of sums may differ; such a table counts as
 the same to 1e-12, relative to the larger value, and the largest difference is shown.
 
 Status 0: nothing differs. 1: something does. 2: a file is missing, has another shape or is of a later version.

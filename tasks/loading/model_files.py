@@ -145,7 +145,7 @@ def _require_unchanged(name: str, identity: Identity) -> None:
 
 
 def _checked_files(folder: Path, name: str) -> list[Path]:
-    """Return the model files of a folder, after checking whatever in them could refer to other files."""
+    """Return the model files of a folder, after checking everything in them that could refer to other files."""
     if folder.suffix == GGUF and folder.is_file():
         return [folder]
     files = model_files(folder)

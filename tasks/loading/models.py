@@ -121,7 +121,7 @@ def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
     return {
         "embedding_model": settings.embedding_model,
         **identify_files(settings.embedding_model, settings.embedding_model_revision),
-        "dtype": "float32",  # whatever dtype the weights are stored in: bfloat16 changes routes
+        "dtype": "float32",  # whatever the dtype of the stored weights: bfloat16 would change routes
         "instruction_set": instruction_set(),
         "versions": _versions("torch", "transformers", "sentence-transformers", "scikit-learn"),
     }
@@ -313,7 +313,7 @@ def _embedding_model(identity_json: str) -> Any:  # noqa: ANN401 - the library h
 
 
 def load_in_background(language_model: Identity | None, embedding_model: Identity) -> Thread:
-    """Start to load this process's models; an error is raised by whoever loads the model in the foreground."""
+    """Start to load this process's models; an error is raised again when the model is loaded in the foreground."""
 
     def load() -> None:
         with suppress(UsageError):

@@ -1,7 +1,7 @@
 """The address of the Prefect server: prefect.toml, by which `prefect` in another terminal finds the one of `make ui`.
 
-Prefect reads the file from the working folder. It is removed when that server ends; one that was left behind, because
-of a power cut, is ignored.
+Prefect reads the file from the working folder. It is removed when that server ends; a stale one, e.g. after
+a power cut, is ignored.
 """
 
 import http.client

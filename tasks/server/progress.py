@@ -151,7 +151,7 @@ class Progress:
 
     @contextmanager
     def running(self, name: str) -> Iterator[Stage]:
-        """Within the context, a stage runs: the time is its own, and it is what the log tells of."""
+        """Within the context, a stage runs: the time counts as its own, and the log reports it."""
         self._current = stage = self._stages[name]
         with stage.running():
             self.tell(stage)
@@ -159,7 +159,7 @@ class Progress:
         self.tell(stage)
 
     def finish(self, stage: Stage, part: str) -> None:
-        """Note that a part of a stage is finished, be it computed or remembered."""
+        """Note that a part of a stage is finished, computed or cached."""
         stage.parts[part].share = 1.0
         self.tell(stage)
 

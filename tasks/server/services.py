@@ -1,11 +1,11 @@
 """The processes of `make ui`: a Prefect server and a worker, which are restarted if they die.
 
 In: the port of the server. Out: running processes whose output is in .prefect/*.log. The server listens on 127.0.0.1
-alone, and refuses other pages than its own: any page in the user's browser can send requests to it, and whoever can
-start a run can make the worker run any command. Prefect's setting for foreign pages (CORS) withholds answers from them,
-but it stops neither requests that need no permission, nor web sockets, nor pages of a host whose name was made to
-resolve to this machine. The server has no passwords: other users of this machine can start runs, which can read every
-file that this user can.
+alone and refuses all pages but its own: any page in the user's browser can send requests to it, and a request that
+starts a run can make the worker run any command. Prefect's setting for foreign pages (CORS) withholds answers from
+them, but it stops neither requests that need no permission, nor web sockets, nor pages of a host whose name resolves to
+this machine. The server has no passwords: other users of this machine can start runs, which can read every file that
+this user can.
 """
 
 import os

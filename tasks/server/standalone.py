@@ -1,4 +1,4 @@
-"""A flow as a command of its own: which server it uses, how it is stopped, and what it leaves behind.
+"""A flow as a command of its own: which server it uses, how it is stopped, and what it leaves running.
 
 In: this process. Its server is that of PREFECT_API_URL or prefect.toml if that answers, else a temporary one. Out: it
 ends within five seconds of Ctrl-C or SIGTERM, and its temporary server with it, even after a `kill -9`.

@@ -35,7 +35,7 @@ _QUESTIONS = """
 
 
 def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
-    """Show a published run's results in the UI; the results themselves are safe whatever the UI says.
+    """Show a published run's results in the UI; an error there does not affect the results.
 
     Called by the flow rather than a task of it, so that they stand among the artifacts of the run itself.
 

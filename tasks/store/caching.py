@@ -98,7 +98,7 @@ def essence(value: Any) -> Any:  # noqa: ANN401 - a task's argument may be anyth
         # are the same chunk.
         return {"chunk": value["chunk"]} if "chunk" in value else {"sha256": value["sha256"]}
     if isinstance(value, Mapping):
-        # A file is the same wherever it is and however its path is written.
+        # A file is the same at any place and however its path is written.
         left_out = _NAMES if "sha256" in value else ()
         return {str(name): essence(item) for name, item in value.items() if name not in left_out}
     if isinstance(value, list | tuple):

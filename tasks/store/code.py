@@ -158,7 +158,7 @@ class _Stripper(ast.NodeTransformer):
     """Removes docstrings, other bare strings and decorators."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Strip functions and classes, and whatever is in them."""
+        """Strip functions, classes and everything in them."""
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             node.decorator_list = []
             bare = {

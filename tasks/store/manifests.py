@@ -5,11 +5,11 @@ In: facts and references, as the stages of the run produce them. Out: a file tha
 processes of a run may extend it at the same time.
 
 A chunk that is recorded again replaces itself. A rerun starts a new attempt; what it has not recorded again by the time
-it completes is dropped, so every attempt records all of its artifacts, those that were remembered included.
+it completes is dropped, so every attempt records all of its artifacts, cached ones included.
 
 An attempt holds the lock artifacts/runs/.attempts/<attempt_id>, which the system frees when its process ends, however
-it ends. The manifest of a killed process says "running" for ever; `as_observed` tells such a run from one that runs, on
-any machine that shares the folder and its locks.
+it ends. The manifest of a killed process says "running" forever; `as_observed` distinguishes such a run from a live
+one, on any machine that shares the folder and its locks.
 """
 
 import json
@@ -201,7 +201,7 @@ def extend_run(
 
     def extended(manifest: Manifest) -> Manifest:
         if facts.get("chunk_size", manifest.chunk_size) != manifest.chunk_size:
-            # Chunks of another size hold the same samples: what was remembered of them is recorded anew.
+            # Chunks of another size hold the same samples, so all are recorded again.
             manifest = manifest.model_copy(update={"artifacts": {}, "stage_seconds": {}})
         tables = {
             table: _with_chunks(manifest.artifacts.get(table, {}), chunks, attempt)
@@ -223,12 +223,12 @@ def finish_run(attempt: Attempt) -> None:
 
 
 def fail_run(attempt: Attempt, error: str) -> None:
-    """Mark the run failed; its artifacts stay, so that a rerun goes on from them."""
+    """Mark the run failed; its artifacts stay, so that a rerun continues from them."""
     _end(attempt, "failed", redacted(error)[:_ERROR_CHARACTERS])  # before it is cut: half a secret is not recognised
 
 
 def interrupt_run(attempt: Attempt, reason: str) -> None:
-    """Mark the run interrupted: it was stopped, and a rerun goes on from its artifacts."""
+    """Mark the run interrupted: it was stopped, and a rerun continues from its artifacts."""
     _end(attempt, "interrupted", reason[:_ERROR_CHARACTERS])
 
 
@@ -269,7 +269,7 @@ def read_manifest(run_id: str) -> Manifest | None:
         return None
     except (OSError, ValueError) as error:  # a ValidationError is a ValueError
         reason = "; ".join(_problems(error)) if isinstance(error, ValidationError) else str(error)
-        _logger.warning("skipped the damaged manifest %s (%s); start its run again to write it anew", path, reason)
+        _logger.warning("skipped the damaged manifest %s (%s); start its run again to rewrite it", path, reason)
         return None
     return manifest
 
@@ -384,8 +384,8 @@ def _change(attempt: Attempt, change: Callable[[Manifest], Manifest]) -> None:
         manifest = read_manifest(attempt.run_id)
         if manifest is None:
             raise artifacts.DamagedArtifactError(
-                f"The manifest {_path(attempt.run_id)} is missing or damaged. Start the run again: what is finished is "
-                "remembered."
+                f"The manifest {_path(attempt.run_id)} is missing or damaged. Start the run again: finished "
+                "work is not computed again."
             )
         _write(change(manifest))
 
@@ -397,7 +397,7 @@ def _write(manifest: Manifest) -> None:
 
 
 def _refuse_later_format(path: Path, content: object) -> None:
-    """Refuse what this version cannot read and so must not write anew, whatever its hash is made of."""
+    """Refuse what this version cannot read and therefore must not overwrite, whether or not its hash fits."""
     found = content.get("format") if isinstance(content, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise UsageError(

@@ -1,6 +1,6 @@
-"""JSON that shows whether it was altered: what is written carries the hash of its own content.
+"""JSON that contains the hash of its own content, which shows whether it was altered.
 
-In: what a stage returned, to be remembered by Prefect; or a manifest. Out: text, and back. A parquet file is known by
+In: the result of a stage, which Prefect stores, or a manifest. Out: text, and back. A parquet file is known by
 its hash; these are the two kinds of file that hold such hashes, and so need their own.
 """
 

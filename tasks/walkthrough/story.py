@@ -106,8 +106,8 @@ def _surrogates(walk: Walk) -> Iterator[Block]:
         "Here there is one, if the tokenizer has one."
     )
     yield correction(
-        "The notebook draws its surrogates anew whenever it runs. Here a text follows from the seed, the passage and "
-        "the instruction, whatever else is written."
+        "The notebook draws new surrogates whenever it runs. Here a text depends on the seed, the passage and the "
+        "instruction alone."
     )
 
 

@@ -216,7 +216,7 @@ def inspect_caches(sample: Sample, guesses: Guesses, language_model: Identity) -
 @task(name="show it in the UI", task_run_name="show it in the UI", **_STEP)
 @without_secrets()
 def show_walkthrough(blocks: list[Block], description: str) -> None:
-    """Show the walkthrough in the UI; whatever that says, the walkthrough itself is complete."""
+    """Show the walkthrough in the UI; an error there does not affect the walkthrough."""
     try:
         create_markdown_artifact(to_markdown(blocks), key="walkthrough", description=description)
     except Exception as error:  # of the network, the server or Prefect

@@ -16,10 +16,8 @@ from tasks.commands import compare as command
 from tasks.priming.arms.writing import fixed_surrogate
 from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import resolve_settings
-from tasks.store import manifests
+from tasks.store import artifacts, manifests
 from tests.published_rows import comparison, record, record_answers, score
-
-pytestmark = pytest.mark.usefixtures("artifacts_folder")
 
 BASELINE, STATIC = ("baseline", "document"), ("static", "factual")
 # The example of tasks/priming/statistics/paired.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
@@ -45,7 +43,7 @@ def make_run(
         settings=resolve_settings("demo", **settings).model_dump(mode="json"),
         versions={"torch": "2.13.0"},
         data={"data": "demo", "file": "evaluation.jsonl", "sha256": "a" * 64},
-        language_model=model or {"language_model": "owner/model", "sha256": "b" * 64, "numeric_path": "cpu-x"},
+        language_model=model or MODEL | {"sha256": "b" * 64},
         embedding_model={"embedding_model": "packaged/all-MiniLM-L6-v2", "sha256": "c" * 64},
     )
     attempt = manifests.start_run(description)
@@ -75,9 +73,39 @@ def surrogates(sample: Sample, text: str) -> list[Surrogate]:
     ]
 
 
+MODEL = {"language_model": "owner/model", "numeric_path": "cpu-x"}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifacts of runs that differ from `first` in one thing each, published once."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "ARTIFACTS", folder)
+        make_run("first", FIRST_NLLS)
+        make_run("numbers", SECOND_NLLS, gain=0.75, seed=7)
+        make_run("shares-two", {"c": 2.0, "d": 1.25, "e": 9.0, "f": 9.0, "g": 9.0})
+        make_run("shares-none", {"x": 1.0}, seed=7)
+        make_run("seed", FIRST_NLLS, seed=7)
+        make_run("third", FIRST_NLLS, seed=99)
+        make_run("hotter", FIRST_NLLS, temperature=1.0, families=("baseline", "static"))
+        make_run("path", FIRST_NLLS, model=MODEL | {"sha256": "d" * 64, "numeric_path": "cuda"})
+        make_run("gain", FIRST_NLLS, gain=0.5)
+        make_run("tokens", FIRST_NLLS, model={"language_model": "other", "sha256": "e" * 64}, answer_tokens=3)
+        make_run("model", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "e" * 64})
+        make_run("texts", FIRST_NLLS, seed=7, text="another")
+        results.rebuild_database()
+    return folder
+
+
+@pytest.fixture
+def shared(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read those runs."""
+    monkeypatch.setattr(artifacts, "ARTIFACTS", published)
+
+
 def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
-    """Publish, and return what the command prints, with every gap reduced to one blank."""
-    results.rebuild_database()
+    """Return what the command prints, with every gap reduced to one blank."""
     assert main(["compare", *runs]) == 0
     out = capsys.readouterr().out
     assert max(map(cell_len, out.splitlines())) <= 80
@@ -96,10 +124,9 @@ def refusal(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
 # --- paired differences ---
 
 
+@pytest.mark.usefixtures("shared")
 def test_differences_are_paired_with_their_interval(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS, gain=0.25)
-    make_run("bbbb", SECOND_NLLS, gain=0.75, seed=7)
-    out = printed(capsys, "aaaa", "bbbb")
+    out = printed(capsys, "first", "numbers")
     # by hand: 7.5 / 4 and 6.25 / 4; -0.5696 to 1.1946 is scipy.stats.ttest_rel's interval
     assert "baseline/document 4 1 1.8750 1.5625 +0.3125 -0.5696 to +1.1946" in out
     # by hand: 0.25 less in A, 0.75 less in B: 1.625 and 0.8125
@@ -109,58 +136,52 @@ def test_differences_are_paired_with_their_interval(capsys: pytest.CaptureFixtur
     assert "A has 4 samples, B 4; 4 are in both, on 4 passages." in out
 
 
+@pytest.mark.usefixtures("shared")
 def test_only_shared_samples_are_paired(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", {"c": 2.0, "d": 1.25, "e": 9.0, "f": 9.0, "g": 9.0})
-    out = printed(capsys, "aaaa", "bbbb")
+    out = printed(capsys, "first", "shares-two")
     assert "A has 4 samples, B 5; 2 are in both, on 2 passages." in out
     assert "baseline/document 2 0 2.0000 1.6250 +0.3750 " in out  # by hand: (3 + 1) / 2, (2 + 1.25) / 2
 
 
+@pytest.mark.usefixtures("shared")
 def test_equal_numbers_are_told_from_a_difference_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, seed=7)
-    out = printed(capsys, "aaaa", "bbbb")
+    out = printed(capsys, "first", "seed")
     assert "baseline/document 4 4 1.8750 1.8750 0 all equal" in out
     assert "static/routed 4 +0.2500 +0.2500 0 all equal" in out
 
 
+@pytest.mark.usefixtures("shared")
 def test_every_run_is_compared_with_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    for run_id in ("aaaa", "bbbb", "cccc"):
-        make_run(run_id, FIRST_NLLS, seed=ord(run_id[0]))
-    out = printed(capsys, "cccc", "aaaa", "bbbb")
+    out = printed(capsys, "third", "first", "seed")
     assert "A and B on the samples that they share" in out
     assert "A and C on the samples that they share" in out
     assert "B and C" not in out
-    assert "seed 99 97 98" in out
+    assert "seed 99 42 7" in out
 
 
 # --- descriptions ---
 
 
+@pytest.mark.usefixtures("shared")
 def test_what_differs_in_how_they_were_made_is_listed_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, temperature=1.0, families=("baseline", "static"))
-    lines = printed(capsys, "aaaa", "bbbb").splitlines()
+    lines = printed(capsys, "first", "hotter").splitlines()
     assert "temperature 0.3 1.0" in lines
     assert "families baseline, static, generated, control baseline, static" in lines
     assert not any(line.startswith(("seed ", "sample_count ", "version")) for line in lines)
     assert "Data, models, device and versions are the same." in lines
 
 
+@pytest.mark.usefixtures("shared")
 def test_other_inputs_are_told_and_hashes_are_short(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "d" * 64, "numeric_path": "cuda"})
-    lines = printed(capsys, "aaaa", "bbbb").splitlines()
+    lines = printed(capsys, "first", "path").splitlines()
     assert "All settings are the same." in lines
     assert f"language model: sha256 {'b' * 12}… {'d' * 12}…" in lines
     assert "language model: numeric path cpu-x cuda" in lines
 
 
+@pytest.mark.usefixtures("shared")
 def test_verdicts_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS, gain=0.25)
-    make_run("bbbb", FIRST_NLLS, gain=0.5)
-    out = printed(capsys, "aaaa", "bbbb")
+    out = printed(capsys, "first", "gain")
     lines = out[out.index("Does priming help?") :].splitlines()
     (one,) = (line for line in lines if line.startswith("static/routed vs baseline/document A undecided:"))
     assert one.endswith(" +0.2500 (+0.3000 to +0.7000)")
@@ -168,57 +189,56 @@ def test_verdicts_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None
     assert other.endswith(" +0.5000 (+0.3000 to +0.7000)")
 
 
+@pytest.mark.usefixtures("shared")
 def test_nlls_of_two_tokenizers_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, model={"language_model": "other", "sha256": "e" * 64}, answer_tokens=3)
-    flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
+    flat = " ".join(printed(capsys, "first", "tokens").split())
     assert "Their tokenizers split 4 of 4 answers into different numbers of tokens, so NLLs per token cannot" in flat
     assert "Improvements over each run's own baseline can, with care" in flat
 
 
+@pytest.mark.usefixtures("shared")
 def test_another_model_with_the_same_tokens_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, model={"language_model": "owner/model", "sha256": "e" * 64})
-    flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
+    flat = " ".join(printed(capsys, "first", "model").split())
     assert "A and B have different language models. Their tokenizers split every answer into the same number" in flat
 
 
+@pytest.mark.usefixtures("shared")
 def test_one_model_is_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, seed=7)
-    assert "different language models" not in printed(capsys, "aaaa", "bbbb")
+    assert "different language models" not in printed(capsys, "first", "seed")
 
 
-@pytest.mark.parametrize(("text", "same"), [("a guess", 4), ("another", 0)])
-def test_generated_texts_that_are_the_same_are_counted(
-    text: str, same: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", FIRST_NLLS, seed=7, text=text)
-    flat = " ".join(printed(capsys, "aaaa", "bbbb").split())
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize(("run", "same"), [("seed", 4), ("texts", 0)])
+def test_generated_texts_that_are_the_same_are_counted(run: str, same: int, capsys: pytest.CaptureFixture[str]) -> None:
+    flat = " ".join(printed(capsys, "first", run).split())
     assert f"Of their 4 generated surrogates {same} have the same text in both." in flat
 
 
 # --- which runs ---
 
 
+@pytest.mark.usefixtures("artifacts_folder")
 def test_without_a_name_the_latest_run_is_compared_with_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("aaaa", FIRST_NLLS, seed=1)
     make_run("bbbb", FIRST_NLLS, seed=2)
     make_run("cccc", FIRST_NLLS, seed=3)
     make_run("dddd", FIRST_NLLS, seed=4, status="failed")  # no conclusion from it
+    results.rebuild_database()
     lines = printed(capsys).splitlines()
     assert lines == printed(capsys, "previous", "latest").splitlines()
     assert [line.split()[1] for line in lines if line.startswith(("A ", "B ")) and " demo " in line] == ["bbbb", "cccc"]
 
 
+@pytest.mark.usefixtures("artifacts_folder")
 def test_the_beginning_of_an_id_names_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("aab1", FIRST_NLLS)
     make_run("abb2", FIRST_NLLS, seed=7)
+    results.rebuild_database()
     assert "A aab1 demo" in printed(capsys, "aa", "ab")
     assert "'a' is the beginning of 2 runs" in refusal(capsys, "a", "ab")
 
 
+@pytest.mark.usefixtures("artifacts_folder")
 def test_what_cannot_be_compared_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, "a", "b").startswith("error: No run is published yet. To make one: python -m")
     make_run("aaaa", FIRST_NLLS)
@@ -232,15 +252,13 @@ def test_what_cannot_be_compared_is_refused(capsys: pytest.CaptureFixture[str]) 
     assert "Run bbbb is failed; only complete runs can be compared: aaaa." in refusal(capsys, "aaaa", "bbbb")
 
 
+@pytest.mark.usefixtures("shared")
 def test_runs_without_a_shared_sample_are_described_and_then_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS)
-    make_run("bbbb", {"x": 1.0}, seed=7)
-    results.rebuild_database()
-    assert main(["compare", "aaaa", "bbbb"]) == 2
+    assert main(["compare", "first", "shares-none"]) == 2
     shown = capsys.readouterr()
     assert "Does priming help?" in shown.out
     assert "on the samples that they share" not in shown.out
-    assert shown.err.startswith("error: Run aaaa shares no sample with bbbb, so there is nothing to pair.")
+    assert shown.err.startswith("error: Run first shares no sample with shares-none, so there is nothing to pair.")
 
 
 def test_a_file_that_is_no_database_is_refused(artifacts_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,6 +269,7 @@ def test_a_file_that_is_no_database_is_refused(artifacts_folder: Path, capsys: p
 # --- in the UI ---
 
 
+@pytest.mark.usefixtures("artifacts_folder")
 def test_the_page_for_the_ui_has_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     pages: list[str] = []
 
@@ -267,6 +286,7 @@ def test_the_page_for_the_ui_has_the_same_numbers(monkeypatch: pytest.MonkeyPatc
     assert "| seed | ` 42 ` | ` 7 ` |" in pages[0]
 
 
+@pytest.mark.usefixtures("artifacts_folder")
 def test_the_view_pairs_what_both_runs_have() -> None:
     """Expected: sums over the shared samples b, c and d; improvements over b and c, since d has one in one run only."""
     make_run("aaaa", FIRST_NLLS, gain=0.25)
@@ -291,14 +311,13 @@ def test_the_view_pairs_what_both_runs_have() -> None:
     assert static == pytest.approx([3, 4.75 / 3, 17 / 3, -12.25 / 3, 0.25, 2.0])
 
 
-def test_the_view_has_the_same_differences(capsys: pytest.CaptureFixture[str]) -> None:
-    make_run("aaaa", FIRST_NLLS, gain=0.25)
-    make_run("bbbb", SECOND_NLLS, gain=0.75, seed=7)
-    printed(capsys, "aaaa", "bbbb")  # publishes
+@pytest.mark.usefixtures("shared")
+def test_the_view_has_the_same_differences() -> None:
     with results.open_results() as connection:
-        answer = connection.execute("SELECT * EXCLUDE (run_a, run_b) FROM compare_runs WHERE run_a = 'aaaa'")
+        where = "WHERE run_a = 'first' AND run_b = 'numbers' ORDER BY condition"
+        answer = connection.execute(f"SELECT * EXCLUDE (run_a, run_b) FROM compare_runs {where}")
         names = [column[0] for column in answer.description]
-        baseline, routed, factual = (dict(zip(names, row, strict=True)) for row in answer.fetchall())
+        baseline, factual, routed = (dict(zip(names, row, strict=True)) for row in answer.fetchall())
     # by hand, as above; the error is the standard error of 0.5, 0, 1, -0.25, since every passage has one sample
     assert (baseline["condition"], baseline["n"], baseline["equal_count"]) == ("baseline/document", 4, 1)
     assert (baseline["nll_a_mean"], baseline["nll_b_mean"], baseline["difference_mean"]) == (1.875, 1.5625, 0.3125)

@@ -244,7 +244,7 @@ def nll(*, language_model: Any) -> float:
     return float(language_model.model(ids, labels=ids).loss)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_model_that_is_replaced_after_it_was_identified_is_refused(folder: Path, workers: int) -> None:
     """Its scores would be remembered under the key of the model that it replaced."""
     identity = identify(folder)

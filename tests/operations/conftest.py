@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from tests.operations.runs import Attempt, export
 from tests.waiting import PATIENCE
@@ -26,7 +25,9 @@ class Undisturbed:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """A Prefect server on a temporary database."""
+    """A Prefect server on a temporary database, for the whole session."""
+    from prefect.testing.utilities import prefect_test_harness
+
     with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
         yield str(get_current_settings().api.url)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,11 +35,21 @@ def test_markup_in_a_passage_is_text_in_the_report(artifacts_folder: Path) -> No
     assert len(re.findall("<script", page)) == 1  # its own
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifacts of one published run of one sample."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "ARTIFACTS", folder)
+        finish("abc", sample=[sample()])
+        results.rebuild_database()
+    return folder
+
+
 @pytest.fixture
-def published_run(artifacts_folder: Path) -> Path:
-    """A database with one run of one sample."""
-    finish("abc", sample=[sample()])
-    results.rebuild_database()
+def published_run(original: Path, artifacts_folder: Path) -> Path:
+    """A database with that run, to be spoiled."""
+    shutil.copytree(original, artifacts_folder, dirs_exist_ok=True)
     return artifacts_folder / "results.duckdb"
 
 

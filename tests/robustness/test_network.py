@@ -77,6 +77,7 @@ def false_kernels(folder: Path) -> tuple[dict[str, str], Path]:
     return OFFLINE | {"PYTHONPATH": f"{HOOK}:{folder}"}, proof
 
 
+@pytest.mark.slow
 def test_loading_everything_asks_nothing_of_the_network_and_fetches_no_code(tmp_path: Path) -> None:
     """The package `kernels`, where it is installed, has bitsandbytes fetch and run a library from the hub."""
     environment, used = false_kernels(tmp_path)

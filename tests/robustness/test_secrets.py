@@ -19,7 +19,6 @@ from prefect import Flow, Task, flow, task
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.__main__ import VERBS, main
 from flows.experiment import experiment
@@ -97,7 +96,7 @@ def test_every_command_goes_through_the_door() -> None:
             blocks[path.stem] = block.split("\n")[-2].strip()
     assert blocks.pop("__main__") == "enter()"
     assert blocks.pop("experiment") == 'enter("run")'
-    assert blocks == {name: f'enter("{name}")' for name in ("bench", "compare", "doctor", "report", "walkthrough")}
+    assert blocks == {name: f'enter("{name}")' for name in ("compare", "doctor", "report", "walkthrough")}
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "no-such-verb"])
@@ -162,6 +161,8 @@ def test_the_canary_is_found_wherever_it_may_be(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def database() -> Iterator[Path]:
     """The folder of the database of a Prefect server."""
+    from prefect.testing.utilities import prefect_test_harness
+
     with prefect_test_harness(server_startup_timeout=int(PATIENCE)):
         url = get_current_settings().server.database.connection_url
         assert url is not None
@@ -206,6 +207,7 @@ def test_a_manifest_holds_no_secret_of_the_error_that_ended_its_run(secrets: Non
     assert TOKEN[:8] not in (artifacts_folder / "runs" / f"{'0' * 16}.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_with_a_secret_in_its_exception_leaves_none_with_prefect_or_in_artifacts(
     secrets: None,
     database: Path,
