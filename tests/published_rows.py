@@ -121,7 +121,8 @@ def record_answers(attempt: manifests.Attempt, **tables: Sequence[Any]) -> None:
     """Record comparisons with the answers that they and the run's other rows give, as the statistics do."""
     for table, rows in tables.items():
         record(attempt, table, rows)
-    answers = answers_from(*(tables.get(name, ()) for name in ("comparison", "measure", "contender")))
+    comparisons, measures, contenders = (tables.get(name, ()) for name in ("comparison", "measure", "contender"))
+    answers = answers_from(comparisons, measures, contenders)
     record(attempt, "answer", answers)
 
 

@@ -110,7 +110,9 @@ def test_the_ui_shows_a_run_by_its_name_settings_and_tags_and_what_it_found(firs
     with get_client(sync_client=True) as client:
         shown = client.read_flow_run(manifest["attempts"][0]["flow_run_id"])
     assert shown.name.startswith(f"the first: demo, {SAMPLES} samples, ")
-    assert shown.name.endswith(", seed 7, families baseline,static,generated, treatments all, answers main, bootstrap resamples 200")
+    assert shown.name.endswith(
+        ", seed 7, families baseline,static,generated, treatments all, answers main, bootstrap resamples 200"
+    )
     assert {"demo", "example"} < set(shown.tags)
     with duckdb.connect(str(first_run / "results.duckdb"), read_only=True) as connection:
         headline = connection.execute("SELECT sentence FROM answer WHERE position = 0").fetchall()

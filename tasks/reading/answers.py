@@ -85,7 +85,8 @@ def brief_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:
     chief = [row for row in answers if row["question"] in _CHIEF and "+" not in f"{row['arm']}{row['reference']}"]
     if chief:
         rows = tuple(
-            (str(row["comparison"]), _SHOWN.get(row["answer"], row["answer"]), improvement_of(row)) for row in chief
+            (str(row["comparison"]), _SHOWN.get(row["answer"], str(row["answer"])), improvement_of(row))
+            for row in chief
         )
         yield Table(("comparison", "answer", "points (interval)"), rows, text_columns=2)
 

@@ -45,8 +45,10 @@ def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL) -> str:
     return attempt.run_id
 
 
-def summary_of(capsys: pytest.CaptureFixture[str], run_id: str, report: str | None = "/a/report.html") -> list[str]:
-    print_summary(run_id, report=report, path="/a/" + "long/" * 30 + "results.duckdb")
+def summary_of(
+    capsys: pytest.CaptureFixture[str], run_id: str, report: str | None = "/a/report.html", *, is_full: bool = True
+) -> list[str]:
+    print_summary(run_id, is_full=is_full, report=report, path="/a/" + "long/" * 30 + "results.duckdb")
     output = capsys.readouterr()
     assert output.err == ""
     assert "\x1b" not in output.out
@@ -88,7 +90,7 @@ def test_a_report_that_was_not_written_is_told_how_to_make(capsys: pytest.Captur
 
 def test_nothing_published_is_an_error_of_the_programmers(artifacts_folder: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        print_summary("aaaa", report=None, path="")
+        print_summary("aaaa", is_full=True, report=None, path="")
 
 
 @pytest.mark.usefixtures("artifacts_folder")
@@ -105,3 +107,12 @@ def test_where_the_data_are_exhausted_other_data_are_asked_for(capsys: pytest.Ca
     flat = " ".join(summary_of(capsys, make_run()))
     assert "More: All 8 rows that qualify were drawn: what is undecided needs other data, best your own" in flat
     assert "--sample-count" not in flat
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_the_chief_answers_fit_a_screen_with_the_headline_and_the_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    brief = summary_of(capsys, make_run(), is_full=False)
+    assert len(brief) <= 20
+    (line,) = (line for line in brief if line.startswith("static/routed vs baseline/document"))
+    assert line.endswith("controls missing -0.01 (-0.50 to +0.50)")  # the answer in a word or two, no sentence
+    assert brief[-3] == "Report: /a/report.html"

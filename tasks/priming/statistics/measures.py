@@ -46,7 +46,7 @@ def vary_comparisons(run: RunData, settings: StatisticsSettings, seed: int) -> l
     """
     contrasts = [contrast for contrast in declare_contrasts(run) if contrast.question]
     lengths = {sample.sample_id: len(sample.answer.encode()) for sample in run.samples}
-    rows = []
+    rows: list[Measure] = []
     for name, other in MEASURES.items():
 
         def measured(score: Score, value: Callable[[Score, int], float | None] = other.value) -> float | None:

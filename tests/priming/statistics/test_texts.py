@@ -64,7 +64,8 @@ def test_each_condition_is_summarised_by_its_means() -> None:
         0.25,
         0.125,
     )
-    assert (plain.exact_match_rate, plain.word_count_mean, plain.changed_rate) == (pytest.approx(1 / 3), 1, 0)
+    assert plain.exact_match_rate == pytest.approx(1 / 3)
+    assert (plain.word_count_mean, plain.changed_rate) == (1, 0)
     assert (routed.condition, routed.f1_mean, routed.word_count_mean, routed.changed_rate) == (
         "static/routed",
         0.5,
