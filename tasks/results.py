@@ -372,7 +372,8 @@ def _problem(chunk: str, detail: str) -> dict[str, Any]:
 def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_before: Sequence[int]) -> None:
     """Insert what the manifest itself says: the run, its attempts and its times."""
     attempts = [
-        attempt.model_dump() | {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
+        attempt.model_dump(include={*AttemptRecord.model_fields})
+        | {"started_at": _utc(attempt.started_at), "ended_at": _utc(attempt.ended_at)}
         for attempt in manifest.attempts
     ]
     times = [

@@ -96,7 +96,7 @@ def execute(options: argparse.Namespace) -> int:
         with_texts = export_run(run_id, folder, options.with_texts)
     except OSError as error:
         raise UsageError(
-            f"{folder} cannot be written: {error}. Give a folder that can be written: "
+            f"{folder} cannot be written: {str(error).rstrip('.')}. Give a folder that can be written: "
             f"python -m flows export {run_id} FOLDER"
         ) from error
     what = "with texts" if with_texts else "without texts: ids, hashes and numbers only"

@@ -31,6 +31,8 @@ def execute(options: argparse.Namespace) -> int:
         if options.plots:
             written += write_plots(run_id, options.plots)
     except OSError as error:
-        raise UsageError(f"The report cannot be written: {error}. Give --output a file that can be written.") from error
+        raise UsageError(
+            f"The report cannot be written: {str(error).rstrip('.')}. Give --output a file that can be written."
+        ) from error
     sys.stdout.write("".join(f"{path}\n" for path in written))
     return 0

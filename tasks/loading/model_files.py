@@ -35,8 +35,11 @@ _PATTERNS = ("*.safetensors", *SMALL_FILES)  # the files of a model: weights, co
 _EMBEDDING_MODULES = ("Transformer", "Pooling", "Normalize", "Dense")
 """Modules of sentence-transformers that read only such files."""
 
-_LEADS_ELSEWHERE = re.compile(r"(^|_)(files?|path|subfolder|variant|cache_dir|cache_folder)$")
+_LEADS_ELSEWHERE = re.compile(r"(^|_)(files?|path|subfolder|variant|cache_dir|cache_folder|vocab|merges)$")
 """Names of configuration values of an embedding model that could refer to other files."""
+
+_OPENED = ("transformers_weights", "gguf_file", "vocab", "merges")
+"""Names of configuration values that transformers opens as files if they are texts."""
 
 
 def find_model(name: str) -> Path | None:
@@ -190,8 +193,7 @@ def _targets(file: Path, name: str) -> Iterator[tuple[str, str]]:
     else:
         listed = content.get("fast_tokenizer_files")
         yield from (("fast_tokenizer_files", str(target)) for target in (listed if isinstance(listed, list) else ()))
-        if "transformers_weights" in content:
-            yield "transformers_weights", str(content["transformers_weights"])
+        yield from ((key, content[key]) for key in _OPENED if isinstance(content.get(key), str))
 
 
 def _module_targets(modules: Any, name: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - what JSON can say

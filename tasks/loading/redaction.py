@@ -19,7 +19,8 @@ HIDDEN = "[hidden]"  # replaces a secret
 
 _SECRET_NAMES = re.compile(
     # Neither PWD, the working folder, nor paths to secrets such as HF_TOKEN_PATH.
-    r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|SSHPASS|AUTH_STRING)$|(^|_)(KEY|PASS|PAT)$|_PWD$|SECRET(_|$)"
+    r"(TOKENS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?|SSHPASS|(AUTH|CONNECTION)_STRING|(API|ACCESS|SECRET)KEY)$|"
+    r"(^|_)(KEYS?|PASS|PAT)$|_PWD$|SECRETS?(_|$)"
 )
 # A shorter value may be an ordinary word, which would be removed from every message.
 _LEAST_CHARACTERS = 8

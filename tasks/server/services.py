@@ -23,9 +23,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.priming.errors import UsageError
 from tasks.server.address import is_answering
@@ -186,8 +186,15 @@ class OwnPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a web socket."""
+
+        async def send_unframed(message: Message) -> None:
+            # In a frame of another page, the user's clicks there could start runs here.
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Frame-Options"] = "DENY"
+            await send(message)
+
         if scope["type"] == "lifespan" or _is_own(scope):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_unframed)
             return
         # Also refuses a web socket that is not yet accepted.
         refusal = PlainTextResponse("This server answers its own pages alone: open it by its own address.", 403)

@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_SERVER_EPHEMERAL_ENABLED,
+    get_current_settings,
+    temporary_settings,
+)
 
 from tasks.loading.redaction import redacted
 from tasks.priming.errors import UsageError
@@ -68,8 +73,13 @@ def standalone() -> Iterator[None]:
             sys.stderr.write(redacted(message))
             if not get_current_settings().api.url:
                 leave_no_orphans()
-            # At its end a run waits up to a second for the heartbeat thread; the lock file tells whether it is alive.
-            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            settings = {
+                # At its end a run waits up to a second for this thread; the lock file tells whether the run is alive.
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+                # Of all profiles, only those that come with Prefect allow a temporary server.
+                PREFECT_SERVER_EPHEMERAL_ENABLED: True,
+            }
+            with temporary_settings(settings):
                 yield
     except SystemExit as ended:
         statuses.append(ended.code)

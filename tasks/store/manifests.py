@@ -95,8 +95,11 @@ class RecordedReference(BaseModel):
     """Ids of attempts, oldest first."""
 
 
-class AttemptRecord(_Frozen):
+class AttemptRecord(BaseModel):
     """One execution of a run."""
+
+    # As with the manifest: what a later version adds within this format is kept.
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     attempt_id: str
     """Random."""

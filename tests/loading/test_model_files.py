@@ -101,6 +101,8 @@ def test_weights_in_parts_within_the_folder_are_loaded_and_hashed(folder: Path) 
         ("config.json", {"transformers_weights": "../other.safetensors"}, "transformers_weights"),
         ("config.json", {"transformers_weights": "adapter_model.bin"}, "transformers_weights"),
         ("tokenizer_config.json", {"fast_tokenizer_files": ["../tokenizer.5.0.json"]}, "fast_tokenizer_files"),
+        ("tokenizer_config.json", {"gguf_file": "/elsewhere/model.gguf"}, "gguf_file"),
+        ("tokenizer_config.json", {"vocab": "/elsewhere/vocab.json", "merges": "/elsewhere/merges.txt"}, "vocab"),
         ("adapter_config.json", {"base_model_name_or_path": "/elsewhere"}, "base_model_name_or_path"),
     ],
 )
@@ -120,6 +122,7 @@ def test_a_configuration_that_leads_elsewhere_is_refused(
         {"tokenizer_args": {"tokenizer_file": "/elsewhere/tokenizer.json"}},
         {"processor_kwargs": {"vocab_file": "../vocab.txt"}},
         {"tokenizer_name_or_path": "../other"},
+        {"tokenizer_args": {"vocab": "../vocab.json"}},
         {"model_args": {"gguf_file": "../other.gguf"}},
         {"model_kwargs": {"subfolder": "../other"}},
     ],

@@ -127,6 +127,26 @@ def test_a_server_elsewhere_that_only_the_users_profile_names_is_not_used(
         assert not message
 
 
+def test_a_temporary_server_takes_the_place_of_one_of_the_users_profile(folder: Path) -> None:
+    """Only Prefect's own profiles allow one: the run ended with "No Prefect API URL provided"."""
+    (folder / ".prefect").mkdir()
+    profile = 'active = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "https://api.prefect.example/api"\n'
+    (folder / ".prefect" / "profiles.toml").write_text(profile)
+    program = (
+        "from tasks.server.standalone import standalone; from prefect.settings import get_current_settings\n"
+        "with standalone():\n"
+        "    settings = get_current_settings()\n"
+        "    print(settings.api.url, settings.server.ephemeral.enabled)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    environment |= {"PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "None True\n"
+    assert "your Prefect profile, https://api.prefect.example/api, is not used" in ran.stderr
+
+
 def test_a_server_that_never_answers_is_refused_and_one_that_refuses_is_not(
     living: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,9 @@ def client() -> TestClient:
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_server_answers_its_own_address_and_pages_alone(headers: dict[str, str], status: int, method: str) -> None:
-    assert client().request(method, "/", headers=headers).status_code == status
+    answer = client().request(method, "/", headers=headers)
+    assert answer.status_code == status
+    assert status != 200 or answer.headers["x-frame-options"] == "DENY"  # nobody else's page can show it in a frame
 
 
 def test_a_web_socket_of_another_page_is_refused() -> None:

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import resource
+import subprocess
+import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ from tasks.store.artifacts import (
     write_atomically,
     write_rows,
 )
+from tests.places import ROOT
 
 RECORDS = [kind for kind in vars(records).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
 TEXTS = ["", "plain", "{braces} %s", "</s>", "a\r\nb\t\x01", "שלום 😀 𝒳", "x" * 10_000]
@@ -295,3 +298,11 @@ def test_a_samples_text_survives_the_round_trip_byte_for_byte(artifacts_folder: 
     rows = [Sample("id", 0, text, text, text, None, "p") for text in TEXTS]
     found = read_rows(write_rows(rows, Sample, "sampling"), Sample)
     assert [row.passage.encode() for row in found] == [text.encode() for text in TEXTS]
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    """It would mean the working folder, in which prune would then look for files to remove."""
+    program = "import tasks; from tasks.store.artifacts import ARTIFACTS; print(ARTIFACTS)"
+    environment = os.environ | {"SURROGATE_ARTIFACTS": "", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{ROOT / 'artifacts'}\n"

@@ -282,9 +282,14 @@ def test_a_manifest_that_has_gone_is_an_error_that_says_what_to_do(folder: Path)
 def test_what_a_later_version_adds_is_kept(folder: Path) -> None:
     attempt = start()
     path = folder / "runs" / "abc.json"
-    path.write_text(json.dumps(with_seal(without_seal(json.loads(path.read_text())) | {"energy_joules": 5})))
+    manifest = without_seal(json.loads(path.read_text())) | {"energy_joules": 5}
+    manifest["attempts"][0]["host"] = "elsewhere"
+    path.write_text(json.dumps(with_seal(manifest)))
     finish_run(attempt)
-    assert json.loads(path.read_text())["energy_joules"] == 5
+    kept = json.loads(path.read_text())
+    assert kept["energy_joules"] == 5
+    assert kept["attempts"][0]["host"] == "elsewhere"
+    assert read_manifest("abc")
 
 
 def test_mistakes_of_a_caller_are_refused() -> None:

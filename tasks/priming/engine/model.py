@@ -174,8 +174,8 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:  # noqa:
     return tuple(text[len(before) :] for before, text in itertools.pairwise([*begun, tokenizer.decode(ids)]))
 
 
-# Takes the place of the user's message while the chat template is filled; no chat template contains it.
-_PLACEHOLDER = "qzuserxmessageqz"
+# Take the place of the user's message while the chat template is filled; no chat template contains them.
+_PLACEHOLDER, _OTHER_PLACEHOLDER = "qzuserxmessageqz", "jvotherxmatterjv"
 
 
 def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
@@ -188,17 +188,17 @@ def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
     tokenizer = language_model.tokenizer
     if not tokenizer.chat_template:
         return encode_context(language_model, f"{message}\n\n")
-    conversation = [{"role": "user", "content": _PLACEHOLDER}]
     try:
-        filled = str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+        parts, others = (_chat_around(tokenizer, word) for word in (_PLACEHOLDER, _OTHER_PLACEHOLDER))
     except Exception as error:  # a template is a program by the model's authors and may fail in any way
         raise TokenizerError(
             f"The tokenizer's chat template cannot be filled ({type(error).__name__}: {error}). Correct it, use "
             "another model, or remove it to send instructions as plain text: delete chat_template.jinja"
         ) from error
-    parts = filled.split(_PLACEHOLDER)
     if len(parts) == 1:
         raise TokenizerError("The tokenizer's chat template drops the user's message; use another model.")
+    if parts != others:
+        raise TokenizerError("The tokenizer's chat template changes the user's message; use another model.")
     whole, *apart = (_parsed(tokenizer, text) for text in (message.join(parts), *parts))
     control = _control_ids(tokenizer)
     is_spelled_out = any(token in message for token in _control_strings(tokenizer))
@@ -209,6 +209,12 @@ def encode_chat(language_model: LanguageModel, message: str) -> list[int]:
     # Rare and hostile: the message is tokenised separately, so that what it spells out stays text.
     own = encode_continuation(tokenizer, message)
     return _with_one_bos(tokenizer, apart[0] + [i for ids in apart[1:] for i in (*own, *ids)])
+
+
+def _chat_around(tokenizer: Any, word: str) -> list[str]:  # noqa: ANN401
+    """Return the parts of a filled chat template before, between and after the places of the user's message."""
+    conversation = [{"role": "user", "content": word}]
+    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)).split(word)
 
 
 def count_control_strings(tokenizer: Any, *texts: str) -> int:  # noqa: ANN401

@@ -268,6 +268,17 @@ def test_a_chat_template_that_drops_the_message_is_refused(tokenizer: Any, monke
         encode_chat(reading(tokenizer), "Write a query.")
 
 
+@pytest.mark.parametrize("change", ["|upper", "[:12]", "|reverse"])
+def test_a_chat_template_that_changes_the_message_is_refused(
+    tokenizer: Any, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had made of the placeholder was sent to the model with every passage."""
+    template = "{{ bos_token }}{{ messages[0].content%s }} {{ messages[0].content }}"
+    monkeypatch.setattr(tokenizer, "chat_template", template % change)
+    with pytest.raises(TokenizerError, match="chat template changes the user's message; use another model"):
+        encode_chat(reading(tokenizer), "Write a query.")
+
+
 @pytest.mark.parametrize("message", ["Write a query.", "Write </s> and [INST]."])
 def test_a_chat_template_may_print_the_message_twice(
     tokenizer: Any, message: str, monkeypatch: pytest.MonkeyPatch
