@@ -18,9 +18,8 @@ from tasks.priming.statistics.intervals import Clusters, Interval, Vector
 LEAST_CLUSTERS = 100
 """No answer at any look with fewer passages: p-values are 1 and intervals None.
 
-Simulated: where one sample in ten carries the whole effect, 2,000 data sets read from 20 passages on give 16 % false
-findings, from 50 on 7 to 8 %, from 100 on 4 to 5 %. Of an effect that one sample in twenty carries 100 passages still
-miss too much (8 to 10 %); 200 do not (3 to 6 %).
+Simulated: where one sample in ten carries the whole effect, reading from 20 passages on gives 16 % errors in place of
+5 %, from 100 on 4 to 5 %. Where one in twenty carries it, 100 passages are too few (8 to 10 %), and 200 are not.
 """
 
 _TUNING = 0.01642
@@ -93,7 +92,7 @@ def any_look_reach(cluster_count: int | Counts, tail: float) -> float | Vector:
     mixture is that of Robbins (1970), doi:10.1214/aoms/1177696786.
 
     Example:
-        >>> [round(any_look_reach(count, 0.025), 2) for count in (100, 500, 2500)]  # a fixed n has 1.96
+        >>> [round(float(any_look_reach(count, 0.025)), 2) for count in (100, 500, 2500)]  # a fixed n has 1.96
         [3.36, 3.04, 3.16]
     """
     information = cluster_count * _TUNING

@@ -1,3 +1,4 @@
+import doctest
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ from scipy.special import lambertw
 from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 
+from tasks.priming.statistics import inference
 from tasks.priming.statistics.inference import (
     LEAST_CLUSTERS,
     Estimate,
@@ -235,3 +237,9 @@ def test_the_same_condition_twice_changes_neither_of_the_two() -> None:
     assert twice.intervals[1] == twice.intervals[2]
     alone = known(gain_over_best(values[:, 0], values[:, [0]], clusters, 0.05))
     assert alone.low == alone.high == 0.0
+
+
+def test_the_documented_example_prints_what_it_says() -> None:
+    outcome = doctest.testmod(inference)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
