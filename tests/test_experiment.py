@@ -70,7 +70,7 @@ def command(*flags: str) -> list[str]:
     # Without the controls: an arm more or less makes no difference to what is remembered.
     families = "--families=baseline,static,generated"
     # Two workers would load libraries and model twice more, for every one of these short runs.
-    fixed = ("--profile=demo", model_flag(), "--workers=1", families)
+    fixed = ("--profile=demo", "--treatments=all", model_flag(), "--workers=1", families)
     return [sys.executable, "-m", "flows.experiment", *fixed, *sizes, *flags]
 
 
@@ -140,8 +140,15 @@ def with_cached(*completed: str) -> Counter[tuple[str, str]]:
 def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_run: Path) -> None:
     with duckdb.connect(str(first_run / "results.duckdb"), read_only=True) as connection:
         arms = "SELECT count(*), count(DISTINCT sample_id), count(DISTINCT (family, key)) FROM all_runs.outcome"
-        assert connection.execute(arms).fetchone() == (SAMPLES * 11, SAMPLES, 11)
-        routed = "SELECT family, count(*) FROM all_runs.outcome WHERE is_routed GROUP BY family ORDER BY family"
+        assert connection.execute(f"{arms} WHERE treatment = 'kept'").fetchone() == (SAMPLES * 11, SAMPLES, 11)
+        # all texts stripped, and the target question hidden from the query, from the passage, and from both
+        treated = "SELECT count(*), count(DISTINCT condition) FROM all_runs.outcome WHERE status = 'ok'"
+        assert connection.execute(treated).fetchone() == (SAMPLES * 24, 24)
+        plain = "SELECT bool_and(cached_token_count < context_token_count) FROM score WHERE treatment = 'stripped'"
+        assert connection.execute(plain).fetchone() == (True,)
+        routed = """
+            SELECT family, count(*) FROM all_runs.outcome WHERE is_routed AND treatment = 'kept'
+            GROUP BY family ORDER BY family"""
         assert connection.execute(routed).fetchall() == [("generated", SAMPLES), ("static", SAMPLES)]
         helps = "SELECT comparison, n, sentence FROM latest.does_priming_help ORDER BY comparison"
         assert connection.execute(helps).fetchall() == [
@@ -153,7 +160,7 @@ def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_r
             ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
         ]
         checks = "SELECT name, passed FROM run_check ORDER BY name"
-        assert len(connection.execute(checks).fetchall()) == 12  # 5 of scoring, 7 of the outcomes
+        assert len(connection.execute(checks).fetchall()) == 14  # 5 of scoring, 9 of the outcomes
         assert connection.execute("SELECT count(*) FROM run_check WHERE passed = FALSE").fetchone() == (0,)
 
 

@@ -22,6 +22,7 @@ from tasks.priming.prompts import STATIC_SURROGATES, SURROGATE_TEMPLATE, fill, q
 from tasks.priming.records import Sample
 from tasks.priming.sampling import read_row
 from tasks.priming.settings import resolve_settings
+from tests.priming.engine.test_stripping import rerotated_nlls
 from tests.tiny_models import require_weights
 
 COUNT = 60
@@ -84,17 +85,41 @@ def requests_of(sample: Sample, prefixes: dict[str, str], reader: LanguageModel)
     return found
 
 
+def rows_of(shared_data: Path) -> list[Sample]:
+    rows = pq.read_table(shared_data / "data" / "msmarco_v1.1_sample.parquet").to_pylist()
+    return [row for n, line in enumerate(rows) if isinstance(row := read_row(line, n, 50, 200), Sample)]
+
+
 def t_of(differences: Any) -> float:
     return float(differences.mean() / (differences.std(ddof=1) / np.sqrt(len(differences))))
 
 
+@pytest.fixture(scope="module")
+def reader() -> LanguageModel:
+    require_weights()
+    return load_language_model(identify_language_model(resolve_settings("demo").language_model))
+
+
+@pytest.mark.weights
+def test_a_dropped_prefix_equals_a_rotated_cache_of_plain_transformers(
+    reader: LanguageModel, shared_data: Path
+) -> None:
+    """Of thirty layers: on the shortest of the rows, with the shortest and the longest text."""
+    samples = rows_of(shared_data)
+    number = min(range(COUNT), key=lambda place: len(samples[place].passage))
+    prefixes = list(texts(samples))[number]
+    requests = requests_of(samples[number], prefixes, reader)
+    chosen = [requests[name, "stripped"] for name in ("extract", "echo")]
+    for request, found in zip(chosen, score_requests(chosen, reader), strict=True):
+        assert found == pytest.approx(rerotated_nlls(request, reader.model), abs=1e-4)
+
+
 @pytest.mark.weights
 @pytest.mark.long
-def test_kept_and_stripped_texts_have_the_signs_that_plain_transformers_gave(shared_data: Path) -> None:
-    require_weights()
-    reader = load_language_model(identify_language_model(resolve_settings("demo").language_model))
-    rows = pq.read_table(shared_data / "data" / "msmarco_v1.1_sample.parquet").to_pylist()
-    samples = [row for n, line in enumerate(rows) if isinstance(row := read_row(line, n, 50, 200), Sample)]
+def test_kept_and_stripped_texts_have_the_signs_that_plain_transformers_gave(
+    reader: LanguageModel, shared_data: Path
+) -> None:
+    samples = rows_of(shared_data)
     pairs = zip(samples[:COUNT], texts(samples), strict=False)
     requests = [requests_of(sample, prefixes, reader) for sample, prefixes in pairs]
     scored = iter(score_requests([request for of_row in requests for request in of_row.values()], reader))

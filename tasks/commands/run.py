@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the experiment's parameters, and what changes no result."""
     add_parameters(parser, experiment)
     parser.add_argument(
-        "--full", action="store_true", help="Run all families and controls, also those that the profile leaves out."
+        "--full",
+        action="store_true",
+        help="Run all families, controls and treatments, also those that the profile leaves out.",
     )
     parser.add_argument(
         "--dry-run",

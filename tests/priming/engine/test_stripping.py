@@ -180,10 +180,8 @@ def test_without_a_first_token_the_whole_beginning_is_dropped() -> None:
             stored.update(keys, layer.values[:, :, dropped:], number)
         logits = model(input_ids=torch.tensor([request.continuation]), past_key_values=stored).logits[0]
     rows = torch.log_softmax(logits[QUERY - 1 :].double(), -1)
-    assert found == pytest.approx([-row[i].item() for row, i in zip(rows, ANSWER_IDS, strict=True)], abs=1e-5)
-
-
-ANSWER_IDS = REQUEST.answer
+    expected = [-row[token].item() for row, token in zip(rows, request.answer, strict=True)]
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def taught() -> Any:
@@ -206,7 +204,7 @@ def taught() -> Any:
             logits = model(ids, attention_mask=mask.expand(64, -1, -1, -1), position_ids=positions).logits[:, -1]
             loss = torch.nn.functional.cross_entropy(logits, prefix[:, 0])
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
     return model.eval()
 

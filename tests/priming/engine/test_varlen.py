@@ -64,6 +64,9 @@ def test_sequences_give_what_blocks_give(window: int | None, monkeypatch: pytest
     branches = (random_ids(5, 5), (), random_ids(3, 6))
     hidden = (4, 9) if window is None else (0, 0)
     segments = [context, other, Segment(random_ids(8, 4), context, hidden, branches), Segment(random_ids(6, 7), other)]
+    # A dropped beginning leaves no gap: with a window too.
+    first = Segment(random_ids(20, 1)[:1], start=100)
+    segments += [first, Segment(random_ids(9, 8), context, (0, 101), branches, first)]
     count = sum(len(segment.all_ids) for segment in segments)
     blocks = forward_packed(model, segments, keep=range(count)).logits
     monkeypatch.setattr(varlen, "varlen_attn", documented_varlen)
