@@ -184,9 +184,9 @@ def test_verdicts_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None
     out = printed(capsys, "first", "gain")
     lines = out[out.index("Does priming help?") :].splitlines()
     (one,) = (line for line in lines if line.startswith("static/routed vs baseline/document A undecided:"))
-    assert one.endswith(" +0.2500 (+0.3000 to +0.7000)")
+    assert one.endswith(" +0.25 (+3.00 to +7.00)")
     (other,) = (line for line in lines if line.startswith("B undecided:"))
-    assert other.endswith(" +0.5000 (+0.3000 to +0.7000)")
+    assert other.endswith(" +0.50 (+3.00 to +7.00)")
 
 
 @pytest.mark.usefixtures("shared")

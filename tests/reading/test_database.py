@@ -1,5 +1,6 @@
 """The rows of one run are read, in an order that depends only on the rows."""
 
+import math
 from typing import Any
 
 import pytest
@@ -33,7 +34,8 @@ def test_the_routed_condition_is_the_arm_that_the_router_chose(published: Publis
 def test_the_samples_shown_gain_and_lose_most(published: Published) -> None:
     rows = read_run("abc123")
     gains = {
-        sample: rows.nlls["baseline/document"][sample] - nll for sample, nll in rows.nlls["generated/routed"].items()
+        sample: math.exp(-nll) - math.exp(-rows.nlls["baseline/document"][sample])
+        for sample, nll in rows.nlls["generated/routed"].items()
     }
     ordered = sorted(gains, key=lambda sample: gains[sample])
     assert [row["sample_id"] for row in rows.tables["worst"]] == ordered[:3]

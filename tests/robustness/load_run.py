@@ -44,16 +44,18 @@ def write_data(path: Path, count: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def fake_scores(contexts: Any, samples: Sequence[Any], distractors: Sequence[Any], **_: object) -> list[Any]:
-    """Return scores as the engine does, arm by arm, from a generator seeded by the arm and the first sample."""
-    from tasks.priming.records import Score
+def fake_scores(
+    contexts: Any, samples: Sequence[Any], distractors: Sequence[Any], treatments: Any, **_: object
+) -> list[Any]:
+    """Return scores as the engine does, arm by arm, from a generator seeded by the condition and the first sample."""
+    from tasks.priming.records import Score, condition_name
 
     wrong: dict[str, int] = {}
     for distractor in distractors:
         wrong[distractor.sample_id] = wrong.get(distractor.sample_id, 0) + 1
     scores = []
-    for key in contexts.arm_keys:
-        name = f"{contexts.family}/{key}/{samples[0].sample_id}"
+    for key, treatment in ((key, name) for key, named in treatments.items() for name in named):
+        name = f"{condition_name(contexts.family, key, treatment)}/{samples[0].sample_id}"
         generator = np.random.default_rng(zlib.crc32(name.encode()))
         for sample in samples:
             tokens = tuple(sample.answer.split())
@@ -64,7 +66,7 @@ def fake_scores(contexts: Any, samples: Sequence[Any], distractors: Sequence[Any
             nll = sum(nlls) / len(nlls)
             scores.append(
                 Score(
-                    sample.sample_id, contexts.family, key, "kept",
+                    sample.sample_id, contexts.family, key, treatment,
                     status="ok",
                     token_nlls=nlls,
                     answer_tokens=tokens,

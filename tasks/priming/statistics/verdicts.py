@@ -169,9 +169,8 @@ def _should_i_prime(evidence: _Evidence) -> tuple[Comparison | None, _Finding]:
             said = f"Do not pay for priming: nothing tried gains more than a margin over {_name(chosen.condition)}"
             return own, _Finding("equivalent", said, rests_on)
         if best.lag_high is None:
-            return own, _Finding(
-                "undecided", f"Undecided: no answer with fewer than {LEAST_CLUSTERS} passages", rests_on
-            )
+            said = f"Undecided: no answer with fewer than {LEAST_CLUSTERS} passages"
+            return own, _Finding("undecided", said, rests_on, own.n_for_precision if own else None)
         names = [_name(row.condition) for row in evidence.contenders if row.may_be_best]
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         said = f"Undecided: {', '.join(names[:_MOST_NAMES])}{more} may each be the best"
