@@ -22,7 +22,7 @@ from tasks.scoring import check_scoring, checking_call, score_contexts, scoring_
 from tasks.server.form import with_form
 from tasks.server.ui_artifacts import show_results
 from tasks.statistics import compute_statistic, forget_rows, preliminary_summary, statistics_calls
-from tasks.surrogates import write_surrogates, writing_calls
+from tasks.surrogates import write_surrogates, writing_calls, writing_order
 
 
 @with_form
@@ -34,6 +34,7 @@ def experiment(
     seed: allowed.Seed | None = None,
     families: allowed.Families | None = None,
     controls: allowed.Controls | None = None,
+    free_texts: allowed.FreeTexts | None = None,
     treatments: allowed.Treatments | None = None,
     answers: allowed.Answers | None = None,
     arms: allowed.OwnArms | None = None,
@@ -85,9 +86,9 @@ def experiment(
         routes: dict[str, Any] = {}
         scores: dict[str, Any] = {}
         for batch in run.batches(samples["chunks"]):
-            for name, group in ((name, group) for name, group in groups.items() if group.write):
+            for entry in writing_order(groups):
                 to_write = run.written_with(batch, samples["chunks"])
-                writing = writing_calls((name, group), to_write, settings, run.inputs.identity_for(group), surrogates)
+                writing = writing_calls(entry, to_write, settings, run.inputs.identity_for(entry[1]), surrogates)
                 surrogates |= run.stage("surrogate", write_surrogates, writing)
             routing = routing_calls(groups, batch, run.inputs.embedding_model, surrogates)
             routes |= run.stage("route", route_queries, routing)

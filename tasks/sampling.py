@@ -12,6 +12,7 @@ from prefect import get_run_logger, task
 
 from tasks.loading.data import Identity, SetupError, load_rows
 from tasks.loading.redaction import without_secrets
+from tasks.priming.arms.arms import entries_of
 from tasks.priming.records import Distractor, Reject, Sample, Surrogate
 from tasks.priming.sampling import content_hash
 from tasks.priming.sampling import draw_samples as draw
@@ -23,7 +24,7 @@ from tasks.store.caching import Calls, stage_options
 def drawing_call(data: Identity, settings: ExperimentSettings, chunk_size: int) -> Calls:
     """Return the one call of draw_samples."""
     drawing = {"identity": data, "sampling": settings.sampling, "seed": settings.seed, "chunk_size": chunk_size}
-    return {"all": drawing | {"has_keywords": "free" in settings.families}}
+    return {"all": drawing | {"has_keywords": "free/keywords" in entries_of(settings)}}
 
 
 @task(

@@ -279,6 +279,31 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
         assert scored.fetchall() == [(SAMPLES,)]
 
 
+@pytest.mark.long
+def test_own_texts_are_computed_alone_and_the_printed_file_changes_nothing(
+    copied: Path, first_run: Path, server: str, tmp_path: Path
+) -> None:
+    """Expected: three chunks of each new text; with the built-in texts as a file the same run, all of it remembered."""
+    printed, own = tmp_path / "printed.yaml", tmp_path / "own.yaml"
+    shown = subprocess.run([sys.executable, "-m", "flows", "arms"], cwd=ROOT, capture_output=True, check=True)
+    printed.write_bytes(shown.stdout)
+    assert run(copied, server, f"--arms={printed}").returncode == 0
+    assert newest_states(copied) == with_cached()
+    assert export(copied) == export(first_run)
+    lines = ["families:", "  mine:", '    template: "{text}: {passage}"', "    routed: false", "    texts:"]
+    for count, text in enumerate(("      one: A text", "      two: Another text"), 1):
+        lines.append(text)
+        own.write_text("\n".join(lines), encoding="utf-8")
+        assert run(copied, server, f"--arms={own}").returncode == 0
+        states = newest_states(copied)
+        assert (states["write", "Cached"], states["write", "Completed"]) == (6 + 3 * (count - 1), 3)
+        assert (states["score", "Cached"], states["score", "Completed"]) == (9 + 3 * (count - 1), 3)
+        assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 3)
+    with duckdb.connect(str(copied / "results.duckdb"), read_only=True) as connection:
+        scored = "SELECT key, count(*) FROM score WHERE family = 'mine' AND status = 'ok' GROUP BY key ORDER BY key"
+        assert connection.execute(scored).fetchall() == [("one", 2 * SAMPLES), ("two", SAMPLES)]  # one is in two runs
+
+
 @pytest.mark.long  # whole runs; test_caching.py tests the keys of chunks
 def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, server: str) -> None:
     assert run(copied, server, f"--sample-count={SAMPLES + CHUNK}").returncode == 0

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="Run all families and controls, also those that the profile leaves out, and have the model answer.",
+        help="Run all families, controls and treatments, also those that the profile leaves out, and have the model "
+        "answer.",
     )
     parser.add_argument(
         "--dry-run",

@@ -177,6 +177,11 @@ Answers = Annotated[
     ),
 ]
 
+FreeTexts = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+    Field(min_length=1, description="Texts that the family free runs, by name, or all."),
+]
+
 Treatments = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
     Field(
@@ -202,6 +207,7 @@ class ExperimentSettings(_Frozen):
     seed: Seed = 42
     families: Families = ("baseline", "static", "generated", "control")
     controls: Controls = ("all",)
+    free_texts: FreeTexts = ("all",)
     treatments: Treatments = ("all",)
     answers: Answers = "main"
     arms: OwnArms = ()
@@ -276,6 +282,7 @@ PROFILES: dict[ProfileName, ExperimentSettings] = {
 EVERYTHING: dict[str, Any] = {
     "families": typing.get_args(FamilyName),
     "controls": ("all",),
+    "free_texts": ("all",),
     "treatments": ("all",),
     "answers": "main",
 }
@@ -325,7 +332,7 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
     Raises:
         SettingsError: The profile or a setting is unknown, or a value is out of its limits.
     """
-    from tasks.priming.arms.arms import CONTROLS  # whose module imports this one
+    from tasks.priming.arms.arms import CONTROLS, FREE_TEXTS  # whose module imports this one
     from tasks.priming.arms.treatments import TREATMENTS
 
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -342,6 +349,11 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
         raise SettingsError(
             f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}. Use "
             "bare_document,random_words,actual_query."
+        )
+    if settings.free_texts != ("all",) and not set(settings.free_texts) <= set(FREE_TEXTS):
+        raise SettingsError(
+            f"`free_texts` must be all, or names among {', '.join(FREE_TEXTS)}, got {', '.join(settings.free_texts)}. "
+            "Use extract,echo."
         )
     for arm in settings.arms:
         if not {KEPT} <= set(arm.treatments) <= set(TREATMENTS):

@@ -42,6 +42,7 @@ def facts_of(rows: RunRows) -> dict[str, dict[str, str]]:
         },
         "Method": {
             "families": ", ".join(settings.get("families") or ()),
+            "own families": ", ".join(dict.fromkeys(arm["family"] for arm in settings.get("arms") or ())),
             "generation": generation
             and f"temperature {generation.get('temperature')}, top-k {generation.get('top_k')}, at most "
             f"{generation.get('max_new_tokens')} tokens",

@@ -16,6 +16,7 @@ from tasks.priming.errors import SettingsError, SetupError
 from tasks.priming.settings import resolve_settings
 from tasks.run import RunInputs, name_run
 from tasks.surrogates import writing_calls
+from tests.places import ROOT
 
 EXAMPLE = r"""
 families:
@@ -85,6 +86,12 @@ def test_the_printed_file_holds_the_built_in_texts_and_changes_nothing(
     inputs = RunInputs({"sha256": "a"}, {"sha256": "b"}, {"sha256": "c"})
     assert name_run(with_file, inputs) == name_run(without, inputs)
     assert entries_of(with_file) == entries_of(without)
+
+
+def test_the_pages_example_is_such_a_file(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "texts.md").read_text(encoding="utf-8"), re.DOTALL)
+    names = [f"{arm.family}/{arm.key}" for arm in read_arms(write(tmp_path, example))]
+    assert names == ["notes/price", "notes/place", "notes/summary", "plain/document"]
 
 
 def test_all_arms_survive_being_written_and_read(tmp_path: Path) -> None:

@@ -188,9 +188,7 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["sample_cout", "sampling", "language_model_", "__class__"])
 def test_an_unknown_setting_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(
-        SettingsError, match=f"Unknown setting '{name}'. Known settings: answers, arms, bootstrap_resamples, conf"
-    ):
+    with pytest.raises(SettingsError, match=f"Unknown setting '{name}'. Known settings: answers, arms, bootstrap"):
         resolve_settings("demo", **{name: 5})
 
 
@@ -225,6 +223,14 @@ def test_every_setting_is_described_for_the_form_in_the_user_interface() -> None
 def _description(schema: dict[str, Any]) -> str:
     options = [schema, *schema.get("anyOf", [])]
     return next((str(option["description"]) for option in options if "description" in option), "")
+
+
+def test_a_free_text_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(
+        SettingsError, match=r"must be all, or names among extract, .*, got nonsense\. Use extract,echo"
+    ):
+        resolve_settings("demo", free_texts=["nonsense"])
+    assert resolve_settings("demo", free_texts=("echo",)).free_texts == ("echo",)
 
 
 def test_a_control_that_does_not_exist_is_refused_with_those_that_do() -> None:

@@ -177,6 +177,9 @@ ARM_GROUPS: dict[str, ArmGroup] = {
 CONTROLS = tuple(name.removeprefix("control/") for name in ARM_GROUPS if name.startswith("control/"))
 """The names of all controls."""
 
+FREE_TEXTS = tuple(name.removeprefix("free/") for name in ARM_GROUPS if name.startswith("free/"))
+"""The names of all texts of the family free."""
+
 
 def _built_in_arms(group: ArmGroup) -> list[OwnArm]:
     """Return the arms of an entry as they would stand in a file of texts."""
@@ -219,9 +222,10 @@ def entries_of(settings: "ExperimentSettings", provided_keys: Sequence[str] = ()
     """
     named = CONTROLS if settings.controls == ("all",) else settings.controls
     controls = named if "control" in settings.families else ()
-    wanted = {*settings.families, *(f"control/{control}" for control in controls)}
+    texts = FREE_TEXTS if settings.free_texts == ("all",) else settings.free_texts
+    free = texts if "free" in settings.families else ()
+    wanted = {*settings.families, *(f"control/{control}" for control in controls), *(f"free/{text}" for text in free)}
     treatments = TREATMENTS if settings.treatments == ("all",) else settings.treatments
-    wanted |= {name for name in ARM_GROUPS if name.startswith("free/")} if "free" in settings.families else set()
     entries = {name: entry for name, entry in ARM_GROUPS.items() if name in wanted}
     entries |= {f"{arm.family}/{arm.key}": own_group(arm) for arm in settings.arms}
     if provided_keys:

@@ -15,6 +15,7 @@ from tasks.priming.arms.writing import Writing, write_phrase
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.sampling import draw_samples
 from tasks.priming.settings import DataSettings, SamplingSettings, resolve_settings
+from tasks.sampling import drawing_call
 
 PASSAGES = [
     "The watermill at Sample ground rye. The watermill was built in 1675, and the watermill still stands.",
@@ -48,7 +49,12 @@ def test_the_free_texts_are_five_entries_of_one_template() -> None:
     phrases = [e.wording.text for e in entries.values() if e.wording]
     assert phrases == ["Extract the key facts from this text.", "Facts"]
     assert {entry.is_routed or entry.needs_language_model for entry in entries.values()} == {False}
-    assert "free/extract" not in entries_of(resolve_settings("laptop"))
+    assert "free/extract" not in entries_of(resolve_settings("laptop", families=("baseline",)))
+    some = resolve_settings("demo", families=("baseline", "free"), free_texts=("echo", "extract"))
+    assert list(entries_of(some)) == ["baseline", "free/extract", "free/echo"]
+    for texts, has_keywords in ((("echo",), False), (("keywords",), True), (("all",), True)):
+        drawn = drawing_call({}, some.model_copy(update={"free_texts": texts}), 5)
+        assert drawn["all"]["has_keywords"] is has_keywords
 
 
 def test_phrases_lead_and_echo_are_written_for_every_sample_at_no_token() -> None:

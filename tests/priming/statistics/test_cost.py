@@ -112,6 +112,19 @@ def test_a_written_arm_costs_its_prompt_and_what_was_written_too() -> None:
     assert row.improvement_per_1000_tokens == 1000 * 1.5 / (20 + 5 + 15 - 10)
 
 
+def test_what_another_model_writes_costs_that_models_operations() -> None:
+    """By hand: a writer of 1,000 parameters, 1 layer of width 4, reads 20 tokens and feeds 4 of the 5 that it wrote."""
+    facts = {"parameter_count": 1000, "embedding_parameter_count": 0, "layer_count": 1, "attention_width": 4}
+    writer = facts | {"cache_bytes_per_token": 8, "is_batch_invariant": True}
+    own, other = (
+        {cost.condition: cost for cost in cost_of_conditions(run, StatisticsSettings(), 42)}
+        for run in (evidence(), dataclasses.replace(evidence(), model=dataclasses.replace(MODEL, writer=writer)))
+    )
+    written = forward_flops(MODEL, 24)
+    assert other["generated/x"].index_flops - own["generated/x"].index_flops == 2 * 1000 * 24 + 16 * 300 - written
+    assert {name for name in own if own[name] != other[name]} == {"generated/x", "generated/y", "generated/routed"}
+
+
 def test_a_routed_family_keeps_all_its_caches_and_reads_one() -> None:
     """Expected: the sum over the keys for the index, the routed key x for the query."""
     found = costs(evidence())
