@@ -12,6 +12,7 @@ from prefect.logging import disable_run_logger
 
 from tasks import results
 from tasks.answers import answer_queries, answering_calls, groups_to_ask
+from tasks.commands.prune import STAGE_FOLDERS
 from tasks.loading.data import Identity, identify_data
 from tasks.loading.models import identify_language_model, load_language_model
 from tasks.priming.answer_measures import measure_text
@@ -176,6 +177,7 @@ def answered(identity: Identity, samples: Sequence[Sample], routed: Sequence[str
             language_model=identity,
         )
     assert reference["seconds"] > 0
+    assert reference["path"].partition("/")[0] in STAGE_FOLDERS  # or nothing would ever delete it
     return read_rows(reference, AnswerText)
 
 

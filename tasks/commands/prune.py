@@ -30,7 +30,7 @@ from tasks.store.artifacts import file_sha256, is_reference
 from tasks.store.manifests import is_alive, locked_manifests, read_manifest, read_manifests
 from tasks.store.sealing import sealed_text
 
-STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "checks", "statistics")
+STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "answers", "checks", "statistics")
 """Folders of artifacts/ whose files are named by their content."""
 
 _RECORDS = "stages"

@@ -239,6 +239,14 @@ def test_queries_about_one_document_compute_its_context_once_and_change_no_answe
     shared = sum(computed) - at_once
     # what all contexts of the arm begin with is computed apart, in either case
     assert 5 * (context - 10) <= shared <= 5 * context
+    monkeypatch.setattr(generation, "_MOST_SHARING", 2)
+    assert answers_of("baseline", samples, answerer) == together
+
+
+def test_the_model_answers_without_any_document(answerer: LanguageModel) -> None:
+    (found,) = answers_of("control/no_passage", [sample(0)], answerer, which="all")
+    assert found.status == "ok"
+    assert found.text != answers_of("baseline", [sample(0)], answerer)[0].text
 
 
 # --- which arms are asked ---

@@ -44,6 +44,8 @@ _LEAST_HELD_TOKENS = 8192
 # On a GPU finished rows stay until at most this fraction of the rows is left: every change needs a new recording, and
 # a step takes about as long with a few more rows.
 _RECORDED_SHARE = 0.5
+# Answers that share a computed context: each has a buffer of its own, and they are in memory together.
+_MOST_SHARING = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,12 @@ def answer_requests(
     found: list[Completion | None] = [None] * len(requests)
     with numeric_path(language_model.numeric_path):
         shared = SharedPrefixes(language_model.model, prefixes)
-        members = group_requests(bare, token_budget(language_model.model.device.type))
+        alike = group_requests(bare, token_budget(language_model.model.device.type))
+        members = [
+            numbers[start : start + _MOST_SHARING]
+            for numbers in alike
+            for start in range(0, len(numbers), _MOST_SHARING)
+        ]
         groups = []
         for numbers in members:
             context = context_segments(bare[numbers[0]], shared)
