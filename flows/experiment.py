@@ -23,7 +23,7 @@ from tasks.server.form import with_form
 from tasks.server.run_states import report_stopped
 from tasks.server.ui_artifacts import concluded, show_results
 from tasks.statistics import compute_statistic, forget_rows, preliminary_summary, statistics_calls
-from tasks.surrogates import write_surrogates, writing_calls
+from tasks.surrogates import write_surrogates, writing_calls, writing_order
 
 
 @with_form
@@ -88,9 +88,9 @@ def experiment(
         made: dict[str, dict[str, Any]] = {"surrogate": {}, "route": {}, "score": {}, "answer_text": {}}
         surrogates, routes, scores, texts = made.values()
         for batch in run.batches(samples["chunks"]):
-            for name, group in ((name, group) for name, group in groups.items() if group.write):
+            for entry in writing_order(groups):
                 to_write = run.written_with(batch, samples["chunks"])
-                writing = writing_calls((name, group), to_write, settings, run.inputs.identity_for(group), surrogates)
+                writing = writing_calls(entry, to_write, settings, run.inputs.identity_for(entry[1]), surrogates)
                 surrogates |= run.stage("surrogate", write_surrogates, writing)
             routing = routing_calls(groups, batch, run.inputs.embedding_model, surrogates)
             routes |= run.stage("route", route_queries, routing)

@@ -145,7 +145,7 @@ class Run:
     def written_with(self, batch: Batch, chunks: Sequence[Mapping[str, Any]]) -> Batch:
         """Return the chunks for which texts are written before a batch is scored: its own.
 
-        Where another model writes they are all of them, before the first batch, so that each model is loaded once.
+        Where another model writes they are all of them, before the first batch, so that the models take no turns.
         """
         if self.inputs.other_writer is None:
             return batch

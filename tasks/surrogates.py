@@ -31,6 +31,11 @@ def lines_to_write(group: ArmGroup, sample_count: int) -> int:
     return len(group.contexts.arm_keys) * sample_count if group.is_written else 0
 
 
+def writing_order(groups: Mapping[str, ArmGroup]) -> list[tuple[str, ArmGroup]]:
+    """Return the groups that have texts: first what a model writes, which others start from, by the same model."""
+    return sorted(((name, group) for name, group in groups.items() if group.write), key=lambda e: not e[1].is_written)
+
+
 def writing_calls(
     entry: tuple[str, ArmGroup],
     batch: Batch,

@@ -233,6 +233,7 @@ FIELD = re.compile(r'^    (\w+): (.+?)( \| None)?(?: = .+?)?\n    """(.+?)"""$',
 """An attribute of a record as its source has it: name, type, whether it may be None, docstring."""
 SQL_TYPES = {
     "AnswerValue": "VARCHAR",
+    "DistractorSource": "VARCHAR",
     "Verdict": "VARCHAR",
     "DistractorSource": "VARCHAR",
     "str": "VARCHAR",

@@ -6,9 +6,10 @@ from typing import Any, cast
 import pytest
 
 from tasks import run
-from tasks.priming.arms.arms import ARM_GROUPS
+from tasks.priming.arms.arms import ARM_GROUPS, entries_of
 from tasks.priming.settings import ExperimentSettings, resolve_settings
 from tasks.run import RunInputs, name_run
+from tasks.surrogates import writing_order
 
 SETTINGS = resolve_settings("demo")
 INPUTS = RunInputs(
@@ -85,6 +86,15 @@ def test_another_writer_writes_what_is_written_and_nothing_else() -> None:
     assert {id(INPUTS.identity_for(entry)) for entry in ARM_GROUPS.values()} == {id(INPUTS.language_model)}
 
 
+def test_what_is_written_comes_first() -> None:
+    """The other model is loaded once for it; what starts from it, and what needs no model, follows."""
+    own = {"family": "mine", "key": "a", "template": "{text}{passage}", "instruction": "Write.", "word_limit": 5}
+    order = [name for name, _ in writing_order(entries_of(resolve_settings("laptop", arms=[own])))]
+    assert order[:3] == ["generated", "control/other_document", "mine/a"]
+    assert "control/random_words" in order[3:]
+    assert "baseline" not in order
+
+
 def test_as_many_processes_start_as_suit_both_models(monkeypatch: pytest.MonkeyPatch) -> None:
     both = dataclasses.replace(INPUTS, other_writer=WRITER)
     monkeypatch.setattr(run, "sensible_count", lambda model: 2 if model is WRITER else 5)
@@ -93,7 +103,7 @@ def test_as_many_processes_start_as_suit_both_models(monkeypatch: pytest.MonkeyP
 
 
 def test_another_model_writes_everything_before_the_first_batch_is_scored() -> None:
-    """Each model is loaded once: chunk by chunk they would take turns."""
+    """Chunk by chunk the models would take turns, and each would be loaded for every chunk."""
     chunks = [{"samples": number} for number in range(5)]
     with_writer, alone = (
         run.Run("aaaa", inputs, cast(Any, None))

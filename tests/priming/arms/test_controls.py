@@ -9,7 +9,8 @@ import transformers
 
 from tasks.priming.arms import controls
 from tasks.priming.arms.arms import ARM_GROUPS, entries_of
-from tasks.priming.arms.writing import Writing, write_generated
+from tasks.priming.arms.own import Wording
+from tasks.priming.arms.writing import Writing, write_generated, write_instructed
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine.model import LanguageModel, TokenizerError, encode_continuation, tokens_between
 from tasks.priming.engine.numeric_path import choose_numeric_path
@@ -138,6 +139,22 @@ def test_the_answer_given_is_the_query_with_its_answer() -> None:
     written = controls.write_answer_given(SAMPLES, writing())
     assert [surrogate.text for surrogate in written] == [f"{one.query} {one.answer}" for one in SAMPLES]
     assert {(s.family, s.key, s.is_query) for s in written} == {("control", "answer_given", False)}
+
+
+def test_a_line_by_ones_own_instruction_depends_on_its_text_and_not_on_its_name(tokenizer: Any) -> None:
+    language_model = reader(tokenizer)
+    first, renamed, other = (
+        write_instructed(SAMPLES, dataclasses.replace(writing(language_model), wording=Wording(**given, word_limit=2)))
+        for given in (
+            {"family": "mine", "key": "a", "text": "Write a word."},
+            {"family": "yours", "key": "b", "text": "Write a word."},
+            {"family": "mine", "key": "a", "text": "Write two words."},
+        )
+    )
+    assert [s.raw_text for s in first] == [s.raw_text for s in renamed] != [s.raw_text for s in other]
+    assert {(s.family, s.key, s.finish) for s in renamed} == {("yours", "b", renamed[0].finish)}
+    assert all(s.is_over_word_limit == (len(s.text.split()) > 2) for s in first)
+    assert min(s.prompt_token_count for s in first) > 20
 
 
 def test_no_passage_is_the_query_after_nothing_but_the_first_token(tokenizer: Any) -> None:

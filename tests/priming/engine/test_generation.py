@@ -231,7 +231,7 @@ def test_a_draw_on_a_boundary_takes_the_token_that_begins_there() -> None:
 
 def test_each_instruction_draws_numbers_of_its_own(writer: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one and the same prompt for all instructions only the draws can lead to different texts."""
-    monkeypatch.setattr(writing, "generation_prompt", lambda key, passage: f"Write about this: {passage}")
+    monkeypatch.setattr(writing, "instructed", lambda instruction, passage: f"Write about this: {passage}")
     one = Sample("a", 0, "One passage.", "a query", "x", None, "p")
     written = write_generated([one], Writing(42, writer, SETTINGS))
     assert len({surrogate.raw_text for surrogate in written}) == len(written) == 5
