@@ -824,3 +824,17 @@ def test_the_funnel_of_the_real_rows(shared_data: Path) -> None:
     first = min(drawn, key=lambda sample: sample.position)
     assert first.query == "walgreens store sales average"  # golden/sampling.json: find_good_example, no shuffle
     assert (first.passage, first.answer) == (WALKTHROUGH["passage"], WALKTHROUGH["answer"])
+
+
+def test_a_wrong_answer_is_none_of_the_accepted_ones() -> None:
+    """Expected: read off the three rows; "9" answers another query, and is right here as well."""
+    passage = {"passage": "The ferry leaves at nine from pier 9 and takes 40 minutes."}
+    rows = [
+        passage | {"query": "when", "answers": ["nine", "9"]},
+        passage | {"query": "which pier", "answers": ["9"]},
+        passage | {"query": "how long", "answers": ["40 minutes"]},
+    ]
+    drawn = draw_samples(rows, settings(3), 42)
+    (first,) = (sample for sample in drawn.samples if sample.query == "when")
+    wrong = {found.answer for found in drawn.distractors if found.sample_id == first.sample_id}
+    assert wrong == {"40 minutes"}
