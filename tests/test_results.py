@@ -235,7 +235,6 @@ SQL_TYPES = {
     "AnswerValue": "VARCHAR",
     "DistractorSource": "VARCHAR",
     "Verdict": "VARCHAR",
-    "DistractorSource": "VARCHAR",
     "str": "VARCHAR",
     "int": "BIGINT",
     "float": "DOUBLE",
