@@ -150,8 +150,8 @@ def checking_call(
     families = [
         (group.contexts, group.treatments_by_key, written[name], scored[name]) for name, group in groups.items()
     ]
-    by_model = [part for name, group in groups.items() if group.is_written for part in written[name]]
-    writer = by_model[0]["facts"] if by_model else None
+    by_model = (part for name, group in groups.items() if group.is_written for part in written[name])
+    writer = next((part["facts"] for part in by_model), None)
     call = {"families": families, "samples": samples, "language_model": language_model, "writer": writer}
     return {"scoring": call | {"checked_count": 1 if samples["rows"] < _MANY_SAMPLES else 2}}
 
