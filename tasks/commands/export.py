@@ -280,8 +280,8 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
     yield (
         f"This rests on {run['drawn_count']:,} samples of one data set and on one language model; with another model, "
         "data set or draw the answers may be others. Improvements are differences of the probability of "
-        "known answers (percentage points per token, positive is better, with intervals); table answer_text has what the "
-        "model itself wrote, where it was asked.\n\n## How it was made\n\n"
+        "known answers (percentage points per token, positive is better, with intervals); table answer_text has what "
+        "the model itself wrote, where it was asked.\n\n## How it was made\n\n"
     )
     facts = {
         "run": f"{run['run_id']}, profile {run['profile']}",

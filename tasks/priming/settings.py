@@ -275,8 +275,8 @@ _PACKAGED = {"language_model": "packaged/smollm2-135m-instruct", "embedding_mode
 _SMOLLM2 = _LAPTOP | _PACKAGED | {"device": "cpu"}
 # The published run's words (50-300) and draw; the notebook's walkthrough uses 50-200.
 _PAPER = {"max_words": 300, "draw": "notebook", "device": "cuda"}
-# A first look: as many samples and conditions as two plain cores compute in three and a half minutes. Answers would take
-# two minutes more.
+# A first look: as many samples and conditions as two plain cores compute in three and a half minutes. Answers would
+# take two minutes more.
 _FIRST_LOOK = {
     "data": "example",
     "sample_count": 10,

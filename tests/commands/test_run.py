@@ -89,7 +89,7 @@ def test_families_are_separated_by_commas(text: str) -> None:
         (["--seed=abc"], r"`seed`: Input should be a valid integer, .*, got 'abc'\. Leave it out .*"),
         (
             ["--families=baseline,nope"],
-            r"`families`: Input should be 'baseline', 'static', 'generated', 'free' or 'control', got 'nope'\. Leave it out .*",
+            r"`families`: Input should be 'baseline', .* 'free' or 'control', got 'nope'\. Leave it out .*",
         ),
         (["--families="], r"`families`: Input should be 'baseline', .* or 'control', got ''\. Leave it out .*"),
         (["--families=static"], r"`families` must name each family once and include baseline, got static\. Use .*"),
