@@ -301,11 +301,7 @@ def test_scores_that_are_missing_or_not_finite_are_left_out(spoilt: dict[str, An
     for name in ("query_type", "answer_tokens", "passage_words", "similarity"):
         (found,) = described(evidence, name)
         assert found.n == 2
-<<<<<<< HEAD
-        assert known(found.improvement_mean) == pytest.approx(7.5)  # (10 + 5) / 2
-=======
         assert found.improvement_mean == pytest.approx(7.5)  # (10 + 5) / 2
->>>>>>> rules
 
 
 def test_no_rows_give_no_strata() -> None:
