@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -148,18 +149,21 @@ def test_the_first_token_further_on_has_its_own_key_rotated_and_the_same_value(n
         assert torch.equal(left[1], right[1])
 
 
+GPT2 = {"n_embd": 32, "n_layer": 1, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0, "vocab_size": 300}
+
+
 @pytest.mark.parametrize(
-    "model",
+    "make",
     [
-        llama(rope_type="dynamic"),
-        llama(rope_type="longrope", short_factor=[1.0] * 8, long_factor=[2.0] * 8, **PAST),
-        transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2)),
+        lambda: llama(rope_type="dynamic"),
+        lambda: llama(rope_type="longrope", short_factor=[1.0] * 8, long_factor=[2.0] * 8, **PAST),
+        lambda: transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2)),
     ],
     ids=["dynamic", "longrope", "learned positions"],
 )
-def test_positions_that_are_not_distances_alone_are_refused(model: Any) -> None:
+def test_positions_that_are_not_distances_alone_are_refused(make: Callable[[], Any]) -> None:
     """Only where something would be dropped: the rest of a run is scored."""
-    reader = LanguageModel(model, None, 256, "cpu-float32-default")
+    reader = LanguageModel(make(), None, 256, "cpu-float32-default")
     assert status_of(REQUEST, reader) == "cannot_strip"
     assert status_of(Request(REQUEST.context, REQUEST.query, REQUEST.answer), reader) == "ok"
     empty = Sight(hidden_from_query=(0, 0), closes_gap=True)
