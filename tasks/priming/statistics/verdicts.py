@@ -54,6 +54,7 @@ _BY_VERDICT: dict[Verdict, tuple[AnswerValue, str]] = {
 }
 """Verdict -> the answer to a question that one comparison answers, and its sentence; any other is undecided."""
 
+_ABOUT_PRIMING = (HEADLINE, "does_priming_help")
 _NAMES = {BASELINE: "the baseline", BARE_DOCUMENT: "the bare document"}
 _MOST_NAMES = 3
 
@@ -368,8 +369,8 @@ def _blind_spot(evidence: _Evidence, treatments: Sequence[str]) -> str | None:
 def _unsupported(finding: _Finding, evidence: _Evidence) -> str | None:
     """Return why a gain in likelihood is not known to be one of the right answer, if it is not.
 
-    The answer must be preferred to wrong ones by more than before, and what the model writes must be shown not to be
-    worse than after the document alone.
+    The answer must be preferred to wrong ones by more than before. Whoever asks whether to prime also buys answers: what
+    the model writes must be shown not to be worse than after the document alone.
     """
     for row in finding.rests_on:
         margin = evidence.measures.get((row.comparison, MARGIN))
@@ -377,10 +378,10 @@ def _unsupported(finding: _Finding, evidence: _Evidence) -> str | None:
             return "nothing else was measured"
         if margin.answer_low is None or margin.answer_low <= 0:
             return f"not shown to be preferred to wrong answers any more than with {_name(row.reference)}"
-    for row in (row for row in finding.rests_on if row.reference in PLAIN):
+    for row in (row for row in finding.rests_on if row.question in _ABOUT_PRIMING and row.reference in PLAIN):
         texts = evidence.texts(row)
         if not texts:
-            return "the model was not asked to write answers"
+            return "the model was not asked to write answers after both"
         for text in texts:
             if _shown_sign(text) < 0:
                 return f"the answers that the model writes lose {text.measure} compared with {_name(row.reference)}"

@@ -64,7 +64,9 @@ def measure(of: Comparison, name: str, low: float | None, high: float | None = 9
 
 
 def margins(rows: Sequence[Comparison], low: float | None = 0.1) -> list[Measure]:
-    return [measure(row, "margin", low) for row in rows]
+    """Return margins with this lower bound, and written answers that are as good."""
+    texts = [measure(row, name, -1.0, 1.0) for row in rows for name in ("f1", "recall")]
+    return [measure(row, "margin", low) for row in rows] + texts
 
 
 def contender(condition: str, rank: int, mean: float, high: float | None, *, may_be_best: bool = True) -> Contender:
@@ -391,10 +393,10 @@ def test_answers_stand_in_the_order_of_their_questions_with_the_numbers_of_their
     routing = compared("static/routed", "static/mean_of_keys", OPEN, "does_routing_help", "routing")
     rows = [*assay(), routing, *HELPS]
     found = answers_from(rows, margins(rows), ROOM)
-    assert [row.position for row in found] == [0, 1, 2, 3, 4, 5]
+    assert [row.position for row in found] == [*range(8)]
     assert [row.question for row in found] == [
-        HEADLINE, "does_priming_help", "does_the_content_matter", "does_routing_help", "could_a_gain_be_seen",
-        "could_a_gain_be_seen",
+        HEADLINE, "does_priming_help", "do_answers_and_likelihood_agree", "do_answers_and_likelihood_agree",
+        "does_the_content_matter", "does_routing_help", "could_a_gain_be_seen", "could_a_gain_be_seen",
     ]  # fmt: skip
     assert [row.question_title for row in found] == [QUESTIONS[row.question] for row in found]
     assert found[1] == Answer(
@@ -414,7 +416,7 @@ def test_answers_stand_in_the_order_of_their_questions_with_the_numbers_of_their
         answer_p=0.04,
         samples_for_precision=None,
     )
-    assert [row.sentence for row in found[4:]] == ["yes: by more than the margin", "yes: less probable"]
+    assert [row.sentence for row in found[6:]] == ["yes: by more than the margin", "yes: less probable"]
 
 
 def test_answers_are_computed_from_the_rows_of_a_run() -> None:
