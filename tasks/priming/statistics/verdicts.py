@@ -272,7 +272,7 @@ def _qualified(finding: _Finding, evidence: _Evidence, treatments: Sequence[str]
                 said = f"depends on the measure: {name} shows the opposite"
                 return finding._replace(answer="depends_on_measure", sentence=said)
     reads = evidence.of(NO_PASSAGE, BASELINE)
-    if answer != "hurts" and reads and reads.verdict not in _WORSE:
+    if answer != "hurts" and reads and reads.answer_low is not None and reads.verdict not in _WORSE:
         said = "no answer: that the model reads the passage is not shown"
         return _Finding("cannot_read", said, (reads, *finding.rests_on))
     is_no = answer in ("equivalent", "negligible", "any_text_helps")

@@ -86,7 +86,7 @@ def truth_of(world: str) -> dict[str, float]:
             same = gains[f"{family}/{keys[0]}{t}"]
             gains |= {f"{family}/{name}{t}": same for name in ("routed", "mean_of_keys", "best_key")}
     free = [name for name in gains if name.startswith(("static/", *PLAIN))]
-    return gains | {"free/best": max(gains[name] for name in free)}
+    return gains | {"free/best_arm": max(gains[name] for name in free)}
 
 
 def is_wrong(answer: Answer, truth: Mapping[str, float]) -> bool:
