@@ -123,7 +123,7 @@ def compared() -> list[Comparison]:
         comparison("static/oracle", BASELINE, "oracle", optimistic, None, is_optimistic=True),
         comparison("generated/routed", "static/routed", "between_families", question=better),
         comparison(
-            "generated/routed", "free/best", "best_of", question="is_generation_worth_its_compute", answer_p=None
+            "generated/routed", "free/best_arm", "best_of", question="is_generation_worth_its_compute", answer_p=None
         ),
         comparison("control/answer_given", BARE, "assay", question="could_a_gain_be_seen"),
         comparison("control/no_passage", BASELINE, "assay", "worse", "could_a_gain_be_seen"),
@@ -249,7 +249,7 @@ def test_answers_stand_in_their_order_with_what_they_rest_on() -> None:
         (1, "does_priming_help", "static", "yes", SECOND),
         (2, "does_priming_help", "generated", "controls_missing", f"generated/routed vs {BASELINE}"),
         (3, "is_generated_better_than_static", "generated", "yes", FIRST),
-        (4, "is_generation_worth_its_compute", "generated", "yes", "generated/routed vs free/best"),
+        (4, "is_generation_worth_its_compute", "generated", "yes", "generated/routed vs free/best_arm"),
         (5, "does_the_content_matter", "static", "yes", f"static/routed vs {WORDS}"),
         (6, "does_the_content_matter", "generated", "not_asked", BLANK),
         (7, "does_routing_help", "static", "yes", "static/routed vs static/mean_of_keys"),
@@ -273,7 +273,7 @@ def test_is_generation_worth_its_compute() -> None:
     (row,) = read("is_generation_worth_its_compute")
     # of generated/routed and the baseline in COSTS: 370 + 30 tokens; 600 / 100 tokens in all; 200 / 100 prefilled
     ratios = {"written_tokens": 400.0, "index_flops_ratio": 6.0, "cache_bytes_ratio": 2.0, "equivalence_margin": 1.0}
-    name = {"subject": "generated", "comparison": "generated/routed vs free/best", "cross_fitted_mean": None}
+    name = {"subject": "generated", "comparison": "generated/routed vs free/best_arm", "cross_fitted_mean": None}
     shared = {key: value for key, value in WHAT_WAS_FOUND.items() if key not in ("answer_p", "cohens_d")}
     assert row == shared | ratios | name
 

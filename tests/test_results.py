@@ -501,8 +501,8 @@ def test_a_publisher_that_is_killed_leaves_the_old_database_and_no_lock(folder: 
     child = start_child(
         "import time\nfrom tasks import results\n"
         "load = results._load_run\n"
-        "def stop(connection, manifest):\n"
-        "    load(connection, manifest)\n"
+        "def stop(connection, manifest, looks_before):\n"
+        "    load(connection, manifest, looks_before)\n"
         "    print('half done', flush=True)\n"
         "    time.sleep(1000)\n"
         "results._load_run = stop\n"

@@ -67,7 +67,7 @@ WRITTEN_FAMILY = "generated"
 STATIC_FAMILY = "static"
 """The routed family whose surrogates are fixed phrases."""
 
-BEST_FREE = "free/best"
+BEST_FREE = "free/best_arm"
 """The best of the conditions for which nothing is written."""
 
 Kind: TypeAlias = Literal[

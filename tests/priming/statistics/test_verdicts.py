@@ -212,7 +212,7 @@ def test_generation_is_worth_its_compute_if_it_gains_more_than_the_margin_over_a
 ) -> None:
     verdict: Verdict = "equivalent" if answer == "equivalent" else FEW if low is None else OPEN
     row = comparison(
-        "generated/routed", "free/best", "best_of", verdict, "is_generation_worth_its_compute",
+        "generated/routed", "free/best_arm", "best_of", verdict, "is_generation_worth_its_compute",
         answer_low=low, answer_high=high,
     )  # fmt: skip
     (found,) = answers([row, *assay()])
@@ -263,6 +263,10 @@ def test_a_model_that_is_not_shown_to_read_gets_no_answer_but_a_shown_harm(no_pa
         assert (found.answer, found.rests_on) == ("cannot_read", f"{NO_PASSAGE} vs {BASELINE}")
         assert found.sentence == "no answer: that the model reads the passage is not shown"
     assert answers([*HURTS, *controls])[0].answer == "hurts"
+
+
+def test_too_few_passages_say_nothing_of_whether_the_model_reads() -> None:
+    assert answers([*family("static", FEW, FEW), *assay(FEW, FEW)])[0].answer == "undecided"
 
 
 @pytest.mark.parametrize("name", ["nll", "log_ratio", "nll_per_byte", "summed_nll"])
