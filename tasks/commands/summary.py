@@ -12,6 +12,7 @@ from typing import Any
 from tasks.loading.redaction import printable
 from tasks.pages.terminal import print_blocks
 from tasks.priming.settings import PROFILES, flat_settings
+from tasks.priming.statistics.inference import LEAST_CLUSTERS
 from tasks.reading.answers import brief_blocks, summary_blocks
 from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results
@@ -54,7 +55,7 @@ def _continuation(run: Mapping[str, Any]) -> str:
             f"All {eligible:,} rows that qualify were drawn: what is undecided needs other data, best your own, by "
             "--data FILE (docs/own_data.md)."
         )
-    larger = min(eligible, _GROWTH * drawn)
+    larger = min(eligible, max(_GROWTH * drawn, 2 * LEAST_CLUSTERS))
     return printable(f"python -m flows run {' '.join(_flags(run))} --sample-count {larger}")
 
 

@@ -80,7 +80,7 @@ def test_the_demo_needs_neither_network_nor_gpu() -> None:
     assert settings.language_model.language_model == "packaged/smollm2-135m-instruct"
     assert settings.embedding.embedding_model == "packaged/all-MiniLM-L6-v2"
     assert settings.sampling.draw == "nested"  # the default of demo and laptop
-    assert settings.controls == ("bare_document", "random_words", "actual_query")
+    assert settings.controls == ("bare_document", "random_words", "actual_query", "answer_given", "no_passage")
     assert resolve_settings("laptop").sampling.draw == "nested"
 
 
@@ -95,7 +95,7 @@ def test_values_replace_the_profiles_own_and_none_leaves_it() -> None:
     assert changed.generation.temperature == 1.5
     assert changed.families == ("baseline",)
     assert changed.seed == PROFILES["demo"].seed
-    assert PROFILES["demo"].sampling.sample_count == 16  # the profile itself is as before
+    assert PROFILES["demo"].sampling.sample_count == 10  # the profile itself is as before
     assert resolve_settings("demo") == PROFILES["demo"]
 
 

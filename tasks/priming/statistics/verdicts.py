@@ -369,8 +369,8 @@ def _blind_spot(evidence: _Evidence, treatments: Sequence[str]) -> str | None:
 def _unsupported(finding: _Finding, evidence: _Evidence) -> str | None:
     """Return why a gain in likelihood is not known to be one of the right answer, if it is not.
 
-    The answer must be preferred to wrong ones by more than before. Whoever asks whether to prime also buys answers: what
-    the model writes must be shown not to be worse than after the document alone.
+    The answer must be preferred to wrong ones by more than before. Whoever asks whether to prime buys answers: what the
+    model writes must be shown not to be worse than after the document alone.
     """
     for row in finding.rests_on:
         margin = evidence.measures.get((row.comparison, MARGIN))

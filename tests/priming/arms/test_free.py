@@ -43,7 +43,9 @@ def settings(count: int) -> SamplingSettings:
 
 def test_the_free_texts_are_five_entries_of_one_template() -> None:
     """Expected: the list and the texts of the design."""
-    entries = {n: e for n, e in entries_of(resolve_settings("demo", families=("baseline", "free"))).items() if "/" in n}
+    entries = {
+        n: e for n, e in entries_of(resolve_settings("laptop", families=("baseline", "free"))).items() if "/" in n
+    }
     assert list(entries) == [f"free/{key}" for key in ("extract", "one_word", "keywords", "lead", "echo")]
     assert {entry.contexts.context("P.", "T") for entry in entries.values()} == {"T\n\nDocument:\nP."}
     phrases = [e.wording.text for e in entries.values() if e.wording]

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tasks.priming.records import Answer, Comparison
+from tasks.priming.records import Answer, AnswerText, Comparison
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import PLAIN
@@ -75,7 +75,13 @@ def run_in(world: str, count: int, seed: int) -> RunData:
         for family, keys in KEYS.items()
         for place, key in enumerate(keys)
     ]
-    return RunData(samples, routes, scores, [])
+    chosen = {(route.sample_id, route.family, route.key) for route in routes if route.is_routed}
+    texts = []  # what the model writes is as good everywhere
+    for score in scores:
+        is_routed = (score.sample_id, score.family, score.key) in chosen
+        row = AnswerText(score.sample_id, score.family, score.key, score.treatment, is_routed, "ok", f1=0.5, recall=0.5)
+        texts.append(row)
+    return RunData(samples, routes, scores, [], answer_texts=texts)
 
 
 def truth_of(world: str) -> dict[str, float]:
@@ -94,6 +100,9 @@ def is_wrong(answer: Answer, truth: Mapping[str, float]) -> bool:
     if answer.question == "could_a_gain_be_seen" or answer.arm is None or answer.reference is None:
         return False
     own = truth[answer.arm] - truth[answer.reference]
+    if answer.question == "do_answers_and_likelihood_agree":  # in no world do the written answers change
+        right = {"yes": abs(own) < MARGIN, "likelihood_only": own != 0, "undecided": True}
+        return not right.get(answer.answer, False)
     over_plain = truth[answer.arm] - max(truth[BASELINE], truth[BARE])
     is_yes = answer.answer in ("yes", "likelihood_only")
     if answer.question == "should_i_prime":
