@@ -404,6 +404,38 @@ COMMENT ON VIEW all_runs.what_does_it_cost IS 'What does each condition cost, an
 COMMENT ON COLUMN all_runs.what_does_it_cost.write_seconds IS 'What writing the surrogates of all samples took (seconds); within a family shared out by the tokens read and written: NULL for the keys of a family without any, and for an arm without surrogates.';
 COMMENT ON COLUMN all_runs.what_does_it_cost.score_seconds IS 'What scoring all samples took (seconds), prefill included; within a family, and among the treatments of a text, shared out by prefilled tokens.';
 
+CREATE VIEW all_runs.when_does_it_pay AS
+SELECT
+    own.run_id,
+    own.condition,
+    own.probability_mean,
+    own.prompt_tokens + own.generated_tokens + own.prefill_tokens AS index_tokens,
+    own.index_flops,
+    own.write_seconds,
+    own.score_seconds,
+    own.cache_bytes,
+    own.extra_attended_tokens,
+    own.query_flops,
+    other.condition AS overtakes,
+    other.probability_mean AS probability_mean_overtaken,
+    ceil((own.index_flops - other.index_flops) / (other.query_flops - own.query_flops)) AS queries_to_overtake
+FROM all_runs.what_does_it_cost AS own
+JOIN contender
+    ON contender.run_id = own.run_id AND contender.condition = own.condition
+LEFT JOIN (all_runs.what_does_it_cost AS other
+JOIN contender AS rival
+    ON rival.run_id = other.run_id AND rival.condition = other.condition)
+    ON other.run_id = own.run_id
+    AND other.index_flops < own.index_flops
+    AND other.query_flops > own.query_flops
+ORDER BY own.run_id, contender.cost_rank, queries_to_overtake, overtakes;
+
+COMMENT ON VIEW all_runs.when_does_it_pay IS 'What does each condition that could be deployed take, per document and per query, and after how many queries of a document has it taken fewer operations than one that is cheaper to index? One row per condition and other condition that it overtakes; one without where it overtakes none.';
+COMMENT ON COLUMN all_runs.when_does_it_pay.index_tokens IS 'Tokens read and written for the surrogate, and tokens of the contexts, per document.';
+COMMENT ON COLUMN all_runs.when_does_it_pay.overtakes IS 'A condition that is cheaper to index and dearer to query.';
+COMMENT ON COLUMN all_runs.when_does_it_pay.probability_mean_overtaken IS 'Its mean probability of an answer token, percentage points.';
+COMMENT ON COLUMN all_runs.when_does_it_pay.queries_to_overtake IS 'Queries of a document from which on both together have taken fewer operations.';
+
 CREATE VIEW all_runs.outcome AS
 SELECT
     score.run_id,

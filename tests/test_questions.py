@@ -1,6 +1,7 @@
 """Each question is answered from the rows of complete runs alone; what a view must say is worked out by hand."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ VIEWS = (
     "who_gains",
     "does_the_measure_matter",
     "what_does_it_cost",
+    "when_does_it_pay",
 )
 CONTROL = score(("first", "control", "random_words"), (1.0,))
 BLANK = "generated/target_question vs control/blank_surrogate"
@@ -284,6 +286,25 @@ def test_does_the_content_matter() -> None:
     assert words == WHAT_WAS_FOUND | IN_FULL | {"subject": "static", "comparison": comparison, "rests_on": comparison}
     assert values([blank], "answer", "sentence") == [
         ("not_asked", "not asked: a gain over the document alone is not shown")
+    ]
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_when_it_pays_is_the_number_of_queries_that_make_up_for_indexing() -> None:
+    """Expected by hand: 900 million operations more to index, 3 million less a query."""
+    dropped = replace(cost("generated/a+stripped", 500, 100, 400, 1.0), query_flops=1e6)
+    kept = replace(cost("static/a", 0, 0, 100, 2.0), query_flops=4e6)
+    places = [
+        Contender(row.condition, rank, 2, 2, 40.0, None, None, may_be_best=True, is_close_to_best=False)
+        for rank, row in enumerate((kept, dropped))
+    ]
+    finish("abc", cost=[kept, dropped], contender=places)
+    results.rebuild_database()
+    with results.open_results() as connection:
+        rows = rows_of(connection, "SELECT * FROM all_runs.when_does_it_pay WHERE run_id = $run_id", "abc")
+    assert values(rows, "condition", "index_tokens", "overtakes", "queries_to_overtake") == [
+        ("static/a", 100, None, None),
+        ("generated/a+stripped", 1000, "static/a", 300),
     ]
 
 
