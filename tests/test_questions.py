@@ -248,7 +248,7 @@ def test_answers_stand_in_their_order_with_what_they_rest_on() -> None:
     rows = read("what_did_it_find")
     assert values(rows, "position", "question", "subject", "answer", "comparison") == [
         (0, "should_i_prime", "", "controls_missing", SECOND),
-        (1, "does_priming_help", "static", "yes", SECOND),
+        (1, "does_priming_help", "static", "likelihood_only", SECOND),
         (2, "does_priming_help", "generated", "controls_missing", f"generated/routed vs {BASELINE}"),
         (3, "is_generated_better_than_static", "generated", "yes", FIRST),
         (4, "is_generation_worth_its_compute", "generated", "yes", "generated/routed vs free/best_arm"),
@@ -262,7 +262,9 @@ def test_answers_stand_in_their_order_with_what_they_rest_on() -> None:
 
 def test_does_priming_help() -> None:
     first, second = read("does_priming_help")
-    assert first == WHAT_WAS_FOUND | IN_FULL | {"subject": "static", "comparison": SECOND, "rests_on": SECOND}
+    said = "yes, in likelihood: the model was not asked to write answers after both"
+    names = {"subject": "static", "comparison": SECOND, "rests_on": SECOND}
+    assert first == WHAT_WAS_FOUND | IN_FULL | names | {"answer": "likelihood_only", "sentence": said}
     assert values([second], "sentence") == [("undecided: the bare document was not run",)]
 
 

@@ -20,13 +20,28 @@ from tasks.report.drawing import LIGHT, SMALL_POINTS, WIDTH, Plot, new_figure, s
 from tasks.report.tables import BASELINE, FAMILIES, label_of, role_of
 from tasks.store import artifacts
 
-GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("decisive", "What the answers rest on", ("routed", "between_families", "best_of", "treatment")),
-    ("controls", "What a gain is made of", ("control", "assay")),
-    ("arms", "Each condition alone", ("single",)),
-    ("routing", "Routing, and the best key known afterwards", ("routing", "oracle")),
+GROUPS: tuple[tuple[str, str, tuple[str | None, ...]], ...] = (
+    (
+        "decisive",
+        "What the chief answers rest on",
+        ("does_priming_help", "is_generated_better_than_static", "is_generation_worth_its_compute"),
+    ),
+    (
+        "controls",
+        "What a gain is made of",
+        (
+            "does_the_content_matter",
+            "does_the_framing_matter",
+            "where_does_a_gain_arise",
+            "should_the_surrogate_be_dropped",
+            "does_reading_twice_help",
+            "could_a_gain_be_seen",
+        ),
+    ),
+    ("arms", "Each condition alone", ("should_i_prime",)),
+    ("routing", "Routing, and what is explored", ("does_routing_help", None)),
 )
-"""Name, title and kinds of comparison of each forest plot."""
+"""Name, title and questions of the comparisons of each forest plot; None: those on which no answer rests."""
 
 _DECISIVE = ("routed", "between_families")
 _QUANTILES = {"least": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "most": 0.95}
@@ -77,13 +92,13 @@ def write_plots(run_id: str, folder: Path) -> list[Path]:
 def forest_plots(rows: RunRows) -> list[Plot]:
     """Return a forest plot of each group of comparisons that has any; comparisons with oracles are drawn hollow."""
     known = [row for row in rows.tables["comparison"] if row["improvement_mean"] is not None]
-    groups = [(name, title, [row for row in known if row["kind"] in kinds]) for name, title, kinds in GROUPS]
+    groups = [(name, title, [row for row in known if row["question"] in asked]) for name, title, asked in GROUPS]
     return [_forest(f"forest-{name}", title, found, _limits(known)) for name, title, found in groups if found]
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Return a scale that holds zero, the margin, and every unadjusted interval but those of oracles."""
-    fair = [row for row in rows if not row["is_optimistic"]] or list(rows)
+    """Return a scale that holds zero, the margin, and the unadjusted intervals, but of oracles and given answers."""
+    fair = [row for row in rows if row["kind"] not in ("oracle", "assay")] or list(rows)
     ends = [row[name] for row in fair for name in ("improvement_low", "improvement_mean", "improvement_high")]
     margins = [side * row["equivalence_margin"] * 1.15 for row in rows for side in (-1, 1)]
     ends = [end for end in ends if end is not None] + margins + [0.0]
