@@ -214,7 +214,7 @@ def _verify_scores(scores: Sequence[Score]) -> Found:
             "nll": sum(nlls) / len(nlls) if nlls else None,
             "nll_notebook": sum(nlls[1:]) / (len(nlls) - 1) if len(nlls) > 1 else None,
         }
-        place = f"{score.sample_id}, {score.condition}"
+        place = f"{score.sample_id}, {score.family}, {score.key}, {score.treatment}"
         differing += [
             _differs(place, c, getattr(score, c), mean) for c, mean in means.items() if getattr(score, c) != mean
         ]
