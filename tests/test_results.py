@@ -278,7 +278,8 @@ def test_rows_have_keys_and_belong_to_rows_of_other_tables(published: Path) -> N
         SELECT table_name, array_to_string(constraint_column_names, ', '), referenced_table
         FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' ORDER BY ALL
     """)
-    of_sample = {(name, "run_id, sample_id", "sample") for name in ("distractor", "surrogate", "route", "score")}
+    belonging = ("distractor", "surrogate", "route", "score", "answer_text")
+    of_sample = {(name, "run_id, sample_id", "sample") for name in belonging}
     of_comparison = {(name, "run_id, comparison", "comparison") for name in ("measure", "stratum")}
     of_run = {name for name in results.RUN_TABLES if name != "run"}
     of_run -= {name for name, _, _ in of_sample | of_comparison}
