@@ -161,7 +161,8 @@ def _looks(rows: RunRows) -> list[str]:
 def _prices(rows: RunRows) -> list[str]:
     """Return what generation costs."""
     return [
-        f"Generated surrogates take {ratio(row['index_flops_ratio'])} times the operations to index a document, "
+        f"Generated surrogates{', dropped from the cache,' if '+' in row['subject'] else ''} take "
+        f"{ratio(row['index_flops_ratio'])} times the operations to index a document, "
         f"{ratio(row['cache_bytes_ratio'])} times the cache memory, and {count(row['written_tokens'])} more tokens "
         "read and written by the model for each document."
         for row in rows.tables["is_generation_worth_its_compute"]
