@@ -318,6 +318,19 @@ def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, se
     assert (states["write", "Cached"], states["write", "Completed"]) == (6, 2)
 
 
+@pytest.mark.slow
+def test_an_undecided_run_draws_more_and_looks_again(copied: Path, server: str) -> None:
+    """Expected: four samples, of which no answer is given, and then the twelve of the first run, which are cached."""
+    finished = run(copied, server, "--sample-count=4", f"--grow-to={SAMPLES}")
+    assert finished.returncode == 0
+    assert f": {SAMPLES} samples of" in " ".join(finished.stdout.split())  # what is shown is the last look
+    with duckdb.connect(str(copied / "results.duckdb"), read_only=True) as connection:
+        drawn = connection.execute(
+            "SELECT drawn_count FROM all_runs.run_summary WHERE status = 'complete' ORDER BY ALL"
+        )
+        assert drawn.fetchall() == [(4,), (SAMPLES,)]
+
+
 @pytest.mark.slow  # test_recovery.py kills smaller runs each time
 def test_a_run_killed_while_scoring_goes_on_with_the_unfinished_chunks(
     first_run: Path, server: str, tmp_path: Path

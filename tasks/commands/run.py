@@ -30,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Run all families, controls and treatments, also those that the profile leaves out, and have the model "
         "answer.",
     )
+    parser.add_argument(
+        "--grow-to",
+        type=int,
+        metavar="N",
+        help="While the headline is undecided, draw half as many samples more and look again, up to N. Answers hold at "
+        "any look.",
+    )
     parser.add_argument("--full-summary", action="store_true", help="Print all answers at the end, not the chief ones.")
     parser.add_argument(
         "--dry-run",
@@ -72,8 +79,12 @@ def execute(options: argparse.Namespace) -> int:
                 # Prefect will start a temporary server, which takes longer than to load the models.
                 load_in_background(model if here else None, inputs.embedding_model)
         result = experiment(**given)
-    from tasks.commands.summary import print_summary
+        from tasks.commands.summary import larger_draw, print_summary
 
+        while options.grow_to and (larger := larger_draw(result["run_id"], options.grow_to)):
+            given |= {"sample_count": larger}
+            with inputs_handed_over(resolve_settings(**given), inputs):
+                result = experiment(**given)
     print_summary(is_full=options.full_summary, **{name: result[name] for name in ("run_id", "report", "path")})
     return 0
 

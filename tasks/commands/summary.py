@@ -4,6 +4,7 @@ In: a published run. Out: a page of 80 columns on standard output. No number is 
 """
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,18 +14,40 @@ from tasks.loading.redaction import printable
 from tasks.pages.terminal import print_blocks
 from tasks.priming.settings import PROFILES, flat_settings
 from tasks.priming.statistics.inference import LEAST_CLUSTERS
-from tasks.reading.answers import brief_blocks, summary_blocks
+from tasks.reading.answers import brief_blocks, headline_of, summary_blocks
 from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results
 
 _GROWTH = 10
 """How many times as many samples are suggested where something is undecided: intervals a third as wide."""
 
+_GROWTH_OF_LOOKS = 1.5
+"""How many times as many samples the next look has, of a run that grows by itself."""
+
+_MAY_BE_DECIDED = ("undecided", "could_not_show")
+"""Headlines that more samples alone may settle."""
+
 _OPEN = ("undecided", "controls_missing", "could_not_show")
 """Answers that more samples or controls may settle."""
 
 _RUN = """
     SELECT run_summary.*, run.settings FROM all_runs.run_summary JOIN run USING (run_id) WHERE run_id = $run_id"""
+
+
+def larger_draw(run_id: str, most: int) -> int | None:
+    """Return how many samples to draw for the next look at a run whose headline is open; None to stop here.
+
+    Args:
+        run_id: The run.
+        most: Samples to draw at most.
+    """
+    with open_results() as connection:
+        (run,) = rows_of(connection, _RUN, run_id)
+        headline, _ = headline_of(run, rows_of(connection, QUERIES["what_did_it_find"], run_id))
+    drawn, most = run["drawn_count"], min(most, run["eligible_count"])
+    if headline not in _MAY_BE_DECIDED or drawn >= most:
+        return None
+    return min(most, max(math.ceil(_GROWTH_OF_LOOKS * drawn), 2 * LEAST_CLUSTERS))
 
 
 def print_summary(run_id: str, *, is_full: bool, report: str | None, path: str) -> None:

@@ -1,5 +1,6 @@
 """What a command prints at the end: the run's answers and where the rest is, in 80 columns."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 from rich.cells import cell_len
 
 from tasks import results
-from tasks.commands.summary import print_summary
+from tasks.commands.summary import larger_draw, print_summary
+from tasks.priming.records import Contender
 from tasks.priming.settings import resolve_settings
 from tasks.store import manifests
 from tests.published_rows import comparison, record_answers
@@ -15,7 +17,13 @@ from tests.published_rows import comparison, record_answers
 FUNNEL = {"rows": 9, "eligible": 8, "drawn": 8, "rejected": {}}
 
 
-def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL) -> str:
+def contender(condition: str, rank: int, lag_high: float | None, *, may_be_best: bool = True) -> Contender:
+    is_close = lag_high is not None and lag_high < 1
+    lag_low = None if lag_high is None else 0.0
+    return Contender(condition, rank, 200, 150, 40.0, lag_low, lag_high, may_be_best, is_close)
+
+
+def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL, contenders: Sequence[Contender] = ()) -> str:
     """Publish a run with the comparisons that its headline rests on."""
     settings = resolve_settings("demo", data=data, language_model="owner/model").model_dump(mode="json")
     model = {"language_model": "owner/model", "dtype": "float32", "quantization": "none"}
@@ -38,7 +46,7 @@ def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL) -> str:
             answer_high=0.5,
         ),
     ]
-    record_answers(attempt, comparison=rows)
+    record_answers(attempt, comparison=rows, contender=contenders)
     manifests.extend_run(attempt, {}, {"funnel": funnel})
     manifests.finish_run(attempt)
     results.rebuild_database()
@@ -116,3 +124,29 @@ def test_the_chief_answers_fit_a_screen_with_the_headline_and_the_paths(capsys: 
     (line,) = (line for line in brief if line.startswith("static/routed vs baseline/document"))
     assert line.endswith("controls missing -0.01 (-0.50 to +0.50)")  # the answer in a word or two, no sentence
     assert brief[-3] == "Report: /a/report.html"
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+@pytest.mark.parametrize(
+    ("eligible", "drawn", "most", "expected"),
+    [
+        (1000, 24, 500, 200),  # enough for an answer
+        (1000, 300, 500, 450),  # half as many more
+        (1000, 400, 500, 500),
+        (250, 200, 500, 250),  # all there are
+        (250, 250, 500, None),
+        (1000, 500, 500, None),
+    ],
+)
+def test_an_open_run_grows_by_half_until_its_limit(eligible: int, drawn: int, most: int, expected: int | None) -> None:
+    funnel = {"rows": 1000, "eligible": eligible, "drawn": drawn, "rejected": {}}
+    undecided = [contender("baseline/document", 0, 5.0), contender("static/routed", 1, 5.0)]
+    run_id = make_run(funnel=funnel, contenders=undecided)
+    assert larger_draw(run_id, most) == expected
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_a_run_that_has_an_answer_does_not_grow() -> None:
+    funnel = {"rows": 1000, "eligible": 1000, "drawn": 24, "rejected": {}}
+    harm = [contender("baseline/document", 0, 0.5), contender("static/routed", 1, 5.0, may_be_best=False)]
+    assert larger_draw(make_run(funnel=funnel, contenders=harm), 500) is None
