@@ -9,7 +9,7 @@ import pytest
 from tests.places import ROOT
 
 TESTS = ROOT / "tests"
-FAULTS = 25
+FAULTS = 33
 INPUTS = 30
 
 
