@@ -159,15 +159,12 @@ def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_r
             SELECT family, count(*) FROM all_runs.outcome WHERE is_routed AND treatment = 'kept'
             GROUP BY family ORDER BY family"""
         assert connection.execute(routed).fetchall() == [("generated", SAMPLES), ("static", SAMPLES)]
-        helps = "SELECT comparison, n, sentence FROM latest.does_priming_help ORDER BY comparison"
-        assert connection.execute(helps).fetchall() == [
-            ("generated routed vs baseline", SAMPLES, "undecided: controls not run"),
-            ("static routed vs baseline", SAMPLES, "undecided: controls not run"),
-        ]
-        better = "SELECT comparison, n, sentence FROM latest.is_generated_better_than_static"
-        assert connection.execute(better).fetchall() == [
-            ("generated routed vs static routed", SAMPLES, "undecided: controls not run")
-        ]
+        helps = "SELECT subject, n, sentence FROM latest.does_priming_help ORDER BY subject"
+        subjects = ("generated", "generated+stripped", "static", "static+stripped")
+        said = "undecided: the bare document was not run"
+        assert connection.execute(helps).fetchall() == [(subject, SAMPLES, said) for subject in subjects]
+        better = "SELECT DISTINCT n, answer FROM latest.is_generated_better_than_static"
+        assert connection.execute(better).fetchall() == [(SAMPLES, "undecided")]
         asked = "SELECT count(*), count(DISTINCT sample_id) FROM answer_text WHERE status = 'ok' AND"
         for treatment in ("kept", "stripped"):
             written = f"{asked} treatment = '{treatment}' AND"
@@ -226,18 +223,15 @@ def test_controls_are_computed_alone_and_every_question_is_answered(controls_run
         controlled = "SELECT run_id FROM score WHERE key = 'repeated_baseline' AND status = 'ok'"
         assert len(connection.execute(controlled).fetchall()) == SAMPLES
         [run_id] = set(connection.execute(controlled).fetchall())
-        noise = (
-            "SELECT improvement_mean, tie_rate FROM all_runs.does_the_content_matter"
-            " WHERE comparison = 'control/repeated_baseline vs baseline/document'"
-        )
+        noise = "SELECT improvement_mean, tie_count FROM comparison WHERE arm = 'control/repeated_baseline'"
         if is_batch_invariant(choose_numeric_path("cpu", "float32")):
-            assert connection.execute(noise).fetchall() == [(0.0, 1.0)]
+            assert connection.execute(noise).fetchall() == [(0.0, SAMPLES)]
         questions = (
             "SELECT count(*), count(DISTINCT subject), count(improvement_mean) FROM all_runs.does_the_content_matter"
         )
         assert connection.execute(questions).fetchone() == (12, 12, 12)
         routing = "SELECT count(*), count(DISTINCT subject), count(improvement_mean) FROM all_runs.does_routing_help"
-        assert connection.execute(f"{routing} WHERE run_id = ?", run_id).fetchone() == (6, 6, 6)
+        assert connection.execute(f"{routing} WHERE run_id = ?", run_id).fetchone() == (8, 8, 8)
         for view in ("does_priming_help", "is_generated_better_than_static", "is_generation_worth_its_compute"):
             answers = connection.execute(
                 f"SELECT DISTINCT answer FROM all_runs.{view} WHERE run_id = ?", run_id
