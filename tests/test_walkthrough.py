@@ -304,9 +304,9 @@ def test_a_numbered_sample_is_that_of_the_experiments_draw() -> None:
     settings = resolve_settings("demo", seed=7)
     drawn = draw_samples(load_rows(identify_data(settings.data)), settings.sampling, 7).samples
     assert steps.choose_sample.fn(settings, 1) == drawn[0]
-    assert steps.choose_sample.fn(settings, 16) == drawn[15]
-    with pytest.raises(UsageError, match=r"There is no sample 17: these settings draw 16 from example\. Give --sample"):
-        steps.choose_sample.fn(settings, 17)
+    assert steps.choose_sample.fn(settings, 10) == drawn[9]
+    with pytest.raises(UsageError, match=r"There is no sample 11: these settings draw 10 from example\. Give --sample"):
+        steps.choose_sample.fn(settings, 11)
 
 
 def test_without_a_number_it_is_the_notebooks_example() -> None:
@@ -407,5 +407,5 @@ def test_a_number_that_is_too_large_is_one_line_without_a_traceback(server: str)
     )
     assert finished.returncode == 2
     assert finished.stdout == ""
-    assert finished.stderr.startswith("error: There is no sample 999: these settings draw 16 from example.")
+    assert finished.stderr.startswith("error: There is no sample 999: these settings draw 10 from example.")
     assert finished.stderr.count("\n") == 1

@@ -83,7 +83,7 @@ def test_own_data_and_model_are_checked_without_the_weights(
         "dropped: selected passage outside 5-200 words -1",
         "eligible 2",
         "drawn as samples 2",
-        "16 samples were asked for (--sample-count); 2 qualify.",
+        "10 samples were asked for (--sample-count); 2 qualify.",
     ):
         assert line in said
     assert said.count("This document may be relevant to queries like:") == 2
@@ -98,7 +98,7 @@ def test_tokens_are_those_of_the_contexts_with_query_and_answer(
     tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Counted once more from the notebook's templates, as they are printed there."""
-    assert dry_run(tmp_path, ROWS[:1], "--families=baseline,static") == 0
+    assert dry_run(tmp_path, ROWS[:1], "--families=baseline,static", "--treatments=kept") == 0
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder())
     phrases = (
         "What is this and what does it mean?",
@@ -198,7 +198,7 @@ def test_answers_are_counted_and_their_time_is_added(
     tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By hand: after the plain document, after static/quantitative, and after what the router chooses."""
-    flags = ("--families=baseline,static", "--workers=1", "--answers=main")
+    flags = ("--families=baseline,static", "--treatments=kept", "--workers=1", "--answers=main")
     make_run("aaaa")
     results.rebuild_database()
     assert dry_run(tmp_path, ROWS[:1], *flags) == 0

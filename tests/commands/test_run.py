@@ -52,7 +52,7 @@ def test_every_flag_is_described_in_the_help() -> None:
     flat = " ".join(text.split())
     assert all(profile in flat for profile in PROFILES)
     assert "One of float32, bfloat16, float16. [float32]" in flat  # what --dtype allows, and demo's value
-    assert "Samples to draw (count). Allowed: at least 1, at most 1,000,000. [16]" in flat
+    assert "Samples to draw (count). Allowed: at least 1, at most 1,000,000. [10]" in flat
     assert flat.index("sampling: --sample-count") < flat.index("language model: --language-model")
 
 

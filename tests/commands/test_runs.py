@@ -39,7 +39,10 @@ def test_runs_are_listed_newest_first_with_what_they_found(capsys: pytest.Captur
         "failed",
         "complete, 8 samples",
     ]
-    assert lines[-2:] == ["    demo: owner/model on my.jsonl", "    Undecided: the controls were not run"]
+    assert lines[-2:] == [
+        "    demo: owner/model on my.jsonl",
+        "    No answer: nothing was compared with the document alone",
+    ]
     assert "    ValueError: the disk is full" in lines
     assert not any("and more" in line for line in lines)
 

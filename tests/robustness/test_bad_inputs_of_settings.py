@@ -83,7 +83,9 @@ def test_a_bad_value_ends_with_status_2_and_what_is_allowed(
 def test_an_unknown_setting_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--sampel-count=5"]) == 2
     assert "unrecognized arguments: --sampel-count=5" in capsys.readouterr().err
-    with pytest.raises(UsageError, match=r"Unknown setting 'sampel_count'\. Known settings: answers, arms, bootstrap"):
+    with pytest.raises(
+        UsageError, match=r"Unknown setting 'sampel_count'\. Known settings: answers, answers_margin, arms"
+    ):
         resolve_settings("demo", sampel_count=5)
 
 

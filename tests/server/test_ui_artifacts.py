@@ -47,7 +47,7 @@ def test_the_page_has_the_headline_and_the_table_of_each_question(run_id: str) -
     # 5 (3 to 7), as published_rows has them
     assert "| static/routed vs baseline/document | undecided: the bare document" in page
     assert "| +5.00 (+3.00 to +7.00) |" in page
-    assert "(- to +7.00)" in page  # an end that there is not
+    assert "(unadjusted: +4.00 to +6.00)" in page  # where the interval that answers read is not there
     assert "data:image" not in page
 
 

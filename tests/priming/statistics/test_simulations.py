@@ -89,12 +89,7 @@ def golden_nll() -> Array:
 @lru_cache
 def smollm2_nll() -> Array:
     """Return NLLs, (answers, 14 conditions or more); the reference, the baseline, is the first."""
-    pairs = GOLDEN / "smollm2_pairs.parquet"
-    if pairs.exists():
-        wide = pyarrow.parquet.read_table(pairs).drop_columns(["passage_id"]).to_pandas()
-    else:
-        scores = pyarrow.parquet.read_table(GOLDEN / "bundle" / "score.parquet").to_pandas()
-        wide = scores.assign(arm=scores.family + "/" + scores.key).pivot(index="sample_id", columns="arm", values="nll")
+    wide = pyarrow.parquet.read_table(GOLDEN / "smollm2_pairs.parquet").drop_columns(["passage_id"]).to_pandas()
     first = next(name for name in wide.columns if name.startswith("baseline"))
     values: Array = wide[[first, *(name for name in wide.columns if name != first)]].dropna().to_numpy()
     return values
