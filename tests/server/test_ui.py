@@ -67,11 +67,10 @@ def newest_run(ui: Ui) -> dict[str, Any]:
 
 def test_a_deployment_that_was_started_in_a_second_terminal_leaves_its_verdict_in_the_database(ui: Ui) -> None:
     with duckdb.connect(str(ui.checkout.folder / "artifacts" / "results.duckdb"), read_only=True) as connection:
-        answers = connection.execute("SELECT comparison, n, sentence FROM latest.does_priming_help ORDER BY comparison")
-        assert answers.fetchall() == [
-            ("generated routed vs baseline", 6, "undecided: controls not run"),
-            ("static routed vs baseline", 6, "undecided: controls not run"),
-        ]
+        answers = connection.execute("SELECT subject, n, sentence FROM latest.does_priming_help ORDER BY subject")
+        subjects = ("generated", "generated+stripped", "static", "static+stripped")
+        said = "undecided: the bare document was not run"
+        assert answers.fetchall() == [(subject, 6, said) for subject in subjects]
 
 
 def test_the_address_file_names_the_server_and_nothing_else(ui: Ui) -> None:
@@ -167,7 +166,8 @@ def test_a_foreign_page_starts_nothing_stores_nothing_and_hears_nothing(
 
 def test_the_run_is_named_by_profile_size_and_model_and_its_tasks_by_stage_family_and_chunk(ui: Ui) -> None:
     run = newest_run(ui)
-    assert run["name"] == f"demo, 6 samples, {tiny_folder()}"
+    changed = "families baseline,static,generated, bootstrap resamples 100"
+    assert run["name"] == f"demo, 6 samples, {tiny_folder()}, {changed}"
     tasks = ask(ui, "/task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}}, limit=200)
     names = {task["name"] for task in tasks}
     assert {
@@ -181,23 +181,24 @@ def test_the_run_is_named_by_profile_size_and_model_and_its_tasks_by_stage_famil
 def test_each_stage_has_its_progress_and_each_question_its_table(ui: Ui) -> None:
     artifacts = ask(ui, "/artifacts/filter", artifacts={"flow_run_id": {"any_": [newest_run(ui)["id"]]}}, limit=200)
     progress = {a["key"]: (a["data"], a["description"]) for a in artifacts if a["type"] == "progress"}
-    # 2 chunks of 2 families that are written and of 3 that are scored; 9 statistics
+    # 2 chunks of 2 families that are written and of 3 that are scored; of 6 samples the baseline and 10 arms, each kept
+    # and stripped; 11 statistics
     assert progress == {
         "progress-draw-samples": (100.0, "Draw samples: 1 of 1"),
         "progress-write-surrogates": (100.0, "Write surrogates: 30 of 30 lines"),
         "progress-route-queries": (100.0, "Route queries: 2 of 2"),
-        "progress-score-contexts": (100.0, "Score contexts: 66 of 66 scores"),
+        "progress-score-contexts": (100.0, "Score contexts: 126 of 126 scores"),
         "progress-check-scoring": (100.0, "Check scoring: 1 of 1"),
-        "progress-compute-statistics": (100.0, "Compute statistics: 9 of 9"),
+        "progress-compute-statistics": (100.0, "Compute statistics: 11 of 11"),
     }
     # Strict JSON: NaN or Infinity, which a browser cannot read, would end the test.
     tables = {a["key"]: json.loads(a["data"], parse_constant=pytest.fail) for a in artifacts if a["type"] == "table"}
     assert {"does-priming-help", "is-generated-better-than-static", "does-routing-help", "what-does-it-cost"} <= set(
         tables
     )
-    assert [row["answer"] for row in tables["does-priming-help"]] == ["controls_missing"] * 2
+    assert [row["answer"] for row in tables["does-priming-help"]] == ["controls_missing"] * 4
     (page,) = (a["data"] for a in artifacts if a["type"] == "markdown")
-    assert page.startswith("## Undecided: the controls were not run\n")
+    assert page.startswith("## Undecided: no answer with fewer than 100 passages\n")
 
 
 def test_a_browser_shows_the_run_its_tasks_and_its_results(ui: Ui, page: Browser, tmp_path: Path) -> None:
@@ -206,15 +207,15 @@ def test_a_browser_shows_the_run_its_tasks_and_its_results(ui: Ui, page: Browser
     page.click("Task Runs")
     page.wait_for("publish results", "compute run_check rows", "compute cost rows")
     page.click("Artifacts")
-    page.wait_for("progress-score-contexts", "Score contexts: 66 of 66 scores", "does-priming-help")
+    page.wait_for("progress-score-contexts", "Score contexts: 126 of 126 scores", "does-priming-help")
     assert len(page.screenshot(tmp_path / "run.png")) > 10_000
     artifacts = ask(ui, "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run["id"]]}}, limit=200)
     by_key = {artifact["key"]: artifact["id"] for artifact in artifacts}
     said = page.open(f"{ui.url}/artifacts/artifact/{by_key['results']}", "Does routing by similarity help?", "answer")
-    assert "undecided: controls not run" in said
+    assert "undecided: the bare document was not run" in said
     assert "<br>" not in said  # it is drawn, not shown
-    # of the five questions, that after the content of surrogates has no comparisons without controls
-    assert page.evaluate("document.querySelectorAll('table').length") == 4
+    # priming, generated against static, its worth, dropped surrogates, routing: all others need controls
+    assert page.evaluate("document.querySelectorAll('table').length") == 5
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
     assert widths  # the plots, in the page itself
     assert min(widths) > 100
