@@ -332,4 +332,4 @@ def test_make_run_passes_over_a_stale_address(tmp_path: Path) -> None:
     assert ran.returncode == 0
     assert "Starting temporary server" in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stdout + ran.stderr
-    assert "Does priming help?" in ran.stdout
+    assert "static routed vs baseline" in ran.stdout
