@@ -27,7 +27,7 @@ _GROWTH_OF_LOOKS = 1.5
 _MAY_BE_DECIDED = ("undecided", "could_not_show")
 """Headlines that more samples alone may settle."""
 
-_OPEN = ("undecided", "controls_missing", "could_not_show")
+_OPEN = (*_MAY_BE_DECIDED, "controls_missing")
 """Answers that more samples or controls may settle."""
 
 _RUN = """
@@ -44,7 +44,7 @@ def larger_draw(run_id: str, most: int) -> int | None:
     with open_results() as connection:
         (run,) = rows_of(connection, _RUN, run_id)
         headline, _ = headline_of(run, rows_of(connection, QUERIES["what_did_it_find"], run_id))
-    drawn, most = run["drawn_count"], min(most, run["eligible_count"])
+    drawn, most = int(run["drawn_count"]), min(most, int(run["eligible_count"]))
     if headline not in _MAY_BE_DECIDED or drawn >= most:
         return None
     return min(most, max(math.ceil(_GROWTH_OF_LOOKS * drawn), 2 * LEAST_CLUSTERS))

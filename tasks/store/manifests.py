@@ -57,7 +57,7 @@ class RunDescription(_Frozen):
     run_id: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,99}$")
     """Hash of the settings and the inputs: names the manifest and is the first part of every primary key."""
     name: str | None = None
-    """What whoever started it called it."""
+    """The name that the user gave it; None for none."""
     profile: str
     """Name of the profile that the settings started from."""
     settings: dict[str, Any]
