@@ -23,7 +23,12 @@ def made(
 ) -> RunRows:
     """Return a run whose generation has a price."""
     row = comparison("generated/routed", "free/best_arm", "best_of", question="is_generation_worth_its_compute")
-    price = {"index_flops_ratio": 12.0, "cache_bytes_ratio": 5.5, "written_tokens": 1127.4}
+    price = {
+        "subject": "generated/routed",
+        "index_flops_ratio": 12.0,
+        "cache_bytes_ratio": 5.5,
+        "written_tokens": 1127.4,
+    }
     counts = {"sample_count": 2_500, "surrogate_count": 0, "score_count": 1, "check_failed_count": failed}
     tables: dict[str, Any] = {
         "comparison": [{name: getattr(row, name) for name in row.__slots__}],
