@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import re
 import subprocess
@@ -23,6 +24,7 @@ from tasks.pages.blocks import Block, Correction, Heading, Paragraph, Quoted, Ta
 from tasks.pages.markdown import to_markdown
 from tasks.pages.terminal import WIDTH, print_blocks
 from tasks.priming.errors import UsageError
+from tasks.priming.records import AnswerText
 from tasks.priming.sampling import draw_samples
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings, resolve_settings
 from tasks.walkthrough import walk as steps
@@ -187,7 +189,7 @@ def test_its_surrogates_get_our_flags(mistral_walk: Walk) -> None:
 def test_every_step_is_told_and_every_error_of_the_notebook_is_said(mistral_walk: Walk) -> None:
     blocks = tell(mistral_walk)
     headings = [block.text for block in blocks if isinstance(block, Heading)]
-    assert [heading.partition(".")[0] for heading in headings[1:]] == list("12345678")
+    assert [heading.partition(".")[0] for heading in headings[1:]] == list("123456789")
     said = text_of([block for block in blocks if isinstance(block, Correction)])
     for error in ("quotation marks", "BOS twice", "new surrogates", "Document:", "Cannot access", "first answer token"):
         assert error in said
@@ -202,6 +204,29 @@ def test_the_tokens_add_up_to_the_nll_that_is_told(mistral_walk: Walk) -> None:
     assert len(shown) == 13  # all answer tokens, the first included
     assert float(rows[-1]["baseline"]) == pytest.approx(sum(shown) / 13, abs=5e-4)
     assert rows[-1]["token"] == "mean NLL"
+
+
+def test_a_score_is_told_by_both_measures_with_what_it_gains(mistral_walk: Walk) -> None:
+    rows = table_of(tell(mistral_walk), "similarity", "%", "points", "NLL", "nats")
+    scores, plain = mistral_walk.here.scores, mistral_walk.here.score("baseline/document").nll or 0
+    assert len(rows) == len(scores) == 11
+    for row, score in zip(rows, scores, strict=True):
+        nll = score.nll or 0
+        assert (row["%"], row["NLL"]) == (f"{100 * math.exp(-nll):.2f}", f"{nll:.4f}")
+        gains = f"{100 * (math.exp(-nll) - math.exp(-plain)):+.2f}", f"{plain - nll:+.4f}"
+        assert (row["points"], row["nats"]) == (("-", "-") if score.family == "baseline" else gains)
+
+
+def test_what_the_model_answers_from_each_cache_is_told(mistral_walk: Walk) -> None:
+    answers = mistral_walk.inspection.answers
+    assert [f"{row.family}/{row.key}" for row in answers] == [f"{s.family}/{s.key}" for s in mistral_walk.here.scores]
+    blocks = tell(mistral_walk)
+    assert [row["answer"] for row in table_of(blocks, "answer", "F1")] == [row.text for row in answers]
+    failed = AnswerText("a", "baseline", "document", "kept", is_routed=False, status="too_long")
+    walk = dataclasses.replace(mistral_walk, inspection=dataclasses.replace(mistral_walk.inspection, answers=[failed]))
+    assert table_of(tell(walk), "answer", "F1") == [
+        {"cache": "baseline/document", "answer": "(too long)", "F1": "-", "recall": "-"}
+    ]
 
 
 def test_an_arm_without_a_score_or_a_surrogate_is_told_as_such(mistral_walk: Walk) -> None:
@@ -221,7 +246,7 @@ def test_an_arm_without_a_score_or_a_surrogate_is_told_as_such(mistral_walk: Wal
     blocks = tell(walk)
     rows = {row["condition"]: row for row in table_of(blocks, "condition", "routed to")}
     assert rows["Generated, routed"] == {
-        "condition": "Generated, routed", "routed to": "-", "NLL": "-", "improvement": "-"
+        "condition": "Generated, routed", "routed to": "-", "%": "-", "points": "-", "NLL": "-", "nats": "-"
     }  # fmt: skip
     assert rows["Static, routed"]["NLL"] == "-"
     assert "static/procedural has no score: too long." in text_of(blocks)
@@ -387,7 +412,7 @@ def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""  # nothing of Prefect's log
-    assert "8. Three results" in finished.stdout
+    assert "9. Three results" in finished.stdout
     with get_client(sync_client=True) as client:
         (run,) = client.read_flow_runs()
         (artifact,) = client.read_artifacts()
@@ -395,7 +420,7 @@ def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
     assert run.state
     assert run.state.is_completed()
     assert artifact.key == "walkthrough"
-    assert "\n## 8. Three results\n" in str(artifact.data)
+    assert "\n## 9. Three results\n" in str(artifact.data)
 
 
 @pytest.mark.long

@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterator
 
 from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, correction, paragraph
+from tasks.pages.numbers import in_form
 from tasks.pages.texts import clipped
+from tasks.priming.answers import TOKEN_LIMIT
 from tasks.priming.prompts import query_prompt
-from tasks.priming.records import Score, Surrogate
+from tasks.priming.records import AnswerText, Score, Surrogate
 from tasks.walkthrough.walk import BASELINE, Guesses, Walk, read_published
 
 _PASSAGE_CHARACTERS = 120
@@ -26,6 +28,7 @@ def tell(walk: Walk) -> list[Block]:
         _caches,
         _scoring,
         _tokens,
+        _answers,
         _routing,
         _results,
     )
@@ -162,12 +165,13 @@ def _scoring(walk: Walk) -> Iterator[Block]:
     yield Verbatim(query_prompt(walk.sample.query))
     yield paragraph(
         "and then the answer. The NLL of a token is -ln of the probability that the model gives it, in nats; that of "
-        "the answer is the mean over its tokens, the first included. Lower is better; an improvement is the baseline's "
-        "NLL minus this one."
+        "the answer is the mean over its tokens, the first included. What an experiment compares is the probability of "
+        "an answer's token, exp(-NLL), in %; next to each measure stands what is gained on the baseline, in points and "
+        "in nats."
     )
     scores = list(_routed(walk).values())
-    rows = [(_arm(s), _number(s.nll), _improvement(walk, s), _number(s.nll_notebook)) for s in scores]
-    yield Table(("cache", "NLL", "improvement", "first token left out"), tuple(rows))
+    rows = [(_arm(s), *_measured(walk, s), _number(s.nll_notebook)) for s in scores]
+    yield Table(("cache", *_MEASURED, "without first"), tuple(rows))
     for score in scores:
         if score.status != "ok":
             yield paragraph(f"{_arm(score)} has no score: {score.status.replace('_', ' ')}.")
@@ -200,8 +204,25 @@ def _tokens(walk: Walk) -> Iterator[Block]:
     )
 
 
+def _answers(walk: Walk) -> Iterator[Block]:
+    yield Heading("7. What the model answers")
+    yield paragraph(
+        "From each cache the model answers the query itself: the likeliest token each time, to the end of the line or "
+        f"of {TOKEN_LIMIT} tokens. F1 and recall compare its words with those of the known answer; 1 is best:"
+    )
+    rows: list[tuple[Part, ...]] = []
+    for found in walk.inspection.answers:
+        text: Part = f"({found.status.replace('_', ' ')})" if found.text is None else Quoted(found.text)
+        rows.append((_arm(found), text, *(in_form(value, ".2f") for value in (found.f1, found.recall))))
+    yield Table(("cache", "answer", "F1", "recall"), tuple(rows), text_columns=2)
+    yield correction(
+        "The notebook never lets the model answer. A cache may make the known answer more probable and change nothing "
+        "of what is written."
+    )
+
+
 def _routing(walk: Walk) -> Iterator[Block]:
-    yield Heading("7. Routing: which cache a query is sent to")
+    yield Heading("8. Routing: which cache a query is sent to")
     yield paragraph(
         "In each family the query goes to the cache whose surrogate is most similar to it. What the others would have "
         "given is known here, since all are scored:"
@@ -220,8 +241,8 @@ def _routing(walk: Walk) -> Iterator[Block]:
         marks = {"routed": arm == walk.here.routed(score.family), "lowest NLL": score is best.get(score.family)}
         mark = ", ".join(name for name, applies in marks.items() if applies)
         similarity = _number(walk.here.similarities.get(arm))
-        rows.append((arm, mark, similarity, _number(score.nll), _improvement(walk, score)))
-    yield Table(("arm", "", "similarity", "NLL", "improvement"), tuple(rows), text_columns=2)
+        rows.append((arm, mark, similarity, *_measured(walk, score)))
+    yield Table(("arm", "", "similarity", *_MEASURED), tuple(rows), text_columns=2)
     yield correction(
         'The notebook marks two static phrases as "ROUTE HERE": it compares each with the highest similarity so far. '
         "It routes correctly all the same."
@@ -229,7 +250,7 @@ def _routing(walk: Walk) -> Iterator[Block]:
 
 
 def _results(walk: Walk) -> Iterator[Block]:
-    yield Heading("8. Three results")
+    yield Heading("9. Three results")
     names = {
         "Baseline": BASELINE,
         "Static, routed": walk.here.routed("static"),
@@ -240,10 +261,10 @@ def _results(walk: Walk) -> Iterator[Block]:
     for name, arm in names.items():
         score = walk.here.score(arm) if arm else None
         key = "-" if arm is None or arm == BASELINE else arm.partition("/")[2]
-        rows.append((name, key, _number(score.nll if score else None), _improvement(walk, score) if score else "-"))
+        rows.append((name, key, *_measured(walk, score)))
         if score and score.nll is not None:
             nlls[name] = score.nll
-    yield Table(("condition", "routed to", "NLL", "improvement"), tuple(rows), text_columns=2)
+    yield Table(("condition", "routed to", *_MEASURED), tuple(rows), text_columns=2)
     yield from _next_to_the_notebook(walk)
     if nlls:
         yield paragraph(f"The lowest NLL here: {min(nlls, key=lambda name: nlls[name])}.")
@@ -255,7 +276,7 @@ def _results(walk: Walk) -> Iterator[Block]:
 
 
 def _surrogate_table(guesses: Guesses, family: str, heading: str, *, is_published: bool) -> Table:
-    members = [surrogate for surrogate in guesses.surrogates if surrogate.family == family]
+    members = guesses.of(family)
     has_remarks = any(map(_remarks, members))
     rows: list[tuple[Part, ...]] = []
     for surrogate in members:
@@ -369,16 +390,22 @@ def _routed(walk: Walk) -> dict[str, Score]:
     return {arm: walk.here.score(arm) for arm in arms if arm}
 
 
-def _arm(score: Score) -> str:
-    return f"{score.family}/{score.key}"
+def _arm(row: Score | AnswerText) -> str:
+    return f"{row.family}/{row.key}"
 
 
-def _improvement(walk: Walk, score: Score) -> str:
-    """Return by how much an NLL is lower than the baseline's."""
-    baseline = walk.here.score(BASELINE).nll
-    if baseline is None or score.nll is None or _arm(score) == BASELINE:
-        return "-"
-    return f"{baseline - score.nll:+.{_DECIMALS}f}"
+_MEASURED = ("%", "points", "NLL", "nats")
+
+
+def _measured(walk: Walk, score: Score | None) -> tuple[str, ...]:
+    """Return the probability of an answer's token and the NLL, each with what is gained on the baseline."""
+    baseline, nll = walk.here.score(BASELINE).nll, score.nll if score else None
+    if score is None or nll is None:
+        return ("-",) * len(_MEASURED)
+    points = nats = None
+    if baseline is not None and _arm(score) != BASELINE:
+        points, nats = 100 * (math.exp(-nll) - math.exp(-baseline)), baseline - nll
+    return f"{100 * math.exp(-nll):.2f}", in_form(points, "+.2f"), _number(nll), in_form(nats, f"+.{_DECIMALS}f")
 
 
 def _lowest(values: dict[str, float]) -> str:
@@ -394,4 +421,4 @@ def _probability(nll: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.{_DECIMALS}f}"
+    return in_form(value, f".{_DECIMALS}f")

@@ -25,7 +25,7 @@ from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.arms.writing import Writing, fixed_surrogate
 from tasks.priming.errors import UsageError
 from tasks.priming.prompts import BASELINE_TEMPLATE, GENERATION_INSTRUCTIONS, SURROGATE_TEMPLATE, fill
-from tasks.priming.records import Route, Sample, Score, Surrogate
+from tasks.priming.records import AnswerText, Route, Sample, Score, Surrogate
 from tasks.priming.sampling import content_hash, draw_samples
 from tasks.priming.settings import ExperimentSettings
 from tasks.priming.statistics.run_data import ModelFacts
@@ -67,6 +67,10 @@ class Guesses:
         """Return the surrogate of an arm, written family/key."""
         return next(s for s in self.surrogates if f"{s.family}/{s.key}" == arm)
 
+    def of(self, family: str) -> list[Surrogate]:
+        """Return the surrogates of a family."""
+        return [surrogate for surrogate in self.surrogates if surrogate.family == family]
+
     def score(self, arm: str) -> Score:
         """Return the score of an arm."""
         return next(s for s in self.scores if f"{s.family}/{s.key}" == arm)
@@ -94,6 +98,7 @@ class Inspection:
 
     facts: ModelFacts  # the language model's shape
     caches: "dict[str, list[LayerShape]]"  # arm -> the layers of its cache: the baseline's and those of the routed arms
+    answers: list[AnswerText]  # what the model answers from each cache
     scored_twice: tuple[tuple[float, ...] | None, ...]  # the answer's token NLLs, twice with one cache of the baseline
     notebook_scores: "list[NotebookScore]"  # the same by the notebook's function
 
@@ -201,13 +206,20 @@ def score_answer(
 @task(name="look into the caches", task_run_name="look into the caches", **_STEP)
 @without_secrets()
 def inspect_caches(sample: Sample, guesses: Guesses, language_model: Identity) -> Inspection:
-    """Return the shapes of caches, and score the answer twice with one cache, our way and the notebook's."""
+    """Return the shapes of caches, what the model answers from each, and the answer's score twice with one of them."""
+    from tasks.priming.answers import answer_family
     from tasks.priming.notebook import describe_cache, score_repeatedly, score_twice
 
     model = load_language_model(language_model)
+    families = [ARM_GROUPS[family].contexts for family in ("baseline", "static", "generated")]
     return Inspection(
         facts=model.facts,
         caches={arm: describe_cache(context, model) for arm, context in guesses.contexts(sample.passage).items()},
+        answers=[
+            answer
+            for rule in families
+            for answer in answer_family(rule, [sample], guesses.of(rule.family), model, rule.arm_keys)
+        ],
         scored_twice=score_twice(sample, model),
         notebook_scores=score_repeatedly(sample, model, times=2),
     )
