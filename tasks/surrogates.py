@@ -15,7 +15,7 @@ from prefect import get_run_logger, task
 from tasks.loading.data import Identity, SetupError
 from tasks.loading.redaction import without_secrets
 from tasks.priming.arms.arms import ArmGroup, Writer, writer_of
-from tasks.priming.arms.own import Wording
+from tasks.priming.arms.contexts import Wording
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample, Surrogate

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tasks.loading.data import local_path, unreadable
 from tasks.loading.redaction import printable
 from tasks.priming.arms.arms import BUILT_IN_ARMS
-from tasks.priming.arms.own import WITHOUT_TEXT, OwnArm
+from tasks.priming.arms.contexts import WITHOUT_TEXT, OwnArm
 from tasks.priming.errors import SetupError
 from tasks.priming.records import KEPT
 from tasks.priming.settings import FAMILY_NAMES

@@ -54,18 +54,12 @@ def hub_commit(name: str, revision: str | None, kind: str) -> str:
 
 def _downloaded_commit(name: str, revision: str, kind: str) -> str | None:
     """Return the commit that a revision had when it was downloaded; None if it never was."""
-    from huggingface_hub import constants
+    from huggingface_hub import snapshot_download
 
-    folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
-    # A commit has a folder of its name; a branch or tag has a file that holds its commit.
-    if _COMMIT.fullmatch(revision) and (folder / "snapshots" / revision).is_dir():
-        return revision
     try:
-        reference = (folder / "refs" / revision).resolve()
-        if not reference.is_relative_to((folder / "refs").resolve()):
-            return None
-        commit = reference.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):  # no such file, or no valid file name
+        # A commit's files are in a folder of its name.
+        commit = Path(snapshot_download(name, repo_type=kind, revision=revision, local_files_only=True)).name
+    except Exception:  # not downloaded, or no valid name of a revision
         return None
     return commit if _COMMIT.fullmatch(commit) else None
 

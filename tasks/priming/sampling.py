@@ -14,9 +14,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from tasks.priming.arms.free import keywords_of
-from tasks.priming.arms.own import is_text_name
-from tasks.priming.arms.writing import fixed_surrogate
+from tasks.priming.arms.contexts import is_text_name
+from tasks.priming.arms.writing import fixed_surrogate, keywords_of
 from tasks.priming.errors import UsageError
 from tasks.priming.records import Distractor, DistractorSource, Reject, Sample, Surrogate
 from tasks.priming.settings import SamplingSettings

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from tasks.priming.arms.own import OwnArm
+from tasks.priming.arms.contexts import OwnArm
 from tasks.priming.errors import SECRET, describe_refusals, did_you_mean, refuse_secrets
 from tasks.priming.errors import SettingsError as SettingsError  # settings are where a reader looks for it
 from tasks.priming.records import KEPT

@@ -11,7 +11,7 @@ import yaml
 from flows.__main__ import main
 from tasks.loading.arms_file import as_file, read_arms
 from tasks.priming.arms.arms import ARM_GROUPS, BUILT_IN_ARMS, entries_of
-from tasks.priming.arms.own import OwnArm
+from tasks.priming.arms.contexts import OwnArm
 from tasks.priming.errors import SettingsError, SetupError
 from tasks.priming.settings import resolve_settings
 from tasks.run import RunInputs, name_run

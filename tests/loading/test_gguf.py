@@ -409,59 +409,6 @@ def test_the_real_files_tokens_are_those_of_its_vocabulary_and_merges(reader: An
 
 
 @pytest.mark.weights
-def test_the_real_files_model_is_a_llama_of_its_dequantised_tensors(reader: Any, real_model: LanguageModel) -> None:
-    """Expected: gguf's own reader and `dequantize`, and a LlamaForCausalLM made from the metadata."""
-
-    def stated(key: str) -> Any:
-        return reader.fields[f"llama.{key}"].contents()
-
-    heads, key_heads = stated("attention.head_count"), stated("attention.head_count_kv")
-    config = transformers.LlamaConfig(
-        vocab_size=49_152, hidden_size=stated("embedding_length"), intermediate_size=stated("feed_forward_length"),
-        num_hidden_layers=stated("block_count"), num_attention_heads=heads, num_key_value_heads=key_heads,
-        max_position_embeddings=stated("context_length"), rms_norm_eps=stated("attention.layer_norm_rms_epsilon"),
-        rope_theta=stated("rope.freq_base"), tie_word_embeddings=True,
-    )  # fmt: skip
-    names = {
-        "token_embd": "embed_tokens", "output_norm": "norm", "attn_norm": "input_layernorm",
-        "ffn_norm": "post_attention_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
-        "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj",
-        "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-    }  # fmt: skip
-    weights = {}
-    for tensor in reader.tensors:
-        values = gguf.dequantize(tensor.data, tensor.tensor_type)
-        *block, kind, _ = tensor.name.split(".")
-        if kind in ("attn_q", "attn_k"):
-            count = heads if kind == "attn_q" else key_heads
-            size = len(values) // count
-            # Row 2i of a head in the file is row i, and row 2i + 1 is row i + half of it.
-            order = [
-                head * size + (row % (size // 2)) * 2 + row // (size // 2)
-                for head in range(count)
-                for row in range(size)
-            ]
-            values = values[order]
-        layer = f"layers.{block[1]}." if block else ""
-        weights[f"model.{layer}{names[kind]}.weight"] = torch.from_numpy(np.array(values))
-    state = real_model.model.state_dict()
-    assert state.keys() - weights.keys() == {"lm_head.weight"}
-    assert all(torch.equal(state[name], tensor) for name, tensor in weights.items())
-    with torch.device("meta"):
-        expected = transformers.LlamaForCausalLM(config)
-    expected.load_state_dict(weights, strict=False, assign=True)
-    expected.tie_weights()
-    expected.model.rotary_emb = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
-    ids = torch.tensor([encode_chat(real_model, "What is the capital of France?")])
-    logits = expected.eval()(ids).logits
-    assert torch.equal(real_model.model(ids).logits, logits)
-    written = real_model.tokenizer.decode(
-        real_model.model.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
-    )
-    assert "Paris" in written
-
-
-@pytest.mark.weights
 def test_the_packaged_name_is_the_file_and_says_how_it_is_quantised(real_file: Path) -> None:
     by_name, by_path = identify(PACKAGED), identify(real_file)
     assert by_name["quantization"] == "gguf:Q4_1"

@@ -45,7 +45,6 @@ WALKTHROUGH_SHA256 = {
     "misconception_negative": "4b4d99f98c7266b2",
     "messy_realworld": "64d6e33a3e41ada7",
 }
-HOSTILE = "{surrogate} {0} {document.__class__} {{x}} %s %(a)s 100% $y ${z} \\n </s> [INST] {document:>100000000}"
 
 
 def literal(source: str, name: str) -> Any:
@@ -84,15 +83,6 @@ def test_contexts_are_printed_as_in_the_walkthrough() -> None:
     assert query_prompt("[user query]") == "\n\nQuery: [user query]\n\nAnswer:"
 
 
-def test_the_families_arms_are_the_walkthroughs_in_its_order() -> None:
-    arms = {name: entry.contexts.arm_keys for name, entry in ARM_GROUPS.items() if "/" not in name}
-    assert arms == {
-        "baseline": ("document",),
-        "static": tuple(WALKTHROUGH["static_similarities"]),  # the walkthrough's output of cell 11
-        "generated": tuple(WALKTHROUGH["generated_similarities"]),  # the same cell
-    }
-
-
 def test_the_generation_prompt_is_instruction_blank_line_text_and_passage() -> None:
     expected = f"{GENERATION_INSTRUCTIONS['keyword_query'].text}\n\nText:\nThe passage."  # f-string of cell 9
     assert generation_prompt("keyword_query", "The passage.") == expected
@@ -119,20 +109,6 @@ def test_the_query_template_has_the_walkthroughs_token_count(
 ) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
     assert len(encode_continuation(tokenizer, fill(template, query=WALKTHROUGH["query"]))) == token_count
-
-
-def test_untrusted_values_stay_verbatim() -> None:
-    # braces, percent and dollar signs are data
-    assert fill(SURROGATE_TEMPLATE, surrogate=HOSTILE, document="D") == (
-        "This document may be relevant to queries like: " + HOSTILE + "\n\nDocument:\nD"
-    )
-    assert fill(SURROGATE_TEMPLATE, surrogate="S", document=HOSTILE).endswith("\n\nDocument:\n" + HOSTILE)
-    assert generation_prompt("target_question", HOSTILE).endswith(HOSTILE)
-    assert query_prompt(HOSTILE) == "\n\nQuery: " + HOSTILE + "\n\nAnswer:"
-
-
-def test_doubled_braces_in_a_template_are_single_ones_in_the_text() -> None:
-    assert fill("{{{document}}}", document="{d}") == "{{d}}"  # as str.format: "{{{x}}}".format(x="{d}")
 
 
 @pytest.mark.parametrize(
@@ -163,8 +139,3 @@ def test_a_template_that_lacks_a_field_is_refused() -> None:
 def test_a_template_with_a_single_brace_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match=r"Single '[{}]' encountered|expected '}'"):
         fill(template, document="D")
-
-
-def test_a_surrogate_for_a_family_without_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"lacks the field\(s\) \['surrogate'\]"):
-        ARM_GROUPS["baseline"].contexts.context("D", "a surrogate")

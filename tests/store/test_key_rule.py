@@ -16,7 +16,7 @@ import transformers
 from prefect import Task
 
 from tasks.priming.arms.arms import ARM_GROUPS, own_group
-from tasks.priming.arms.own import OwnArm
+from tasks.priming.arms.contexts import OwnArm
 from tasks.priming.arms.treatments import TREATMENTS
 from tasks.priming.arms.writing import Writing
 from tasks.priming.engine.model import LanguageModel

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tasks.priming.arms.contexts import ContextRule
+from tasks.priming.arms.contexts import ContextRule, OwnArm, Wording, as_own_template
 from tasks.priming.arms.controls import (
     write_actual_query,
     write_answer_given,
@@ -18,13 +18,14 @@ from tasks.priming.arms.controls import (
     write_random_words,
     write_shuffled,
 )
-from tasks.priming.arms.free import write_echo, write_keywords, write_lead
-from tasks.priming.arms.own import OwnArm, Wording, as_own_template
 from tasks.priming.arms.treatments import TREATMENTS
 from tasks.priming.arms.writing import (
     Writing,
+    write_echo,
     write_generated,
     write_instructed,
+    write_keywords,
+    write_lead,
     write_phrase,
     write_provided,
     write_static,

@@ -37,34 +37,31 @@ class Sight:
 ALL_IN_SIGHT = Sight()
 
 
+@dataclass(frozen=True)
 class Parts:
     """Where the parts of a context lie, as ranges of its tokens; found when a treatment asks for them."""
 
-    def __init__(
-        self, language_model: LanguageModel, contexts: ContextRule, passage: str, surrogate: str | None
-    ) -> None:
-        """Note what the context is made of."""
-        self._language_model = language_model
-        self._contexts = contexts
-        self._passage = passage
-        self._surrogate_text = surrogate or ""
+    language_model: LanguageModel
+    contexts: ContextRule
+    passage: str
+    surrogate_text: str | None
 
     @cached_property
     def _text(self) -> str:
-        return self._contexts.context(self._passage, self._surrogate_text)
+        return self.contexts.context(self.passage, self.surrogate_text or "")
 
     @cached_property
     def surrogate(self) -> TokenRange:
         """The tokens that hold a character of the surrogate."""
-        start = self._contexts.surrogate_start
-        return tokens_between(self._language_model, self._text, start, start + len(self._surrogate_text))
+        start = self.contexts.surrogate_start
+        return tokens_between(self.language_model, self._text, start, start + len(self.surrogate_text or ""))
 
     @cached_property
     def prefix(self) -> TokenRange:
         """The tokens that hold a character before the document's frame; not the first token of all contexts."""
-        start = self._contexts.document_start(self._text, self._passage)
-        stop = tokens_between(self._language_model, self._text, 0, start)[1]
-        return (first_token_count(self._language_model), stop) if stop else (0, 0)
+        start = self.contexts.document_start(self._text, self.passage)
+        stop = tokens_between(self.language_model, self._text, 0, start)[1]
+        return (first_token_count(self.language_model), stop) if stop else (0, 0)
 
 
 Treatment: TypeAlias = Callable[[Parts], Sight]

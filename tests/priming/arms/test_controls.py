@@ -5,48 +5,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import transformers
 
 from tasks.priming.arms import controls
 from tasks.priming.arms.arms import ARM_GROUPS, entries_of
-from tasks.priming.arms.own import Wording
+from tasks.priming.arms.contexts import Wording
 from tasks.priming.arms.writing import Writing, write_generated, write_instructed
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine.model import LanguageModel, TokenizerError, encode_continuation, tokens_between
-from tasks.priming.engine.numeric_path import choose_numeric_path
 from tasks.priming.prompts import SURROGATE_TEMPLATE
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.scoring import encode_arms, score_family
 from tasks.priming.settings import GenerationSettings, resolve_settings
-from tests.tiny_models import plain_token_nlls, reading, tiny_mistral
+from tests.priming.arms.stores import QUESTION, SAMPLES, reader, sample
+from tests.tiny_models import plain_token_nlls, reading
 
-QUESTION = "How much does a cashier earn at a large store?"
-
-
-@pytest.fixture(scope="module")
-def tokenizer(mistral_tokenizer_folder: Any) -> Any:
-    return transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
-
-
-def reader(tokenizer: Any, sliding_window: int | None = None) -> LanguageModel:
-    model = tiny_mistral(
-        vocab_size=32_000,
-        hidden_size=64,
-        intermediate_size=128,
-        max_position_embeddings=512,
-        sliding_window=sliding_window,
-    )
-    return LanguageModel(model, tokenizer, 512, choose_numeric_path("cpu", "float32"))
-
-
-def sample(number: int) -> Sample:
-    passage = (
-        f"Store {number} pays its cashiers {10 + number} dollars an hour, and managers a good deal more than that."
-    )
-    return Sample(f"sample{number}", number, passage, f"cashier pay store {number}", "ten dollars", None, f"p{number}")
-
-
-SAMPLES = [sample(number) for number in range(6)]
 DONORS = [*SAMPLES[1:], SAMPLES[0]]
 
 

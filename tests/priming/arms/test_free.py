@@ -10,8 +10,15 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tasks.priming.arms.arms import ARM_GROUPS, entries_of
-from tasks.priming.arms.free import first_sentence, keywords_of, write_echo, write_keywords, write_lead
-from tasks.priming.arms.writing import Writing, write_phrase
+from tasks.priming.arms.writing import (
+    Writing,
+    first_sentence,
+    keywords_of,
+    write_echo,
+    write_keywords,
+    write_lead,
+    write_phrase,
+)
 from tasks.priming.records import Sample, Surrogate
 from tasks.priming.sampling import draw_samples
 from tasks.priming.settings import DataSettings, SamplingSettings, resolve_settings

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from tasks.priming.arms.arms import ARM_GROUPS, entries_of
 from tasks.priming.arms.contexts import ContextRule
@@ -14,37 +13,16 @@ from tasks.priming.arms.treatments import TREATMENTS
 from tasks.priming.engine import forward as packing
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, score_requests
-from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant
+from tasks.priming.engine.numeric_path import is_batch_invariant
 from tasks.priming.errors import SettingsError
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
-from tasks.priming.records import Sample, Score, Surrogate, condition_name
+from tasks.priming.records import Score, Surrogate, condition_name
 from tasks.priming.scoring import encode_arms, score_family
 from tasks.priming.settings import resolve_settings
+from tests.priming.arms.stores import PATH, QUESTION, SAMPLES, reader
 from tests.tiny_models import byte_level_tokenizer, reading, tiny_mistral
 
-QUESTION = "How much does a cashier earn at a large store?"
 RULE = ContextRule(family="generated", arm_keys=("target_question",), template=SURROGATE_TEMPLATE)
-PATH = choose_numeric_path("cpu", "float32")
-
-
-@pytest.fixture(scope="module")
-def tokenizer(mistral_tokenizer_folder: Any) -> Any:
-    return transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
-
-
-def reader(tokenizer: Any, sliding_window: int | None = None, window: int = 512) -> LanguageModel:
-    shape = {"vocab_size": 32_000, "hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 512}
-    return LanguageModel(tiny_mistral(sliding_window=sliding_window, **shape), tokenizer, window, PATH)
-
-
-def sample(number: int) -> Sample:
-    passage = (
-        f"Store {number} pays its cashiers {10 + number} dollars an hour, and managers a good deal more than that."
-    )
-    return Sample(f"sample{number}", number, passage, f"cashier pay store {number}", "ten dollars", None, f"p{number}")
-
-
-SAMPLES = [sample(number) for number in range(6)]
 
 
 def surrogates(text: str = QUESTION, key: str = "target_question") -> list[Surrogate]:
