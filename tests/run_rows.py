@@ -64,10 +64,8 @@ def score(sample_id: str, arm: str, nll: float | None, **changes: Any) -> Score:
 def shuffled(run: RunData, seed: int) -> RunData:
     """Return the same rows in another order."""
     generator = random.Random(seed)
-    return dataclasses.replace(
-        run,
-        samples=generator.sample(run.samples, len(run.samples)),
-        routes=generator.sample(run.routes, len(run.routes)),
-        scores=generator.sample(run.scores, len(run.scores)),
-        surrogates=generator.sample(run.surrogates, len(run.surrogates)),
-    )
+    names = ("samples", "routes", "scores", "surrogates", "distractors", "answer_texts")
+    rows: dict[str, Any] = {}
+    for name in names:
+        rows[name] = generator.sample(getattr(run, name), len(getattr(run, name)))
+    return dataclasses.replace(run, **rows)

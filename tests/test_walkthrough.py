@@ -421,16 +421,3 @@ def test_the_command_prints_it_and_the_ui_has_its_page(server: str) -> None:
     assert run.state.is_completed()
     assert artifact.key == "walkthrough"
     assert "\n## 9. Three results\n" in str(artifact.data)
-
-
-@pytest.mark.long
-def test_a_number_that_is_too_large_is_one_line_without_a_traceback(server: str) -> None:
-    environment = os.environ | {"PREFECT_API_URL": server}
-    command = [sys.executable, "-m", "flows.walkthrough", "--sample=999", f"--language-model={tiny_folder()}"]
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert finished.returncode == 2
-    assert finished.stdout == ""
-    assert finished.stderr.startswith("error: There is no sample 999: these settings draw 10 from example.")
-    assert finished.stderr.count("\n") == 1

@@ -43,8 +43,8 @@ class Statistic:
 STATISTICS: dict[str, Statistic] = {
     "comparison": Statistic(Comparison, "tasks.priming.statistics.comparisons:compare_conditions"),
     "measure": Statistic(Measure, "tasks.priming.statistics.measures:vary_comparisons"),
-    "text_summary": Statistic(TextSummary, "tasks.priming.statistics.texts:summarise_texts"),
-    "contender": Statistic(Contender, "tasks.priming.statistics.contenders:rank_contenders"),
+    "text_summary": Statistic(TextSummary, "tasks.priming.statistics.measures:summarise_texts"),
+    "contender": Statistic(Contender, "tasks.priming.statistics.comparisons:rank_contenders"),
     "stratum": Statistic(Stratum, "tasks.priming.statistics.strata:describe_strata"),
     "correlation": Statistic(Correlation, "tasks.priming.statistics.router:correlate_similarity"),
     "routing_choice": Statistic(RoutingChoice, "tasks.priming.statistics.router:confuse_routes"),

@@ -32,10 +32,7 @@ class _Seen(NamedTuple):
 def check_outcomes(evidence: RunData, settings: StatisticsSettings, seed: int) -> list[Check]:
     """Return the checks of a run's rows, in a fixed order; one that has nothing to look at is left out.
 
-    Args:
-        evidence: The rows of the run; those of other samples are ignored.
-        settings: How conditions are compared.
-        seed: The run's seed.
+    Rows of other samples are ignored.
     """
     known = {sample.sample_id for sample in evidence.samples}
     arms: dict[str, dict[str, _Seen]] = {}

@@ -52,11 +52,7 @@ _KEPT_MEASURES = (shortfall, nll)
 
 
 def conditions_of(run: RunData, measure: ScoreValue = shortfall) -> dict[str, Condition]:
-    """Return all conditions of a run.
-
-    Args:
-        run: The rows; those of other samples are ignored.
-        measure: What is compared.
+    """Return all conditions of a run by a measure; rows of other samples are ignored.
 
     Raises:
         ValueError: A sample, the score of a condition, or the route of a sample within a family is given twice.
@@ -74,12 +70,15 @@ def passages_of(run: RunData) -> dict[str, str]:
     return {s.sample_id: s.passage_id for s in sorted(run.samples, key=lambda sample: sample.sample_id)}
 
 
-def keys_of(run: RunData) -> dict[str, list[str]]:
-    """Return the keys of every routed family, both in alphabetical order."""
-    keys: dict[str, list[str]] = {}
-    for family, key in run.routed_arms:
-        keys.setdefault(family, []).append(key)
-    return keys
+def similarities_of(run: RunData) -> dict[str, Condition]:
+    """Return condition -> sample_id -> similarity to the query, where finite, for every arm and for what was routed."""
+    known = {sample.sample_id for sample in run.samples}
+    similarities: dict[str, Condition] = {}
+    for route in run.routes:
+        if route.sample_id in known and route.similarity is not None and math.isfinite(route.similarity):
+            for key in (route.key, "routed") if route.is_routed else (route.key,):
+                similarities.setdefault(f"{route.family}/{key}", {})[route.sample_id] = route.similarity
+    return similarities
 
 
 def _make_conditions(run: RunData, measure: ScoreValue) -> dict[str, Condition]:
@@ -87,10 +86,9 @@ def _make_conditions(run: RunData, measure: ScoreValue) -> dict[str, Condition]:
     if len(passages) < len(run.samples):
         counts = Counter(sample.sample_id for sample in run.samples)
         raise _repeated("samples", next(sample_id for sample_id, count in counts.items() if count > 1))
-    keys = keys_of(run)
     conditions = _scored(run.scores, passages, measure)
     _add_routed(conditions, run.routes, passages)
-    for (family, names), t in product(keys.items(), DEPLOYED_TREATMENTS):
+    for (family, names), t in product(run.keys.items(), DEPLOYED_TREATMENTS):
         values = [conditions.get(f"{family}/{key}{t}", {}) for key in names]
         conditions[f"{family}/oracle{t}"] = best_of_keys(values)
         conditions[f"{family}/mean_of_keys{t}"] = mean_of_keys(values)

@@ -158,7 +158,7 @@ def declare_contrasts(run: RunData) -> list[Contrast]:
     are in alphabetical order, so that the order of rows decides neither the list nor which of two families is the
     reference.
     """
-    families, known = _known_conditions(run)
+    families, known = [*run.keys], _known_conditions(run)
     could_be_deployed = deployable(run)
     single = [
         Contrast(HEADLINE, "single", arm, reference, arm)
@@ -174,7 +174,7 @@ def declare_contrasts(run: RunData) -> list[Contrast]:
     ]
     best = {BEST_FREE: tuple(name for name in could_be_deployed if _is_free(name))}
     for family, t in product(families, treatments_of(run)):
-        best[f"{family}/best_key{t}"] = tuple(f"{family}/{key}{t}" for name, key in run.routed_arms if name == family)
+        best[f"{family}/best_key{t}"] = tuple(f"{family}/{key}{t}" for key in run.keys[family])
     asked = [
         Contrast(question, kind, arm, reference, subject, best.get(reference, ()))
         for question, pairs in _PAIRS.items()
@@ -193,7 +193,7 @@ def deployable(run: RunData) -> list[str]:
 
     Other controls than these need the query, withhold a text that was paid for, or are the baseline once more.
     """
-    _, known = _known_conditions(run)
+    known = _known_conditions(run)
     controls = {f"{name}{t}" for name in (BLANK_SURROGATE, RANDOM_WORDS) for t in DEPLOYED_TREATMENTS}
     others = [
         name
@@ -221,16 +221,13 @@ def _is_free(condition: str) -> bool:
     return condition in PLAIN or condition.startswith((BLANK_SURROGATE, f"{STATIC_FAMILY}/", "free/"))
 
 
-def _known_conditions(run: RunData) -> tuple[list[str], set[str]]:
-    """Return the routed families, and the names of what was scored and of what can be made of it."""
+def _known_conditions(run: RunData) -> set[str]:
+    """Return the names of what was scored and of what can be made of it."""
     known = set(run.scored_conditions)
-    keys: dict[str, list[str]] = {}
-    for family, key in run.routed_arms:
-        keys.setdefault(family, []).append(key)
-    for family, t in product(keys, treatments_of(run)):
-        if {f"{family}/{key}{t}" for key in keys[family]} <= known:
+    for (family, keys), t in product(run.keys.items(), treatments_of(run)):
+        if {f"{family}/{key}{t}" for key in keys} <= known:
             known |= {f"{family}/{name}{t}" for name in ("routed", "mean_of_keys", "oracle")}
-    return list(keys), known | ({ADDED_UP} if known >= {TARGET_QUESTION, *TWO_BY_TWO} else set())
+    return known | ({ADDED_UP} if known >= {TARGET_QUESTION, *TWO_BY_TWO} else set())
 
 
 def _filled(texts: Sequence[str], families: Sequence[str], treatments: Sequence[str]) -> Iterator[tuple[str, ...]]:

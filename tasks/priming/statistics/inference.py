@@ -1,9 +1,8 @@
 """Inference that holds at any look: a run may be grown and read again after every sample, and errors stay bounded.
 
-In: means with cluster-robust standard errors, or values by condition. Out: intervals, p-values of differences and of
-equivalence, families of them adjusted for their number, and comparisons with the best of several conditions. All rest
-on one bound, `any_look_reach`. Better and worse are two claims: each has half of alpha, and no interval contradicts a
-p-value.
+In: means with cluster-robust standard errors, or values by condition. Out: intervals and p-values, families of them
+adjusted for their number, and comparisons with the best of several conditions. All rest on one bound, `any_look_reach`.
+Better and worse are two claims: each has half of alpha, and no interval contradicts a p-value.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.priming.statistics.intervals import Clusters, Interval, Vector
+from tasks.priming.statistics.paired import Clusters, Interval, Vector
 
 LEAST_CLUSTERS = 100
 """No answer at any look with fewer passages: p-values are 1 and intervals None.
@@ -83,10 +82,6 @@ def any_look_reach(cluster_count: int | Counts, tail: float) -> float | Vector:
     positive means by half a normal density is 2 exp(u) Phi(sqrt(2 u)) / sqrt(G r^2 + 1), at least 2 (exp(u) - 1) /
     sqrt(G r^2 + 1), and the chance that it ever reaches 1 / tail is at most tail (Ville's inequality).
 
-    Args:
-        cluster_count: Number of clusters, or an array of them.
-        tail: Error probability of this side, between 0 and 1.
-
     Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024), "Time-uniform central limit theory and asymptotic
     confidence sequences", Annals of Statistics 52(6), arXiv:2103.06476 (its appendix has one-sided sequences); the
     mixture is that of Robbins (1970), doi:10.1214/aoms/1177696786.
@@ -103,16 +98,9 @@ def any_look_reach(cluster_count: int | Counts, tail: float) -> float | Vector:
 
 
 def any_look_interval(mean: float, error: float, cluster_count: int, alpha: float) -> Interval | None:
-    """Return the two-sided interval of a mean that holds at every look: the two one-sided bounds at alpha / 2.
+    """Return the two-sided interval of a mean, which it misses at any look with a probability of at most alpha.
 
-    Args:
-        mean: In any unit.
-        error: Cluster-robust standard error of the mean, above 0, in the same unit.
-        cluster_count: Number of clusters.
-        alpha: Probability of ever missing the true mean, between 0 and 1.
-
-    Returns:
-        None with fewer than LEAST_CLUSTERS clusters.
+    These are the two one-sided bounds at alpha / 2; None with fewer than LEAST_CLUSTERS clusters.
 
     Source: see `any_look_reach`. The two-sided sequence of theorem 2.2 there, with ln(sqrt(G r^2 + 1) / alpha), is
     narrower by less than 1 % but bounds the two sides' errors only together.
@@ -123,34 +111,13 @@ def any_look_interval(mean: float, error: float, cluster_count: int, alpha: floa
     return Interval(mean - reach, mean + reach)
 
 
-def any_look_p_value(mean: Numbers, error: Numbers, cluster_count: int | Counts) -> Numbers:
-    """Return the smallest alpha whose `any_look_interval` excludes 0, at most 1.
-
-    p = min(1, sqrt(G r^2 + 1) / (exp(u) - 1)), u = (mean / error)^2 G r^2 / (2 (G r^2 + 1)); 1 with fewer than
-    LEAST_CLUSTERS clusters. Like the interval it is valid whenever a run is read, also if a reading decides whether
-    the run goes on.
-
-    Args:
-        mean: A mean, or an array of them.
-        error: Its standard error, above 0.
-        cluster_count: Number of clusters.
-    """
-    one_sided = any_look_one_sided_p_value(np.abs(mean), error, cluster_count)
-    p_value: Numbers = np.minimum(1.0, 2 * one_sided)
-    return p_value
-
-
 def any_look_one_sided_p_value(mean: Numbers, error: Numbers, cluster_count: int | Counts) -> Numbers:
     """Return the always-valid p-value of a true mean of at most 0; for one of at most a margin, pass mean - margin.
 
     The smallest tail at which the lower bound mean - error * any_look_reach(G, tail) lies above 0:
-    p = min(1, sqrt(G r^2 + 1) / (2 (exp(u) - 1))), u as in `any_look_p_value`; 1 for a mean of at most 0 and with fewer
-    than LEAST_CLUSTERS clusters.
-
-    Args:
-        mean: A mean, or an array of them.
-        error: Its standard error, above 0.
-        cluster_count: Number of clusters.
+    p = min(1, sqrt(G r^2 + 1) / (2 (exp(u) - 1))), u = (mean / error)^2 G r^2 / (2 (G r^2 + 1)); 1 for a mean of at
+    most 0 and with fewer than LEAST_CLUSTERS clusters. `any_look_interval` excludes 0 where twice the smaller one of
+    both directions is below alpha.
 
     Source: see `any_look_reach`; always-valid p-values: Johari, Koomen, Pekelis and Walsh (2022),
     doi:10.1287/opre.2021.2135.
@@ -160,26 +127,6 @@ def any_look_one_sided_p_value(mean: Numbers, error: Numbers, cluster_count: int
         evidence = np.expm1((np.maximum(mean, 0) / error) ** 2 * information / (2 * (information + 1)))
         capped = np.minimum(1.0, np.sqrt(information + 1) / (2 * evidence))
     p_value: Numbers = np.maximum(capped, np.less(cluster_count, LEAST_CLUSTERS))
-    return p_value
-
-
-def any_look_equivalence_p_value(mean: Numbers, error: Numbers, cluster_count: int | Counts, margin: float) -> Numbers:
-    """Return the always-valid p-value of the two one-sided tests that a true mean lies within a margin of 0.
-
-    Each side is tested at the whole of alpha: of the two hypotheses, below -margin and above +margin, one at most is
-    true.
-
-    Args:
-        mean: A mean, or an array of them.
-        error: Its standard error, above 0.
-        cluster_count: Number of clusters.
-        margin: Above 0, in the unit of the mean.
-
-    Source: Schuirmann (1987), doi:10.1007/BF01068419, with `any_look_one_sided_p_value` for each side.
-    """
-    above = any_look_one_sided_p_value(margin + mean, error, cluster_count)
-    below = any_look_one_sided_p_value(margin - mean, error, cluster_count)
-    p_value: Numbers = np.maximum(above, below)
     return p_value
 
 
@@ -196,7 +143,7 @@ def holm_with_intervals(estimates: Sequence[Estimate | None], alpha: float) -> l
     Since a shown gain deserves more than "above 0", a tenth of alpha is kept for Bonferroni's bounds of all m, and the
     intervals are cut by these: tail = 0.9 alpha / 2, and p_value = 2 / 0.9 times Holm's one-sided p-value. The chance
     that at any look any interval misses its mean, or anything is shown that is not so, is at most alpha. A family of
-    one keeps nothing: p_value and interval are those of `any_look_p_value` and `any_look_interval`.
+    one keeps nothing: its interval is that of `any_look_interval`.
 
     Args:
         estimates: The family; None for a comparison that could not be computed. It counts in m all the same, like one

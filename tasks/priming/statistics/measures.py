@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tasks.priming.answer_measures import measures_by_condition
-from tasks.priming.records import Measure, Score
+from tasks.priming.records import Measure, Score, TextSummary
 from tasks.priming.settings import StatisticsSettings
+from tasks.priming.statistics.comparisons import evaluate_contrasts
 from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of, probability, shortfall
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts
-from tasks.priming.statistics.families import evaluate_contrasts
 from tasks.priming.statistics.run_data import RunData
 
 
@@ -65,6 +65,31 @@ def vary_comparisons(run: RunData, settings: StatisticsSettings, seed: int) -> l
     return rows
 
 
+def summarise_texts(run: RunData, settings: StatisticsSettings, seed: int) -> list[TextSummary]:
+    """Return the means of each condition, in alphabetical order; settings and seed are not read."""
+    measures = measures_by_condition(run.answer_texts)
+
+    def mean(name: str, condition: str) -> float | None:
+        values = measures[name][condition]
+        return math.fsum(values.values()) / len(values) if values else None
+
+    return [
+        TextSummary(
+            condition=condition,
+            n=len(measures["f1"][condition]),
+            exact_match_rate=mean("exact_match", condition),
+            f1_mean=mean("f1", condition),
+            recall_mean=mean("recall", condition),
+            rouge_l_mean=mean("rouge_l", condition),
+            word_count_mean=mean("word_count", condition),
+            empty_rate=mean("empty", condition),
+            refusal_rate=mean("refusal", condition),
+            changed_rate=mean("changed", condition),
+        )
+        for condition in sorted(measures["f1"])
+    ]
+
+
 def _compare_again(
     run: RunData,
     contrasts: Sequence[Contrast],
@@ -76,26 +101,16 @@ def _compare_again(
     name, unit, shown = measure
     for each in evaluate_contrasts(contrasts, conditions, passages_of(run), settings.confidence_level):
         found = each.statistics
-        arm, reference = (
-            None if mean is None else shown(mean) + 0.0  # no share of -0.0
-            for mean in (found.arm_mean, found.reference_mean)
-        )
+        sides = {"arm_mean": found.arm_mean, "reference_mean": found.reference_mean}
+        means = {side: None if mean is None else shown(mean) + 0.0 for side, mean in sides.items()}  # no share of -0.0
         yield Measure(
             comparison=each.contrast.comparison,
             measure=name,
             unit=unit,
-            n=found.n,
-            passage_count=found.passage_count,
-            arm_mean=arm,
-            reference_mean=reference,
-            improvement_mean=found.improvement_mean,
-            improvement_low=found.improvement_low,
-            improvement_high=found.improvement_high,
-            p_value=found.p_value,
             answer_low=each.answer_low,
             answer_high=each.answer_high,
             answer_p=each.answer_p,
-            cohens_d=found.cohens_d,
+            **found.shared_with(Measure) | means,
         )
 
 

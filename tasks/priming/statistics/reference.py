@@ -20,10 +20,9 @@ from scipy.stats import kurtosis, norm, skew
 from tasks.priming.errors import UsageError
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, STATIC_SURROGATES
 from tasks.priming.records import Score
-from tasks.priming.statistics.conditions import conditions_of, keys_of, passages_of
+from tasks.priming.statistics.conditions import conditions_of, passages_of
 from tasks.priming.statistics.contrasts import BASELINE
-from tasks.priming.statistics.intervals import Vector, cluster_robust_mean
-from tasks.priming.statistics.paired import PairedStatistics, Pairs, describe_pairs
+from tasks.priming.statistics.paired import PairedStatistics, Pairs, Vector, cluster_robust_mean, describe_pairs
 from tasks.priming.statistics.run_data import RunData
 
 KNOWN_DIFFERENCES = (
@@ -104,7 +103,7 @@ def reproduce(published: Published, run: RunData) -> list[Reproduction]:
         ValueError: A row is given twice.
     """
     conditions = conditions_of(run, published_nll)
-    arms = [f"{family}/{key}" for family, keys in keys_of(run).items() for key in keys]
+    arms = [f"{family}/{key}" for family, keys in run.keys.items() for key in keys]
     chosen = [f"{family}/{name}" for family in _KEYS for name in ("routed", "oracle")]
     wanted = sorted({BASELINE} | (conditions.keys() & {*chosen, *arms}))
     passages = passages_of(run)

@@ -7,16 +7,16 @@ perfect router would not always agree with it.
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm, pearsonr, spearmanr
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from tasks.priming.records import Correlation, Route, RoutingAgreement, RoutingChoice
+from tasks.priming.records import Correlation, RoutingAgreement, RoutingChoice
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import Condition, conditions_of, keys_of, nll, passages_of
+from tasks.priming.statistics.conditions import Condition, conditions_of, nll, passages_of, similarities_of
 from tasks.priming.statistics.contrasts import BASELINE
 from tasks.priming.statistics.paired import Pairs, constant_value, finite, pair_up
 from tasks.priming.statistics.run_data import RunData
@@ -96,9 +96,9 @@ def correlate_similarity(run: RunData, settings: StatisticsSettings, seed: int) 
     """
     passages, conditions = passages_of(run), conditions_of(run)
     baseline = conditions.get(BASELINE, {})
-    similarities = _similarities_of(run.routes)
+    similarities = similarities_of(run)
     correlations = []
-    for family, keys in keys_of(run).items():
+    for family, keys in run.keys.items():
         for key in (*keys, "routed"):
             known = similarities.get(f"{family}/{key}", {})
             pairs = pair_up(baseline, conditions.get(f"{family}/{key}", {}), {s: s for s in passages if s in known})
@@ -112,7 +112,7 @@ def _outcomes_of(run: RunData) -> dict[str, list[_Outcome]]:
     routed = {(route.family, route.sample_id): route.key for route in run.routes if route.is_routed}
     ties = {(route.family, route.sample_id) for route in run.routes if route.is_tie}
     outcomes: dict[str, list[_Outcome]] = {}
-    for family, keys in keys_of(run).items():
+    for family, keys in run.keys.items():
         nlls = {key: conditions.get(f"{family}/{key}", {}) for key in keys}
         outcomes[family] = [
             _Outcome(
@@ -154,16 +154,6 @@ def _agreement(family: str, outcomes: list[_Outcome], confidence_level: float) -
         similarity_tie_count=ties[0],
         best_tie_count=ties[1],
     )
-
-
-def _similarities_of(routes: Iterable[Route]) -> dict[str, Condition]:
-    """Return condition -> sample_id -> similarity, for every arm and for what was routed."""
-    similarities: dict[str, Condition] = {}
-    for route in routes:
-        if route.similarity is not None and math.isfinite(route.similarity):
-            for key in (route.key, "routed") if route.is_routed else (route.key,):
-                similarities.setdefault(f"{route.family}/{key}", {})[route.sample_id] = route.similarity
-    return similarities
 
 
 def _correlate(family: str, key: str, similarities: Condition, pairs: Pairs, confidence_level: float) -> Correlation:

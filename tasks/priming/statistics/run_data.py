@@ -81,9 +81,12 @@ class RunData:
         return found
 
     @cached_property
-    def routed_arms(self) -> list[tuple[str, str]]:
-        """(family, key) of all routes, in alphabetical order."""
-        return sorted({(route.family, route.key) for route in self.routes})
+    def keys(self) -> dict[str, list[str]]:
+        """The keys of every routed family, both in alphabetical order."""
+        keys: dict[str, list[str]] = {}
+        for family, key in sorted({(route.family, route.key) for route in self.routes}):
+            keys.setdefault(family, []).append(key)
+        return keys
 
     @cached_property
     def scored_conditions(self) -> list[str]:

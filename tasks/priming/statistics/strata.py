@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from tasks.priming.records import Stratum
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of
+from tasks.priming.statistics.conditions import Condition, conditions_of, passages_of, similarities_of
 from tasks.priming.statistics.contrasts import BARE_DOCUMENT, Contrast, declare_contrasts
 from tasks.priming.statistics.measures import MARGIN, missing_margin
 from tasks.priming.statistics.paired import pair_up, paired_mean
@@ -39,7 +39,7 @@ def describe_strata(run: RunData, settings: StatisticsSettings, seed: int) -> li
     """
     passages, conditions = passages_of(run), conditions_of(run)
     margins = conditions_of(run, missing_margin)
-    similarities = _similarities(run, passages)
+    similarities = similarities_of(run)
     same = {
         "query_type": _by_query_type(run),
         "answer_tokens": _by_answer_tokens(run, passages),
@@ -51,7 +51,7 @@ def describe_strata(run: RunData, settings: StatisticsSettings, seed: int) -> li
         if contrast.kind not in STRATIFIED_KINDS:
             continue
         divisions = same | {
-            "similarity": quantile_levels(similarities.get(contrast.arm.split("/")[0], {})),
+            "similarity": quantile_levels(similarities.get(f"{contrast.arm.split('/')[0]}/routed", {})),
             "difficulty": quantile_levels(difficulty(contrast, conditions)),
             "bare_difficulty": {} if BARE_DOCUMENT in (contrast.arm, contrast.reference) else bare,
             "distractor_source": sources,
@@ -70,14 +70,7 @@ def describe_strata(run: RunData, settings: StatisticsSettings, seed: int) -> li
                             level=level,
                             rank=rank,
                             measure=measure,
-                            n=found.n,
-                            passage_count=found.passage_count,
-                            improvement_mean=found.improvement_mean,
-                            improvement_low=found.improvement_low,
-                            improvement_high=found.improvement_high,
-                            cohens_d=found.cohens_d,
-                            win_count=found.win_count,
-                            tie_count=found.tie_count,
+                            **found.shared_with(Stratum),
                         )
                     )
     return strata
@@ -143,16 +136,6 @@ def _by_answer_tokens(run: RunData, passages: Mapping[str, str]) -> Levels:
     for sample_id, count in counts.items():
         levels[next(level for level, most in ANSWER_TOKENS.items() if count <= most)].append(sample_id)
     return levels
-
-
-def _similarities(run: RunData, passages: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Return family -> sample_id -> similarity of the query to the surrogate that the router chose."""
-    similarities: dict[str, dict[str, float]] = {}
-    for route in run.routes:
-        value = route.similarity if route.is_routed and route.sample_id in passages else None
-        if value is not None and math.isfinite(value):
-            similarities.setdefault(route.family, {})[route.sample_id] = value
-    return similarities
 
 
 def _by_distractor_source(run: RunData) -> Levels:

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from tasks.priming.records import Answer, AnswerValue, Comparison, Contender, Measure, Verdict
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.comparisons import compare_conditions
-from tasks.priming.statistics.contenders import rank_contenders
+from tasks.priming.statistics.comparisons import compare_conditions, rank_contenders
 from tasks.priming.statistics.contrasts import (
     ANSWER_GIVEN,
     BARE_DOCUMENT,
@@ -118,7 +117,7 @@ def answers_from(
     Args:
         comparisons: Those of the run.
         measures: The same by other measures.
-        contenders: The deployable conditions, from the cheapest to the most expensive.
+        contenders: From the cheapest to the most expensive.
         answers_margin: By how many points written answers may differ and still be as good.
 
     Returns:
@@ -411,6 +410,9 @@ def _name(condition: str) -> str:
     return _NAMES.get(condition, condition.removeprefix("control/"))
 
 
+_OF_COMPARISON = ("comparison", "arm", "reference", "improvement_mean", "answer_low", "answer_high", "answer_p")
+
+
 def _row(question: str, subject: str, own: Comparison | None, finding: _Finding) -> Answer:
     return Answer(
         position=0,
@@ -419,13 +421,7 @@ def _row(question: str, subject: str, own: Comparison | None, finding: _Finding)
         subject=subject,
         answer=finding.answer,
         sentence=finding.sentence,
-        comparison=own.comparison if own else None,
-        arm=own.arm if own else None,
-        reference=own.reference if own else None,
         rests_on=finding.rests_on[0].comparison if finding.rests_on else None,
-        improvement_mean=own.improvement_mean if own else None,
-        answer_low=own.answer_low if own else None,
-        answer_high=own.answer_high if own else None,
-        answer_p=own.answer_p if own else None,
         samples_for_precision=finding.samples,
+        **{name: getattr(own, name, None) for name in _OF_COMPARISON},
     )

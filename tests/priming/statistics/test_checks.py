@@ -157,12 +157,6 @@ def test_a_surrogate_that_is_not_as_asked_lowers_the_share(changes: dict[str, An
     assert "4 generated surrogates" in check.detail
 
 
-def test_a_run_without_generated_surrogates_says_nothing_of_them() -> None:
-    expected = ["repeated_baseline_noise", "token_counts_add_up", "scores_without_nll", "first_answer_token_share"]
-    expected.append("headroom")
-    assert list(checks(scores(), [])) == expected
-
-
 # --- distractors ---
 
 

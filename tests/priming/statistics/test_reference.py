@@ -28,11 +28,6 @@ PRINTED: dict[str, Any] = json.loads((GOLDEN / "published_numbers.json").read_te
     "v1_exp02_production_simulation"
 ]
 PUBLISHED = read_published()
-ARM_GROUPS = {"gen": PRINTED["per_template_generated"], "static": PRINTED["per_template_static"]}
-
-# What was printed to four places is off by half a unit of the last at most, and a percentage by 0.05.
-PLACE, TENTH = 0.00005, 0.05
-
 # By hand: the second answer token onwards, as the published code scores it; sample d has an answer of one token.
 NLLS: dict[str, dict[str, float | None]] = {
     "baseline/document": {"a": 2.0, "b": 3.0, "c": 1.0, "d": None},
@@ -74,39 +69,6 @@ def row(quantity: str, rows: list[Reproduction] | None = None) -> Reproduction:
 def test_the_numbers_are_those_that_were_printed() -> None:
     compared = {name: value for name, value in PUBLISHED.items() if name != "inputs"}
     assert compared == {name: PRINTED[name] for name in compared}
-
-
-@pytest.mark.parametrize("name", ["gen_routed", "static_routed"])
-def test_t_is_d_times_the_root_of_n(name: str) -> None:
-    assert PRINTED["t"][f"{name}_vs_baseline"] == pytest.approx(
-        PRINTED["cohens_d"][name] * math.sqrt(2500), abs=PLACE * 50 + PLACE
-    )
-
-
-@pytest.mark.parametrize("name", ["gen_routed", "gen_oracle", "static_routed", "static_oracle"])
-def test_mean_improvements_are_differences_of_mean_nlls(name: str) -> None:
-    nlls = PRINTED["mean_nll"]
-    assert PRINTED["mean_delta"][name] == pytest.approx(nlls["baseline"] - nlls[name], abs=3 * PLACE)
-
-
-def test_the_additional_improvement_is_the_difference_of_the_two() -> None:
-    deltas = PRINTED["mean_delta"]
-    assert PRINTED["additional_improvement_gen_over_static"] == pytest.approx(
-        deltas["gen_routed"] - deltas["static_routed"], abs=3 * PLACE
-    )
-
-
-@pytest.mark.parametrize("family", ARM_GROUPS)
-def test_counts_of_routed_and_best_keys_sum_to_n(family: str) -> None:
-    assert sum(key["times_routed"] for key in ARM_GROUPS[family].values()) == 2500
-    assert sum(key["times_oracle"] for key in ARM_GROUPS[family].values()) == 2500
-
-
-@pytest.mark.parametrize("family", ARM_GROUPS)
-def test_routing_efficiency_is_a_ratio_of_improvements(family: str) -> None:
-    deltas = PRINTED["mean_delta"]
-    ratio = 100 * deltas[f"{family}_routed"] / deltas[f"{family}_oracle"]
-    assert PRINTED["routing_efficiency_pct"][family] == pytest.approx(ratio, abs=2 * TENTH)
 
 
 def test_the_keys_are_the_projects_own() -> None:

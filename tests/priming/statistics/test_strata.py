@@ -4,11 +4,9 @@ import dataclasses
 import doctest
 import math
 import random
-from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from tasks.priming.records import Distractor, Sample, Stratum
 from tasks.priming.settings import StatisticsSettings
@@ -19,7 +17,7 @@ from tasks.priming.statistics.paired import pair_up, paired_mean
 from tasks.priming.statistics.run_data import RunData
 from tasks.priming.statistics.strata import describe_strata, quantile_levels
 from tests import run_rows
-from tests.run_rows import known, route, score, shuffled
+from tests.run_rows import known, route, score
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 STATIC = "static routed vs baseline"
@@ -176,30 +174,6 @@ def test_equal_values_are_never_split_between_levels() -> None:
     assert quantile_levels({}) == {}
 
 
-def test_distinct_values_are_divided_evenly() -> None:
-    values = {f"s{number}": float(7 * number % 1009) for number in range(1009)}
-    parts = quantile_levels(values).values()
-    assert [len(part) for part in parts] == [202, 202, 201, 202, 202]  # 1009 / 5 = 201.8
-    assert sorted(sample_id for part in parts for sample_id in part) == sorted(values)
-
-
-def test_a_level_has_the_statistics_of_its_pairs_alone() -> None:
-    generator = np.random.default_rng(1)
-    samples = [sample(f"s{number:02d}", "numeric" if number < 20 else "entity") for number in range(40)]
-    baseline, arm = generator.exponential(2.0, 40), generator.exponential(1.5, 40)
-    arm[3] = baseline[3]
-    entity, numeric = described(static_run(samples, baseline.tolist(), arm.tolist()), "query_type")
-    for row, part in ((numeric, slice(0, 20)), (entity, slice(20, 40))):
-        lacking = [100 * (1 - np.exp(-nlls[part])) for nlls in (baseline, arm)]
-        expected = scipy.stats.ttest_rel(*lacking)
-        assert row.improvement_mean == pytest.approx((lacking[0] - lacking[1]).mean())  # its definition
-        assert row.improvement_low == pytest.approx(expected.confidence_interval().low)  # scipy.stats.ttest_rel
-        assert row.improvement_high == pytest.approx(expected.confidence_interval().high)  # scipy.stats.ttest_rel
-        assert row.cohens_d == pytest.approx(expected.statistic / math.sqrt(20))  # t = d x sqrt(n)
-        assert row.win_count == (baseline[part] > arm[part]).sum()  # its definition
-    assert (numeric.tie_count, entity.tie_count) == (1, 0)  # the fourth sample
-
-
 def test_difficulty_is_the_mean_of_both_sides() -> None:
     """Expected by hand: the probabilities of both sides lack 50 + 40, 30 + 20, ... points, the easiest first."""
     samples = [sample(name) for name in "abcde"]
@@ -273,48 +247,6 @@ def test_difficulty_shows_no_gain_that_is_not_there() -> None:
     assert [row.n for row in found] == [300] * 5  # 1500 / 5
     # The error of a mean of 300 differences with a standard deviation of 7 is 0.4.
     assert max(abs(known(row.improvement_mean)) for row in found) < 1.2
-
-
-def test_a_gain_that_is_there_is_found_where_it_is() -> None:
-    """Expected: the arm is better by 10 points on numeric queries alone."""
-    generator = np.random.default_rng(2)
-    samples = [sample(f"s{number:03d}", ("numeric", "entity")[number % 2]) for number in range(200)]
-    baseline = generator.uniform(30.0, 60.0, 200)
-    arm = baseline + generator.normal(0.0, 3.0, 200) + np.tile([10.0, 0.0], 100)
-    run = static_run(samples, percent(baseline.tolist()), percent(arm.tolist()))
-    entity, numeric = described(run, "query_type")
-    assert known(numeric.improvement_low) < 10.0 < known(numeric.improvement_high)
-    assert known(entity.improvement_low) < 0.0 < known(entity.improvement_high)
-
-
-@pytest.mark.parametrize(
-    "spoilt", [{"nll": None}, {"nll": math.nan}, {"nll": math.inf}, {"status": "too_long"}, {"sample_id": "unknown"}]
-)
-def test_scores_that_are_missing_or_not_finite_are_left_out(spoilt: dict[str, Any]) -> None:
-    samples = [sample(name, "numeric", words=3) for name in "abc"]
-    evidence = static_run(samples, percent([20, 1, 25]), percent([30, 30, 30]))
-    scores = [
-        dataclasses.replace(row, **spoilt) if (row.sample_id, row.family) == ("b", "baseline") else row
-        for row in evidence.scores
-    ]
-    evidence = dataclasses.replace(evidence, scores=scores)
-    for name in ("query_type", "answer_tokens", "passage_words", "similarity"):
-        (found,) = described(evidence, name)
-        assert found.n == 2
-        assert found.improvement_mean == pytest.approx(7.5)  # (10 + 5) / 2
-
-
-def test_no_rows_give_no_strata() -> None:
-    assert describe_strata(RunData([], [], [], []), SETTINGS, 1) == []
-    assert describe_strata(RunData([], [route("a", "static/factual")], [], []), SETTINGS, 1) == []
-
-
-def test_shuffled_rows_give_identical_records() -> None:
-    evidence = experiment()
-    expected = describe_strata(evidence, SETTINGS, 42)
-    for attempt in range(2):
-        again = shuffled(evidence, attempt)
-        assert describe_strata(again, SETTINGS, 42) == expected
 
 
 def test_the_example_in_the_docstring_is_true() -> None:

@@ -4,13 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tasks.priming.records import Answer, AnswerText, Comparison, Measure, Verdict
+from tasks.priming.records import AnswerText
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.measures import MEASURES, TEXT_MEASURES, vary_comparisons
+from tasks.priming.statistics.measures import MEASURES, TEXT_MEASURES, summarise_texts, vary_comparisons
 from tasks.priming.statistics.run_data import RunData
-from tasks.priming.statistics.texts import summarise_texts
-from tasks.priming.statistics.verdicts import answers_from
-from tests.published_rows import comparison
 from tests.run_rows import route, sample, score
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
@@ -96,75 +93,3 @@ def test_what_was_asked_on_both_sides_is_compared_in_points() -> None:
 
 def test_nothing_is_compared_where_nothing_was_written() -> None:
     assert {row.measure for row in vary_comparisons(run_of([]), SETTINGS, 1)} == {*MEASURES}
-
-
-# --- answers that rest on written ones ---
-
-
-def measured(of: Comparison, name: str, low: float | None, high: float | None = 9.0) -> Measure:
-    return Measure(of.comparison, name, "percentage points", 200, 150, 1, 1, 0, 0, 0, 0.5, low, high, 0.5, 0.5)
-
-
-def answered(
-    f1: tuple[float | None, float | None], recall: tuple[float | None, float | None], verdict: Verdict = "better"
-) -> dict[str, Answer]:
-    """Return a family's answers whose written answers are compared with these intervals."""
-    low, high = {"better": (2.0, 6.0), "worse": (-6.0, -2.0), "equivalent": (-0.5, 0.5)}.get(verdict, (-3.0, 3.0))
-    ends = {"verdict": verdict, "answer_low": low, "answer_high": high}
-    rows = [comparison("static/routed", plain, **ends) for plain in (BASELINE, BARE)]  # type: ignore[arg-type]
-    rows.append(comparison("static/routed", "control/random_words", question="does_the_content_matter"))
-    rows.append(comparison("control/answer_given", BARE, "assay", question="could_a_gain_be_seen"))
-    rows.append(comparison("control/no_passage", BASELINE, "assay", "worse", "could_a_gain_be_seen"))
-    others = [measured(row, "margin", 0.1) for row in rows]
-    others += [measured(row, name, *ends) for row in rows[:2] for name, ends in (("f1", f1), ("recall", recall))]
-    found = answers_from(rows, others, [])
-    return {row.question: row for row in found if row.reference == BASELINE}
-
-
-AS_GOOD, BETTER, WORSE, OPEN = (-1.0, 1.5), (1.0, 5.0), (-5.0, -0.1), (-3.0, 3.0)
-
-
-@pytest.mark.parametrize(
-    ("verdict", "f1", "recall", "answer", "sentence"),
-    [
-        ("better", BETTER, BETTER, "yes", "yes: both are better"),
-        ("better", BETTER, AS_GOOD, "yes", "yes: both are better"),
-        ("worse", WORSE, OPEN, "yes", "yes: both are worse"),
-        ("equivalent", AS_GOOD, AS_GOOD, "yes", "yes: neither changes"),
-        ("better", AS_GOOD, AS_GOOD, "likelihood_only", "no: likelihood alone is better"),
-        ("worse", AS_GOOD, AS_GOOD, "likelihood_only", "no: likelihood alone is worse"),
-        ("equivalent", BETTER, OPEN, "depends_on_measure", "no: the answers alone are better"),
-        ("better", WORSE, AS_GOOD, "depends_on_measure", "no: likelihood is better, the answers are worse"),
-        ("better", BETTER, WORSE, "undecided", "undecided: answers"),
-        ("better", OPEN, AS_GOOD, "undecided", "undecided: answers"),
-        ("better", (None, None), AS_GOOD, "undecided", "undecided: answers"),
-        ("no difference shown", BETTER, BETTER, "undecided", "undecided: likelihood"),
-    ],
-)
-def test_likelihood_and_written_answers_agree_or_not(
-    verdict: Verdict,
-    f1: tuple[float | None, float | None],
-    recall: tuple[float, float],
-    answer: str,
-    sentence: str,
-) -> None:
-    found = answered(f1, recall, verdict)["do_answers_and_likelihood_agree"]
-    assert (found.answer, found.sentence, found.subject) == (answer, sentence, "static/routed vs baseline/document")
-
-
-@pytest.mark.parametrize(
-    ("f1", "recall", "answer", "sentence"),
-    [
-        (AS_GOOD, AS_GOOD, "yes", "yes"),
-        (BETTER, BETTER, "yes", "yes"),
-        (OPEN, AS_GOOD, "likelihood_only", "its written answers are not shown to be as good as after the baseline"),
-        (AS_GOOD, (None, None), "likelihood_only", "are not shown to be as good as after the baseline"),
-        (AS_GOOD, WORSE, "likelihood_only", "the answers that the model writes lose recall compared with the baseline"),
-    ],
-)
-def test_priming_helps_only_where_written_answers_are_not_worse(
-    f1: tuple[float, float], recall: tuple[float | None, float | None], answer: str, sentence: str
-) -> None:
-    found = answered(f1, recall)["does_priming_help"]
-    assert found.answer == answer
-    assert found.sentence.endswith(sentence)

@@ -1,14 +1,13 @@
 """Which comparisons give which answer: every rule with the sentence that is shown, worked out by hand."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import TypeAlias, get_args
 
 import pytest
 
 from tasks.priming.records import Answer, AnswerValue, Comparison, Contender, Measure, Route, Verdict
 from tasks.priming.settings import StatisticsSettings
-from tasks.priming.statistics.comparisons import compare_conditions
-from tasks.priming.statistics.contenders import rank_contenders
+from tasks.priming.statistics.comparisons import compare_conditions, rank_contenders
 from tasks.priming.statistics.contrasts import HEADLINE, QUESTIONS
 from tasks.priming.statistics.measures import vary_comparisons
 from tasks.priming.statistics.run_data import RunData
@@ -388,6 +387,66 @@ def test_a_run_without_conditions_to_deploy_has_no_answer() -> None:
     found = headline([], [PLAIN[0]])
     assert (found.answer, found.comparison) == ("not_asked", None)
     assert found.sentence == "No answer: nothing was compared with the document alone"
+
+
+# --- answers that rest on written ones ---
+
+AS_GOOD, GAIN, LOSS, WIDE = (-1.0, 1.5), (1.0, 5.0), (-5.0, -0.1), (-3.0, 3.0)
+Ends: TypeAlias = tuple[float | None, float | None]
+
+
+def answered(f1: Ends, recall: Ends, verdict: Verdict = BETTER) -> dict[str, Answer]:
+    """Return a family's answers whose written answers are compared with these intervals."""
+    rows = [*family("static", verdict, verdict, BETTER), *assay()]
+    others = [measure(row, "margin", 0.1) for row in rows]
+    others += [measure(row, name, *ends) for row in rows[:2] for name, ends in (("f1", f1), ("recall", recall))]
+    return {row.question: row for row in answers_from(rows, others, []) if row.reference == BASELINE}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "f1", "recall", "answer", "sentence"),
+    [
+        ("better", GAIN, GAIN, "yes", "yes: both are better"),
+        ("better", GAIN, AS_GOOD, "yes", "yes: both are better"),
+        ("worse", LOSS, WIDE, "yes", "yes: both are worse"),
+        ("equivalent", AS_GOOD, AS_GOOD, "yes", "yes: neither changes"),
+        ("better", AS_GOOD, AS_GOOD, "likelihood_only", "no: likelihood alone is better"),
+        ("worse", AS_GOOD, AS_GOOD, "likelihood_only", "no: likelihood alone is worse"),
+        ("equivalent", GAIN, WIDE, "depends_on_measure", "no: the answers alone are better"),
+        ("better", LOSS, AS_GOOD, "depends_on_measure", "no: likelihood is better, the answers are worse"),
+        ("better", GAIN, LOSS, "undecided", "undecided: answers"),
+        ("better", WIDE, AS_GOOD, "undecided", "undecided: answers"),
+        ("better", (None, None), AS_GOOD, "undecided", "undecided: answers"),
+        ("no difference shown", GAIN, GAIN, "undecided", "undecided: likelihood"),
+    ],
+)
+def test_likelihood_and_written_answers_agree_or_not(
+    verdict: Verdict,
+    f1: Ends,
+    recall: Ends,
+    answer: str,
+    sentence: str,
+) -> None:
+    found = answered(f1, recall, verdict)["do_answers_and_likelihood_agree"]
+    assert (found.answer, found.sentence, found.subject) == (answer, sentence, "static/routed vs baseline/document")
+
+
+@pytest.mark.parametrize(
+    ("f1", "recall", "answer", "sentence"),
+    [
+        (AS_GOOD, AS_GOOD, "yes", "yes"),
+        (GAIN, GAIN, "yes", "yes"),
+        (WIDE, AS_GOOD, "likelihood_only", "its written answers are not shown to be as good as after the baseline"),
+        (AS_GOOD, (None, None), "likelihood_only", "are not shown to be as good as after the baseline"),
+        (AS_GOOD, LOSS, "likelihood_only", "the answers that the model writes lose recall compared with the baseline"),
+    ],
+)
+def test_priming_helps_only_where_written_answers_are_not_worse(
+    f1: Ends, recall: Ends, answer: str, sentence: str
+) -> None:
+    found = answered(f1, recall)["does_priming_help"]
+    assert found.answer == answer
+    assert found.sentence.endswith(sentence)
 
 
 # --- rows ---
