@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from prefect import get_run_logger, task
 
-from tasks.loading.models import give_back_freed_memory
+from tasks.loading.libraries import give_back_freed_memory
 from tasks.loading.redaction import without_secrets
 from tasks.pages.numbers import interval
 from tasks.priming.records import AnswerText, Distractor, Route, Sample, Score, Surrogate

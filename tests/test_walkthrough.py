@@ -207,14 +207,16 @@ def test_the_tokens_add_up_to_the_nll_that_is_told(mistral_walk: Walk) -> None:
 
 
 def test_a_score_is_told_by_both_measures_with_what_it_gains(mistral_walk: Walk) -> None:
-    rows = table_of(tell(mistral_walk), "similarity", "%", "points", "NLL", "nats")
+    rows = table_of(tell(mistral_walk), "similarity", "%", "points", "NLL")
     scores, plain = mistral_walk.here.scores, mistral_walk.here.score("baseline/document").nll or 0
     assert len(rows) == len(scores) == 11
     for row, score in zip(rows, scores, strict=True):
         nll = score.nll or 0
         assert (row["%"], row["NLL"]) == (f"{100 * math.exp(-nll):.2f}", f"{nll:.4f}")
-        gains = f"{100 * (math.exp(-nll) - math.exp(-plain)):+.2f}", f"{plain - nll:+.4f}"
-        assert (row["points"], row["nats"]) == (("-", "-") if score.family == "baseline" else gains)
+        points = f"{100 * (math.exp(-nll) - math.exp(-plain)):+.2f}"
+        assert row["points"] == ("-" if score.family == "baseline" else points)
+    for row in table_of(tell(mistral_walk), "nats", "without first")[1:]:
+        assert row["nats"] == f"{plain - (mistral_walk.here.score(row['cache']).nll or 0):+.4f}"
 
 
 def test_what_the_model_answers_from_each_cache_is_told(mistral_walk: Walk) -> None:
@@ -266,6 +268,7 @@ def test_it_fits_its_columns_and_has_no_colour_codes_in_a_file(
     assert max(map(cell_len, lines)) <= 80
     assert not any("\x1b" in line or line != line.rstrip() for line in lines)
     assert any("walgreens store sales average" in line for line in lines)
+    assert any(line.startswith("static/procedural ") and " routed" in line for line in lines)  # in one line
 
 
 def hostile_blocks() -> list[Block]:

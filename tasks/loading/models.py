@@ -6,20 +6,19 @@ or GGUF only, and no code that comes with a model is run. Whatever the user can 
 cannot be found or loaded, or does not fit the machine or its tokenizer.
 """
 
-import ctypes
 import gc
 import importlib.metadata
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
 from tasks.loading.data import Identity
+from tasks.loading.libraries import keep_freed_memory, shut_out_fetched_kernels, without_progress_bars
 from tasks.loading.model_files import GGUF, find_model, identified_model, identify_files, locate_outline
 from tasks.loading.redaction import brief, presentable, printable
 from tasks.priming.engine.gguf import gguf_config, gguf_tokenizer, load_gguf, read_gguf
@@ -32,10 +31,6 @@ _LOADING = Lock()  # held while a model is loaded, so that two threads that want
 
 _NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True, "bnb_4bit_quant_type": "nf4"}
 """The notebook's quantisation: 4-bit weights, doubly quantised."""
-
-# The parameters of mallopt(3).
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST = 2**31 - 1  # bytes; mallopt takes an int
 
 _TEMPLATE_SECONDS, _TEMPLATE_BYTES = 10, 1 << 30  # limits of filling a chat template
 
@@ -329,53 +324,6 @@ def load_in_background(language_model: Identity | None, embedding_model: Identit
     thread = Thread(target=load, name="load models", daemon=True)
     thread.start()
     return thread
-
-
-# --- how libraries and this process behave around a model ---
-
-
-def shut_out_fetched_kernels() -> None:
-    """Make the package `kernels` count as not installed, before a library looks for it.
-
-    bitsandbytes and transformers use it, where it is installed, to fetch native code from the hub and run it.
-    """
-    sys.modules["kernels"] = None  # type: ignore[assignment]  # Python takes this for "cannot be imported"
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Keep "Loading weights" bars out of the log within the context."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory, up to 2 GiB per allocation, for this process's later tensors.
-
-    By default it maps memory for each large tensor and unmaps it afterwards, so that every forward pass touches all of
-    its memory for the first time: 5 to 15 % of its time on a CPU are such page faults.
-    """
-    if mallopt := _glibc("mallopt"):
-        for name in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            mallopt(name, _LARGEST)
-
-
-def give_back_freed_memory() -> None:
-    """Return freed memory to the system, for what does not allocate with this C library."""
-    if trim := _glibc("malloc_trim"):
-        trim(0)
-
-
-def _glibc(name: str) -> Any:  # noqa: ANN401 - a C function
-    """Return a function of glibc; None with other C libraries."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -225,7 +225,7 @@ def _routing(walk: Walk) -> Iterator[Block]:
     yield Heading("8. Routing: which cache a query is sent to")
     yield paragraph(
         "In each family the query goes to the cache whose surrogate is most similar to it. What the others would have "
-        "given is known here, since all are scored:"
+        "given is known here, since all are scored; the best has the lowest NLL:"
     )
     best = {
         family: min(
@@ -238,11 +238,11 @@ def _routing(walk: Walk) -> Iterator[Block]:
     rows: list[tuple[Part, ...]] = []
     for score in walk.here.scores:
         arm = _arm(score)
-        marks = {"routed": arm == walk.here.routed(score.family), "lowest NLL": score is best.get(score.family)}
+        marks = {"routed": arm == walk.here.routed(score.family), "best": score is best.get(score.family)}
         mark = ", ".join(name for name, applies in marks.items() if applies)
         similarity = _number(walk.here.similarities.get(arm))
-        rows.append((arm, mark, similarity, *_measured(walk, score)))
-    yield Table(("arm", "", "similarity", *_MEASURED), tuple(rows), text_columns=2)
+        rows.append((arm, mark, similarity, *_measured(walk, score)[:3]))
+    yield Table(("arm", "", "similarity", *_MEASURED[:3]), tuple(rows), text_columns=2)
     yield correction(
         'The notebook marks two static phrases as "ROUTE HERE": it compares each with the highest similarity so far. '
         "It routes correctly all the same."
