@@ -2,7 +2,8 @@
 
 In: what is under artifacts/, no arguments. Out: a database that is built under another name and then renamed, so that
 readers of the old one neither wait nor make anyone wait, a killed publisher leaves the old one whole, and a lost
-database costs seconds. Its tables are made from the records (tasks/store/tables.py); its views stand in results.sql.
+database costs seconds. Its tables are made from the records (tasks/store/tables.py); its views stand in results.sql, or
+are made from the questions (tasks/priming/statistics/contrasts.py).
 
 Nothing is cached: publishing must be able to rebuild. A run whose artifact is missing or damaged is published without
 it and without what belongs to it, as incomplete, and says so in table run_check.
@@ -28,6 +29,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.loading.redaction import without_secrets
+from tasks.priming.statistics.contrasts import QUESTIONS
 from tasks.store import artifacts
 from tasks.store.manifests import LOCK_SECONDS, AttemptRecord, Manifest, RecordedReference, read_manifests
 from tasks.store.tables import TABLES, Table, create_statements
@@ -44,6 +46,10 @@ _CHUNKS_AT_ONCE = 300
 _STORAGE_VERSION = "v1.4.0"
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _VIEWS = Path(__file__).with_suffix(".sql")
+_ANSWER_COLUMNS = """
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict"""
 # Rows break a rule of their table; any other error of DuckDB is one of the machine, such as a full disk.
 _REFUSED = (duckdb.IntegrityError, duckdb.DataError, duckdb.ProgrammingError, pa.ArrowException, OverflowError)
 _logger = logging.getLogger(__name__)
@@ -235,6 +241,7 @@ def build_database(
         for name, table in RUN_TABLES.items():
             connection.execute(create_statements(name, table, with_keys=not is_small))
         connection.execute(_VIEWS.read_text(encoding="utf-8"))
+        _create_question_views(connection)
         rows = load(connection)
         _complete_views(connection)
         runs = connection.execute("SELECT count(*) FROM run").fetchall()[0][0]
@@ -242,6 +249,14 @@ def build_database(
         connection.execute("USE memory")
         connection.execute("DETACH results")
     return {"runs": runs, "rows": rows}
+
+
+def _create_question_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make a view of the answers to each question that has none in results.sql, and say of all what their rows are."""
+    for name, question in QUESTIONS.items():
+        answers = f"SELECT {_ANSWER_COLUMNS} FROM all_runs.what_did_it_find WHERE question = '{name}'"
+        connection.execute(f"CREATE VIEW IF NOT EXISTS all_runs.{name} AS {answers}")
+        connection.execute(f"COMMENT ON VIEW all_runs.{name} IS {_quoted(question.rows)}")
 
 
 def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
