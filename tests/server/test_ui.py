@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import re
 import signal
 import threading
 import tomllib
@@ -258,6 +259,60 @@ def test_a_browser_asks_no_other_machine(ui: Ui, page: Browser) -> None:
     assert page.requests
     foreign = [url for url in page.requests if not url.removeprefix("blob:").startswith((ui.url, "data:", "about:"))]
     assert foreign == []
+
+
+# --- the examples of docs/operations.md ---
+
+
+def test_a_killed_run_is_started_again_and_its_end_is_told(ui: Ui, tmp_path: Path) -> None:
+    """As documented but for the time to wait and the address."""
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    retry, notify = re.findall(r"```yaml\n(name: .*?)```", operations, re.DOTALL)
+    (block,) = re.findall(r"```python\n(.*?)```", operations, re.DOTALL)
+    told: list[bytes] = []
+
+    class Address(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Address) as address_told:
+        threading.Thread(target=address_told.serve_forever).start()
+        try:
+            here = f"http://127.0.0.1:{address_told.server_port}/"
+            saved = ui.checkout.command(".venv/bin/python", "-c", block.replace("https://example.org/hook", here))
+            notify = re.sub("(block_document_id:) .*", rf"\1 {saved.stdout.split()[-1]}", notify)
+            for name, text in (("retry", retry.replace("within: 60", "within: 15")), ("notify", notify)):
+                path = tmp_path / f"{name}.yaml"
+                path.write_text(text)
+                created = ui.checkout.command(".venv/bin/prefect", "automation", "create", "--from-file", str(path))
+                assert created.returncode == 0
+            limited = ui.checkout.command(
+                ".venv/bin/prefect", "work-pool", "set-concurrency-limit", "local-process", "1"
+            )
+            assert limited.returncode == 0
+            before = len(ui.worker_lines())
+            watched = ui.checkout.start_deployment("seed=11", *PARAMETERS)
+            wait_for(
+                "a run that writes surrogates",
+                lambda: ui.worker_lines()[before:],
+                enough=lambda lines: any("write static surrogates 0-3' - Finished" in line for line in lines),
+            )
+            (worker,) = ui.processes("prefect worker start")
+            for process in worker.children(recursive=True):
+                process.kill()
+            # Crashed is an end, too: `--watch` leaves, and a second message comes later.
+            wait_for("two messages", lambda: told, enough=lambda said: len(said) == 2)
+            watched.wait(timeout=PATIENCE)
+        finally:
+            address_told.shutdown()
+    run = newest_run(ui)
+    assert (run["state_name"], run["run_count"]) == ("Completed", 2)
+    assert [json.loads(said)["text"].partition(":")[0] for said in told] == ["Crashed", "Completed"]
+    assert json.loads(told[1])["text"] == f"Completed: {run['name']}: {run['state']['message']}"
+    lines = "\n".join(ui.worker_lines()[before:])
+    assert "write static surrogates 0-3' - Finished in state Cached" in lines
 
 
 # --- back to nothing ---
