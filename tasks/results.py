@@ -269,9 +269,8 @@ def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
     told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL AND NOT internal"
     comments = {(table, column): comment for table, column, comment in connection.execute(told).fetchall()}
     views = "SELECT view_name, sql, comment FROM duckdb_views() WHERE schema_name = 'all_runs' ORDER BY view_oid"
-    names = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'all_runs' AND table_name = ?"
     for view, definition, said in connection.execute(views).fetchall():
-        columns = [name for (name,) in connection.execute(f"{names} ORDER BY column_index", [view]).fetchall()]
+        columns = connection.sql(f"FROM all_runs.{view}").columns
         read = re.findall(r'(?:FROM|JOIN) \(*(?:all_runs\.)?"?(\w+)', definition)
         schemas = ["all_runs"]
         if columns[0] == "run_id":
@@ -337,7 +336,7 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_b
     for problem in problems:
         _logger.warning("run %s: %s: %s", manifest.run_id, problem["chunk"], problem["detail"])
     if problems:
-        _insert(connection, "run_check", pa.Table.from_pylist(problems), run_id=manifest.run_id)
+        insert_rows(connection, "run_check", pa.Table.from_pylist(problems), run_id=manifest.run_id)
     if problems and manifest.status == "complete":  # of a run that is not, its own status says more
         connection.execute("UPDATE run SET status = 'incomplete' WHERE run_id = ?", [manifest.run_id])
     return row_count
@@ -358,7 +357,7 @@ def _load_table(
                 except (artifacts.DamagedArtifactError, pa.ArrowException, OSError) as error:
                     problems.append(_problem(f"{table}/{chunk}", str(error)))
             if parts:
-                _insert(connection, table, pa.concat_tables(parts), run_id=run_id)
+                insert_rows(connection, table, pa.concat_tables(parts), run_id=run_id)
             expected += sum(part.num_rows for part in parts)
     except _REFUSED as error:
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
@@ -396,11 +395,11 @@ def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest, 
         for name, seconds in manifest.stage_seconds.items()
         for stage, _, part in [name.partition("/")]
     ]
-    _insert(connection, "run", pa.Table.from_pylist([asdict(_run_row(manifest, looks_before))]))
+    insert_rows(connection, "run", pa.Table.from_pylist([asdict(_run_row(manifest, looks_before))]))
     if attempts:
-        _insert(connection, "attempt", pa.Table.from_pylist(attempts), run_id=manifest.run_id)
+        insert_rows(connection, "attempt", pa.Table.from_pylist(attempts), run_id=manifest.run_id)
     if times:
-        _insert(connection, "stage_time", pa.Table.from_pylist([*map(asdict, times)]), run_id=manifest.run_id)
+        insert_rows(connection, "stage_time", pa.Table.from_pylist([*map(asdict, times)]), run_id=manifest.run_id)
 
 
 def _run_row(manifest: Manifest, looks_before: Sequence[int]) -> RunRow:
@@ -446,8 +445,8 @@ def _setting(manifest: Manifest, section: str, name: str) -> Any:  # noqa: ANN40
     return values.get(name) if isinstance(values, dict) else None
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, **before: str) -> None:
-    """Insert rows, each preceded by columns of one value."""
+def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, **before: str) -> None:
+    """Insert rows into a table, with columns of one value before them."""
     columns = "".join(f"? AS {name}, " for name in before)
     connection.register("arrow_rows", rows)  # in place of what was refused before, which a transaction cannot remove
     connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns}* FROM arrow_rows", list(before.values()))

@@ -1,4 +1,4 @@
-"""From nothing to a run that is watched in a real browser, and back to nothing; test_services.py is the quick part."""
+"""From nothing to a run that is watched in a real browser, and back to nothing; test_own_pages.py is the quick part."""
 
 import functools
 import http.server
@@ -88,7 +88,7 @@ def test_a_second_ui_in_the_same_checkout_is_refused(ui: Ui) -> None:
 
 
 def test_nothing_lands_in_the_home_of_the_user_and_nothing_listens_to_other_machines(ui: Ui) -> None:
-    (server,) = ui.processes("tasks.server.services")
+    (server,) = ui.processes("tasks.server.ui:create_app")
     listening = [c for c in server.net_connections("tcp") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
     # the command in the second terminal may note which profile it used, the processes of the UI nothing
