@@ -324,7 +324,9 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_b
     except _REFUSED as error:
         connection.rollback()
         _logger.warning(
-            "skipped run %s, whose manifest has a value that is not allowed: %s", manifest.run_id, _first_line(error)
+            "skipped run %s, whose manifest has a value that is not allowed: %s",
+            manifest.run_id,
+            str(error).partition("\n")[0],
         )
         return 0
     unknown = "this version has no such table: another version of the project wrote it. Start the run again"
@@ -361,7 +363,7 @@ def _load_table(
             expected += sum(part.num_rows for part in parts)
     except _REFUSED as error:
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
-        return 0, [*problems, _problem(table, f"its rows were refused: {_first_line(error)}")]
+        return 0, [*problems, _problem(table, f"its rows were refused: {str(error).partition(chr(10))[0]}")]
     found = connection.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", [run_id]).fetchall()[0][0]
     assert found == expected, f"{table} of run {run_id} has {found} rows instead of {expected}"
     return expected, problems
@@ -456,11 +458,6 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Tabl
 def _quoted(text: str | None) -> str:
     """Return text as SQL writes it."""
     return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
-
-
-def _first_line(error: Exception) -> str:
-    """Return what DuckDB says without the excerpt of the statement that it appends."""
-    return str(error).partition("\n")[0]
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -68,12 +68,6 @@ def test_a_deployment_has_keys_that_prefect_knows_and_no_others(name: str) -> No
     assert {"entrypoint", "parameters", "description", "work_pool"} <= set(DEPLOYMENTS[name])
 
 
-def test_a_misspelt_key_would_be_found() -> None:
-    """`parameter:` instead of `parameters:` deployed without a word."""
-    assert not {"parameter"} <= known_keys(DeploymentConfig)
-    assert not {"work_queue"} <= known_keys(WorkPoolConfig)
-
-
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_deployment_names_its_profile_and_nothing_else(name: str) -> None:
     assert DEPLOYMENTS[name]["parameters"] == {"profile": name}

@@ -36,7 +36,8 @@ _logger = logging.getLogger(__name__)
 
 def report_crashed(flow_run_ids: Iterable[str]) -> int:
     """Report dead executions to the server; return how many it did not know to be dead."""
-    identifiers = [UUID(identifier) for identifier in flow_run_ids]
+    own = current_run.get_id()  # of an execution that died and was started again under the same id
+    identifiers = [UUID(identifier) for identifier in flow_run_ids if identifier != own]
     state: State[None] = Crashed(message="Its process was killed. Start the run again: finished results are cached.")
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=identifiers))
     running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))

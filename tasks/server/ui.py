@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from fastapi import FastAPI
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
@@ -266,10 +265,10 @@ def _is_own(scope: Scope) -> bool:
     return headers.get("host") in addresses and origin in (None, *(f"http://{address}" for address in addresses))
 
 
-def create_app() -> FastAPI:
+def create_app() -> OwnPages:
     """Return the server, to be run by uvicorn on one port of this machine."""
     from prefect.server.api.server import create_app
 
-    app = create_app(final=True)
-    app.add_middleware(OwnPages)  # outermost: before Prefect's own, which answers CORS requests of other pages
-    return app
+    # Around the whole app: Prefect's own part that answers other pages (CORS) must not see their requests, and its
+    # automations, which ask the app itself by another name, must not be refused.
+    return OwnPages(create_app(final=True))

@@ -37,11 +37,8 @@ _QUESTIONS = """
 def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
     """Show a published run's results in the UI; an error there does not affect the results.
 
-    Called by the flow rather than a task of it, so that they stand among the artifacts of the run itself.
-
-    Args:
-        run_id: The run.
-        plots: Title -> PNG.
+    Called by the flow rather than a task of it, so that they stand among the artifacts of the run itself. Plots are
+    title -> PNG.
     """
     try:
         questions, tables, checks = read_tables(run_id)
@@ -81,13 +78,7 @@ def read_tables(run_id: str) -> tuple[dict[str, str], Tables, Sequence[Row]]:
 
 
 def results_page(tables: Tables, checks: Sequence[Row], plots: Mapping[str, bytes]) -> str:
-    """Return a run's answers, checks and plots as markdown.
-
-    Args:
-        tables: The rows of each question view, for a run that is published and complete.
-        checks: What the run verified about itself.
-        plots: Title -> PNG.
-    """
+    """Return the answers, the checks of itself and the plots (title -> PNG) of a complete run as markdown."""
     (summary,) = tables["run_summary"]
     page = to_markdown([*summary_blocks(summary, tables["what_did_it_find"]), *_check_blocks(checks)])
     for name, png in plots.items():

@@ -133,13 +133,6 @@ def test_a_run_that_is_unknown_or_not_complete_is_refused(capsys: pytest.Capture
     assert refusal(capsys, "abc").startswith("error: Run abc is failed; only complete runs can be compared: none.")
 
 
-def test_a_file_that_is_no_database_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    (folder / "results.duckdb").write_bytes(b"nothing" * 1000)
-    message = refusal(capsys, "abc")
-    assert "results.duckdb cannot be read: " in message
-    assert "any run publishes it again" in message
-
-
 def test_a_database_of_an_earlier_version_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     record("abc")
     with duckdb.connect(str(folder / "results.duckdb")) as connection:

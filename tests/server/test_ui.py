@@ -342,29 +342,6 @@ def test_ctrl_c_ends_everything_with_a_run_in_progress_which_then_goes_on(ui: Ui
     assert "running" not in statuses
 
 
-def test_what_was_interrupted_goes_on_in_the_next_ui(tmp_path: Path) -> None:
-    checkout = Checkout(tmp_path / "checkout")
-    for attempt in range(2):
-        ui = Ui(checkout)
-        watched = checkout.start_deployment(*PARAMETERS)
-        try:
-            if attempt == 0:
-                wait_for(
-                    "scored contexts",
-                    ui.worker_lines,
-                    enough=lambda lines: any("score static contexts 0-3' - Finished" in line for line in lines),
-                )
-                watched.kill()
-            else:
-                assert watched.wait(timeout=PATIENCE) == 0
-                assert newest_run(ui)["state_name"] == "Completed"
-                lines = "\n".join(ui.worker_lines())
-                assert "score static contexts 0-3' - Finished in state Cached" in lines
-        finally:
-            watched.wait()
-            ui.end()
-
-
 def test_a_killed_ui_takes_its_processes_with_it_and_its_stale_address_is_no_obstacle(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
     ui = Ui(checkout)
