@@ -239,12 +239,6 @@ def test_a_name_alone_means_the_newest_complete_run(view: str) -> None:
     assert found == [{name: row[name] for name in row if name != "run_id"} for row in read(view, "measured")]
 
 
-def test_schema_main_holds_tables_alone() -> None:
-    with results.open_results() as connection:
-        found = "SELECT DISTINCT schema_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
-        assert connection.execute(found).fetchall() == [("all_runs",), ("latest",)]
-
-
 def test_answers_stand_in_their_order_with_what_they_rest_on() -> None:
     rows = read("what_did_it_find")
     assert values(rows, "position", "question", "subject", "answer", "comparison") == [

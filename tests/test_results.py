@@ -522,11 +522,6 @@ def test_a_folder_with_a_quote_in_its_name(folder: Path, monkeypatch: pytest.Mon
     assert len(read("does_priming_help", "abc")) == 2
 
 
-def test_nothing_published_is_said_with_what_to_do() -> None:
-    with pytest.raises(FileNotFoundError, match="Start a run"), results.open_results():
-        pass
-
-
 # --- looks at a growing run ---
 
 

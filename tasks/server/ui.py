@@ -86,7 +86,9 @@ def _serve(port: int, mark: str) -> None:
             if count := report_all_crashed():
                 sys.stdout.write(f"{count} runs were killed; they are Crashed now. Started again, they go on.\n")
         worker.start()  # takes as long as to deploy
-        _deploy_all(url)
+        deploy = _Service("deploy", ("prefect", "--no-prompt", "deploy", "--all"), url)
+        if deploy.start().wait() != 0:
+            raise _ServiceError(f"The deployments were refused; the output is in {deploy.log}. Look there.")
         write_address(url)
         sys.stdout.write(
             f"\nThe UI: {url.removesuffix('/api')}\n\n"
@@ -134,7 +136,7 @@ class _Service:
         """Whether it was started and has ended."""
         return self.process is not None and self.process.poll() is not None
 
-    def start(self) -> None:
+    def start(self) -> "subprocess.Popen[bytes]":
         """Start the process in a session of its own: Ctrl-C in the terminal must not end a server before its worker."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
@@ -147,6 +149,7 @@ class _Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        return self.process
 
     def keep_running(self) -> bool:
         """Restart the process if it has died, and tell whether it had."""
@@ -214,23 +217,6 @@ def _create_pool() -> None:
     pool = WorkPoolCreate(name=_POOL, type="process", base_job_template=ProcessWorker.get_default_base_job_template())
     with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
         client.create_work_pool(pool)
-
-
-def _deploy_all(url: str) -> None:
-    """Create or update the deployments of prefect.yaml."""
-    arguments = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    deployed = subprocess.run(
-        arguments,
-        cwd=ROOT,
-        env=_environment(url),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    (_HOME / "deploy.log").write_text(deployed.stdout + deployed.stderr, encoding="utf-8")
-    if deployed.returncode != 0:
-        raise _ServiceError(f"The deployments were refused; the output is in {_HOME / 'deploy.log'}. Look there.")
 
 
 class OwnPages:

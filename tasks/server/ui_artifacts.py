@@ -54,10 +54,7 @@ def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
 def concluded(result: dict[str, Any]) -> dict[str, Any]:
     """Return the result of a run that is published as the run's final state, whose message is the headline.
 
-    The headline is the last line of the log too. Whoever calls the flow gets the result alone.
-
-    Args:
-        result: What the flow returns, "run_id" among it.
+    The headline is the last line of the log too. Whoever calls the flow gets the result alone, which has a "run_id".
     """
     with open_results() as connection:
         (summary,) = rows_of(connection, QUERIES["run_summary"], result["run_id"])

@@ -283,15 +283,13 @@ def test_a_killed_run_is_started_again_and_its_end_is_told(ui: Ui, tmp_path: Pat
             here = f"http://127.0.0.1:{address_told.server_port}/"
             saved = ui.checkout.command(".venv/bin/python", "-c", block.replace("https://example.org/hook", here))
             notify = re.sub("(block_document_id:) .*", rf"\1 {saved.stdout.split()[-1]}", notify)
-            for name, text in (("retry", retry.replace("within: 60", "within: 15")), ("notify", notify)):
-                path = tmp_path / f"{name}.yaml"
+            for text in (retry.replace("within: 60", "within: 15"), notify):
+                path = tmp_path / "automation.yaml"
                 path.write_text(text)
-                created = ui.checkout.command(".venv/bin/prefect", "automation", "create", "--from-file", str(path))
-                assert created.returncode == 0
-            limited = ui.checkout.command(
-                ".venv/bin/prefect", "work-pool", "set-concurrency-limit", "local-process", "1"
-            )
-            assert limited.returncode == 0
+                create = (".venv/bin/prefect", "automation", "create", "--from-file", str(path))
+                assert ui.checkout.command(*create).returncode == 0
+            (limit,) = re.findall(r"^\.venv/bin/prefect work-pool set-.*", operations, re.MULTILINE)
+            assert ui.checkout.command(*limit.split()).returncode == 0
             before = len(ui.worker_lines())
             watched = ui.checkout.start_deployment("seed=11", *PARAMETERS)
             wait_for(
