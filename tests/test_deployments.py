@@ -133,6 +133,6 @@ def test_prefect_understands_the_whole_of_an_automation(example: dict[str, Any])
 def test_prefect_understands_the_schedule_and_the_flow_its_parameters(load: Any) -> None:
     (example,) = (example for example in EXAMPLES if "schedules" in example)
     deployment = {**DEPLOYMENTS["demo"], **example}
-    (schedule,) = DeploymentConfig.model_validate(deployment).schedules or [None]
+    (schedule,) = [*(DeploymentConfig.model_validate(deployment).schedules or [])]
     assert isinstance(schedule, RawScheduleConfig)  # which refuses keys that it does not know
     load(deployment["entrypoint"]).validate_parameters(deployment["parameters"] | schedule.parameters)
