@@ -2,7 +2,8 @@
 
 In: what is under artifacts/, no arguments. Out: a database that is built under another name and then renamed, so that
 readers of the old one neither wait nor make anyone wait, a killed publisher leaves the old one whole, and a lost
-database costs seconds. Its tables are made from the records (tasks/store/tables.py); its views stand in results.sql.
+database costs seconds. Its tables are made from the records (tasks/store/tables.py); its views stand in results.sql, or
+are made from the questions (tasks/priming/statistics/contrasts.py).
 
 Nothing is cached: publishing must be able to rebuild. A run whose artifact is missing or damaged is published without
 it and without what belongs to it, as incomplete, and says so in table run_check.
@@ -28,6 +29,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.loading.redaction import without_secrets
+from tasks.priming.statistics.contrasts import QUESTIONS
 from tasks.store import artifacts
 from tasks.store.manifests import LOCK_SECONDS, AttemptRecord, Manifest, RecordedReference, read_manifests
 from tasks.store.tables import TABLES, Table, create_statements
@@ -44,6 +46,10 @@ _CHUNKS_AT_ONCE = 300
 _STORAGE_VERSION = "v1.4.0"
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _VIEWS = Path(__file__).with_suffix(".sql")
+_ANSWER_COLUMNS = """
+    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
+    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
+    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict"""
 # Rows break a rule of their table; any other error of DuckDB is one of the machine, such as a full disk.
 _REFUSED = (duckdb.IntegrityError, duckdb.DataError, duckdb.ProgrammingError, pa.ArrowException, OverflowError)
 _logger = logging.getLogger(__name__)
@@ -235,6 +241,7 @@ def build_database(
         for name, table in RUN_TABLES.items():
             connection.execute(create_statements(name, table, with_keys=not is_small))
         connection.execute(_VIEWS.read_text(encoding="utf-8"))
+        _create_question_views(connection)
         rows = load(connection)
         _complete_views(connection)
         runs = connection.execute("SELECT count(*) FROM run").fetchall()[0][0]
@@ -242,6 +249,14 @@ def build_database(
         connection.execute("USE memory")
         connection.execute("DETACH results")
     return {"runs": runs, "rows": rows}
+
+
+def _create_question_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make a view of the answers to each question that has none in results.sql, and say of all what their rows are."""
+    for name, question in QUESTIONS.items():
+        answers = f"SELECT {_ANSWER_COLUMNS} FROM all_runs.what_did_it_find WHERE question = '{name}'"
+        connection.execute(f"CREATE VIEW IF NOT EXISTS all_runs.{name} AS {answers}")
+        connection.execute(f"COMMENT ON VIEW all_runs.{name} IS {_quoted(question.rows)}")
 
 
 def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
@@ -254,9 +269,8 @@ def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
     told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL AND NOT internal"
     comments = {(table, column): comment for table, column, comment in connection.execute(told).fetchall()}
     views = "SELECT view_name, sql, comment FROM duckdb_views() WHERE schema_name = 'all_runs' ORDER BY view_oid"
-    names = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'all_runs' AND table_name = ?"
     for view, definition, said in connection.execute(views).fetchall():
-        columns = [name for (name,) in connection.execute(f"{names} ORDER BY column_index", [view]).fetchall()]
+        columns = connection.sql(f"FROM all_runs.{view}").columns
         read = re.findall(r'(?:FROM|JOIN) \(*(?:all_runs\.)?"?(\w+)', definition)
         schemas = ["all_runs"]
         if columns[0] == "run_id":
@@ -310,7 +324,9 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_b
     except _REFUSED as error:
         connection.rollback()
         _logger.warning(
-            "skipped run %s, whose manifest has a value that is not allowed: %s", manifest.run_id, _first_line(error)
+            "skipped run %s, whose manifest has a value that is not allowed: %s",
+            manifest.run_id,
+            str(error).partition("\n")[0],
         )
         return 0
     unknown = "this version has no such table: another version of the project wrote it. Start the run again"
@@ -322,7 +338,7 @@ def _load_run(connection: duckdb.DuckDBPyConnection, manifest: Manifest, looks_b
     for problem in problems:
         _logger.warning("run %s: %s: %s", manifest.run_id, problem["chunk"], problem["detail"])
     if problems:
-        _insert(connection, "run_check", pa.Table.from_pylist(problems), run_id=manifest.run_id)
+        insert_rows(connection, "run_check", pa.Table.from_pylist(problems), run_id=manifest.run_id)
     if problems and manifest.status == "complete":  # of a run that is not, its own status says more
         connection.execute("UPDATE run SET status = 'incomplete' WHERE run_id = ?", [manifest.run_id])
     return row_count
@@ -343,11 +359,11 @@ def _load_table(
                 except (artifacts.DamagedArtifactError, pa.ArrowException, OSError) as error:
                     problems.append(_problem(f"{table}/{chunk}", str(error)))
             if parts:
-                _insert(connection, table, pa.concat_tables(parts), run_id=run_id)
+                insert_rows(connection, table, pa.concat_tables(parts), run_id=run_id)
             expected += sum(part.num_rows for part in parts)
     except _REFUSED as error:
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
-        return 0, [*problems, _problem(table, f"its rows were refused: {_first_line(error)}")]
+        return 0, [*problems, _problem(table, f"its rows were refused: {str(error).partition(chr(10))[0]}")]
     found = connection.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", [run_id]).fetchall()[0][0]
     assert found == expected, f"{table} of run {run_id} has {found} rows instead of {expected}"
     return expected, problems
@@ -381,11 +397,11 @@ def _insert_manifest(connection: duckdb.DuckDBPyConnection, manifest: Manifest, 
         for name, seconds in manifest.stage_seconds.items()
         for stage, _, part in [name.partition("/")]
     ]
-    _insert(connection, "run", pa.Table.from_pylist([asdict(_run_row(manifest, looks_before))]))
+    insert_rows(connection, "run", pa.Table.from_pylist([asdict(_run_row(manifest, looks_before))]))
     if attempts:
-        _insert(connection, "attempt", pa.Table.from_pylist(attempts), run_id=manifest.run_id)
+        insert_rows(connection, "attempt", pa.Table.from_pylist(attempts), run_id=manifest.run_id)
     if times:
-        _insert(connection, "stage_time", pa.Table.from_pylist([*map(asdict, times)]), run_id=manifest.run_id)
+        insert_rows(connection, "stage_time", pa.Table.from_pylist([*map(asdict, times)]), run_id=manifest.run_id)
 
 
 def _run_row(manifest: Manifest, looks_before: Sequence[int]) -> RunRow:
@@ -431,8 +447,8 @@ def _setting(manifest: Manifest, section: str, name: str) -> Any:  # noqa: ANN40
     return values.get(name) if isinstance(values, dict) else None
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, **before: str) -> None:
-    """Insert rows, each preceded by columns of one value."""
+def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, **before: str) -> None:
+    """Insert rows into a table, with columns of one value before them."""
     columns = "".join(f"? AS {name}, " for name in before)
     connection.register("arrow_rows", rows)  # in place of what was refused before, which a transaction cannot remove
     connection.execute(f"INSERT INTO {table} BY NAME SELECT {columns}* FROM arrow_rows", list(before.values()))
@@ -442,11 +458,6 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table, *
 def _quoted(text: str | None) -> str:
     """Return text as SQL writes it."""
     return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
-
-
-def _first_line(error: Exception) -> str:
-    """Return what DuckDB says without the excerpt of the statement that it appends."""
-    return str(error).partition("\n")[0]
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -2,8 +2,9 @@
 -- The tables are made from the records (tasks/store/tables.py), before this file is run. The database is derived:
 -- tasks/results.py rebuilds it whole from the run manifests and parquet files, so nothing here migrates.
 
--- The questions, each defined once in schema all_runs, with run_id. tasks/results.py makes of each one in schema latest
--- that answers for the newest complete run, and gives a column without a comment that of the column it comes from.
+-- Each view is defined once, in schema all_runs, with run_id. tasks/results.py adds the questions whose views differ in
+-- the question alone, makes of each view one in schema latest that answers for the newest complete run, and gives a
+-- column without a comment that of the column it comes from.
 
 CREATE SCHEMA all_runs;
 CREATE SCHEMA latest;
@@ -97,21 +98,10 @@ ORDER BY
     run.run_id,
     contender.cost_rank;
 
-COMMENT ON VIEW all_runs.should_i_prime IS 'Which condition should be deployed? One row per condition that could be, the cheapest first. The answer is the first that is close to the best, if it is shown to beat the document alone.';
 COMMENT ON COLUMN all_runs.should_i_prime.index_flops_ratio IS 'Floating-point operations to index a document, divided by those of the baseline.';
 COMMENT ON COLUMN all_runs.should_i_prime.cache_bytes_ratio IS 'Size of the caches kept per document, divided by that of the baseline.';
 COMMENT ON COLUMN all_runs.should_i_prime.answer IS 'The answer of the whole run.';
 COMMENT ON COLUMN all_runs.should_i_prime.sentence IS 'The answer of the whole run as it is shown.';
-
-CREATE VIEW all_runs.does_priming_help AS
-SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
-    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
-    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
-FROM all_runs.what_did_it_find
-WHERE question = 'does_priming_help';
-
-COMMENT ON VIEW all_runs.does_priming_help IS 'Does a routed surrogate beat no surrogate? One row per family and treatment. Yes only if it beats the baseline, the bare document and random words, and prefers the answer to wrong ones more than before: a gain over the baseline alone may be repaired framing.';
 
 CREATE VIEW all_runs.do_answers_and_likelihood_agree AS
 SELECT
@@ -132,7 +122,6 @@ LEFT JOIN text_summary AS reference
     ON reference.run_id = found.run_id AND reference.condition = found.reference
 WHERE found.question = 'do_answers_and_likelihood_agree';
 
-COMMENT ON VIEW all_runs.do_answers_and_likelihood_agree IS 'Do the answers that the model writes change as the likelihood of the known answer does? One row per comparison of a routed family with the document alone; F1 and recall in percentage points.';
 COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.f1_improvement_mean IS 'Mean improvement of F1 (points).';
 COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.f1_answer_low IS 'Lower end of its interval at the level of answers.';
 COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.f1_answer_high IS 'Upper end of it.';
@@ -140,16 +129,6 @@ COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.recall_improvement_me
 COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.recall_answer_low IS 'Lower end of its interval at the level of answers.';
 COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.recall_answer_high IS 'Upper end of it.';
 COMMENT ON COLUMN all_runs.do_answers_and_likelihood_agree.reference_word_count_mean IS 'Mean number of words of the texts after the reference.';
-
-CREATE VIEW all_runs.is_generated_better_than_static AS
-SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
-    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
-    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
-FROM all_runs.what_did_it_find
-WHERE question = 'is_generated_better_than_static';
-
-COMMENT ON VIEW all_runs.is_generated_better_than_static IS 'Does the surrogate that a language model wrote beat the fixed phrase, each routed within its family, and the best single phrase? One row per treatment and opponent.';
 
 CREATE VIEW all_runs.is_generation_worth_its_compute AS
 SELECT
@@ -171,60 +150,7 @@ LEFT JOIN cost AS baseline
     AND baseline.condition = 'baseline/document'
 WHERE found.question = 'is_generation_worth_its_compute';
 
-COMMENT ON VIEW all_runs.is_generation_worth_its_compute IS 'Do routed surrogates that a language model wrote beat the best of the conditions for which nothing is written, by more than the margin? One row per treatment. Yes if the whole interval lies above the margin, no if it lies below, else undecided.';
 COMMENT ON COLUMN all_runs.is_generation_worth_its_compute.written_tokens IS 'Tokens that the model reads and writes for the surrogates, per document.';
-COMMENT ON COLUMN all_runs.is_generation_worth_its_compute.index_flops_ratio IS 'Floating-point operations to index a document, divided by those of the baseline.';
-COMMENT ON COLUMN all_runs.is_generation_worth_its_compute.cache_bytes_ratio IS 'Size of the caches kept per document, divided by that of the baseline.';
-
-CREATE VIEW all_runs.does_the_content_matter AS
-SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
-    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
-    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
-FROM all_runs.what_did_it_find
-WHERE question = 'does_the_content_matter';
-
-COMMENT ON VIEW all_runs.does_the_content_matter IS 'Is it the content of the surrogate that helps: its words, their order, the passage they are about? One row per question that a control answers; asked only where a gain over the document alone is shown.';
-
-CREATE VIEW all_runs.does_the_framing_matter AS
-SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
-    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
-    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
-FROM all_runs.what_did_it_find
-WHERE question = 'does_the_framing_matter';
-
-COMMENT ON VIEW all_runs.does_the_framing_matter IS 'Does "Document:" before the passage help a document without a surrogate? One row.';
-
-CREATE VIEW all_runs.where_does_a_gain_arise AS
-SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
-    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
-    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
-FROM all_runs.what_did_it_find
-WHERE question = 'where_does_a_gain_arise';
-
-COMMENT ON VIEW all_runs.where_does_a_gain_arise IS 'Does a gain arise in the passage''s representations or in reading the surrogate? One row per cell of the two by two of what sees the surrogate; asked only where a gain over the document alone is shown.';
-
-CREATE VIEW all_runs.should_the_surrogate_be_dropped AS
-SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
-    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
-    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
-FROM all_runs.what_did_it_find
-WHERE question = 'should_the_surrogate_be_dropped';
-
-COMMENT ON VIEW all_runs.should_the_surrogate_be_dropped IS 'Is a cache better from which the surrogate was dropped? One row per family.';
-
-CREATE VIEW all_runs.does_reading_twice_help AS
-SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
-    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
-    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
-FROM all_runs.what_did_it_find
-WHERE question = 'does_reading_twice_help';
-
-COMMENT ON VIEW all_runs.does_reading_twice_help IS 'Does the passage before itself help? One row per treatment.';
 
 CREATE VIEW all_runs.does_routing_help AS
 SELECT
@@ -238,18 +164,7 @@ LEFT JOIN routing_agreement
     AND routing_agreement.family = split_part(found.arm, '/', 1)
 WHERE found.question = 'does_routing_help';
 
-COMMENT ON VIEW all_runs.does_routing_help IS 'Does routing by similarity beat a key drawn at random, and the family''s best single key? One row per family, treatment and alternative.';
 COMMENT ON COLUMN all_runs.does_routing_help.family IS 'The family that is routed.';
-
-CREATE VIEW all_runs.could_a_gain_be_seen AS
-SELECT
-    run_id, subject, answer, sentence, comparison, n, improvement_mean, answer_low, answer_high, answer_p,
-    samples_for_precision, improvement_low, improvement_high, p_value, interval_method, win_rate, tie_rate, cohens_d,
-    margin_improvement_mean, margin_answer_low, margin_answer_high, equivalence_margin, rests_on, verdict
-FROM all_runs.what_did_it_find
-WHERE question = 'could_a_gain_be_seen';
-
-COMMENT ON VIEW all_runs.could_a_gain_be_seen IS 'Could this run have shown a gain? Where the answer is given it must be more probable by more than the margin, and without the passage less probable; without that, no answer is a plain no.';
 
 CREATE VIEW all_runs.who_gains AS
 SELECT

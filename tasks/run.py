@@ -27,7 +27,7 @@ from tasks.priming.settings import PLACEMENT, ExperimentSettings, SettingsError,
 from tasks.scoring import characters_to_read, condition_count
 from tasks.server.processes import is_interrupted, note_interruption, terminations_noted
 from tasks.server.progress import Progress
-from tasks.server.run_states import keep_stops_out_of_crashes, report_crashed, tag_flow_run
+from tasks.server.run_states import quiet_run_logs, report_crashed, tag_flow_run
 from tasks.statistics import statistics_by_table
 from tasks.store.artifacts import Reference, digest, read_rows
 from tasks.store.caching import Batch, essence
@@ -318,7 +318,7 @@ def recorded_run(
     with working(count, inputs.language_model, ray_address):
         attempt = start_run(_describe(run_id, name, profile, settings, inputs), flow_run.get_id())
         report_crashed(attempt.died)
-        keep_stops_out_of_crashes()
+        quiet_run_logs()
         tag_flow_run([profile, settings.language_model.language_model, settings.data.data])
         run = Run(run_id, inputs, attempt)
         try:

@@ -1,13 +1,15 @@
-"""prefect.yaml: one deployment per profile, and no key that Prefect would pass over in silence."""
+"""prefect.yaml and the examples of docs/operations.md: no key that Prefect would pass over in silence."""
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
-from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, WorkPoolConfig
+from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig, WorkPoolConfig
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ParameterTypeError, SignatureMismatchError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.hashing import file_hash
@@ -20,6 +22,10 @@ FILE: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding
 DEPLOYMENTS: dict[str, dict[str, Any]] = {deployment["name"]: deployment for deployment in FILE["deployments"]}
 EXPERIMENTS = [name for name, entry in DEPLOYMENTS.items() if entry["entrypoint"] == "flows/experiment.py:experiment"]
 OTHERS = sorted(set(DEPLOYMENTS) - set(EXPERIMENTS))
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+EXAMPLES: list[dict[str, Any]] = [
+    yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", OPERATIONS, re.DOTALL)
+]
 
 
 def known_keys(model: type[BaseModel]) -> set[str]:
@@ -60,12 +66,6 @@ def test_a_deployment_has_keys_that_prefect_knows_and_no_others(name: str) -> No
     assert set(DEPLOYMENTS[name]) <= known_keys(DeploymentConfig)
     assert set(DEPLOYMENTS[name]["work_pool"]) <= known_keys(WorkPoolConfig)
     assert {"entrypoint", "parameters", "description", "work_pool"} <= set(DEPLOYMENTS[name])
-
-
-def test_a_misspelt_key_would_be_found() -> None:
-    """`parameter:` instead of `parameters:` deployed without a word."""
-    assert not {"parameter"} <= known_keys(DeploymentConfig)
-    assert not {"work_queue"} <= known_keys(WorkPoolConfig)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -115,3 +115,24 @@ def test_the_working_folder_is_left_to_prefect() -> None:
     """`prefect deploy` writes the absolute path; `directory: .` crashed."""
     assert "pull" not in FILE
     assert not any("pull" in deployment for deployment in DEPLOYMENTS.values())
+
+
+# --- the examples of docs/operations.md ---
+
+
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if "trigger" in example], ids=lambda e: e["name"])
+def test_prefect_understands_the_whole_of_an_automation(example: dict[str, Any]) -> None:
+    """Prefect refuses a wrong value, and passes over a key that it does not know."""
+    understood = AutomationCore.model_validate(example).model_dump()
+    assert set(example) <= set(understood)
+    for given, found in zip(example["actions"], understood["actions"], strict=True):
+        assert set(given) <= set(found)
+    assert set(example["trigger"]) <= set(understood["trigger"])
+
+
+def test_prefect_understands_the_schedule_and_the_flow_its_parameters(load: Any) -> None:
+    (example,) = (example for example in EXAMPLES if "schedules" in example)
+    deployment = {**DEPLOYMENTS["demo"], **example}
+    (schedule,) = [*(DeploymentConfig.model_validate(deployment).schedules or [])]
+    assert isinstance(schedule, RawScheduleConfig)  # which refuses keys that it does not know
+    load(deployment["entrypoint"]).validate_parameters(deployment["parameters"] | schedule.parameters)

@@ -1,20 +1,23 @@
-"""README and docs are true: links lead somewhere, the map names every folder, the SQL runs and answers as shown."""
+"""README and docs are true: links lead somewhere, the map names every folder, SQL and recipes answer as shown."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from tasks import results
-from tests.places import ROOT
+from tests.places import GOLDEN, ROOT
 from tests.waiting import PATIENCE
 
 README, QUESTIONS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/questions.md"))
 QUERIES = re.findall(r"```sql\n(.*?);\n```\n```text\n(.*?)\n```", README + QUESTIONS, re.DOTALL)
+RECIPES = dict(zip(("pandas", "polars"), re.findall(r"```python\n(.*?)```", QUESTIONS, re.DOTALL), strict=True))
 
 
 def shown(value: object) -> str:
@@ -46,13 +49,57 @@ def test_every_link_leads_somewhere() -> None:
     assert [link for link in links if not link.startswith("https:") and not (ROOT / link).exists()] == []
 
 
-def test_every_question_is_one_that_the_database_understands(artifacts_folder: Path) -> None:
-    """Expected: the columns as shown; there are no rows in a database without runs."""
-    results.rebuild_database()
-    assert len(QUERIES) == 5
-    with results.open_results() as connection:
-        for query, text in QUERIES:
-            assert answer(connection, query) == text.splitlines()[0]
+@pytest.fixture(scope="module")
+def five_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database of the first look, three earlier runs with its rows, and a later one that failed."""
+    folder = tmp_path_factory.mktemp("five")
+
+    def load(connection: duckdb.DuckDBPyConnection) -> int:
+        rows = {name: pq.read_table(GOLDEN / "bundle" / f"{name}.parquet") for name in results.RUN_TABLES}
+        for day, status in ((0, "complete"), (-1, "complete"), (-2, "complete"), (-3, "complete"), (1, "failed")):
+            for name, table in rows.items():
+                of_run = (
+                    f", '{status}' AS status, started_at + INTERVAL ({day}) DAY AS started_at" if name == "run" else ""
+                )
+                connection.register("given", table)
+                connection.execute(f"INSERT INTO {name} SELECT * REPLACE ('{day}' AS run_id{of_run}) FROM given")
+        return sum(table.num_rows for table in rows.values())
+
+    (folder / "artifacts").mkdir()
+    assert results.build_database(folder / "artifacts" / "results.duckdb", load)["runs"] == 5
+    return folder
+
+
+@pytest.mark.parametrize(("query", "text"), QUERIES)
+def test_a_question_is_answered_as_shown_by_the_newest_complete_run_of_five(
+    query: str, text: str, five_runs: Path
+) -> None:
+    """Expected: what is shown, from all_runs once for each complete run."""
+    with duckdb.connect(str(five_runs / "artifacts" / "results.duckdb"), read_only=True) as connection:
+        connection.execute("SET search_path = 'latest,main'")
+        header, *rows = text.splitlines()
+        assert answer(connection, query).splitlines() == [header, *(rows * 4 if "all_runs" in query else rows)]
+
+
+def test_there_are_ten_questions() -> None:
+    assert len(re.findall("^## .*\\?$", QUESTIONS, re.MULTILINE)) == len(QUERIES) - README.count("```sql") == 10
+
+
+@pytest.mark.parametrize("library", RECIPES)
+def test_a_recipe_reads_the_database(
+    library: str, five_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(library)
+    monkeypatch.chdir(five_runs)
+    exec(RECIPES[library], {})
+    assert "baseline/document" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("duckdb"), reason="needs duckdb-cli")
+def test_duckdbs_own_client_reads_the_database(five_runs: Path) -> None:
+    (command,) = re.findall(r"```bash\n(.*?)\n```", QUESTIONS)
+    found = subprocess.run(["bash", "-c", command], cwd=five_runs, capture_output=True, text=True, check=True)
+    assert "generated+stripped" in found.stdout
 
 
 @pytest.mark.long

@@ -18,7 +18,6 @@ from typing import Any
 import duckdb
 import pytest
 from filelock import FileLock, Timeout
-from prefect.logging import disable_run_logger
 
 from tasks import results
 from tasks.priming.records import Check, Reject, Route, Sample, Surrogate
@@ -327,29 +326,6 @@ def test_a_rerun_replaces_and_does_not_double() -> None:
     assert query("SELECT count(*) FROM attempt") == [(2,)]
 
 
-def test_a_run_that_is_not_complete_is_shown_but_concludes_nothing() -> None:
-    complete("abc")
-    record_all("def")
-    manifests.fail_run(record_all("ghi"), "out of luck")
-    manifests.interrupt_run(record_all("jkl"), "stopped")
-    results.rebuild_database()
-    assert query("SELECT run_id, status FROM run ORDER BY ALL") == [
-        ("abc", "complete"),
-        ("def", "running"),
-        ("ghi", "failed"),
-        ("jkl", "interrupted"),
-    ]
-    assert query("SELECT DISTINCT run_id FROM all_runs.outcome ORDER BY ALL") == [
-        ("abc",),
-        ("def",),
-        ("ghi",),
-        ("jkl",),
-    ]
-    assert query("SELECT DISTINCT run_id FROM all_runs.does_priming_help") == [("abc",)]
-    assert query("SELECT DISTINCT run_id FROM all_runs.is_generated_better_than_static") == [("abc",)]
-    assert query("SELECT status, error FROM attempt WHERE run_id = 'ghi'") == [("failed", "out of luck")]
-
-
 def test_the_newest_run_comes_first() -> None:
     finish("def", comparison=COMPARISONS)
     finish("abc", comparison=COMPARISONS)
@@ -526,13 +502,6 @@ def test_a_publisher_that_is_killed_leaves_the_old_database_and_no_lock(folder: 
     assert query("SELECT count(*) FROM run") == [(2,)]
 
 
-def test_what_a_killed_publisher_left_is_cleared_away(folder: Path) -> None:
-    (folder / ".results.duckdb.new").write_bytes(b"half a file")
-    complete()
-    assert results.rebuild_database()["runs"] == 1
-    assert [path.name for path in folder.glob("*results*")] == ["results.duckdb"]
-
-
 def test_a_publisher_that_fails_leaves_the_old_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     complete()
     results.rebuild_database()
@@ -551,17 +520,6 @@ def test_a_folder_with_a_quote_in_its_name(folder: Path, monkeypatch: pytest.Mon
     complete()
     results.rebuild_database()
     assert len(read("does_priming_help", "abc")) == 2
-
-
-def test_nothing_published_is_said_with_what_to_do() -> None:
-    with pytest.raises(FileNotFoundError, match="Start a run"), results.open_results():
-        pass
-
-
-def test_the_stage_returns_plain_values(folder: Path) -> None:
-    complete()
-    with disable_run_logger():
-        assert results.publish_results.fn() == {"path": str(folder / "results.duckdb"), "runs": 1, "rows": 28}
 
 
 # --- looks at a growing run ---

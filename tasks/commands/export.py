@@ -29,7 +29,7 @@ from tasks.priming.sampling import DATASETS, Source, content_hash
 from tasks.reading.answers import summary_blocks
 from tasks.reading.database import RunRows, open_runs, read_run
 from tasks.reading.runs import LATEST, find_run
-from tasks.results import RUN_TABLES, build_database
+from tasks.results import RUN_TABLES, build_database, insert_rows
 from tasks.store import artifacts
 from tasks.store.manifests import read_manifest
 
@@ -190,9 +190,7 @@ def _read_table(connection: duckdb.DuckDBPyConnection, name: str, run_id: str) -
 
 def _load(tables: Mapping[str, pa.Table], connection: duckdb.DuckDBPyConnection) -> int:
     for name, table in tables.items():
-        connection.register("arrow_rows", table)
-        connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM arrow_rows")
-        connection.unregister("arrow_rows")
+        insert_rows(connection, name, table)
     return sum(table.num_rows for table in tables.values())
 
 
@@ -262,6 +260,7 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
     """Yield a dataset card: what the hub reads, then what people read."""
     run, (summary,) = rows.run, rows.tables["run_summary"]
     data, identity = run["data"], run["data_identity"]
+    writer = run["settings"]["writer"]["writer_model"] if run["writer_model_identity"] else None
     yield "---\n"
     title = f"Should I prime? {run['language_model']} on {data}"
     yield f"pretty_name: {json.dumps(title)}\n"
@@ -287,7 +286,7 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
         "run": f"{run['run_id']}, profile {run['profile']}",
         "language model": f"{run['language_model']}, {run['dtype']}, quantization {run['quantization']}"
         f"{_identified(run['language_model_identity'])}",
-        **({"surrogates written by": _writer(run)} if run["writer_model_identity"] else {}),
+        **({"surrogates written by": f"{writer}{_identified(run['writer_model_identity'])}"} if writer else {}),
         "embedding model": f"{run['embedding_model']}{_identified(run['embedding_model_identity'])}",
         "data": f"{data}{_identified(identity)}; {run['drawn_count']:,} of {run['eligible_count']:,} eligible rows",
         "seed": run["seed"],
@@ -308,11 +307,6 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
             "id, a hash of passage, query and answer.\n\n"
         )
     yield f"`python -m flows verify FOLDER` recomputes the statistics and answers from the scores (format {FORMAT}).\n"
-
-
-def _writer(run: Mapping[str, Any]) -> str:
-    """Return the name of the model that wrote surrogates where it is another one, and by what it is known."""
-    return f"{run['settings']['writer']['writer_model']}{_identified(run['writer_model_identity'])}"
 
 
 def _identified(identity: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import logging
 import os
 import typing
 from typing import Any
@@ -15,9 +14,9 @@ from flows.experiment import experiment
 from tasks.commands.terminal import quietly, stages_shown
 from tasks.loading.arms_file import read_arms
 from tasks.loading.hub import ALLOW_DOWNLOAD
-from tasks.priming.errors import UsageError
 from tasks.priming.settings import EVERYTHING, PLACEMENT, PROFILES, flat_settings, resolve_settings
 from tasks.server.form import described
+from tasks.server.run_states import quiet_run_logs
 from tasks.server.standalone import require_server
 
 
@@ -62,8 +61,7 @@ def execute(options: argparse.Namespace) -> int:
     from tasks.workers.processes import start_workers, working
 
     inputs = identify_inputs(settings)
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_traceback_of_usage_error)
+    quiet_run_logs()
     model = inputs.language_model
     count, address = given.get("workers"), given.get("ray_address")
     given_count = int(count) if count else None
@@ -132,10 +130,3 @@ def given_parameters(options: argparse.Namespace, flow: Flow[..., Any]) -> dict[
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
-
-
-def _without_traceback_of_usage_error(record: logging.LogRecord) -> bool:
-    """Keep the message of a usage error and drop its traceback: it is not about this code."""
-    if record.exc_info and isinstance(record.exc_info[1], UsageError):
-        record.exc_info = None
-    return True

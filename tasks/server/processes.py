@@ -151,11 +151,11 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def end_all(processes: Sequence[psutil.Process], number: signal.Signals = signal.SIGTERM) -> None:
-    """Signal processes to end, kill those that do not within five seconds, and wait until all have ended."""
+def end_all(processes: Sequence[psutil.Process]) -> None:
+    """Ask processes to end, kill those that do not within five seconds, and wait until all have ended."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):  # psutil compares start times: a reused number is never signalled
-            process.send_signal(number)
+            process.terminate()
     _, alive = psutil.wait_procs(processes, timeout=_PATIENCE_SECONDS)
     for process in alive:
         with suppress(psutil.NoSuchProcess):

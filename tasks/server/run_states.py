@@ -6,8 +6,7 @@ them or does not answer is left alone.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +24,7 @@ from prefect.runtime import flow_run as current_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed
 
+from tasks.priming.errors import UsageError
 from tasks.server.processes import is_interrupted
 from tasks.store.manifests import as_observed, read_manifests
 
@@ -36,27 +36,25 @@ _logger = logging.getLogger(__name__)
 
 def report_crashed(flow_run_ids: Iterable[str]) -> int:
     """Report dead executions to the server; return how many it did not know to be dead."""
-    identifiers = [UUID(identifier) for identifier in flow_run_ids]
-    if not identifiers:
-        return 0
+    own = current_run.get_id()  # of an execution that died and was started again under the same id
+    identifiers = [UUID(identifier) for identifier in flow_run_ids if identifier != own]
     state: State[None] = Crashed(message="Its process was killed. Start the run again: finished results are cached.")
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=identifiers))
     running = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
-    try:
-        with _quick_client() as client:
-            crashed_runs = [
-                found
-                for found in client.read_flow_runs(flow_run_filter=wanted)
-                if found.state and not found.state.is_final()
-            ]
-            for task_run in client.read_task_runs(flow_run_filter=wanted, task_run_filter=running):
-                client.set_task_run_state(task_run.id, state, force=True)
-            for crashed in crashed_runs:
-                client.set_flow_run_state(crashed.id, state, force=True)
-    except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
-        _logger.debug("crashed runs are not reported: %s", error)
-        return 0
-    return len(crashed_runs)
+    reported = []
+
+    def report(client: SyncPrefectClient) -> None:
+        runs = client.read_flow_runs(flow_run_filter=wanted)
+        for task_run in client.read_task_runs(flow_run_filter=wanted, task_run_filter=running):
+            client.set_task_run_state(task_run.id, state, force=True)
+        for run in runs:
+            if run.state and not run.state.is_final():
+                client.set_flow_run_state(run.id, state, force=True)
+                reported.append(run)
+
+    if identifiers:
+        _tell_server(report)
+    return len(reported)
 
 
 def report_all_crashed() -> int:
@@ -71,41 +69,36 @@ def report_all_crashed() -> int:
 
 def tag_flow_run(tags: Sequence[str]) -> None:
     """Add tags to the run in progress, by which the UI finds runs of one profile, model or data set."""
-    own = current_run.get_id()
-    try:
-        with _quick_client() as client:
-            client.update_flow_run(UUID(own), tags=sorted({*current_run.get_tags(), *tags}))
-    except Exception as error:  # as below
-        _logger.debug("the run is not tagged: %s", error)
+    own, known = UUID(current_run.get_id()), current_run.get_tags()
+    _tell_server(lambda client: client.update_flow_run(own, tags=sorted({*known, *tags})))
 
 
 def report_stopped(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Show a run that was asked to end as Cancelled; Prefect calls this when it has called the run Crashed."""
-    if not is_interrupted():
-        return
     stopped: State[None] = Cancelled(message="It was stopped. Start the run again: finished results are cached.")
-    try:
-        with _quick_client() as client:
-            client.set_flow_run_state(flow_run.id, stopped, force=True)
-    except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
-        _logger.debug("the stopped run is not reported: %s", error)
+    if is_interrupted():
+        _tell_server(lambda client: client.set_flow_run_state(flow_run.id, stopped, force=True))
 
 
-def keep_stops_out_of_crashes() -> None:
-    """Let Prefect log no crash in this process once it was asked to end."""
+def quiet_run_logs() -> None:
+    """Let Prefect log no crash in this process once it was asked to end, and no traceback of an error of usage."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_is_no_stop)
+        logging.getLogger(name).addFilter(_is_news)
 
 
-def _is_no_stop(record: logging.LogRecord) -> bool:
+def _is_news(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], UsageError):
+        record.exc_info = None  # its message says all: it is not about this code
     return not (is_interrupted() and "Crash" in record.getMessage())
 
 
-@contextmanager
-def _quick_client() -> Iterator[SyncPrefectClient]:
-    """Yield a client that gives up soon."""
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client({"timeout": _TIMEOUT_SECONDS}, sync_client=True) as client,
-    ):
-        yield client
+def _tell_server(tell: Callable[[SyncPrefectClient], object]) -> None:
+    """Tell the server something, with a client that gives up soon."""
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client({"timeout": _TIMEOUT_SECONDS}, sync_client=True) as client,
+        ):
+            tell(client)
+    except Exception as error:  # of the network, the server or Prefect, none of which a run depends on
+        _logger.debug("the server was not told: %s", error)

@@ -37,11 +37,8 @@ _QUESTIONS = """
 def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
     """Show a published run's results in the UI; an error there does not affect the results.
 
-    Called by the flow rather than a task of it, so that they stand among the artifacts of the run itself.
-
-    Args:
-        run_id: The run.
-        plots: Title -> PNG.
+    Called by the flow rather than a task of it, so that they stand among the artifacts of the run itself. Plots are
+    title -> PNG.
     """
     try:
         questions, tables, checks = read_tables(run_id)
@@ -57,10 +54,7 @@ def show_results(run_id: str, plots: Mapping[str, bytes] | None = None) -> None:
 def concluded(result: dict[str, Any]) -> dict[str, Any]:
     """Return the result of a run that is published as the run's final state, whose message is the headline.
 
-    The headline is the last line of the log too. Whoever calls the flow gets the result alone.
-
-    Args:
-        result: What the flow returns, "run_id" among it.
+    The headline is the last line of the log too. Whoever calls the flow gets the result alone, which has a "run_id".
     """
     with open_results() as connection:
         (summary,) = rows_of(connection, QUERIES["run_summary"], result["run_id"])
@@ -81,13 +75,7 @@ def read_tables(run_id: str) -> tuple[dict[str, str], Tables, Sequence[Row]]:
 
 
 def results_page(tables: Tables, checks: Sequence[Row], plots: Mapping[str, bytes]) -> str:
-    """Return a run's answers, checks and plots as markdown.
-
-    Args:
-        tables: The rows of each question view, for a run that is published and complete.
-        checks: What the run verified about itself.
-        plots: Title -> PNG.
-    """
+    """Return the answers, the checks of itself and the plots (title -> PNG) of a complete run as markdown."""
     (summary,) = tables["run_summary"]
     page = to_markdown([*summary_blocks(summary, tables["what_did_it_find"]), *_check_blocks(checks)])
     for name, png in plots.items():

@@ -25,7 +25,7 @@ from tests.published_rows import record
 from tests.report.conftest import Words, make_evidence
 
 BUNDLE = GOLDEN / "bundle"
-"""A first look of 16 samples at the example corpus with SmolLM2-135M-Instruct, exported without texts."""
+"""A first look of 10 samples at the example corpus with SmolLM2-135M-Instruct, exported without texts."""
 
 WORDS = Words(
     passage="Quagmire farms keep geese",

@@ -116,30 +116,6 @@ def test_the_rows_are_the_records_that_the_run_made() -> None:
     assert sorted(map(repr, evidence.scores)) == sorted(map(repr, SCORES))
 
 
-def test_a_run_is_named_by_its_id_its_beginning_or_as_the_latest(capsys: pytest.CaptureFixture[str]) -> None:
-    record("abc")
-    manifests.fail_run(start("bcd", {"seed": 42}, {}), "out of memory")  # later, and not complete
-    results.rebuild_database()
-    for named in ("abc", "ab", "latest"):
-        assert main(["reference", named]) == 0
-        assert capsys.readouterr().out.startswith("Run abc compared with ")
-
-
-def test_a_run_that_is_unknown_or_not_complete_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refusal(capsys, "abc").startswith("error: No run is published yet")
-    manifests.fail_run(start("abc", {"seed": 42}, {}), "out of memory")
-    results.rebuild_database()
-    assert refusal(capsys, "nope").startswith("error: There is no run 'nope'. Runs, newest first: abc")
-    assert refusal(capsys, "abc").startswith("error: Run abc is failed; only complete runs can be compared: none.")
-
-
-def test_a_file_that_is_no_database_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    (folder / "results.duckdb").write_bytes(b"nothing" * 1000)
-    message = refusal(capsys, "abc")
-    assert "results.duckdb cannot be read: " in message
-    assert "any run publishes it again" in message
-
-
 def test_a_database_of_an_earlier_version_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     record("abc")
     with duckdb.connect(str(folder / "results.duckdb")) as connection:

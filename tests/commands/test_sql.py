@@ -91,17 +91,6 @@ def test_a_semicolon_in_a_text_or_a_comment_ends_nothing(
     assert "text" in said(capsys, prompt, lines[1])
 
 
-def test_blank_lines_begin_no_statement(prompt: Prompt) -> None:
-    assert prompt.take("   ")
-    assert prompt.pending == ""
-
-
-def test_what_was_typed_last_is_asked_without_its_semicolon(prompt: Prompt, capsys: pytest.CaptureFixture[str]) -> None:
-    prompt.take("SELECT 1 AS one")
-    prompt.finish()
-    assert "one" in capsys.readouterr().out
-
-
 # --- results ---
 
 

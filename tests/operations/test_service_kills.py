@@ -13,7 +13,7 @@ from tests.operations.kills import Kill, Moment, draw_moments, kill_table, wait_
 from tests.operations.runs import UNREMEMBERED, differences, export, finished
 from tests.waiting import PATIENCE, wait_for
 
-COMMANDS = {"server": "tasks.server.services", "worker": "prefect worker start"}
+COMMANDS = {"server": "tasks.server.ui:create_app", "worker": "prefect worker start"}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What a process started ends with it, whoever ends it; and an interrupt that a library swallows is not lost."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from tasks.server.processes import MARK, end_all, marked
+from tasks.server.processes import end_all, marked
 from tests.places import ROOT
 from tests.waiting import PATIENCE, wait_for, wait_for_ends
 
@@ -88,11 +87,6 @@ def test_a_process_that_ignores_being_asked_is_killed(monkeypatch: pytest.Monkey
     end_all([stubborn])
     assert stubborn.wait(PATIENCE) == -signal.SIGKILL
     process.wait()
-
-
-def test_this_process_bears_no_mark_of_its_own() -> None:
-    assert MARK not in os.environ
-    assert marked("no such mark") == []
 
 
 STOPPED = """

@@ -1,8 +1,9 @@
-"""From nothing to a run that is watched in a real browser, and back to nothing; test_services.py is the quick part."""
+"""From nothing to a run that is watched in a real browser, and back to nothing; test_own_pages.py is the quick part."""
 
 import functools
 import http.server
 import json
+import re
 import signal
 import threading
 import tomllib
@@ -87,7 +88,7 @@ def test_a_second_ui_in_the_same_checkout_is_refused(ui: Ui) -> None:
 
 
 def test_nothing_lands_in_the_home_of_the_user_and_nothing_listens_to_other_machines(ui: Ui) -> None:
-    (server,) = ui.processes("tasks.server.services")
+    (server,) = ui.processes("tasks.server.ui:create_app")
     listening = [c for c in server.net_connections("tcp") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
     # the command in the second terminal may note which profile it used, the processes of the UI nothing
@@ -260,6 +261,58 @@ def test_a_browser_asks_no_other_machine(ui: Ui, page: Browser) -> None:
     assert foreign == []
 
 
+# --- the examples of docs/operations.md ---
+
+
+def test_a_killed_run_is_started_again_and_its_end_is_told(ui: Ui, tmp_path: Path) -> None:
+    """As documented but for the time to wait and the address."""
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    retry, notify = re.findall(r"```yaml\n(name: .*?)```", operations, re.DOTALL)
+    (block,) = re.findall(r"```python\n(.*?)```", operations, re.DOTALL)
+    told: list[bytes] = []
+
+    class Address(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Address) as address_told:
+        threading.Thread(target=address_told.serve_forever).start()
+        try:
+            here = f"http://127.0.0.1:{address_told.server_port}/"
+            saved = ui.checkout.command(".venv/bin/python", "-c", block.replace("https://example.org/hook", here))
+            notify = re.sub("(block_document_id:) .*", rf"\1 {saved.stdout.split()[-1]}", notify)
+            for text in (retry.replace("within: 60", "within: 15"), notify):
+                path = tmp_path / "automation.yaml"
+                path.write_text(text)
+                create = (".venv/bin/prefect", "automation", "create", "--from-file", str(path))
+                assert ui.checkout.command(*create).returncode == 0
+            (limit,) = re.findall(r"^\.venv/bin/prefect work-pool set-.*", operations, re.MULTILINE)
+            assert ui.checkout.command(*limit.split()).returncode == 0
+            before = len(ui.worker_lines())
+            watched = ui.checkout.start_deployment("seed=11", *PARAMETERS)
+            wait_for(
+                "a run that writes surrogates",
+                lambda: ui.worker_lines()[before:],
+                enough=lambda lines: any("write static surrogates 0-3' - Finished" in line for line in lines),
+            )
+            (worker,) = ui.processes("prefect worker start")
+            for process in worker.children(recursive=True):
+                process.kill()
+            # Crashed is an end, too: `--watch` leaves, and a second message comes later.
+            wait_for("two messages", lambda: told, enough=lambda said: len(said) == 2)
+            watched.wait(timeout=PATIENCE)
+        finally:
+            address_told.shutdown()
+    run = newest_run(ui)
+    assert (run["state_name"], run["run_count"]) == ("Completed", 2)
+    assert [json.loads(said)["text"].partition(":")[0] for said in told] == ["Crashed", "Completed"]
+    assert json.loads(told[1])["text"] == f"Completed: {run['name']}: {run['state']['message']}"
+    lines = "\n".join(ui.worker_lines()[before:])
+    assert "write static surrogates 0-3' - Finished in state Cached" in lines
+
+
 # --- back to nothing ---
 
 
@@ -285,29 +338,6 @@ def test_ctrl_c_ends_everything_with_a_run_in_progress_which_then_goes_on(ui: Ui
     ]
     assert statuses.count("interrupted") >= 1
     assert "running" not in statuses
-
-
-def test_what_was_interrupted_goes_on_in_the_next_ui(tmp_path: Path) -> None:
-    checkout = Checkout(tmp_path / "checkout")
-    for attempt in range(2):
-        ui = Ui(checkout)
-        watched = checkout.start_deployment(*PARAMETERS)
-        try:
-            if attempt == 0:
-                wait_for(
-                    "scored contexts",
-                    ui.worker_lines,
-                    enough=lambda lines: any("score static contexts 0-3' - Finished" in line for line in lines),
-                )
-                watched.kill()
-            else:
-                assert watched.wait(timeout=PATIENCE) == 0
-                assert newest_run(ui)["state_name"] == "Completed"
-                lines = "\n".join(ui.worker_lines())
-                assert "score static contexts 0-3' - Finished in state Cached" in lines
-        finally:
-            watched.wait()
-            ui.end()
 
 
 def test_a_killed_ui_takes_its_processes_with_it_and_its_stale_address_is_no_obstacle(tmp_path: Path) -> None:

@@ -13,21 +13,79 @@ from typing import Literal, TypeAlias
 
 from tasks.priming.statistics.run_data import RunData
 
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question that a run answers. Its key is the name of its view, too."""
+
+    title: str
+    """The question in a few words."""
+    rows: str
+    """What it asks exactly, and what each row of its view stands for."""
+
+
 QUESTIONS = {
-    "should_i_prime": "Should I prime?",
-    "does_priming_help": "Does priming help?",
-    "do_answers_and_likelihood_agree": "Do written answers and likelihood agree?",
-    "is_generated_better_than_static": "Is generated better than static?",
-    "is_generation_worth_its_compute": "Is generation worth its compute?",
-    "does_the_content_matter": "Does the content of the surrogate matter?",
-    "does_the_framing_matter": "Does the framing of the document matter?",
-    "where_does_a_gain_arise": "Where does a gain arise?",
-    "should_the_surrogate_be_dropped": "Should the surrogate be dropped from the cache?",
-    "does_reading_twice_help": "Does reading the passage twice help?",
-    "does_routing_help": "Does routing by similarity help?",
-    "could_a_gain_be_seen": "Could this run have shown a gain?",
+    "should_i_prime": Question(
+        "Should I prime?",
+        "Which condition should be deployed? One row per condition that could be, the cheapest first. The answer is "
+        "the first that is close to the best, if it is shown to beat the document alone.",
+    ),
+    "does_priming_help": Question(
+        "Does priming help?",
+        "Does a routed surrogate beat no surrogate? One row per family and treatment. Yes only if it beats the "
+        "baseline, the bare document and random words, and prefers the answer to wrong ones more than before: a gain "
+        "over the baseline alone may be repaired framing.",
+    ),
+    "do_answers_and_likelihood_agree": Question(
+        "Do written answers and likelihood agree?",
+        "Do the answers that the model writes change as the likelihood of the known answer does? One row per "
+        "comparison of a routed family with the document alone; F1 and recall in percentage points.",
+    ),
+    "is_generated_better_than_static": Question(
+        "Is generated better than static?",
+        "Does the surrogate that a language model wrote beat the fixed phrase, each routed within its family, and the "
+        "best single phrase? One row per treatment and opponent.",
+    ),
+    "is_generation_worth_its_compute": Question(
+        "Is generation worth its compute?",
+        "Do routed surrogates that a language model wrote beat the best of the conditions for which nothing is "
+        "written, by more than the margin? One row per treatment. Yes if the whole interval lies above the margin, no "
+        "if it lies below, else undecided.",
+    ),
+    "does_the_content_matter": Question(
+        "Does the content of the surrogate matter?",
+        "Is it the content of the surrogate that helps: its words, their order, the passage they are about? One row "
+        "per question that a control answers; asked only where a gain over the document alone is shown.",
+    ),
+    "does_the_framing_matter": Question(
+        "Does the framing of the document matter?",
+        'Does "Document:" before the passage help a document without a surrogate? One row.',
+    ),
+    "where_does_a_gain_arise": Question(
+        "Where does a gain arise?",
+        "Does a gain arise in the passage's representations or in reading the surrogate? One row per cell of the two "
+        "by two of what sees the surrogate; asked only where a gain over the document alone is shown.",
+    ),
+    "should_the_surrogate_be_dropped": Question(
+        "Should the surrogate be dropped from the cache?",
+        "Is a cache better from which the surrogate was dropped? One row per family.",
+    ),
+    "does_reading_twice_help": Question(
+        "Does reading the passage twice help?",
+        "Does the passage before itself help? One row per treatment.",
+    ),
+    "does_routing_help": Question(
+        "Does routing by similarity help?",
+        "Does routing by similarity beat a key drawn at random, and the family's best single key? One row per family, "
+        "treatment and alternative.",
+    ),
+    "could_a_gain_be_seen": Question(
+        "Could this run have shown a gain?",
+        "Could this run have shown a gain? Where the answer is given it must be more probable by more than the "
+        "margin, and without the passage less probable; without that, no answer is a plain no.",
+    ),
 }
-"""Key -> title, in the order in which answers are shown. The first is the question that the run as a whole answers."""
+"""Key -> question, in the order in which answers are shown. The first is the one that the run as a whole answers."""
 
 HEADLINE = "should_i_prime"
 

@@ -417,7 +417,7 @@ def _row(question: str, subject: str, own: Comparison | None, finding: _Finding)
     return Answer(
         position=0,
         question=question,
-        question_title=QUESTIONS[question],
+        question_title=QUESTIONS[question].title,
         subject=subject,
         answer=finding.answer,
         sentence=finding.sentence,

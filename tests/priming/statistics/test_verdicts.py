@@ -461,7 +461,7 @@ def test_answers_stand_in_the_order_of_their_questions_with_the_numbers_of_their
         HEADLINE, "does_priming_help", "do_answers_and_likelihood_agree", "do_answers_and_likelihood_agree",
         "does_the_content_matter", "does_routing_help", "could_a_gain_be_seen", "could_a_gain_be_seen",
     ]  # fmt: skip
-    assert [row.question_title for row in found] == [QUESTIONS[row.question] for row in found]
+    assert [row.question_title for row in found] == [QUESTIONS[row.question].title for row in found]
     assert found[1] == Answer(
         position=1,
         question="does_priming_help",

@@ -7,7 +7,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
-from tasks.server.services import OwnPages
+from tasks.server.ui import OwnPages
 
 PORT = 4200
 SOCKET = f"ws://127.0.0.1:{PORT}/s"
