@@ -254,25 +254,29 @@ def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
     told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL AND NOT internal"
     comments = {(table, column): comment for table, column, comment in connection.execute(told).fetchall()}
     views = "SELECT view_name, sql, comment FROM duckdb_views() WHERE schema_name = 'all_runs' ORDER BY view_oid"
-    names = "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'all_runs' AND table_name = ?"
+    # Of all views at once: DuckDB binds every one of them to tell the columns of any.
+    names = "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()"
+    columns_of = dict(connection.execute(f"{names} WHERE schema_name = 'all_runs' GROUP BY table_name").fetchall())
+    statements = []
     for view, definition, said in connection.execute(views).fetchall():
-        columns = [name for (name,) in connection.execute(f"{names} ORDER BY column_index", [view]).fetchall()]
+        columns = columns_of[view]
         read = re.findall(r'(?:FROM|JOIN) \(*(?:all_runs\.)?"?(\w+)', definition)
         schemas = ["all_runs"]
         if columns[0] == "run_id":
             schemas.append("latest")
             listed = ", ".join(f'"{column}"' for column in columns[1:])
-            connection.execute(
-                f"CREATE VIEW latest.{view} AS SELECT {listed} FROM all_runs.{view} WHERE run_id = {_quoted(run_id)}"
-            )
-            connection.execute(f"COMMENT ON VIEW latest.{view} IS {_quoted(said)}")
+            statements += [
+                f"CREATE VIEW latest.{view} AS SELECT {listed} FROM all_runs.{view} WHERE run_id = {_quoted(run_id)}",
+                f"COMMENT ON VIEW latest.{view} IS {_quoted(said)}",
+            ]
         for column in columns:
             sources = [view, *re.findall(rf'\b(\w+)\."?{column}\b', definition), *read]
             passed_on = next((comments[source, column] for source in sources if (source, column) in comments), None)
             text = passed_on or next((known for (_, name), known in comments.items() if name == column), None)
             for schema in schemas[: 1 if column == "run_id" else None]:
-                connection.execute(f'COMMENT ON COLUMN {schema}.{view}."{column}" IS {_quoted(text)}')
+                statements.append(f'COMMENT ON COLUMN {schema}.{view}."{column}" IS {_quoted(text)}')
             comments[view, column] = text
+    connection.execute("; ".join(statements))
 
 
 def _load_everything(connection: duckdb.DuckDBPyConnection) -> int:

@@ -214,6 +214,7 @@ def test_another_count_of_resamples_recomputes_the_statistics_alone(copied: Path
     assert newest_states(copied) == with_cached("compute")
 
 
+@pytest.mark.slow
 def test_controls_are_computed_alone_and_every_question_is_answered(controls_run: Path, server: str) -> None:
     """Expected: nine controls in three chunks, six of them with surrogates; all else is remembered."""
     states = newest_states(controls_run)
