@@ -26,8 +26,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"127.0.0.1"}
 
-# Whole runs in processes of their own: minutes each.
-_LONGEST_FILES = ("test_experiment.py", "test_recovery.py", "test_ui.py", "test_real_model.py")
+# Whole runs in processes of their own, a real model, and databases that are rebuilt again and again.
+_LONGEST_FILES = (
+    "test_experiment.py", "test_recovery.py", "test_ui.py", "test_real_model.py", "test_results.py", "test_page.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

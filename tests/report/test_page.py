@@ -178,6 +178,7 @@ def test_what_runs_right_to_left_is_isolated(pages: dict[str, str]) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_no_text_makes_a_report_large(artifacts_folder: Path) -> None:
     """Every text is ten thousand characters of those that take the most bytes to show."""
     publish_run("large", Words(*["\x00&😀\u202e" * 2_500] * 9), sample_count=200)
