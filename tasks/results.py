@@ -251,15 +251,14 @@ def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
     """
     newest = "SELECT run_id FROM run WHERE status = 'complete' ORDER BY started_at DESC NULLS LAST, run_id LIMIT 1"
     run_id = next((found for (found,) in connection.execute(newest).fetchall()), "")
-    told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL AND NOT internal"
-    comments = {(table, column): comment for table, column, comment in connection.execute(told).fetchall()}
+    # Asked once, not for each view: to tell the columns of any, DuckDB binds all.
+    told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
+    all_columns = connection.execute(told).fetchall()
+    comments = {(table, column): comment for table, column, comment in all_columns if comment}
     views = "SELECT view_name, sql, comment FROM duckdb_views() WHERE schema_name = 'all_runs' ORDER BY view_oid"
-    # Of all views at once: DuckDB binds every one of them to tell the columns of any.
-    names = "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()"
-    columns_of = dict(connection.execute(f"{names} WHERE schema_name = 'all_runs' GROUP BY table_name").fetchall())
     statements = []
     for view, definition, said in connection.execute(views).fetchall():
-        columns = columns_of[view]
+        columns = [column for table, column, _ in all_columns if table == view]
         read = re.findall(r'(?:FROM|JOIN) \(*(?:all_runs\.)?"?(\w+)', definition)
         schemas = ["all_runs"]
         if columns[0] == "run_id":

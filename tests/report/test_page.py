@@ -51,12 +51,6 @@ def test_a_database_that_was_rebuilt_gives_the_same_bytes(
     assert render_report(read_run("abc123")) == page
 
 
-def test_the_output_may_be_any_file(published: Published, tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "own.html"
-    assert write_report("abc123", path) == path
-    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
-
-
 def test_numbers_are_those_of_sql(query: Any, page: str) -> None:
     said = Page(page).said
     columns = "improvement_mean, improvement_low, improvement_high, sentence"
