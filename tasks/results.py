@@ -266,27 +266,31 @@ def _complete_views(connection: duckdb.DuckDBPyConnection) -> None:
     """
     newest = "SELECT run_id FROM run WHERE status = 'complete' ORDER BY started_at DESC NULLS LAST, run_id LIMIT 1"
     run_id = next((found for (found,) in connection.execute(newest).fetchall()), "")
-    told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL AND NOT internal"
-    comments = {(table, column): comment for table, column, comment in connection.execute(told).fetchall()}
+    # Asked once, not for each view: to tell the columns of any, DuckDB binds all.
+    told = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
+    all_columns = connection.execute(told).fetchall()
+    comments = {(table, column): comment for table, column, comment in all_columns if comment}
     views = "SELECT view_name, sql, comment FROM duckdb_views() WHERE schema_name = 'all_runs' ORDER BY view_oid"
+    statements = []
     for view, definition, said in connection.execute(views).fetchall():
-        columns = connection.sql(f"FROM all_runs.{view}").columns
+        columns = [column for table, column, _ in all_columns if table == view]
         read = re.findall(r'(?:FROM|JOIN) \(*(?:all_runs\.)?"?(\w+)', definition)
         schemas = ["all_runs"]
         if columns[0] == "run_id":
             schemas.append("latest")
             listed = ", ".join(f'"{column}"' for column in columns[1:])
-            connection.execute(
-                f"CREATE VIEW latest.{view} AS SELECT {listed} FROM all_runs.{view} WHERE run_id = {_quoted(run_id)}"
-            )
-            connection.execute(f"COMMENT ON VIEW latest.{view} IS {_quoted(said)}")
+            statements += [
+                f"CREATE VIEW latest.{view} AS SELECT {listed} FROM all_runs.{view} WHERE run_id = {_quoted(run_id)}",
+                f"COMMENT ON VIEW latest.{view} IS {_quoted(said)}",
+            ]
         for column in columns:
             sources = [view, *re.findall(rf'\b(\w+)\."?{column}\b', definition), *read]
             passed_on = next((comments[source, column] for source in sources if (source, column) in comments), None)
             text = passed_on or next((known for (_, name), known in comments.items() if name == column), None)
             for schema in schemas[: 1 if column == "run_id" else None]:
-                connection.execute(f'COMMENT ON COLUMN {schema}.{view}."{column}" IS {_quoted(text)}')
+                statements.append(f'COMMENT ON COLUMN {schema}.{view}."{column}" IS {_quoted(text)}')
             comments[view, column] = text
+    connection.execute("; ".join(statements))
 
 
 def _load_everything(connection: duckdb.DuckDBPyConnection) -> int:

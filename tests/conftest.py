@@ -1,5 +1,6 @@
 """What several test modules need: real tokenizers and models, folders of their own, and no way to the network."""
 
+import gc
 import os
 import signal
 import socket
@@ -25,8 +26,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOCAL = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", b"localhost", b"127.0.0.1"}
 
-# Whole runs in processes of their own: minutes each.
-_LONGEST_FILES = ("test_experiment.py", "test_recovery.py", "test_ui.py", "test_real_model.py")
+# Whole runs in processes of their own, a real model, and databases that are rebuilt again and again.
+_LONGEST_FILES = (
+    "test_experiment.py", "test_recovery.py", "test_ui.py", "test_real_model.py", "test_results.py", "test_page.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,6 +57,16 @@ def no_network() -> Iterator[None]:
         patch.setattr(socket, "getaddrinfo", local_getaddrinfo)
         patch.setattr(socket.socket, "connect", local_connect)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects_to_collect() -> None:
+    """Spare the collector what earlier modules left: each loaded model, and statsmodels, collect all garbage.
+
+    In a process that has imported everything, such a collection takes half a second.
+    """
+    gc.collect()  # so that no garbage is kept
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

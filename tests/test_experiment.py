@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -214,6 +213,7 @@ def test_another_count_of_resamples_recomputes_the_statistics_alone(copied: Path
     assert newest_states(copied) == with_cached("compute")
 
 
+@pytest.mark.slow
 def test_controls_are_computed_alone_and_every_question_is_answered(controls_run: Path, server: str) -> None:
     """Expected: nine controls in three chunks, six of them with surrogates; all else is remembered."""
     states = newest_states(controls_run)
@@ -304,14 +304,6 @@ def test_own_texts_are_computed_alone_and_the_printed_file_changes_nothing(
         assert connection.execute(scored).fetchall() == [("one", 2 * SAMPLES), ("two", SAMPLES)]  # one is in two runs
 
 
-@pytest.mark.long  # whole runs; test_caching.py tests the keys of chunks
-def test_a_larger_nested_run_takes_over_the_smaller_ones_chunks(copied: Path, server: str) -> None:
-    assert run(copied, server, f"--sample-count={SAMPLES + CHUNK}").returncode == 0
-    states = newest_states(copied)
-    assert (states["score", "Cached"], states["score", "Completed"]) == (9, 3)
-    assert (states["write", "Cached"], states["write", "Completed"]) == (6, 2)
-
-
 @pytest.mark.slow
 def test_an_undecided_run_draws_more_and_looks_again(copied: Path, server: str) -> None:
     """Expected: four samples, of which no answer is given, and then the twelve of the first run, which are cached."""
@@ -323,35 +315,6 @@ def test_an_undecided_run_draws_more_and_looks_again(copied: Path, server: str) 
             "SELECT drawn_count FROM all_runs.run_summary WHERE status = 'complete' ORDER BY ALL"
         )
         assert drawn.fetchall() == [(4,), (SAMPLES,)]
-
-
-@pytest.mark.slow  # test_recovery.py kills smaller runs each time
-def test_a_run_killed_while_scoring_goes_on_with_the_unfinished_chunks(
-    first_run: Path, server: str, tmp_path: Path
-) -> None:
-    folder = tmp_path / "artifacts"
-    child = subprocess.Popen(
-        command(), cwd=ROOT, env=environment(folder, server), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    wait_for(
-        "four scored chunks",
-        lambda: list((folder / "stages" / "scoring").glob("*/*")),
-        enough=lambda seen: len(seen) >= 4,
-        during=child,
-    )
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    finished = list((folder / "stages" / "scoring").glob("*/*"))
-    assert 4 <= len(finished) < 9
-    assert run(folder, server).returncode == 0
-    states = newest_states(folder)
-    # a chunk whose record was half-written when the kill came counts as unfinished
-    assert len(finished) - 1 <= states["score", "Cached"] <= len(finished)
-    assert states["score", "Cached"] + states["score", "Completed"] == 9
-    # four scored chunks are those of the first four samples and one of the next four, which were written before
-    assert 4 <= states["write", "Cached"] <= 6
-    assert states["write", "Cached"] + states["write", "Completed"] == 6
-    assert export(folder) == export(first_run)
 
 
 @pytest.mark.slow  # test_bad_inputs.py asks the stage alone

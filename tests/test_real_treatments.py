@@ -107,6 +107,7 @@ def reader() -> LanguageModel:
 
 
 @pytest.mark.weights
+@pytest.mark.slow  # test_stripping.py compares tiny models
 def test_a_dropped_prefix_equals_a_rotated_cache_of_plain_transformers(
     reader: LanguageModel, shared_data: Path
 ) -> None:

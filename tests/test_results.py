@@ -335,7 +335,7 @@ def test_the_newest_run_comes_first() -> None:
     assert next(run_id for (run_id,) in query("SELECT run_id FROM all_runs.does_priming_help")) == "efg"
 
 
-@pytest.mark.parametrize("damage", ["missing", "altered"])
+@pytest.mark.parametrize("damage", [pytest.param("missing", marks=pytest.mark.slow), "altered"])
 def test_a_damaged_artifact_makes_its_run_incomplete_and_no_other(
     folder: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:

@@ -177,9 +177,9 @@ def test_the_golden_folder_is_what_its_scores_give(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("table", "column", "change"),
     [
-        ("score", "nll", lambda value: value + 1e-9),
+        pytest.param("score", "nll", lambda value: value + 1e-9, marks=pytest.mark.slow),
         ("comparison", "improvement_mean", lambda value: value * (1 + 1e-9)),
-        ("answer", "answer", lambda value: "yes" if value != "yes" else "hurts"),
+        pytest.param("answer", "answer", lambda value: "yes" if value != "yes" else "hurts", marks=pytest.mark.slow),
     ],
 )
 def test_an_altered_cell_is_found(
@@ -193,7 +193,9 @@ def test_an_altered_cell_is_found(
     assert f'results.duckdb: "{table} {", ".join(map(str, key.values()))}: not as in {table}.parquet' in shown
 
 
-@pytest.mark.parametrize("name", ["bundle.json", "route.parquet", "results.duckdb"])
+@pytest.mark.parametrize(
+    "name", ["bundle.json", "route.parquet", pytest.param("results.duckdb", marks=pytest.mark.slow)]
+)
 def test_a_missing_or_altered_file_is_one_clear_error(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(BUNDLE, folder)

@@ -20,6 +20,8 @@ from tests.operations.kills import STAGES, Kill, Moment, draw_moments, kill_at, 
 from tests.operations.runs import FLAGS, Attempt, differences, export, finished
 from tests.waiting import wait_for_ends
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def kill_series(
     moments: Sequence[Moment], folder: Path, undisturbed: Undisturbed, server: str, *flags: str
@@ -49,7 +51,6 @@ def newest_flow_runs(count: int) -> list[FlowRun]:
     return sorted(runs, key=lambda run: str(run.created))[-count:]
 
 
-@pytest.mark.slow
 def test_three_kills_lose_at_most_the_chunk_in_flight(undisturbed: Undisturbed, server: str, tmp_path: Path) -> None:
     moments = draw_moments(undisturbed.attempt, ("write", "score", "compute"), 11)
     kills = kill_series(moments, tmp_path, undisturbed, server)
@@ -60,16 +61,14 @@ def test_three_kills_lose_at_most_the_chunk_in_flight(undisturbed: Undisturbed, 
     assert states == ["Crashed", "Crashed", "Crashed", "Completed"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("seed", "workers"), [(1, 1), (2, 2)])
 def test_kills_in_every_stage_lose_nothing_that_was_finished(
-    seed: int, workers: int, undisturbed: Undisturbed, server: str, tmp_path: Path
+    undisturbed: Undisturbed, server: str, tmp_path: Path
 ) -> None:
-    moments = draw_moments(undisturbed.attempt, STAGES, seed)
-    assert len(kill_series(moments, tmp_path, undisturbed, server, f"--workers={workers}")) == 10
+    moments = draw_moments(undisturbed.attempt, STAGES, 2)
+    assert len(kill_series(moments, tmp_path, undisturbed, server, "--workers=2")) == 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_ends_within_five_seconds_and_says_so(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +87,6 @@ def test_a_run_that_is_stopped_ends_within_five_seconds_and_says_so(
     assert as_observed(manifest).status == "interrupted"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_run_that_was_stopped_goes_on(
     number: signal.Signals, undisturbed: Undisturbed, server: str, tmp_path: Path
@@ -123,7 +121,6 @@ def test_a_killed_run_is_told_apart_from_one_that_runs_and_takes_its_temporary_s
     wait_for_ends(children)
 
 
-@pytest.mark.slow  # three whole runs
 def test_runs_at_once_with_the_same_and_with_other_settings_all_arrive(
     undisturbed: Undisturbed, server: str, tmp_path: Path
 ) -> None:
@@ -155,7 +152,6 @@ def left_behind(folder: Path) -> list[str]:
     ]
 
 
-@pytest.mark.slow
 def test_a_grown_run_computes_only_what_is_new(undisturbed: Undisturbed, server: str, tmp_path: Path) -> None:
     """Expected: of nested draws the smaller is part of the larger, so 2 of its chunks of each family are remembered."""
     folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "artifacts"))

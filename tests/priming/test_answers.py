@@ -116,12 +116,12 @@ def differing(
 def test_answers_are_those_of_transformers_own_greedy_generation_without_a_cache(
     answerer: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twenty samples after four contexts each; where the two largest logits are within TIE, either may be taken."""
+    """Ten samples after four contexts each; where the two largest logits are within TIE, either may be taken."""
     monkeypatch.setattr(answers, "TOKEN_LIMIT", 8)
-    equal, others = differing([sample(number) for number in range(20)], CONDITIONS, answerer)
+    equal, others = differing([sample(number) for number in range(10)], CONDITIONS, answerer)
     print(*others, sep="\n")  # noqa: T201 - each of them is listed, by pytest -rP
-    assert equal + len(others) == 80
-    assert equal >= 78
+    assert equal + len(others) == 40
+    assert equal >= 39
 
 
 SIGHTS = {
@@ -192,7 +192,7 @@ def test_an_answer_after_one_treatment_does_not_depend_on_the_others(answerer: L
 
 
 @needs_exact_path
-@pytest.mark.parametrize("name", CONDITIONS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in CONDITIONS[:-1]] + ["static"])
 def test_an_answer_is_the_same_alone_reversed_and_shuffled(answerer: LanguageModel, name: str) -> None:
     samples = [sample(number) for number in range(14)]
     together = {answer.sample_id: answer for answer in answers_of(name, samples, answerer)}

@@ -130,7 +130,7 @@ def test_every_sample_and_family_is_routed_on_its_own(minilm: Any) -> None:
 # --- bits ---
 
 
-@pytest.mark.parametrize("thread_count", [1, 2])
+@pytest.mark.parametrize("thread_count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_embedding_has_the_same_bits_in_any_order_and_subset(minilm: Any, thread_count: int) -> None:
     """Texts of a few words are the hard ones: alone, they take other kernels than in a batch."""
     short = [*WORDS, *(f"{word} {number}" for word in WORDS[:4] for number in range(5))]

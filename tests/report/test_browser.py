@@ -70,7 +70,10 @@ def color(browser: Browser, expression: str) -> str:
     return "#" + "".join(f"{int(part):02x}" for part in said.removeprefix("rgb(").removesuffix(")").split(","))
 
 
-@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [SCREENS[0], SCREENS[-1], *(pytest.param(*screen, marks=pytest.mark.slow) for screen in SCREENS[1:-1])],
+)
 @pytest.mark.parametrize("run_id", ["plain", "hostile"])
 def test_the_page_fits_the_screen_and_makes_no_requests(
     browser: Browser, folder: Path, run_id: str, width: int, scheme: str

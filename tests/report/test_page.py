@@ -51,12 +51,6 @@ def test_a_database_that_was_rebuilt_gives_the_same_bytes(
     assert render_report(read_run("abc123")) == page
 
 
-def test_the_output_may_be_any_file(published: Published, tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "own.html"
-    assert write_report("abc123", path) == path
-    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
-
-
 def test_numbers_are_those_of_sql(query: Any, page: str) -> None:
     said = Page(page).said
     columns = "improvement_mean, improvement_low, improvement_high, sentence"
@@ -178,6 +172,7 @@ def test_what_runs_right_to_left_is_isolated(pages: dict[str, str]) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_no_text_makes_a_report_large(artifacts_folder: Path) -> None:
     """Every text is ten thousand characters of those that take the most bytes to show."""
     publish_run("large", Words(*["\x00&😀\u202e" * 2_500] * 9), sample_count=200)

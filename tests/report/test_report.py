@@ -31,8 +31,8 @@ def test_the_latest_run_is_reported_where_none_is_named(
 
 
 def test_the_output_may_be_named(published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", "fff000", "--output", str(tmp_path / "own.html")]) == 0
-    assert (tmp_path / "own.html").is_file()
+    assert main(["report", "fff000", "--output", str(tmp_path / "deep" / "own.html")]) == 0
+    assert (tmp_path / "deep" / "own.html").is_file()
 
 
 def test_plots_are_written_where_asked(

@@ -83,6 +83,7 @@ def test_a_stale_or_damaged_file_of_ours_may_be_replaced(folder: Path, content: 
         pass
 
 
+@pytest.mark.slow
 def test_of_two_that_start_at_once_the_second_is_refused_and_takes_nothing_from_the_first(folder: Path) -> None:
     """Before the first one's server answers, or its address is written, nothing else tells that it is there."""
     program = "import sys; from flows.__main__ import main; sys.exit(main(['ui']))"

@@ -64,6 +64,7 @@ def identity() -> Identity:
     return identify_language_model(tiny_settings())
 
 
+@pytest.mark.slow  # test_experiment.py starts two workers of a run
 def test_two_processes_load_a_model_each_give_the_same_bits_and_tell_how_far_they_are(
     identity: Identity, tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     """A pool's processes wait for work for ever once nobody can send any."""
     (tmp_path / "named.py").write_text("import os\n\ndef process(*, language_model):\n    return os.getpid()\n")

@@ -88,6 +88,7 @@ def test_a_line_does_not_depend_on_the_size_of_batches(writer: LanguageModel, mo
     assert generate_completions(asked, writer, SETTINGS) == together
 
 
+@pytest.mark.slow
 def test_writing_holds_the_keys_and_values_of_its_lines_once(
     mistral_tokenizer_folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,14 +199,10 @@ def taught() -> Any:
         sees = torch.ones(6, 6).tril().bool()
         sees[5, 1] = False
         mask = torch.zeros(1, 1, 6, 6).masked_fill(~sees, torch.finfo(torch.float32).min)
-        for _ in range(250):
-            prefix = torch.randint(10, 18, (64, 1))
-            ids = torch.cat(
-                [torch.tensor([[1]] * 64), prefix, torch.tensor([[5, 6, 7]] * 64), torch.tensor([[8]] * 64)], 1
-            )
-            positions = torch.tensor([[0, 1, 2, 3, 4, 5]])
-            logits = model(ids, attention_mask=mask.expand(64, -1, -1, -1), position_ids=positions).logits[:, -1]
-            loss = torch.nn.functional.cross_entropy(logits, prefix[:, 0])
+        ids = torch.tensor([[1, prefix, 5, 6, 7, 8] for prefix in range(10, 18)])
+        for _ in range(80):
+            logits = model(ids, attention_mask=mask.expand(8, -1, -1, -1), position_ids=torch.arange(6)[None]).logits
+            loss = torch.nn.functional.cross_entropy(logits[:, -1], ids[:, 1])
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
