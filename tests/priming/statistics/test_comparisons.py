@@ -44,8 +44,6 @@ COMPARISONS = [
 ]  # fmt: skip
 
 
-
-
 def route(sample_id: str, family: str, key: str, is_routed: bool) -> Route:
     return Route(sample_id, family, key, 0.5, is_routed, False)
 
