@@ -113,7 +113,7 @@ def to_svg(plot: Plot) -> str:
     svg = ElementTree.fromstring(sink.getvalue())
     for element in svg.iter():
         element.tail = None  # white space
-        if element.tag != f"{{{_SVG}}}text":
+        if element.tag not in (f"{{{_SVG}}}text", f"{{{_SVG}}}title"):
             element.text = None
         for child in list(element):
             # A style element would apply to the whole page.

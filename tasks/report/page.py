@@ -38,7 +38,8 @@ def render_report(rows: RunRows, plots: Plots | None = None) -> str:
         plots: The run's, if they were drawn already.
     """
     shown = plots or plots_of(rows)
-    compared = next((row for row in rows.tables["comparison"] if row["arm"] in rows.nlls), None)
+    scored = [row for row in rows.tables["comparison"] if row["arm"] in rows.nlls and row["reference"] in rows.nlls]
+    compared = min(scored, key=lambda row: row["kind"] != "routed", default=None)
     pair = (compared["arm"], compared["reference"]) if compared else (next(iter(rows.nlls), ""), tables.BASELINE)
     return render_page(
         "report.html.jinja",
