@@ -28,7 +28,7 @@ for (const name of ["alert", "confirm", "prompt"]) window[name] = () => problems
 _OVERFLOWING = """
 [...document.body.querySelectorAll("*")].filter(element => {
   const box = element.getBoundingClientRect();
-  return box.width > 0 && box.right > document.documentElement.clientWidth + 1 && !element.closest("nav");
+  return box.width > 0 && box.right > document.documentElement.clientWidth + 1 && !element.closest(PLACES);
 }).map(element => element.outerHTML.slice(0, 200))
 """
 
@@ -80,7 +80,9 @@ def test_the_page_fits_the_screen_and_makes_no_requests(
     browser.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
     assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert "points: " in browser.wait_for("Page 1 of 3")
-    assert browser.evaluate(_OVERFLOWING) == []
+    # Only words of hundreds of letters may make a table scroll within itself.
+    places = '"nav"' if run_id == "plain" else '"nav, .table-box"'
+    assert browser.evaluate(_OVERFLOWING.replace("PLACES", places)) == []
     assert browser.evaluate("problems") == []
     assert browser.requests == [(folder / f"{run_id}.html").as_uri()]
     assert browser.evaluate("performance.getEntriesByType('resource').length") == 0
@@ -109,7 +111,8 @@ def column(browser: Browser, heading: str) -> list[str]:
     """Return the texts of a column of the table of all comparisons."""
     texts: list[str] = browser.evaluate(
         "(() => { const table = [...document.querySelectorAll('table')].find(t => "
-        "t.caption?.textContent.startsWith('All comparisons') && [...t.tHead.rows[0].cells].some(c => c.textContent === "
+        "t.caption?.textContent.startsWith('All comparisons') && "
+        "[...t.tHead.rows[0].cells].some(c => c.textContent === "
         f"'{heading}')); const place = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === "
         f"'{heading}'); return [...table.tBodies[0].rows].map(row => row.cells[place].textContent); }})()"
     )
@@ -120,7 +123,8 @@ def sort_by(browser: Browser, heading: str) -> str:
     """Click a heading of that table and return the order that it says it is in."""
     order: str = browser.evaluate(
         "(() => { const table = [...document.querySelectorAll('table')].find(t => "
-        "t.caption?.textContent.startsWith('All comparisons') && [...t.tHead.rows[0].cells].some(c => c.textContent === "
+        "t.caption?.textContent.startsWith('All comparisons') && "
+        "[...t.tHead.rows[0].cells].some(c => c.textContent === "
         f"'{heading}')); const head = [...table.tHead.rows[0].cells].find(c => c.textContent === "
         f"'{heading}'); head.querySelector('button').click(); return head.getAttribute('aria-sort'); }})()"
     )
