@@ -1,27 +1,33 @@
 """The verb `compare`: complete runs side by side, and paired differences on the samples that they share.
 
-In: two or more runs in artifacts/results.duckdb, called A, B and so on; all are compared with the first. Out: a page,
-printed or shown in the UI. Numbers are rounded here and computed in tasks/priming/statistics/two_runs.py.
+In: two or more runs in artifacts/results.duckdb, called A, B and so on; all are compared with the first. Out: text,
+printed or shown in the UI, and the same as an HTML page with the samples that they share. Numbers are rounded here and
+computed in tasks/priming/statistics/two_runs.py.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, paragraph
+from tasks.pages.blocks import Block, Cell, Heading, Part, Quoted, Table, Value, paragraph
+from tasks.pages.html import render_page, write_page
 from tasks.pages.markdown import to_markdown
 from tasks.pages.numbers import in_form
 from tasks.pages.terminal import print_blocks
 from tasks.priming.errors import UsageError
 from tasks.priming.settings import flat_settings
 from tasks.priming.statistics.paired import PairedStatistics
-from tasks.priming.statistics.two_runs import compare_runs
+from tasks.priming.statistics.two_runs import compare_runs, compare_texts, shared_conditions
 from tasks.reading.answers import by_question, improvement_of, name_of
-from tasks.reading.database import PAIRING_QUERIES, QUERIES, RunRows, read_run
+from tasks.reading.database import PAIRING_QUERIES, QUERIES, SAMPLE_QUERIES, RunRows, read_run
 from tasks.reading.runs import LATEST, PREVIOUS, find_complete_run
+from tasks.report.samples import pack_samples
 
 DEFAULT_RUNS = (PREVIOUS, LATEST)
 
@@ -45,13 +51,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"Two or more run ids, beginnings of ids, {LATEST} or {PREVIOUS}; default: {' '.join(DEFAULT_RUNS)}. All "
         "are compared with the first.",
     )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="Where to write the page (default: artifacts/reports/compare-<run ids>.html).",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print the comparison."""
+    """Print the comparison, and the path of its page."""
     runs = _find_runs(options.runs or DEFAULT_RUNS)
-    print_blocks(describe_runs(runs))
-    print_blocks(describe_pairs(runs))
+    print_blocks(described := describe_runs(runs))
+    print_blocks(paired := describe_pairs(runs))
+    try:
+        path = write_comparison(runs, described + paired, options.output)
+    except OSError as error:
+        raise UsageError(
+            f"The page cannot be written: {str(error).rstrip('.')}. Give --output a file that can be written."
+        ) from error
+    sys.stdout.write(f"{path}\n")
     return 0
 
 
@@ -67,12 +86,44 @@ def show_comparison(texts: Sequence[str]) -> None:
         UsageError: The runs cannot be found, or share no sample; they are described all the same.
     """
     runs = _find_runs(texts)
-    blocks = describe_runs(runs)
+    blocks, description = describe_runs(runs), f"Runs {', '.join(run.run['run_id'] for run in runs)}."
     try:
         blocks += describe_pairs(runs)
+        description += f" With their samples: {write_comparison(runs, blocks)}"
     finally:
-        names = ", ".join(run.run["run_id"] for run in runs)
-        create_markdown_artifact(to_markdown(blocks), key="comparison", description=f"Runs {names}.")
+        create_markdown_artifact(to_markdown(blocks), key="comparison", description=description)
+
+
+def write_comparison(runs: Sequence[RunRows], blocks: Sequence[Block], output: Path | None = None) -> Path:
+    """Write a comparison as an HTML page with the samples that the runs share, and return where it is.
+
+    Args:
+        runs: The runs.
+        blocks: What describe_runs and describe_pairs say of them.
+        output: The file; None: artifacts/reports/compare-<run ids>.html.
+
+    Raises:
+        OSError: The file cannot be written; an earlier file is left unchanged.
+    """
+    first, second = runs[:2]
+    names = [run.run["run_id"] for run in runs]
+    known = [*shared_conditions(first.nlls, second.nlls), *first.nlls]
+    shown = next((name for name in known if "/routed" in name), known[0])
+    # Every block belongs to the heading before it.
+    titles = [block.text for block in blocks if isinstance(block, Heading)]
+    parts = [[*part] for is_title, part in groupby(blocks, lambda block: isinstance(block, Heading)) if not is_title]
+    page = render_page(
+        "compare.html.jinja",
+        names=names,
+        sections=[
+            (f"part-{place}", title, part) for place, (title, part) in enumerate(zip(titles, parts, strict=True))
+        ],
+        samples=pack_samples(
+            {f"{letter} ": run for letter, run in zip(_LETTERS, runs, strict=False)}, f"B {shown}", f"A {shown}"
+        ),
+        shared_count=len({sample for run in runs[1:] for sample in _shared_passages(first, run)}),
+    )
+    return write_page(f"compare-{'-'.join(names)}", page, output)
 
 
 def _find_runs(texts: Sequence[str]) -> list[RunRows]:
@@ -88,7 +139,7 @@ def _find_runs(texts: Sequence[str]) -> list[RunRows]:
                 f"{texts[found.index(run_id)]!r} and {texts[number]!r} are the same run, {run_id}. "
                 "Name each run once; python -m flows runs lists them."
             )
-    queries = PAIRING_QUERIES | {"what_did_it_find": QUERIES["what_did_it_find"]}
+    queries = PAIRING_QUERIES | SAMPLE_QUERIES | {"what_did_it_find": QUERIES["what_did_it_find"]}
     return [read_run(run_id, queries) for run_id in found]
 
 
@@ -128,7 +179,8 @@ def _runs(runs: Sequence[RunRows]) -> Iterator[Block]:
         )
         for letter, run in zip(_LETTERS, runs, strict=False)
     ]
-    yield Table(("", "run", "profile", "data", "language model", "started (UTC)", "samples"), tuple(rows), 6)
+    columns = ("", "run", "profile", "data", "language model", "started (UTC)", "samples")
+    yield Table(columns, tuple(rows), 6, "The runs")
 
 
 def _differences_in_making(runs: Sequence[RunRows]) -> Iterator[Block]:
@@ -144,7 +196,8 @@ def _differences_in_making(runs: Sequence[RunRows]) -> Iterator[Block]:
         ("made from", identities, "Data, models, device and versions are the same."),
     ):
         rows = tuple(_differing(values))
-        yield Table((title, *_LETTERS[: len(runs)]), rows, 1 + len(runs)) if rows else paragraph(otherwise)
+        columns = (title, *_LETTERS[: len(runs)])
+        yield Table(columns, rows, len(columns), f"By {title}") if rows else paragraph(otherwise)
 
 
 def _identity(run: RunRows) -> dict[str, Any]:
@@ -187,7 +240,7 @@ def _answers(runs: Sequence[RunRows]) -> Iterator[Block]:
                 row = by_name.get(name)
                 answer, numbers = (row["sentence"], improvement_of(row)) if row else ("not run", "-")
                 rows.append(("" if number else name, f"{_LETTERS[number]} {answer}", numbers))
-        yield Table((title, "answer", "improvement (interval)"), tuple(rows), 2)
+        yield Table((title, "answer", "improvement (interval)"), tuple(rows), 2, title)
 
 
 def _values(run: RunRows, query: str) -> dict[str, Any]:
@@ -214,24 +267,62 @@ def _pair(first: RunRows, second: RunRows, letter: str) -> Iterator[Block]:
     if any(_identity(first).get(name) != _identity(second).get(name) for name in _MODEL_NAMES):
         yield paragraph(f"A and {letter} have different language models. {_tokenizers(first, second)}")
     yield paragraph(
-        f"NLL of A minus that of {letter}, nats per answer token: positive where {letter} is better. Intervals are "
-        f"{level:.0%}, clustered by passage, not adjusted for multiple comparisons; equal: samples with the same "
-        "number in both."
+        f"Probability of an answer's token in percent, 100 exp(-NLL), and how many points higher it is in {letter}: "
+        f"positive where {letter} is better. Intervals are {level:.0%}, clustered by passage, not adjusted for "
+        "multiple comparisons; equal: samples with the same number in both."
     )
-    nlls: list[tuple[Part, ...]] = []
-    improvements: list[tuple[Part, ...]] = []
-    for found in compare_runs(first.nlls, second.nlls, passages, level):
-        nll, excess = found.nll, found.excess
-        means = in_form(nll.reference_mean, ".4f"), in_form(nll.arm_mean, ".4f")
-        nlls.append((found.condition, f"{nll.n:,}", f"{nll.tie_count:,}", *means, *_difference(nll)))
-        if excess:
-            means = in_form(found.improvement_first, "+.4f"), in_form(found.improvement_second, "+.4f")
-            improvements.append((found.condition, f"{excess.n:,}", *means, *_difference(excess)))
-    headings = ("condition", "n", "equal", "NLL A", f"NLL {letter}", f"A - {letter}", "interval")
-    yield Table(headings, tuple(nlls))
-    if improvements:
-        yield paragraph(f"Improvement over each run's own baseline, of A, of {letter}, and {letter} minus A:")
-        yield Table(("condition", "n", "A", letter, f"{letter} - A", "interval"), tuple(improvements))
+    found = compare_runs(first.nlls, second.nlls, passages, level)
+    shortfalls = {each.condition: each.shortfall for each in found}
+    yield _table("Probability of an answer's token, %", shortfalls, f"{letter} - A", top=100)
+    gains = {each.condition: each.excess for each in found if each.excess and each.excess.n}
+    if gains:
+        yield paragraph(
+            f"Improvement over each run's own baseline, of A, of {letter}, and {letter} minus A, in points:"
+        )
+        yield _table("Improvement over each run's own baseline, points", gains, f"{letter} - A", top=0)
+    texts = compare_texts(_f1s(first), _f1s(second), passages, level)
+    if texts:
+        yield paragraph("F1 of written answers in percent, by words:")
+        yield _table("F1 of written answers, %", texts, f"{letter} - A", top=100)
+    yield paragraph(f"NLL of A minus that of {letter}, nats per answer token: positive where {letter} is better.")
+    yield _table("NLL, nats per answer token", {each.condition: each.nll for each in found}, f"A - {letter}")
+
+
+def _f1s(run: RunRows) -> dict[str, dict[str, float]]:
+    """Return condition -> sample_id -> F1 of the written answer."""
+    found: dict[str, dict[str, float]] = {}
+    for row in run.tables["f1"]:
+        found.setdefault(row["condition"], {})[row["name"]] = row["value"]
+    return found
+
+
+def _table(caption: str, found: Mapping[str, PairedStatistics], difference: str, *, top: float | None = None) -> Table:
+    """Return the table of a measure.
+
+    Args:
+        caption: What is compared.
+        found: Condition -> the values of both runs, paired.
+        difference: The heading of the differences, such as "B - A"; its letters are those of the runs.
+        top: What the values are lacking to; None: they are shown as they are, in nats.
+    """
+    form = ".4f" if top is None else ".2f"
+
+    def cells(condition: str, pairs: PairedStatistics) -> Iterator[Cell]:
+        means = [pairs.reference_mean, pairs.arm_mean]
+        sides = [mean if top is None or mean is None else top - mean for mean in means]
+        yield condition
+        yield from (Value(f"{number:,}", number) for number in (pairs.n, pairs.tie_count))
+        yield from (Value(in_form(side, form), side) for side in sides)
+        if pairs.tie_count == pairs.n:
+            yield from (Value("0", 0.0), "all equal")
+            return
+        mean, low, high = pairs.improvement_mean, pairs.improvement_low, pairs.improvement_high
+        yield Value(in_form(mean, f"+{form}"), mean)
+        yield "-" if low is None or high is None else f"{low:+{form}} to {high:+{form}}"
+
+    letters = sorted(difference.split(" - "))
+    rows = tuple(tuple(cells(condition, pairs)) for condition, pairs in found.items())
+    return Table(("condition", "n", "equal", *letters, difference, "interval"), rows, caption=caption)
 
 
 def _same_texts(first: RunRows, second: RunRows) -> str:
@@ -252,18 +343,10 @@ def _tokenizers(first: RunRows, second: RunRows) -> str:
     if split:
         return (
             f"Their tokenizers split {split:,} of {len(shared):,} answers into different numbers of tokens, so NLLs "
-            "per token cannot be compared. Improvements over each run's own baseline can, with care: they are in nats "
-            "per token of that model."
+            "and probabilities per token cannot be compared. Improvements over each run's own baseline can, with care: "
+            "they are of that model's tokens."
         )
     return (
         "Their tokenizers split every answer into the same number of tokens, so NLLs per token can be compared; they "
         "say which model expects the answers, and nothing about priming."
     )
-
-
-def _difference(found: PairedStatistics) -> tuple[str, str]:
-    """Return a mean difference and its interval."""
-    if found.n and found.tie_count == found.n:
-        return "0", "all equal"
-    mean, low, high = found.improvement_mean, found.improvement_low, found.improvement_high
-    return in_form(mean, "+.4f"), "-" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"

@@ -16,35 +16,8 @@ from tasks.results import open_results
 
 Row: TypeAlias = dict[str, Any]
 
-_EXAMPLES = 4
-_EXTREMES_EACH = 3
-_FLAGGED = 8
-
-# sample_id is a hash of the text, so the first few are drawn independently of any result.
-_CHOSEN = f"""
-    SELECT sample_id, passage, query, answer, answers FROM sample WHERE run_id = $run_id
-    QUALIFY row_number() OVER (PARTITION BY passage_id ORDER BY sample_id) = 1
-    ORDER BY sample_id LIMIT {_EXAMPLES}"""
-
-_EXTREME_SAMPLES = """
-    SELECT sample.sample_id, sample.passage, sample.query, sample.answer, outcome.family, outcome.key,
-        outcome.improvement, outcome.similarity, surrogate.text AS surrogate,
-        reference.nll AS reference_nll, reference.token_nlls AS reference_token_nlls,
-        score.nll AS arm_nll, score.token_nlls AS arm_token_nlls, score.answer_tokens
-    FROM all_runs.outcome
-    JOIN sample ON sample.run_id = $run_id AND sample.sample_id = outcome.sample_id
-    JOIN score ON score.run_id = $run_id AND score.sample_id = outcome.sample_id
-        AND score.family = outcome.family AND score.key = outcome.key AND score.treatment = outcome.treatment
-    JOIN score AS reference ON reference.run_id = $run_id AND reference.sample_id = outcome.sample_id
-        AND reference.family = 'baseline' AND reference.key = 'document' AND reference.treatment = 'kept'
-    LEFT JOIN surrogate ON surrogate.run_id = $run_id AND surrogate.sample_id = outcome.sample_id
-        AND surrogate.family = outcome.family AND surrogate.key = outcome.key
-    WHERE outcome.run_id = $run_id AND outcome.is_routed AND outcome.improvement IS NOT NULL
-        AND outcome.treatment = 'kept'
-        AND outcome.family = (SELECT min(family) FROM route WHERE run_id = $run_id)
-    ORDER BY outcome.improvement {order}, sample.sample_id
-    LIMIT {limit}"""
-"""The samples that gain most, or least, over the baseline by the first routed family."""
+MOST_SAMPLES = 2_500
+"""Samples that a page shows one by one."""
 
 _ORDERS = {
     "all_runs.what_did_it_find": "position",
@@ -64,6 +37,35 @@ _ORDERS = {
 }
 """Tables and views that are read whole -> the order of their rows."""
 
+# sample_id is a hash of the text, so the first ones are drawn independently of any result.
+_SHOWN = f"(SELECT sample_id FROM sample WHERE run_id = $run_id ORDER BY sample_id LIMIT {MOST_SAMPLES})"
+
+SAMPLE_QUERIES: dict[str, str] = {
+    "sample": f"""
+        SELECT sample_id, passage, query, answer, answers, query_type FROM sample
+        WHERE run_id = $run_id AND sample_id IN {_SHOWN} ORDER BY sample_id""",
+    "surrogate": f"""
+        SELECT surrogate.sample_id, surrogate.family, surrogate.key, text, finish, is_over_word_limit, is_query,
+            has_stray_marks, similarity, is_routed
+        FROM surrogate LEFT JOIN route ON route.run_id = $run_id AND route.sample_id = surrogate.sample_id
+            AND route.family = surrogate.family AND route.key = surrogate.key
+        WHERE surrogate.run_id = $run_id AND surrogate.sample_id IN {_SHOWN}
+        ORDER BY surrogate.sample_id, surrogate.family, surrogate.key""",
+    "written": f"""
+        SELECT sample_id, text, f1,
+            family || '/' || key || if(treatment = 'kept', '', '+' || treatment) AS condition
+        FROM answer_text WHERE run_id = $run_id AND status = 'ok' AND sample_id IN {_SHOWN}
+        ORDER BY sample_id, condition""",
+    "reading": f"""
+        SELECT score.sample_id, score.family, score.key, token_nlls, answer_tokens
+        FROM score LEFT JOIN route ON route.run_id = $run_id AND route.sample_id = score.sample_id
+            AND route.family = score.family AND route.key = score.key
+        WHERE score.run_id = $run_id AND treatment = 'kept' AND nll IS NOT NULL AND score.sample_id IN {_SHOWN}
+            AND (score.family = 'baseline' OR is_routed)
+        ORDER BY score.sample_id, score.family, score.key""",
+}
+"""What a page shows of single samples: name -> statement. A reading is an answer's NLLs, token by token."""
+
 QUERIES: dict[str, str] = {
     **{
         name.removeprefix("all_runs."): f"SELECT * FROM {name} WHERE run_id = $run_id ORDER BY {order}"
@@ -72,11 +74,6 @@ QUERIES: dict[str, str] = {
     "stage_time": """
         SELECT stage, count(*) AS artifacts, list(seconds ORDER BY entry, chunk) AS seconds
         FROM stage_time WHERE run_id = $run_id GROUP BY stage ORDER BY min(rowid)""",
-    "point": """
-        SELECT family, similarity, improvement FROM all_runs.outcome
-        WHERE run_id = $run_id AND is_routed AND similarity IS NOT NULL AND improvement IS NOT NULL
-            AND treatment = 'kept'
-        ORDER BY family, sample_id""",
     "flag": """
         SELECT family, key, count(*) AS surrogates,
             count(*) FILTER (text = '') AS empty, count(*) FILTER (is_over_word_limit) AS over_word_limit,
@@ -84,30 +81,7 @@ QUERIES: dict[str, str] = {
             count(*) FILTER (finish = 'length') AS cut_off, avg(token_count) AS tokens
         FROM surrogate WHERE run_id = $run_id AND finish <> 'fixed'
         GROUP BY family, key ORDER BY family, key""",
-    "example": f"""
-        WITH chosen AS ({_CHOSEN})
-        SELECT chosen.*, surrogate.* EXCLUDE (run_id, sample_id), outcome.similarity, outcome.is_routed,
-            outcome.improvement
-        FROM chosen JOIN surrogate ON surrogate.run_id = $run_id AND surrogate.sample_id = chosen.sample_id
-        LEFT JOIN all_runs.outcome ON outcome.run_id = $run_id AND outcome.sample_id = surrogate.sample_id
-            AND outcome.family = surrogate.family AND outcome.key = surrogate.key AND outcome.treatment = 'kept'
-        WHERE surrogate.family IN (SELECT family FROM route WHERE run_id = $run_id)
-        ORDER BY chosen.sample_id, surrogate.family, surrogate.key""",
-    "written": f"""
-        WITH chosen AS ({_CHOSEN})
-        SELECT chosen.query, chosen.answers, answer_text.* EXCLUDE (run_id, sample_id), chosen.sample_id,
-            family || '/' || key || CASE treatment WHEN 'kept' THEN '' ELSE '+' || treatment END AS condition
-        FROM chosen JOIN answer_text ON answer_text.run_id = $run_id AND answer_text.sample_id = chosen.sample_id
-        WHERE status = 'ok'
-        ORDER BY chosen.sample_id, family <> 'baseline', family, key, treatment""",
-    "flagged": f"""
-        SELECT surrogate.*, sample.query FROM surrogate
-        JOIN sample ON sample.run_id = surrogate.run_id AND sample.sample_id = surrogate.sample_id
-        WHERE surrogate.run_id = $run_id AND surrogate.family IN (SELECT family FROM route WHERE run_id = $run_id)
-            AND (is_over_word_limit OR is_query OR has_stray_marks OR text = '' OR finish = 'length')
-        ORDER BY surrogate.sample_id, surrogate.family, surrogate.key LIMIT {_FLAGGED}""",
-    "best": _EXTREME_SAMPLES.format(order="DESC", limit=_EXTREMES_EACH),
-    "worst": _EXTREME_SAMPLES.format(order="ASC", limit=_EXTREMES_EACH),
+    **SAMPLE_QUERIES,
 }
 """What a report reads: name -> statement, each with an order of its own."""
 
@@ -119,8 +93,15 @@ PAIRING_QUERIES: dict[str, str] = {
     "written_text": """
         SELECT sample_id || ' ' || key AS name, text AS value FROM surrogate
         WHERE run_id = $run_id AND family = 'generated' ORDER BY name""",
+    "f1": """
+        WITH answered AS (
+            SELECT *, if(treatment = 'kept', '', '+' || treatment) AS rest FROM answer_text
+            WHERE run_id = $run_id AND status = 'ok')
+        SELECT family || '/' || key || rest AS condition, sample_id AS name, f1 AS value FROM answered
+        UNION ALL SELECT family || '/routed' || rest, sample_id, f1 FROM answered WHERE is_routed
+        ORDER BY condition, name""",
 }
-"""What is compared of the samples of two runs: name -> statement of pairs (name, value)."""
+"""What is compared of the samples of two runs: name -> statement of pairs (name, value), for `f1` by condition."""
 
 _NLLS = """
     SELECT condition, sample_id, nll FROM all_runs.outcome

@@ -9,7 +9,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,28 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.pages.numbers import ratio
-
-# The families' colours are those of Okabe and Ito, which every kind of colour blindness can tell apart, made lighter or
-# darker until text in them can be read. Source: https://jfly.uni-koeln.de/color/.
-_COLORS = {
-    "paper": ("#ffffff", "#16181b"),
-    "ink": ("#1c1e21", "#e6e8ea"),
-    "muted": ("#5c6066", "#a2a8af"),
-    "line": ("#d5d8dc", "#3a3f45"),
-    "shade": ("#eceef1", "#25292e"),
-    "baseline": ("#6a6f76", "#a5abb3"),
-    "static": ("#c46a00", "#e69f00"),
-    "generated": ("#0067a8", "#56b4e9"),
-    "control": ("#00825c", "#2bbd8f"),
-    "oracle": ("#a8568a", "#d99bc0"),
-}
-"""Role -> colour on a light page and on a dark one."""
-
-LIGHT = {role: light for role, (light, _) in _COLORS.items()}
-"""The colours that plots are drawn in; no two roles share one, since a page replaces each by its role."""
-
-DARK = {role: dark for role, (_, dark) in _COLORS.items()}
+from tasks.pages.html import LIGHT
 
 WIDTH = 340.0
 """Width of every figure (points); a phone shows about one CSS pixel per point."""
@@ -48,8 +27,10 @@ WIDTH = 340.0
 SMALL_POINTS = 9.0
 """Size of labels; other text has 10 points."""
 
+VALUE = "value: "
+"""An artist whose gid begins so is drawn with the rest of its gid as what a page shows when it is pointed at."""
+
 _POINTS_PER_INCH = 72
-_POWERS = 3
 _PNG_DPI = 120
 _PNG_COLORS = 128
 _SVG = "http://www.w3.org/2000/svg"
@@ -111,22 +92,6 @@ def _styled() -> Iterator[None]:
         yield
 
 
-def signed_ticks(scale: float, largest: float) -> tuple[list[float], list[str]]:
-    """Return ticks of an axis that is linear up to a scale and logarithmic beyond it: zero and three powers of ten.
-
-    Args:
-        scale: Where the axis becomes logarithmic; powers below twice of it are left out.
-        largest: The largest absolute value on the axis.
-
-    Example:
-        >>> signed_ticks(0.01, 2.0)
-        ([-1.0, -0.1, 0.0, 0.1, 1.0], ['−1', '−0.1', '0', '0.1', '1'])
-    """
-    powers = [10.0**power for power in range(-6, 7) if 2 * scale <= 10.0**power <= largest][-_POWERS:]
-    ticks = [*(-power for power in reversed(powers)), 0.0, *powers]
-    return ticks, [ratio(tick) for tick in ticks]
-
-
 def to_png(plot: Plot) -> bytes:
     """Return a plot as PNG on white."""
     sink = io.BytesIO()
@@ -148,13 +113,17 @@ def to_svg(plot: Plot) -> str:
     svg = ElementTree.fromstring(sink.getvalue())
     for element in svg.iter():
         element.tail = None  # white space
-        if element.tag != f"{{{_SVG}}}text":
+        if element.tag not in (f"{{{_SVG}}}text", f"{{{_SVG}}}title"):
             element.text = None
         for child in list(element):
             # A style element would apply to the whole page.
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
                 element.remove(child)
-        if "_" in element.get("id", ""):  # the name of a part, such as axes_1, that nothing refers to
+        name = element.get("id", "")
+        if name.startswith(VALUE):
+            element.insert(0, ElementTree.Element(f"{{{_SVG}}}title"))
+            element[0].text = name.removeprefix(VALUE)
+        if name.startswith(VALUE) or "_" in name:  # the name of a part, such as axes_1, that nothing refers to
             del element.attrib["id"]
         if "style" in element.attrib:
             element.set("style", _page_style(element.attrib["style"]))
@@ -176,8 +145,3 @@ def _page_style(style: str) -> str:
     for role, color in LIGHT.items():
         style = style.replace(color, f"var(--{role})")
     return style
-
-
-def css_variables(colors: Mapping[str, str]) -> str:
-    """Return the declarations of a set of colours."""
-    return " ".join(f"--{role}: {color};" for role, color in colors.items())

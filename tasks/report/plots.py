@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 
+from tasks.pages.html import LIGHT
 from tasks.pages.numbers import count, interval, number, percent, ratio
 from tasks.reading.database import Row, RunRows, read_run
-from tasks.report.drawing import LIGHT, SMALL_POINTS, WIDTH, Plot, new_figure, signed_ticks, to_png
+from tasks.report.drawing import SMALL_POINTS, VALUE, WIDTH, Plot, new_figure, to_png
 from tasks.report.tables import BASELINE, FAMILIES, label_of, role_of
 from tasks.store import artifacts
 
@@ -45,12 +45,6 @@ GROUPS: tuple[tuple[str, str, tuple[str | None, ...]], ...] = (
 
 _DECISIVE = ("routed", "between_families")
 _QUANTILES = {"least": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "most": 0.95}
-_SMALLEST_SCALE = 1e-2
-"""Differences below it (points) are always on the linear part of an axis."""
-
-_MOST_POINTS = 800
-"""Samples in a scatter plot; they come in the order of a hash of their text, so the first ones are a random draw."""
-
 _DARKEST = 0.6
 """Opacity of the fullest cell of a table of counts, whose number must be readable on light and dark pages."""
 
@@ -140,7 +134,8 @@ def _draw_comparison(axes: Axes, place: int, row: Row, limits: tuple[float, floa
                     axes.plot([end], [place], marker, color=color, markersize=5, clip_on=False)
     if left <= mean <= right:
         face = LIGHT["paper"] if row["is_optimistic"] else color
-        axes.plot([mean], [place], "o", color=color, markerfacecolor=face, markersize=5.5)
+        said = f"{VALUE}{label_of(row['comparison'])}: {_improvement(row)}"
+        axes.plot([mean], [place], "o", color=color, markerfacecolor=face, markersize=5.5, gid=said)
 
 
 def _forest_finding(rows: Sequence[Row]) -> str:
@@ -188,7 +183,8 @@ def _strata(name: str, comparison: Row, levels: Sequence[Row]) -> Plot:
             if row["improvement_low"] is not None and row["improvement_high"] is not None:
                 ends = [row["improvement_low"], row["improvement_high"]]
                 axes.plot(ends, [place] * 2, color=color, linewidth=1.8, solid_capstyle="butt")
-            axes.plot([row["improvement_mean"]], [place], "o", color=color, markersize=5)
+            said = f"{VALUE}{row['level']}: {_improvement(row)}"
+            axes.plot([row["improvement_mean"]], [place], "o", color=color, markersize=5, gid=said)
         axes.set_xlabel("improvement, points")
     finding = (
         f"Improvement in the easiest fifth {_improvement(levels[0])}, in the hardest {_improvement(levels[-1])}; over "
@@ -205,65 +201,6 @@ def _shade_margin(axes: Axes, margin: float) -> None:
 
 def _improvement(row: Row) -> str:
     return interval(row["improvement_mean"], row["improvement_low"], row["improvement_high"])
-
-
-# --- single samples: few large improvements, or many small ones? ---
-
-
-def improvement_plots(rows: RunRows) -> list[Plot]:
-    """Return a histogram for each routed family against baseline and bare document, and between families."""
-    plots: list[Plot] = []
-    for comparison in rows.tables["comparison"]:
-        wanted = ("routed", BASELINE), ("routed", "control/bare_document")
-        if comparison["kind"] == "between_families" or (comparison["kind"], comparison["reference"]) in wanted:
-            values = improvements(rows, comparison["arm"], comparison["reference"])
-            if values.size:
-                plots.append(_histogram(comparison, values, len(plots)))
-    return plots
-
-
-def improvements(rows: RunRows, arm: str, reference: str) -> NDArray[np.float64]:
-    """Return 100 (exp(-NLL(arm)) - exp(-NLL(reference))) of the samples that have both, in ascending order."""
-    of_arm, of_reference = rows.nlls.get(arm, {}), rows.nlls.get(reference, {})
-    pairs = [
-        100 * (math.exp(-nll) - math.exp(-of_reference[sample]))
-        for sample, nll in of_arm.items()
-        if sample in of_reference
-    ]
-    return np.sort(np.array(pairs, dtype=np.float64))
-
-
-def _histogram(comparison: Row, values: NDArray[np.float64], place: int) -> Plot:
-    """Draw a histogram with equal bars on an axis that is linear near zero and logarithmic beyond."""
-    scale, largest, mean = _scale(values), float(np.max(np.abs(values))), float(np.mean(values))
-    reach = np.arcsinh(max(largest, scale) * 1.001 / scale)
-    edges = scale * np.sinh(np.linspace(-reach, reach, 49))  # zero is one, so no bar holds gains and losses
-    counts, _ = np.histogram(values, edges)
-    with new_figure(150.0, left=34.0, bottom=38.0, top=14.0) as (figure, axes):
-        axes.set_xscale("asinh", linear_width=scale)
-        is_gain = edges[:-1] >= 0
-        for part, color in ((is_gain, LIGHT[role_of(comparison["arm"])]), (~is_gain, LIGHT["baseline"])):
-            axes.stairs(np.where(part, counts, 0), edges, fill=True, color=color, alpha=0.85)
-        axes.axvline(0, color=LIGHT["ink"], linewidth=0.8)
-        axes.plot([mean], [counts.max() * 1.08], "v", color=LIGHT["ink"], markersize=5, clip_on=False)
-        axes.set_xlim(edges[0], edges[-1])
-        axes.set_ylim(0, counts.max() * 1.12)
-        axes.locator_params(axis="y", nbins=4, integer=True)
-        axes.set_xticks(*signed_ticks(scale, largest))
-        axes.set_xticks([], minor=True)
-        axes.set_xlabel("improvement, points (▼ mean)", fontsize=SMALL_POINTS)
-    low, median, high = np.quantile(values, (0.05, 0.5, 0.95)).tolist()
-    gain, lose, equal = (percent(float(np.mean(part))) for part in (values > 0, values < 0, values == 0))
-    finding = (
-        f"Of {count(values.size)} samples {gain} gain, {lose} lose, {equal} are equal; median {number(median)}, mean "
-        f"{number(mean)}, nine in ten between {number(low)} and {number(high)}."
-    )
-    return Plot(f"improvements-{place}", label_of(comparison["comparison"]), finding, figure)
-
-
-def _scale(values: NDArray[np.float64]) -> float:
-    """Return where an axis becomes logarithmic: at the median size of a difference."""
-    return max(_SMALLEST_SCALE, float(np.quantile(np.abs(values), 0.5)))
 
 
 # --- conditions: their NLLs and costs ---
@@ -328,7 +265,8 @@ def _draw_spread(axes: Axes, place: int, row: Row) -> None:
     axes.plot([row["least"], row["most"]], level, color=color, linewidth=1.0, alpha=0.7)
     axes.plot([row["lower"], row["upper"]], level, color=color, linewidth=5.0, solid_capstyle="butt", alpha=0.45)
     axes.plot([row["median"]], [place], "|", color=LIGHT["ink"], markersize=7)
-    axes.plot([row["mean"]], [place], "o", color=color, markersize=4.5)
+    said = f"{VALUE}{row['condition']}: mean {number(row['mean'])}, median {number(row['median'])}"
+    axes.plot([row["mean"]], [place], "o", color=color, markersize=4.5, gid=said)
 
 
 def cost_plots(rows: RunRows) -> list[Plot]:
@@ -348,7 +286,8 @@ def cost_plots(rows: RunRows) -> list[Plot]:
             color = LIGHT[role_of(row["condition"])]
             face = LIGHT["paper"] if row["is_dominated"] else color
             marker = "D" if row["condition"].endswith("/routed") else "o"
-            axes.plot([x], [y], marker, color=color, markerfacecolor=face, markersize=5.5)
+            said = f"{VALUE}{row['condition']}: {number(y)} points, {ratio(x)} × baseline"
+            axes.plot([x], [y], marker, color=color, markerfacecolor=face, markersize=5.5, gid=said)
         low, high = min(x for _, x, _ in points), max(x for _, x, _ in points)
         ticks = [tick for tick in (0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200) if low * 0.8 <= tick <= high * 1.2]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -406,46 +345,7 @@ def _name_points(axes: Axes, named: Sequence[tuple[str, float, float]]) -> None:
         )
 
 
-# --- routing: does similarity predict the gain, and which keys does it choose? ---
-
-
-def similarity_plots(rows: RunRows) -> list[Plot]:
-    """Return a scatter plot of similarity and improvement for each routed family."""
-    points = rows.tables["point"]
-    families = sorted({row["family"] for row in points})
-    return [_scatter(family, [row for row in points if row["family"] == family], rows) for family in families]
-
-
-def _scatter(family: str, points: Sequence[Row], rows: RunRows) -> Plot:
-    x, y = (
-        np.array([row[name] for row in points[:_MOST_POINTS]], dtype=np.float64)
-        for name in ("similarity", "improvement")
-    )
-    with new_figure(210.0, left=52.0, bottom=36.0, top=10.0) as (figure, axes):
-        axes.set_yscale("asinh", linear_width=_scale(y))
-        axes.axhline(0, color=LIGHT["muted"], linewidth=0.8)
-        axes.plot(x, y, "o", color=LIGHT[role_of(family)], markersize=3.6, markeredgewidth=0, alpha=0.5)
-        axes.set_yticks(*signed_ticks(_scale(y), float(np.max(np.abs(y)))))
-        axes.set_yticks([], minor=True)
-        axes.set_xlabel("cosine similarity of query and routed surrogate")
-        axes.set_ylabel("improvement, points")
-        axes.locator_params(axis="x", nbins=5)
-    return Plot(f"similarity-{family}", f"{family}, routed", _similarity_finding(family, x.size, rows), figure)
-
-
-def _similarity_finding(family: str, shown: int, rows: RunRows) -> str:
-    words = f"{count(shown)} samples are shown."
-    correlations = {(row["family"], row["key"]): row for row in rows.tables["correlation"]}
-    correlation = correlations.get((family, "routed"))
-    if correlation is None or correlation["pearson_r"] is None:
-        return f"{words} No correlation could be computed."
-    low, high = correlation["pearson_low"], correlation["pearson_high"]
-    words += f" Correlation over {count(correlation['n'])}: {interval(correlation['pearson_r'], low, high)}"
-    if not rows.is_complete or low is None or high is None:
-        return f"{words}."
-    if low <= 0 <= high:
-        return f"{words}: that similarity predicts the gain is not shown."
-    return f"{words}: more similar surrogates gain {'more' if low > 0 else 'less'}."
+# --- routing: which keys does it choose? ---
 
 
 def confusion_plots(rows: RunRows) -> list[Plot]:
@@ -498,10 +398,8 @@ def _confusion_finding(family: str, samples: int, rows: RunRows) -> str:
 
 _SECTIONS: dict[str, tuple[str, Callable[[RunRows], list[Plot]]]] = {
     "comparisons": ("Comparisons", forest_plots),
-    "improvements": ("Improvements of single samples", improvement_plots),
     "nll": ("NLL of every condition", nll_plots),
     "difficulty": ("Who gains, by difficulty", strata_plots),
-    "similarity": ("Similarity and improvement", similarity_plots),
     "routing": ("Routed and best key", confusion_plots),
     "cost": ("Cost", cost_plots),
 }

@@ -24,8 +24,9 @@ def report_results(run_id: str) -> dict[str, Any]:
     """
     try:
         # matplotlib takes seconds to load.
+        from tasks.pages.html import write_page
         from tasks.reading.database import read_run
-        from tasks.report.page import render_report, write_page
+        from tasks.report.page import render_report
         from tasks.report.plots import plot_pngs, plots_of
 
         rows = read_run(run_id)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
-from scipy.stats import sem
+from scipy.stats import sem, ttest_rel
 
 from flows.__main__ import main
 from flows.compare import compare
@@ -18,6 +19,7 @@ from tasks.priming.records import Route, Sample, Score, Surrogate
 from tasks.priming.settings import resolve_settings
 from tasks.store import artifacts, manifests
 from tests.published_rows import comparison, record, record_answers, score
+from tests.report.conftest import unpacked
 
 BASELINE, STATIC = ("baseline", "document"), ("static", "factual")
 # The example of tasks/priming/statistics/paired.py: differences 0.5, 0, 1, -0.25 with SciPy's interval.
@@ -105,9 +107,10 @@ def shared(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
-    """Return what the command prints, with every gap reduced to one blank."""
+    """Return what the command prints but the path of the page, with every gap reduced to one blank."""
     assert main(["compare", *runs]) == 0
-    out = capsys.readouterr().out
+    out, _, path = capsys.readouterr().out.rstrip("\n").rpartition("\n")
+    assert Path(path).parent == artifacts.ARTIFACTS / "reports"
     assert max(map(cell_len, out.splitlines())) <= 80
     assert "\x1b" not in out
     return "\n".join(" ".join(line.split()) for line in out.splitlines())
@@ -126,14 +129,23 @@ def refusal(capsys: pytest.CaptureFixture[str], *runs: str) -> str:
 
 @pytest.mark.usefixtures("shared")
 def test_differences_are_paired_with_their_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    """Expected: the NLLs by hand, with the interval of scipy.stats.ttest_rel; points by numpy from the same NLLs."""
     out = printed(capsys, "first", "numbers")
-    # by hand: 7.5 / 4 and 6.25 / 4; -0.5696 to 1.1946 is scipy.stats.ttest_rel's interval
-    assert "baseline/document 4 1 1.8750 1.5625 +0.3125 -0.5696 to +1.1946" in out
-    # by hand: 0.25 less in A, 0.75 less in B: 1.625 and 0.8125
-    assert re.search(r"static/factual 4 0 1\.6250 0\.8125 \+0\.8125 ", out)
-    assert "static/factual 4 +0.2500 +0.7500 +0.5000 +0.5000 to +0.5000" in out  # the same gain for every sample
-    assert "static/routed 4 +0.2500 +0.7500 +0.5000 +0.5000 to +0.5000" in out
+    assert "baseline/document 4 1 1.8750 1.5625 +0.3125 -0.5696 to +1.1946" in out  # by hand: 7.5 / 4 and 6.25 / 4
+    assert re.search(r"static/factual 4 0 1\.6250 0\.8125 \+0\.8125 ", out)  # 0.25 less in A, 0.75 less in B
+    first, second = (100 * np.exp(-np.array([*nlls.values()])) for nlls in (FIRST_NLLS, SECOND_NLLS))
+    assert f"baseline/document 4 1 {in_points(first, second)}" in out
+    primed = first * np.exp(0.25), second * np.exp(0.75)
+    assert f"static/factual 4 0 {in_points(*primed)}" in out
+    assert f"static/routed 4 0 {in_points(primed[0] - first, primed[1] - second)}" in out
     assert "A has 4 samples, B 4; 4 are in both, on 4 passages." in out
+
+
+def in_points(first: Any, second: Any) -> str:
+    """Return two means, their difference and its interval, as the command shows them."""
+    low, high = ttest_rel(second, first).confidence_interval(0.95)
+    mean = np.mean(second) - np.mean(first)
+    return f"{np.mean(first):.2f} {np.mean(second):.2f} {mean:+.2f} {low:+.2f} to {high:+.2f}"
 
 
 @pytest.mark.usefixtures("shared")
@@ -147,7 +159,7 @@ def test_only_shared_samples_are_paired(capsys: pytest.CaptureFixture[str]) -> N
 def test_equal_numbers_are_told_from_a_difference_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "first", "seed")
     assert "baseline/document 4 4 1.8750 1.8750 0 all equal" in out
-    assert "static/routed 4 +0.2500 +0.2500 0 all equal" in out
+    assert re.search(r"static/routed 4 4 (\d+\.\d\d) \1 0 all equal", out)
 
 
 @pytest.mark.usefixtures("shared")
@@ -192,7 +204,7 @@ def test_verdicts_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.usefixtures("shared")
 def test_nlls_of_two_tokenizers_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     flat = " ".join(printed(capsys, "first", "tokens").split())
-    assert "Their tokenizers split 4 of 4 answers into different numbers of tokens, so NLLs per token cannot" in flat
+    assert "split 4 of 4 answers into different numbers of tokens, so NLLs and probabilities per token cannot" in flat
     assert "Improvements over each run's own baseline can, with care" in flat
 
 
@@ -266,6 +278,39 @@ def test_a_file_that_is_no_database_is_refused(artifacts_folder: Path, capsys: p
     assert "artifacts/results.duckdb cannot be read" in refusal(capsys, "a", "b")
 
 
+# --- as a page ---
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_the_page_has_the_shared_samples_with_the_texts_of_both_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    make_run("aaaa", FIRST_NLLS)
+    make_run("bbbb", {"c": 2.0, "d": 1.25, "e": 9.0}, seed=7, text="another")
+    results.rebuild_database()
+    assert main(["compare", "aaaa", "bbbb", "--output", str(tmp_path / "own.html")]) == 0
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'own.html'}\n")
+    page = (tmp_path / "own.html").read_text(encoding="utf-8")
+    assert "<h2>A and B on the samples that they share</h2>" in page
+    assert "<caption>Probability of an answer&#39;s token, %</caption>" in page
+    data = unpacked(page)
+    assert (data["arm"], data["reference"]) == ("B static/routed", "A static/routed")
+    assert [sample["id"] for sample in data["samples"]] == ["c", "d"]
+    nlls = [dict(zip(data["conditions"], sample["nlls"], strict=True)) for sample in data["samples"]]
+    assert [(row["A baseline/document"], row["B baseline/document"]) for row in nlls] == [
+        (3_000_000, 2_000_000),
+        (1_000_000, 1_250_000),
+    ]
+    texts = {name: found["text"] for name, found in data["samples"][0]["surrogates"].items()}
+    assert texts["A generated/keyword_query"] == "a guess"
+    assert texts["B generated/keyword_query"] == "another"
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_page_that_cannot_be_written_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "The page cannot be written" in refusal(capsys, "first", "seed", "--output", "/proc/none/own.html")
+
+
 # --- in the UI ---
 
 
@@ -274,7 +319,8 @@ def test_the_page_for_the_ui_has_the_same_numbers(monkeypatch: pytest.MonkeyPatc
     pages: list[str] = []
 
     def keep(markdown: str, key: str, description: str) -> None:
-        assert (key, description) == ("comparison", "Runs aaaa, bbbb.")
+        assert key == "comparison"
+        assert re.fullmatch(r"Runs aaaa, bbbb\. With their samples: .*/reports/compare-aaaa-bbbb\.html", description)
         pages.append(markdown)
 
     monkeypatch.setattr(command, "create_markdown_artifact", keep)

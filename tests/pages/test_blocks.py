@@ -15,7 +15,7 @@ from tasks.pages.blocks import (
     only_with,
     text_column,
 )
-from tasks.pages.html import table_html
+from tasks.pages.html import to_html
 from tasks.pages.markdown import to_markdown
 from tasks.pages.numbers import count
 from tasks.pages.terminal import print_blocks
@@ -43,7 +43,7 @@ def test_markdown_has_the_same_cells() -> None:
 
 
 def test_html_has_the_same_cells_and_what_they_are_sorted_by() -> None:
-    html = table_html(table_of(ROWS))
+    html = to_html(table_of(ROWS))
     assert "<caption>Gains</caption>" in html
     assert '<th scope="col">arm</th><th scope="col" class="number">samples</th>' in html
     assert (
@@ -55,7 +55,7 @@ def test_html_has_the_same_cells_and_what_they_are_sorted_by() -> None:
 def test_a_missing_number_is_a_dash_and_sorts_last() -> None:
     ((cell,),) = make_table("t", "source", [{"x": None}], [number_column("x")]).rows
     assert cell == Value("–", None)
-    assert '<td class="number">–</td>' in table_html(make_table("t", "source", [{"x": None}], [number_column("x")]))
+    assert '<td class="number">–</td>' in to_html(make_table("t", "source", [{"x": None}], [number_column("x")]))
 
 
 def test_a_column_that_no_row_has_a_value_for_may_be_left_out() -> None:
@@ -69,4 +69,4 @@ def test_a_long_table_is_cut_and_says_how_many_rows_are_left_out() -> None:
     table = make_table("t", "the_view", rows, [text_column("x")])
     assert (len(table.rows), table.left_out) == (MOST_ROWS, 7)
     assert table.rows[-1] == (Quoted(str(MOST_ROWS - 1)),)
-    assert table_html(table).endswith('<p class="note">7 more rows are in <code>the_view</code>.</p>')
+    assert to_html(table).endswith('<p class="note">7 more rows are in <code>the_view</code>.</p>')

@@ -1,7 +1,11 @@
 """Runs to report: an imagined one whose statistics are computed as in a real run, and one that failed half-way."""
 
+import base64
 import dataclasses
+import json
 import random
+import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +33,13 @@ KEYS = {
 
 GAINS = {"static": 0.2, "generated": 0.4, "control": 0.1}
 """What a family's arms gain over the baseline on average."""
+
+
+def unpacked(page: str) -> dict[str, Any]:
+    """Return what a page knows of its samples."""
+    (packed,) = re.findall(r'<template id="packed">([^<]*)</template>', page)
+    data: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return data
 
 
 @dataclass(frozen=True, slots=True)

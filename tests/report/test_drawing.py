@@ -5,7 +5,8 @@ import re
 import matplotlib
 import pytest
 
-from tasks.report.drawing import DARK, LIGHT, Plot, new_figure, signed_ticks, to_png, to_svg
+from tasks.pages.html import DARK, LIGHT
+from tasks.report.drawing import Plot, new_figure, to_png, to_svg
 from tests.pages.test_texts import Page
 
 
@@ -71,11 +72,6 @@ def test_pngs_are_small_and_white(plot: Plot) -> None:
     png = to_png(plot)
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(png) < 10_000
-
-
-def test_ticks_are_powers_of_ten_on_both_sides() -> None:
-    assert signed_ticks(0.01, 2.0) == ([-1.0, -0.1, 0.0, 0.1, 1.0], ["−1", "−0.1", "0", "0.1", "1"])
-    assert signed_ticks(1.0, 0.5) == ([0.0], ["0"])
 
 
 def test_every_role_has_a_colour_of_its_own_in_light_and_dark() -> None:

@@ -6,7 +6,6 @@ heading, or two that are swapped, fail a test. How they are rounded is written o
 
 import dataclasses
 import itertools
-import math
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -32,10 +31,11 @@ from tasks.priming.records import (
 )
 from tasks.reading.database import RunRows, read_run
 from tasks.report.page import render_report
-from tasks.report.plots import confusion_plots, similarity_plots
+from tasks.report.plots import confusion_plots
 from tasks.store import artifacts, manifests
 from tests import run_rows
 from tests.published_rows import comparison, record_answers
+from tests.report.conftest import unpacked
 
 Cells = Mapping[str, str]
 """Heading -> text of one row of a table."""
@@ -304,12 +304,16 @@ def test_comparisons(tables: dict[str, list[Cells]], row: Comparison) -> None:
     assert (
         named(tables["All comparisons"], comparison=short(row)).items()
         >= {
-            "question": row.question,
             "n": whole(row.n),
             "improvement (unadjusted, fixed n)": improvement(row),
             "p": small(row.p_value or 0),
             "adjusted, any look": answered(row),
             "its p": small(row.answer_p or 0),
+        }.items()
+    )
+    assert (
+        named(tables["All comparisons, sample by sample"], comparison=short(row)).items()
+        >= {
             "NLL of arm": plain(row.nll_arm_mean or 0),
             "of reference": plain(row.nll_reference_mean or 0),
             "median": plain(row.improvement_median or 0),
@@ -408,7 +412,9 @@ def test_costs(tables: dict[str, list[Cells]], row: Cost) -> None:
         "scoring took": "20 min" if is_generated else "–",
         "cheaper and not worse": row.dominated_by or "nothing",
     }
-    assert named(tables["Cost and gain"], condition=row.condition).items() >= expected.items()
+    shown = named(tables["Cost and gain"], condition=row.condition)
+    shown = {**shown, **named(tables["Tokens and time"], condition=row.condition)}
+    assert shown.items() >= expected.items()
     front = [found for found in tables["Nothing cheaper is shown to be as good"] if found["condition"] == row.condition]
     shared = ("operations, × baseline", "cache", "improvement")
     assert [{name: found[name] for name in shared} for found in front] == [
@@ -465,39 +471,16 @@ def test_rows_are_routed_keys_and_columns_best_keys(rows: RunRows) -> None:
     assert said + percent(agreement.chance_rate or 0) in plot.finding
 
 
-def test_the_x_axis_is_similarity_and_the_y_axis_improvement(rows: RunRows) -> None:
-    plot = next(plot for plot in similarity_plots(rows) if plot.title.startswith("static"))
-    nlls = {(score.sample_id, score.family, score.key): score.nll or 0 for score in SCORES}
-    routed = [route for route in ROUTES if route.is_routed and route.family == "static"]
-    gains = {
-        route.similarity: 100
-        * (
-            math.exp(-nlls[route.sample_id, "static", route.key])
-            - math.exp(-nlls[route.sample_id, "baseline", "document"])
-        )
-        for route in routed
-    }
-    axes = plot.figure.axes[0]
-    (points,) = (line for line in axes.lines if line.get_marker() == "o")
-    across, up = np.asarray(points.get_xdata(), float), np.asarray(points.get_ydata(), float)
-    assert dict(zip(across.tolist(), up.tolist(), strict=True)) == pytest.approx(gains)
-    assert "similarity" in axes.get_xlabel()
-    assert "improvement" in axes.get_ylabel()
-
-
-def test_tokens_are_shown_with_the_context_that_they_were_scored_after(rows: RunRows) -> None:
-    page = render_report(rows)
-    found = re.findall(r'<span class="name">(\w+) <b>([\d.]+)</b>.*?</div>', page)
-    readings = re.findall(r'<div class="reading">(.*?)</div>', page)
-    assert len(found) == len(readings) == 2 * 2 * len(SAMPLES)
-    expected = {
-        (name, plain(score.nll or 0), *(f"{nll:.2f}" for nll in score.token_nlls or ()))
-        for score in SCORES
-        for name, arm in (("baseline", "baseline/document"), ("primed", "generated/keyword_query"))
-        if f"{score.family}/{score.key}" == arm
-    }
-    shown = {(*head, *re.findall(r"<small>([\d.]+)</small>", text)) for head, text in zip(found, readings, strict=True)}
-    assert shown == expected
+def test_samples_have_the_tokens_nlls_of_the_condition_that_they_were_scored_after(rows: RunRows) -> None:
+    samples = {sample["id"]: sample for sample in unpacked(render_report(rows))["samples"]}
+    for score in SCORES:
+        arm = f"{score.family}/{score.key}"
+        sample = samples[score.sample_id]
+        if arm in ("baseline/document", *ROUTED):
+            assert sample["readings"][arm] == [round(100 * nll) for nll in score.token_nlls or ()]
+            assert sample["tokens"] == ["one", "two"]
+        else:
+            assert arm not in sample["readings"]
 
 
 # --- the terminal and the page in the UI ---

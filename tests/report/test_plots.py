@@ -1,29 +1,23 @@
 """Plots show every row once, and their findings say in words what can be counted."""
 
 import itertools
-import math
+import re
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.patches import StepPatch
 from matplotlib.text import Text
-from numpy.typing import NDArray
 
 from tasks.reading.database import RunRows, read_run
-from tasks.report.drawing import Plot, to_svg
+from tasks.report.drawing import to_svg
 from tasks.report.plots import (
     GROUPS,
     confusion_plots,
     cost_plots,
     forest_plots,
-    improvement_plots,
-    improvements,
     nll_plots,
     pareto_front,
-    similarity_plots,
     strata_plots,
     summarize_conditions,
 )
@@ -103,6 +97,13 @@ def test_a_comparison_without_an_interval_is_drawn_without(missing: str) -> None
         assert ">5.000</text>" in to_svg(plot)
 
 
+def test_a_dot_says_its_numbers_when_it_is_pointed_at(rows: RunRows) -> None:
+    svgs = "".join(to_svg(plot) for plot in [*forest_plots(rows), *strata_plots(rows), *nll_plots(rows)])
+    for said in ("generated routed vs static routed: ", "hardest: ", "static/factual: mean "):
+        assert re.search(f"<title>[^<]*{said}[^<]*[0-9][^<]*</title>", svgs), said
+    assert "value: " not in svgs
+
+
 def test_a_constant_difference_of_zero_can_be_drawn() -> None:
     zero: dict[str, Any] = dict.fromkeys(
         ("improvement_mean", "improvement_low", "improvement_high", "answer_low", "answer_high"), 0.0
@@ -128,69 +129,6 @@ def test_each_fifth_is_drawn_and_the_ends_are_said(rows: RunRows, query: Any) ->
     for end in (0, -1):
         assert any(f" {found[end][1]:.{digits}f} (" in plots[0].finding for digits in (1, 2, 3))
     assert "the mean of both sides" in plots[0].finding
-
-
-# --- improvements ---
-
-
-def test_the_mean_of_the_improvements_is_that_of_the_comparison(rows: RunRows) -> None:
-    """Computed two ways: from the NLLs of the samples, and by the statistics of the run."""
-    count = 0
-    for row in rows.tables["comparison"]:
-        values = improvements(rows, row["arm"], row["reference"])
-        if values.size and row["kind"] in ("routed", "single", "control"):
-            assert np.mean(values) == pytest.approx(row["improvement_mean"], abs=1e-12), row
-            assert values.size == row["n"]
-            count += 1
-    assert count >= 10
-
-
-def test_each_histogram_holds_every_sample(rows: RunRows) -> None:
-    plots = improvement_plots(rows)
-    assert [plot.title for plot in plots] == [
-        "generated routed vs baseline",
-        "generated routed vs bare_document",
-        "static routed vs baseline",
-        "static routed vs bare_document",
-        "generated routed vs static routed",
-    ]
-    for plot in plots:
-        assert sum(heights.sum() for heights in bars(plot)) == 24
-        assert plot.finding.startswith("Of 24 samples")
-
-
-def test_gains_losses_and_ties_are_counted() -> None:
-    """By hand: probabilities of 40 %, against 30, 40, 40, 60 and 75: -10, 0, 0, 20 and 35 points."""
-    baseline = dict.fromkeys("abcde", -math.log(0.4))
-    nlls = {name: -math.log(share) for name, share in zip("abcde", (0.3, 0.4, 0.4, 0.6, 0.75), strict=True)}
-    (plot,) = improvement_plots(improved(baseline, nlls))
-    assert plot.finding.startswith(
-        "Of 5 samples 40.0\u00a0% gain, 20.0\u00a0% lose, 40.0\u00a0% are equal; median 0, mean 9.000,"
-    )
-    gains, losses = bars(plot)
-    assert losses.sum() == 1
-    assert gains.sum() == 4  # equal ones are at zero, in the first bar to the right
-
-
-def test_improvements_that_are_all_zero_can_be_drawn() -> None:
-    assert len(improvement_plots(improved({"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.0}))) == 1
-
-
-def test_only_samples_that_have_both_scores_count() -> None:
-    rows = improved({"a": 1.0, "b": 1.0}, {"b": 0.5, "c": 0.1})
-    assert improvements(rows, "static/routed", "baseline/document").tolist() == [
-        100 * (math.exp(-0.5) - math.exp(-1.0))
-    ]
-    assert improvements(rows, "unknown/arm", "baseline/document").size == 0
-
-
-def bars(plot: Plot) -> list[NDArray[np.float64]]:
-    """Return the heights of the bars of gains, and of those of losses."""
-    return [part.get_data()[0] for part in plot.figure.axes[0].patches if isinstance(part, StepPatch)]
-
-
-def improved(baseline: dict[str, float], static: dict[str, float]) -> RunRows:
-    return made(nlls={"baseline/document": baseline, "static/routed": static}, comparison=[compared()])
 
 
 # --- conditions ---
@@ -268,39 +206,21 @@ def test_the_finding_names_the_best_and_its_price() -> None:
 # --- routing ---
 
 
-def test_each_routed_sample_is_a_point(rows: RunRows, query: Any) -> None:
-    plots = similarity_plots(rows)
-    assert [plot.name for plot in plots] == ["similarity-generated", "similarity-static"]
-    ((r,),) = query(
-        "SELECT pearson_r FROM correlation WHERE run_id = 'abc123' AND family = 'generated' AND key = 'routed'"
-    )
-    assert f"{r:.2f}".replace("-", "−") in plots[0].finding
-    assert np.asarray(plots[0].figure.axes[0].lines[-1].get_xdata()).size == 24
-
-
 @pytest.mark.parametrize(
-    ("low", "high", "correlation", "agreement"),
+    ("low", "high", "agreement"),
     [
-        (0.1, 0.3, "gain more", "better than chance"),
-        (-0.3, -0.1, "gain less", "worse than chance"),
-        (-0.1, 0.1, "is not shown", "not shown to differ from chance"),
+        (0.1, 0.3, "better than chance"),
+        (-0.3, -0.1, "worse than chance"),
+        (-0.1, 0.1, "not shown to differ from chance"),
     ],
 )
-def test_findings_follow_the_interval_in_complete_runs_only(
-    low: float, high: float, correlation: str, agreement: str
-) -> None:
+def test_findings_follow_the_interval_in_complete_runs_only(low: float, high: float, agreement: str) -> None:
     for status in ("complete", "failed"):
         rows = routed(status, low, high)
-        assert (correlation in similarity_plots(rows)[0].finding) == (status == "complete")
         assert (agreement in confusion_plots(rows)[0].finding) == (status == "complete")
     assert confusion_plots(routed("incomplete", low, high))[0].finding == (
         "The router chose the key with the lowest NLL in 75.0\u00a0% of 4 samples; chance would give 50.0\u00a0%."
     )
-
-
-def test_of_very_many_samples_some_are_drawn_and_all_counted() -> None:
-    (plot,) = similarity_plots(routed("complete", 0.1, 0.3, points=1_500))
-    assert plot.finding.startswith("800 samples are shown. Correlation over 1,500:")
 
 
 def test_every_count_of_the_table_is_in_the_plot(rows: RunRows, query: Any) -> None:
@@ -316,19 +236,13 @@ def test_keys_that_were_never_chosen_have_a_row_of_zeros() -> None:
     assert to_svg(plot).count(">0</text>") == 2
 
 
-def routed(status: str, low: float, high: float, points: int = 3) -> RunRows:
-    point = {"family": "static", "similarity": 0.5, "improvement": 0.25}
-    correlation = {
-        "family": "static", "key": "routed", "n": points, "pearson_r": 0.2, "pearson_low": low, "pearson_high": high,
-    }  # fmt: skip
+def routed(status: str, low: float, high: float) -> RunRows:
     choice = {"family": "static", "routed_key": "a"}
     agreement = {
         "family": "static", "n": 4, "agreement_rate": 0.75, "chance_rate": 0.5, "kappa_low": low, "kappa_high": high,
     }  # fmt: skip
     return made(
         status,
-        point=[point] * points,
-        correlation=[correlation],
         routing_choice=[choice | {"best_key": "a", "count": 3}, choice | {"best_key": "b", "count": 1}],
         routing_agreement=[agreement],
     )

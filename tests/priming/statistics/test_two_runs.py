@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from tasks.priming.statistics.two_runs import compare_runs
+from tasks.priming.statistics.two_runs import compare_runs, compare_texts
 
 BASELINE = {"a": 2.0, "b": 1.5, "c": 3.0, "d": 1.0}
 OTHER_BASELINE = {"a": 1.5, "b": 1.5, "c": 2.0, "d": 1.25}
@@ -29,21 +29,32 @@ def test_a_difference_is_that_of_a_paired_t_test_where_every_passage_has_one_sam
     assert baseline.tie_count == 1  # b
 
 
-def test_improvements_are_over_each_runs_own_baseline() -> None:
+def test_improvements_are_points_over_each_runs_own_baseline() -> None:
+    """Expected: 100 exp(-NLL) by numpy, and scipy.stats.ttest_rel."""
     found = {difference.condition: difference for difference in compare_runs(FIRST, SECOND, PASSAGES, 0.9)}
-    static = found["static/factual"]
-    # by hand: A improves by 1, 0.25, 0.5, 0; B by 0.25, 1, -0.5, 0.25
-    assert static.improvement_first == pytest.approx(0.4375)
-    assert static.improvement_second == pytest.approx(0.25)
-    assert static.excess is not None
-    assert static.excess.improvement_mean == pytest.approx(0.25 - 0.4375)  # B - A: negative, since A improves more
-    gains = np.array([0.25, 1.0, -0.5, 0.25]), np.array([1.0, 0.25, 0.5, 0.0])
-    expected = ttest_rel(*gains).confidence_interval(0.9)
-    assert (static.excess.improvement_low, static.excess.improvement_high) == pytest.approx(
-        (expected.low, expected.high)
+    static, other, baseline, other_baseline = (
+        100 * np.exp(-np.array([*nlls.values()])) for nlls in (STATIC, OTHER_STATIC, BASELINE, OTHER_BASELINE)
     )
+    gains = other - other_baseline, static - baseline
+    for pairs, (second, first) in (
+        (found["static/factual"].shortfall, (other, static)),
+        (found["static/factual"].excess, gains),
+    ):
+        assert pairs is not None
+        assert pairs.improvement_mean == pytest.approx(np.mean(second) - np.mean(first))
+        expected = ttest_rel(second, first).confidence_interval(0.9)
+        assert (pairs.improvement_low, pairs.improvement_high) == pytest.approx((expected.low, expected.high))
     assert found["baseline/document"].excess is None
-    assert found["baseline/document"].improvement_first is None
+
+
+def test_written_answers_are_compared_by_f1() -> None:
+    """By hand: 0.5 and 1 against 1 and 1, in points; c is in one run only."""
+    first = {"baseline/document": {"a": 0.5, "b": 1.0, "c": 0.0}}
+    found = compare_texts(first, {"baseline/document": {"a": 1.0, "b": 1.0}}, PASSAGES, 0.95)
+    assert found["baseline/document"].n == 2
+    assert found["baseline/document"].tie_count == 1
+    assert found["baseline/document"].improvement_mean == 25.0
+    assert compare_texts(first, {"static/a": {"a": 1.0}}, PASSAGES, 0.95) == {}
 
 
 def test_only_what_both_runs_have_is_compared_and_the_baseline_comes_first() -> None:
