@@ -197,4 +197,4 @@ def _padded_nlls(model: Any, items: Sequence[Request]) -> list[float]:  # noqa: 
     rows, columns = torch.tensor(places, device=model.device).T
     hidden = model.base_model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
     logits = model.get_output_embeddings()(hidden[rows, columns])
-    return token_nlls(logits, [token for item in items for token in item.answer])
+    return token_nlls(logits, [token for item in items for token in item.answer]).tolist()
