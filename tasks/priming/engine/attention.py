@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from tasks.priming.engine.batches import on_device
 from tasks.priming.engine.segments import KVCache, Layout, Segment, lay_out
 from tasks.priming.engine.varlen import VarlenPlan, attend_varlen, is_usable, plan_sequences
 
@@ -153,7 +154,7 @@ def _mask(layout: Layout, number: int, window: int | None, group: int, like: tor
             position = layout.key_positions
             is_seen &= position[:key_count] > position[before + row] - window
         added = np.where(is_seen, 0.0, -np.inf).astype(np.float32).repeat(group, axis=0)
-        layout.masks[number, window] = torch.from_numpy(added).to(like.device, like.dtype)[None]
+        layout.masks[number, window] = on_device(added, like.device, like.dtype)[None]
     return layout.masks[number, window]
 
 

@@ -37,10 +37,12 @@ def pass_share(token_count: int, kept_count: int, device_type: str) -> int:
 
 
 def on_device(
-    values: "Sequence[int] | Sequence[Sequence[int]] | np.ndarray[Any, Any]", device: torch.device
+    values: "Sequence[int] | Sequence[Sequence[int]] | np.ndarray[Any, Any]",
+    device: torch.device,
+    dtype: torch.dtype = torch.long,
 ) -> torch.Tensor:
-    """Return whole numbers as a tensor on a device; the host does not wait for the copy to a GPU."""
-    tensor = torch.as_tensor(values, dtype=torch.long)
+    """Return numbers as a tensor on a device; the host does not wait for the copy to a GPU."""
+    tensor = torch.as_tensor(values, dtype=dtype)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 

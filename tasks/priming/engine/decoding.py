@@ -31,7 +31,7 @@ class _Bucket:
         """Allocate buffers, shaped like the keys and values of a cache, for rows with prompts of so many tokens."""
         self.rows = list(counts)
         keys = like.layers[0][0]
-        self.counts = torch.tensor(list(counts.values()), device=keys.device)
+        self.counts = on_device(list(counts.values()), keys.device)
         # Which positions the row's tokens attend to: of its prompt those that are filled, and all that follow.
         self.is_open = torch.arange(length, device=keys.device) >= self.counts[:, None]
         shape = (len(counts), keys.shape[1], length, keys.shape[3])

@@ -6,8 +6,7 @@ is generated, in what order or in which batch.
 
 A step of a model with many layers is some thousand short operations, whose launch takes a GPU's host longer than the
 GPU needs to compute them. On a GPU a step is therefore recorded as a CUDA graph and replayed while the rows stay the
-same; the first replay is compared with the computed step, and recording is given up if they differ. Not yet run on a
-GPU.
+same; the first replay is compared with the computed step, and recording is given up if they differ.
 """
 
 import hashlib
@@ -25,6 +24,7 @@ from tasks.priming.engine.batches import (
     GPU_KEPT_ROWS,
     GPU_STEP_ROWS,
     is_out_of_memory,
+    on_device,
     pass_share,
     run_in_batches,
     token_budget,
@@ -44,7 +44,8 @@ from tasks.priming.watching import part, tell_share
 # The fraction of a completion's time spent on its prompt, as reported to progress bars.
 _PREFILL_SHARE = 0.6
 # Tokens whose keys and values are in memory at once, room for completions included.
-_HELD_TOKENS = {"cpu": 32_768, "cuda": 131_072}
+_HELD_TOKENS = 32_768
+_GPU_HELD_TOKENS = 131_072
 # On a CPU at most so many bytes, but at least so many tokens: a step of few rows reads all weights for little.
 _HELD_BYTES = 800_000_000
 _LEAST_HELD_TOKENS = 8192
@@ -160,10 +161,9 @@ def held_tokens(facts: ModelFacts, device_type: str, free_bytes: float = math.in
         device_type: cpu or cuda.
         free_bytes: What a GPU has for the keys and values of unfinished texts and of prompts that are being read.
     """
-    most = _HELD_TOKENS[device_type]
     if device_type == "cpu":
-        return min(most, max(_LEAST_HELD_TOKENS, _HELD_BYTES // facts.cache_bytes_per_token))
-    return int(min(most, max(0.0, free_bytes / facts.cache_bytes_per_token - token_budget(device_type))))
+        return min(_HELD_TOKENS, max(_LEAST_HELD_TOKENS, _HELD_BYTES // facts.cache_bytes_per_token))
+    return int(min(_GPU_HELD_TOKENS, max(0.0, free_bytes / facts.cache_bytes_per_token - token_budget(device_type))))
 
 
 def uniforms(identity: str, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -210,8 +210,8 @@ Choose: TypeAlias = Callable[[torch.Tensor, list[tuple[_Row, int]]], torch.Tenso
 
 def _sample(logits: torch.Tensor, places: list[tuple[_Row, int]], settings: GenerationSettings) -> torch.Tensor:
     # A finished row may still be computed; its draws do not matter.
-    draws = torch.tensor([row.draws[min(count, row.limit - 1)] for row, count in places], dtype=torch.float64)
-    return sample_tokens(logits, draws.to(logits.device), settings.temperature, settings.top_k)
+    draws = np.array([row.draws[min(count, row.limit - 1)] for row, count in places])
+    return sample_tokens(logits, on_device(draws, logits.device, torch.float64), settings.temperature, settings.top_k)
 
 
 def _likeliest(logits: torch.Tensor, places: list[tuple[_Row, int]]) -> torch.Tensor:

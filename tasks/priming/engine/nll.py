@@ -232,7 +232,8 @@ def _score_segments(
     logits = forward_packed(language_model.model, segments, keep=keep).logits
     assert logits is not None
     targets = [token for request in requests for ids in request.alternatives for token in ids]
-    return [*measure(logits, targets, rows).split([sum(map(len, request.alternatives)) for request in requests])]
+    counts = [sum(map(len, request.alternatives)) for request in requests]
+    return [*torch.split(measure(logits, targets, rows), counts)]
 
 
 def group_requests(requests: Sequence[Request], budget: int) -> list[list[int]]:

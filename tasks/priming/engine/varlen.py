@@ -2,7 +2,7 @@
 
 In: a pack's layouts. Out: its rows as sequences, each with the numbers of the keys that it attends to. The kernel
 supports causal attention from the last rows of a sequence to all of it, and no other mask, so each branch becomes a
-sequence of its own after copies of the keys before it; grouped heads keep those small. Tested on the CPU with a
+sequence of its own after copies of the keys before it; grouped heads keep those small. Tested with a
 stand-in that follows the kernel's documentation; not yet run on a GPU.
 """
 
