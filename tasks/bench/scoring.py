@@ -90,12 +90,13 @@ def differences(found: Found, base: Found) -> list[tuple[str, float, str]]:
 
 
 def score_by_ours(workload: Workload, language_model: LanguageModel) -> Found:
-    """Score a workload as a run does, family by family."""
+    """Score a workload as a run does, chunk by chunk and family by family."""
     found: Found = {}
-    for family, surrogates in workload.families:
-        for score in score_family(family.contexts, workload.samples, surrogates, language_model):
-            if score.nll is not None:
-                found[score.sample_id, score.family, score.key] = Means(score.nll, score.nll_notebook)
+    for chunk in workload.chunks:
+        for family, surrogates in chunk.families:
+            for score in score_family(family.contexts, chunk.samples, surrogates, language_model):
+                if score.nll is not None:
+                    found[score.sample_id, score.family, score.key] = Means(score.nll, score.nll_notebook)
     return found
 
 
