@@ -78,8 +78,8 @@ def tiny_settings(**changes: Any) -> LanguageModelSettings:
 def filled_pack(model: Any, prompts: Sequence[Sequence[int]], room: int) -> DecodingPack:
     """Return a pack whose rows hold the keys and values of prompts, with room for so many tokens each."""
     pack = DecodingPack([len(ids) for ids in prompts], room)
-    for row, cache in enumerate(prefill(model, [Segment(ids) for ids in prompts])):
-        pack.fill(row, [KeyRange(cache, 0, cache.token_count, 0)])
+    caches = prefill(model, [Segment(ids) for ids in prompts])
+    pack.fill({row: [KeyRange(cache, 0, cache.token_count, 0)] for row, cache in enumerate(caches)})
     return pack
 
 

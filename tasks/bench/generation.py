@@ -13,7 +13,7 @@ import torch
 
 from tasks.bench.matrix_products import product_arm, record_products
 from tasks.bench.timing import NOTEBOOK, OURS, PRODUCTS, TIMES_NOTEBOOK, Arm, Part
-from tasks.bench.workload import Subject, make_workload
+from tasks.bench.workload import CHUNK, Subject, make_workload
 from tasks.priming.engine.generation import Completion, Prompt, generate_completions
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.notebook import generate_surrogate
@@ -85,8 +85,10 @@ def prompts_of(passages: Sequence[str]) -> list[Prompt]:
 
 
 def write_by_ours(passages: Sequence[str], language_model: LanguageModel) -> list[Completion]:
-    """Write the lines of passages as a run does."""
-    return generate_completions(prompts_of(passages), language_model, GenerationSettings())
+    """Write the lines of passages as a run does, chunk by chunk."""
+    prompts, size = prompts_of(passages), CHUNK * len(LINE_LENGTHS)
+    parts = (prompts[start : start + size] for start in range(0, len(prompts), size))
+    return [line for part in parts for line in generate_completions(part, language_model, GenerationSettings())]
 
 
 def write_by_notebook(passages: Sequence[str], language_model: LanguageModel, lengths: Sequence[int] = ()) -> list[str]:

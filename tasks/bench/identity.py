@@ -60,13 +60,11 @@ def score_in_other_ways(workload: Workload, language_model: LanguageModel) -> It
             for sample in samples:
                 answers |= _score(rule.model_copy(update=only), [sample], surrogates, language_model)
     yield "alone", answers
-    yield "shuffled", score(workload, random.Random(0).sample(samples, len(samples)), language_model)
-    # The last samples first and chunk by chunk, as in a run that was interrupted; the last chunk is smaller.
-    backwards, size = samples[::-1], max(1, len(samples) * 2 // 5)
+    shuffled, size = random.Random(0).sample(samples, len(samples)), max(1, len(samples) * 2 // 5)
     answers = {}
-    for start in range(0, len(samples), size):
-        answers |= score(workload, backwards[start : start + size], language_model)
-    yield "resumed in other chunks", answers
+    for start in range(0, len(samples), size):  # the last chunk is smaller
+        answers |= score(workload, shuffled[start : start + size], language_model)
+    yield "shuffled, in other chunks", answers
     if language_model.model.device.type == "cpu":
         with threads(2):
             answers = score(workload, samples, language_model)

@@ -20,7 +20,7 @@ from tasks.bench.generation import measure_generation
 from tasks.bench.identity import check_identity, threads
 from tasks.bench.matrix_products import Product, compute_products
 from tasks.bench.models import load_models
-from tasks.bench.other_parts import measure_embedding, measure_queries
+from tasks.bench.queries import measure_queries
 from tasks.bench.records import Bench
 from tasks.bench.scoring import measure_scoring
 from tasks.bench.timing import Part, Report, time_on_cpu
@@ -28,13 +28,12 @@ from tasks.bench.workload import Subject, plan_of
 from tasks.loading.data import SetupError
 from tasks.priming.engine.numeric_path import choose_numeric_path
 
-DEFAULT_MODELS = {"cpu": ("small", "wide"), "cuda": ("mistral-7b",)}
+DEFAULT_MODELS = {"cpu": ("small", "wide", "smollm2-135m"), "cuda": ("mistral-7b",)}
 DEFAULT_DTYPES = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16",)}
 
-_FULL, _QUICK = (3, 64), (2, 2)  # rounds of embedding, and samples whose queries are compared with ten surrogates each
 # Elapsed time / computing time from which on the machine is taken to be busy.
 _BUSY = 1.3
-_PACKAGES = ("torch", "transformers", "tokenizers", "sentence-transformers", "lm_eval", "numpy", "scipy")
+_PACKAGES = ("torch", "transformers", "tokenizers", "lm_eval", "numpy", "scipy")
 # What decides how fast number formats are; other flags say little.
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 
@@ -47,7 +46,7 @@ def measure(
     is_quick: bool = False,
     report: Report,
 ) -> Bench:
-    """Measure everything; embedding always runs on the CPU.
+    """Measure everything.
 
     Models and number formats, that of the base of all ratios first, are by default those of the device.
 
@@ -58,12 +57,10 @@ def measure(
         raise SetupError("The benchmark was asked to use a GPU; torch finds none. Use the CPU: make bench DEVICE=cpu")
     names = models or (("tiny",) if is_quick and device == "cpu" else DEFAULT_MODELS[device])
     formats = dtypes or DEFAULT_DTYPES[device]
-    rounds, pairs = _QUICK if is_quick else _FULL
     start = time.monotonic()
     with threads(1):
         machine = describe_machine(device)
-        # First, since it is short: if a package is missing, that shows before the long parts.
-        parts = [measure_embedding(pairs, rounds, report)]
+        parts: list[Part] = []
         for name in names:
             report(f"{name}: loading")
             subject = Subject(

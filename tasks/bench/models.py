@@ -42,6 +42,7 @@ _SHAPES = {
     "tiny": (64, 128, 2, 2, 1),
     "small": (256, 896, 4, 4, 1),
     "wide": (768, 2688, 12, 12, 3),
+    "smollm2-135m": (576, 1536, 30, 9, 3),  # that of HuggingFaceTB/SmolLM2-135M, with this module's vocabulary
     "mistral-7b": (4096, 14_336, 32, 32, 8),  # that of mistralai/Mistral-7B-Instruct-v0.2
 }
 

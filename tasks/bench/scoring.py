@@ -90,12 +90,13 @@ def differences(found: Found, base: Found) -> list[tuple[str, float, str]]:
 
 
 def score_by_ours(workload: Workload, language_model: LanguageModel) -> Found:
-    """Score a workload as a run does, family by family."""
+    """Score a workload as a run does, chunk by chunk and family by family."""
     found: Found = {}
-    for family, surrogates in workload.families:
-        for score in score_family(family.contexts, workload.samples, surrogates, language_model):
-            if score.nll is not None:
-                found[score.sample_id, score.family, score.key] = Means(score.nll, score.nll_notebook)
+    for chunk in workload.chunks:
+        for family, surrogates in chunk.families:
+            for score in score_family(family.contexts, chunk.samples, surrogates, language_model):
+                if score.nll is not None:
+                    found[score.sample_id, score.family, score.key] = Means(score.nll, score.nll_notebook)
     return found
 
 
@@ -197,4 +198,4 @@ def _padded_nlls(model: Any, items: Sequence[Request]) -> list[float]:  # noqa: 
     rows, columns = torch.tensor(places, device=model.device).T
     hidden = model.base_model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
     logits = model.get_output_embeddings()(hidden[rows, columns])
-    return token_nlls(logits, [token for item in items for token in item.answer])
+    return token_nlls(logits, [token for item in items for token in item.answer]).tolist()

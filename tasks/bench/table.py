@@ -13,7 +13,6 @@ _LAST = {
     SHARE_OF_LIMIT: "limit",
     "peak memory": "MB",
     LARGEST_DIFFERENCE: "max d",
-    "largest difference in similarity": "max d",
 }
 _SHORT_DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
 
@@ -44,7 +43,7 @@ def _methods(bench: Bench, part: str, model: str) -> Table:
     by_arm = {arm: {f.quantity: f for f in figures if (f.method, f.dtype) == arm} for arm in arms}
     rates = dict.fromkeys(figure.quantity for figure in figures if figure.quantity.endswith(" per second"))
     headings = _FIRST | {rate: f"{rate.partition(' ')[0]}/s" for rate in rates} | _LAST
-    if bench.device == "cuda" and part != "embedding":
+    if bench.device == "cuda":
         headings["seconds"] = "GPU s"
     shown = [quantity for quantity in headings if any(quantity in found for found in by_arm.values())]
     rows = [

@@ -25,6 +25,9 @@ _WORDS = (50, 130)
 _SEED = 0
 _LEAST_LETTERS = 5
 
+CHUNK = 500
+"""Samples that a run with a GPU computes at a time; on a CPU, the workload is smaller."""
+
 
 class Plan(NamedTuple):
     """How much a model computes: enough to tell methods apart, and no more.
@@ -49,6 +52,7 @@ _PLANS = {
     #                             samples slow limit rounds | passages slow rounds | identity | queries
     ("small", "cpu"):       Plan(      12,  12,   12,     3,         6,   6,     3,   8,   8,        64),
     ("wide", "cpu"):        Plan(       2,   2,    2,     3,         2,   2,     2,   2,   1,         0),
+    ("smollm2-135m", "cpu"): Plan(      2,   2,    2,     3,         2,   2,     2,   2,   1,         0),
     ("mistral-7b", "cuda"): Plan(    2500,  16,  128,     1,      2500,   2,     1,   8,   8,        64),
     ("another", "cpu"):     Plan(       2,   2,    2,     3,         2,   2,     2,   2,   1,        16),
     ("another", "cuda"):    Plan(     256,  16,  128,     3,       256,   4,     3,   8,   8,        64),
@@ -104,9 +108,14 @@ class Workload:
         """The families that are scored, each with its surrogates: eleven arms together."""
         return [(ARM_GROUPS[name], surrogates) for name, surrogates in self.surrogates.items()]
 
-    def first(self, count: int) -> "Workload":
-        """Return the workload of the first samples."""
-        samples = self.samples[:count]
+    @property
+    def chunks(self) -> "list[Workload]":
+        """The same chunk by chunk, as a run computes it."""
+        return [self.first(CHUNK, start) for start in range(0, len(self.samples), CHUNK)]
+
+    def first(self, count: int, start: int = 0) -> "Workload":
+        """Return the workload of so many samples."""
+        samples = self.samples[start : start + count]
         chosen = {sample.sample_id for sample in samples}
         kept = {name: [s for s in rows if s.sample_id in chosen] for name, rows in self.surrogates.items()}
         return Workload(samples, kept)

@@ -16,8 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         type=_names,
         default=(),
-        help="small, wide or mistral-7b (random weights), ids on the hub or local folders; separated by commas. "
-        "Default: small,wide on a CPU, mistral-7b on a GPU.",
+        help="small, wide, smollm2-135m or mistral-7b (random weights), ids on the hub or local folders; separated by "
+        "commas. "
+        "Default: small,wide,smollm2-135m on a CPU, mistral-7b on a GPU.",
     )
     parser.add_argument(
         "--dtype",
@@ -28,25 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Default: float32,bfloat16 on a CPU, bfloat16 on a GPU.",
     )
     parser.add_argument("--quick", action="store_true", help="A small workload, in under a minute; ratios mean little.")
-    parser.add_argument("--table", action="store_true", help="Measure nothing; print the newest result as Markdown.")
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run the benchmark and store its result, or print the newest."""
-    from tasks.bench.records import read_newest, write_bench
+    """Run the benchmark and store its result."""
+    from tasks.bench.records import write_bench
     from tasks.bench.table import blocks_of
     from tasks.pages.markdown import to_markdown
     from tasks.pages.terminal import print_blocks
 
-    if options.table:
-        sys.stdout.write(to_markdown(blocks_of(read_newest())))
-        return 0
     if unknown := [dtype for dtype in options.dtype if dtype not in _DTYPES]:
         raise UsageError(f"Unknown number format {unknown[0]!r}. Allowed are {', '.join(_DTYPES)}: --dtype float32")
     from tasks.bench.measuring import measure  # imports torch
 
     bench = measure(options.device, models=options.model, dtypes=options.dtype, is_quick=options.quick, report=_report)
-    path = write_bench(bench)
+    path = write_bench(bench, to_markdown(blocks_of(bench)))
     print_blocks(blocks_of(bench))
     sys.stdout.write(f"Written to {path}\n")
     return 0

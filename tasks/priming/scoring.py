@@ -11,7 +11,8 @@ The notebook reads logits of the answer pass alone and so never scores the answe
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 from tasks.priming.arms.contexts import ContextRule
 from tasks.priming.arms.treatments import Parts, Treatment, keep
@@ -35,6 +36,9 @@ from tasks.priming.records import KEPT, Distractor, Sample, Score, Surrogate
 Treatments: TypeAlias = Mapping[str, Mapping[str, Treatment]]
 """Key of an arm -> the name of each of its treatments -> the treatment. Passed from outside, so that another treatment
 in the table is no other code for arms that it is not named for."""
+
+_KEPT_TEXTS = 2048
+"""Samples and answers whose token ids a process keeps: more than a chunk has."""
 
 _ALL_KEPT: Mapping[str, Treatment] = {KEPT: keep}
 
@@ -101,27 +105,24 @@ def encode_arms(
     """Return the token ids of every arm on every sample, in the order of score_family, whose arguments it has."""
     tokenizer = language_model.tokenizer
     texts = {(s.sample_id, s.key): s.text for s in surrogates}
-    # A query and an answer recur in every arm: each is tokenised once.
+    encoded = {s.sample_id: _encode_sample(tokenizer, s.passage, s.query, s.answer) for s in samples}
     prompts = {s.sample_id: query_prompt(s.query) for s in samples}
-    queries = {own: tuple(encode_continuation(tokenizer, prompt)) for own, prompt in prompts.items()}
-    answers = {s.sample_id: tuple(encode_answer(tokenizer, prompts[s.sample_id], s.answer)) for s in samples}
-    spelled_out = {s.sample_id: count_control_strings(tokenizer, s.passage, s.query, s.answer) for s in samples}
-    answer_tokens = {sample_id: token_texts(tokenizer, ids) for sample_id, ids in answers.items()}
     wrong: dict[str, list[tuple[int, ...]]] = {s.sample_id: [] for s in samples}
     for distractor in sorted(distractors, key=lambda d: d.number):
         own = distractor.sample_id
-        wrong[own].append(tuple(encode_answer(tokenizer, prompts[own], distractor.answer)))
+        wrong[own].append(_encode_answer(tokenizer, prompts[own], distractor.answer))
     documents: dict[str, tuple[int, ...]] = {}  # as the baseline has them, where they are asked for
     arms = []
     for key in contexts.arm_keys:
         kept: list[tuple[Arm, Sample, Parts]] = []
         for sample in samples:
             own = sample.sample_id
+            query, answer, answer_tokens, spelled_out = encoded[own]
             surrogate = texts[own, key] if contexts.has_surrogate else None
             context = tuple(encode_context(language_model, contexts.context(sample.passage, surrogate)))
-            request = Request(context, queries[own], answers[own], distractors=tuple(wrong[own]))
-            count = spelled_out[own] + count_control_strings(tokenizer, surrogate or "")
-            arm = Arm(own, contexts.family, key, KEPT, request, answer_tokens[own], count, None)
+            request = Request(context, query, answer, distractors=tuple(wrong[own]))
+            count = spelled_out + count_control_strings(tokenizer, surrogate or "")
+            arm = Arm(own, contexts.family, key, KEPT, request, answer_tokens, count, None)
             kept.append((arm, sample, Parts(language_model, contexts, sample.passage, surrogate)))
         for name, treat in (_ALL_KEPT if treatments is None else treatments[key]).items():
             for arm, sample, parts in kept:
@@ -135,6 +136,25 @@ def encode_arms(
                 request = request.without_unfit_distractors(language_model.window)
                 arms.append(replace(arm, treatment=name, request=request, has_document_ids=is_document))
     return arms
+
+
+@lru_cache(maxsize=_KEPT_TEXTS)
+def _encode_answer(tokenizer: Any, prompt: str, answer: str) -> tuple[int, ...]:  # noqa: ANN401 - as encode_answer
+    return tuple(encode_answer(tokenizer, prompt, answer))
+
+
+@lru_cache(maxsize=_KEPT_TEXTS)  # the same for every family and arm
+def _encode_sample(
+    tokenizer: Any,  # noqa: ANN401
+    passage: str,
+    query: str,
+    answer: str,
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...], int]:
+    """Return the ids of a query and an answer, the text of each answer token, and the control strings of all three."""
+    prompt = query_prompt(query)
+    ids = _encode_answer(tokenizer, prompt, answer)
+    count = count_control_strings(tokenizer, passage, query, answer)
+    return tuple(encode_continuation(tokenizer, prompt)), ids, token_texts(tokenizer, ids), count
 
 
 def shared_prefixes(contexts: ContextRule, language_model: LanguageModel) -> list[tuple[int, ...]]:

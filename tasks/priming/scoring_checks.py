@@ -148,10 +148,10 @@ def look_again(
             plain = log_softmax_rows(plain_logits(request, language_model), *_targets(request))
             seen.append(
                 Seen(
-                    _largest_difference(torch.stack(first), torch.stack(plain), request),
-                    _stored_difference(torch.stack(first), score, request),
+                    _largest_difference(first, plain, request),
+                    _stored_difference(first, score, request),
                     not all(map(torch.equal, before, after)),
-                    not all(map(torch.equal, first, second)),
+                    not torch.equal(first, second),
                 )
             )
     # The error grows with the number of layers and the rounding step of the model's dtype. Four-bit weights are the
@@ -161,10 +161,9 @@ def look_again(
     return SeenFamily(seen, language_model.facts, language_model.numeric_path, limit)
 
 
-def log_softmax_rows(logits: torch.Tensor, targets: Sequence[int], rows: Sequence[int]) -> list[torch.Tensor]:
-    """Return for each target all log-probabilities at its position, (vocabulary,) in float32."""
-    chosen = torch.tensor(rows, device=logits.device)
-    return list(torch.log_softmax(logits.float(), dim=-1)[chosen])
+def log_softmax_rows(logits: torch.Tensor, targets: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
+    """Return for each target all log-probabilities at its position, (targets, vocabulary) in float32."""
+    return torch.log_softmax(logits.float(), dim=-1)[torch.tensor(rows, device=logits.device)]
 
 
 def plain_logits(request: Request, language_model: LanguageModel) -> torch.Tensor:

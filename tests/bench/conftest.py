@@ -68,5 +68,5 @@ def bench() -> Bench:
 
 def figure(part: str, method: str, quantity: str, value: float, **others: Any) -> Figure:
     """Return a figure of the small model, in float32 unless said otherwise."""
-    known = {"part": part, "model": "small", "dtype": "float32", "method": method, "quantity": quantity}
-    return Figure.model_validate({**known, "value": value, **others})
+    known: dict[str, Any] = {"part": part, "model": "small", "dtype": "float32", "method": method, "quantity": quantity}
+    return Figure(**known | {"value": value} | others)

@@ -1,25 +1,16 @@
 """The command: what it prints, what it refuses, its exit status."""
 
+import json
 from typing import Any
 
 import pytest
 
 from flows.__main__ import main
 from tasks.bench import measuring
-from tasks.bench.records import Bench, read_newest, write_bench
+from tasks.bench.records import Bench
+from tasks.store import artifacts
 
 pytestmark = pytest.mark.usefixtures("artifacts_folder")
-
-
-def test_the_newest_is_printed_as_markdown(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    write_bench(bench)
-    assert main(["bench", "--table"]) == 0
-    assert "| answers identical: alone |" in capsys.readouterr().out
-
-
-def test_without_a_result_there_is_nothing_to_print(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--table"]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_what_was_measured_is_written_and_printed(
@@ -31,7 +22,10 @@ def test_what_was_measured_is_written_and_printed(
     monkeypatch.setattr(measuring, "measure", measure)
     assert main(["bench"]) == 0
     assert "Written to" in capsys.readouterr().out
-    assert read_newest() == bench
+    assert "| answers identical: alone |" in (artifacts.ARTIFACTS / "bench.md").read_text(encoding="utf-8")
+    newest = (artifacts.ARTIFACTS / "bench.json").read_bytes()
+    assert json.loads(newest)["figures"][2]["value"] == 6.04
+    assert [path.read_bytes() for path in (artifacts.ARTIFACTS / "bench").iterdir()] == [newest]
 
 
 def test_a_gpu_that_is_not_there_is_refused(
@@ -51,8 +45,7 @@ def test_an_unknown_number_format_is_refused(capsys: pytest.CaptureFixture[str])
 @pytest.mark.filterwarnings("default")  # lm-eval's, where it is installed
 def test_the_quick_run_measures_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--quick"]) == 0
-    found = read_newest()
-    assert found.is_quick
-    parts = {"scoring", "generation", "queries", "embedding", "identity"}
-    assert {figure.part for figure in found.figures} == parts
+    found = json.loads((artifacts.ARTIFACTS / "bench.json").read_bytes())
+    assert found["is_quick"]
+    assert {figure["part"] for figure in found["figures"]} == {"scoring", "generation", "queries", "identity"}
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 120  # the path at the end may be long

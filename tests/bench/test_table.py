@@ -1,5 +1,7 @@
 """A result is printed within 80 columns, and as Markdown."""
 
+from dataclasses import replace
+
 import pytest
 
 from tasks.bench.records import Bench
@@ -30,8 +32,8 @@ def test_what_is_printed_fits_80_columns(bench: Bench, capsys: pytest.CaptureFix
 
 def test_methods_of_one_number_format_stand_together(bench: Bench) -> None:
     figures = [f for f in bench.figures if f.part == "scoring"]
-    mixed = [figure.model_copy(update={"dtype": dtype}) for figure in figures for dtype in ("float32", "bfloat16")]
-    blocks = blocks_of(bench.model_copy(update={"figures": tuple(mixed)}))
+    mixed = [replace(figure, dtype=dtype) for figure in figures for dtype in ("float32", "bfloat16")]
+    blocks = blocks_of(replace(bench, figures=tuple(mixed)))
     table = next(block for block in blocks if isinstance(block, Table))
     assert [row[:2] for row in table.rows] == [
         (method, dtype) for dtype in ("fp32", "bf16") for method in ("notebook", "ours", "products")

@@ -1,5 +1,8 @@
 """The workload is real text of the project, the same however much of it is taken."""
 
+import pytest
+
+from tasks.bench import workload
 from tasks.bench.workload import make_workload
 from tasks.priming.engine.model import LanguageModel
 
@@ -16,6 +19,15 @@ def test_a_smaller_workload_is_the_beginning_of_a_larger_one() -> None:
     small = make_workload(5)
     assert large.samples[:5] == small.samples
     assert large.first(5) == small
+
+
+def test_chunks_are_the_workload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workload, "CHUNK", 2)
+    load = make_workload(5)
+    assert [len(chunk.samples) for chunk in load.chunks] == [2, 2, 1]
+    assert [sample for chunk in load.chunks for sample in chunk.samples] == [*load.samples]
+    for name, rows in load.surrogates.items():
+        assert sorted(map(str, rows)) == sorted(str(row) for chunk in load.chunks for row in chunk.surrogates[name])
 
 
 def test_every_sample_has_eleven_contexts(tiny: LanguageModel) -> None:

@@ -6,12 +6,14 @@ On a CPU, two matrix products per block of rows with a mask between them are 1.3
 dot product attention for segments of this length (float32; 1 to 1.8 times in bfloat16); see docs/performance.md.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from tasks.priming.engine.batches import on_device
 from tasks.priming.engine.segments import KVCache, Layout, Segment, lay_out
 from tasks.priming.engine.varlen import VarlenPlan, attend_varlen, is_usable, plan_sequences
 
@@ -26,6 +28,16 @@ class AttentionRule:
     softcap: float | None
 
 
+@dataclass(slots=True)
+class LastLayer:
+    """Which rows of a pass's last layer are computed beyond their keys and values: those whose logits are kept."""
+
+    number: int  # the layer
+    keep: list[int]  # the rows, in ascending order
+    rows: torch.Tensor | None  # the same and their padding, in the order of the logits; None: no row is kept
+    output: torch.Tensor | None = None  # what the layer's attention gave
+
+
 class Pack:
     """Segments laid end to end; passed through the model's layers as a keyword argument, so nothing is global."""
 
@@ -34,10 +46,11 @@ class Pack:
         self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """Keys and values of each layer, if they are kept."""
         self.call_count = 0  # number of layers that have attended
+        self.last_layer: LastLayer | None = None
         self._layouts = lay_out(segments)
         self._first_rows = {layout.segment: layout.first_row for layout in self._layouts}
         self._keeps_keys = keeps_keys
-        self._plan: VarlenPlan | None = None
+        self._plans: dict[bool, VarlenPlan | None] = {}
 
     def attend(
         self, layer: int, tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor], rule: AttentionRule
@@ -51,26 +64,43 @@ class Pack:
         self.call_count += 1
         if self._keeps_keys:
             self.layers[layer] = (keys, values)
+        if not is_usable(query, rule.softcap):
+            return self._attend_blocks(tensors, layer, rule, self._layouts)
         # The kernel's window counts keys that are present, a model's counts positions.
-        has_other_window = rule.window is not None and any(layout.has_gap for layout in self._layouts)
-        if is_usable(query, rule.softcap) and not has_other_window:
-            if self._plan is None:
-                self._plan = plan_sequences(self._layouts, query.shape[2], query.device)
-            return attend_varlen(self._plan, layer, tensors, rule.scale, rule.window)
-        return self._attend_blocks(query, keys, values, layer, rule)
+        has_window = rule.window is not None
+        gapped = [layout for layout in self._layouts if has_window and layout.has_gap]
+        if has_window not in self._plans:
+            others = [layout for layout in self._layouts if not (has_window and layout.has_gap)]
+            self._plans[has_window] = plan_sequences(others, query.shape[2], query.device) if others else None
+        plan = self._plans[has_window]
+        output = self._attend_blocks(tensors, layer, rule, gapped)
+        return attend_varlen(plan, layer, tensors, rule.scale, rule.window, output) if plan else output
 
     def _attend_blocks(
-        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layer: int, rule: AttentionRule
+        self,
+        tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        layer: int,
+        rule: AttentionRule,
+        layouts: Sequence[Layout],
     ) -> torch.Tensor:
+        query, keys, values = tensors
         _, query_heads, count, dimension = query.shape
+        if not layouts:
+            return query.new_zeros(1, count, query_heads, dimension)
         key_heads = keys.shape[1]
         group = query_heads // key_heads
         # Query heads that share keys become rows of one product: row t * group + h is token t, head h of the group.
         rows = query[0].reshape(key_heads, group, count, dimension).transpose(1, 2).reshape(key_heads, -1, dimension)
         output = torch.zeros_like(rows)  # the pack's padding attends to nothing
-        for layout in self._layouts:
+        for layout in layouts:
+            blocks = [
+                number for number, (first, last) in enumerate(layout.blocks) if self._serves(layer, layout, first, last)
+            ]
+            if not blocks:
+                continue
             seen_keys, seen_values = self._seen(layout, layer, keys, values)
-            for number, (first, last) in enumerate(layout.blocks):
+            for number in blocks:
+                first, last = layout.blocks[number]
                 mask = _mask(layout, number, rule.window, group, query)
                 start, stop = ((layout.first_row + row) * group for row in (first, last))
                 key_count = layout.before_count + last
@@ -78,6 +108,13 @@ class Pack:
                     rows[:, start:stop], seen_keys[:, :key_count], seen_values[:, :key_count], mask, rule
                 )
         return output.view(key_heads, count, group, dimension).transpose(0, 1).reshape(1, count, query_heads, dimension)
+
+    def _serves(self, layer: int, layout: Layout, first: int, last: int) -> bool:
+        """Tell whether any of a segment's rows from `first` up to `last` is computed further in a layer."""
+        if self.last_layer is None or self.last_layer.number != layer:
+            return True
+        keep = self.last_layer.keep
+        return bisect_left(keep, layout.first_row + first) < bisect_left(keep, layout.first_row + last)
 
     def _seen(
         self, layout: Layout, layer: int, keys: torch.Tensor, values: torch.Tensor
@@ -117,7 +154,7 @@ def _mask(layout: Layout, number: int, window: int | None, group: int, like: tor
             position = layout.key_positions
             is_seen &= position[:key_count] > position[before + row] - window
         added = np.where(is_seen, 0.0, -np.inf).astype(np.float32).repeat(group, axis=0)
-        layout.masks[number, window] = torch.from_numpy(added).to(like.device, like.dtype)[None]
+        layout.masks[number, window] = on_device(added, like.device, like.dtype)[None]
     return layout.masks[number, window]
 
 

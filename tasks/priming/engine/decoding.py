@@ -6,11 +6,13 @@ cannot grow.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from tasks.priming.engine.attention import AttentionRule, attend_block
+from tasks.priming.engine.batches import on_device
 from tasks.priming.engine.segments import KeyRange, KVCache
 
 # Buffer lengths are multiples of this: rows whose lengths differ by less share one.
@@ -29,22 +31,31 @@ class _Bucket:
         """Allocate buffers, shaped like the keys and values of a cache, for rows with prompts of so many tokens."""
         self.rows = list(counts)
         keys = like.layers[0][0]
-        self.counts = torch.tensor(list(counts.values()), device=keys.device)
+        self.counts = on_device(list(counts.values()), keys.device)
         # Which positions the row's tokens attend to: of its prompt those that are filled, and all that follow.
         self.is_open = torch.arange(length, device=keys.device) >= self.counts[:, None]
         shape = (len(counts), keys.shape[1], length, keys.shape[3])
         self.layers = [(keys.new_zeros(shape), keys.new_zeros(shape)) for _ in like.layers]
 
-    def fill(self, row: int, key_ranges: Sequence[KeyRange]) -> None:
-        """Copy the keys and values that the row's tokens attend to."""
-        place = self.rows.index(row)
-        for part in key_ranges:
-            assert isinstance(part.owner, KVCache)
-            stop = part.position + part.stop - part.start
-            self.is_open[place, part.position : stop] = True
-            for buffers, held in zip(self.layers, part.owner.layers, strict=True):
-                for buffer, own in zip(buffers, held, strict=True):
-                    buffer[place, :, part.position : stop] = own[0, :, part.start : part.stop]
+    def fill(self, prompts: Mapping[int, Sequence[KeyRange]]) -> None:
+        """Copy the keys and values that rows' tokens attend to: one gather per layer, whatever the number of rows."""
+        parts = [(self.rows.index(row), part) for row, ranges in prompts.items() for part in ranges]
+        owners = list(dict.fromkeys(part.owner for _, part in parts))
+        firsts = dict(zip(owners, itertools.accumulate((o.own_count for o in owners), initial=0), strict=False))
+        counts = [part.stop - part.start for _, part in parts]
+        within = np.concatenate([np.arange(count) for count in counts])
+        rows, positions, numbers = on_device(
+            np.repeat(
+                [(place, part.position, firsts[part.owner] + part.start) for place, part in parts], counts, axis=0
+            ).T
+            + np.stack([np.zeros_like(within), within, within]),
+            self.counts.device,
+        )
+        self.is_open[rows, positions] = True
+        for number, buffers in enumerate(self.layers):
+            for kind, buffer in enumerate(buffers):
+                held = torch.cat([owner.layers[number][kind] for owner in owners if isinstance(owner, KVCache)], dim=2)
+                buffer.transpose(0, 1)[:, rows, positions] = held[0].index_select(1, numbers)
 
     def keep(self, rows: set[int]) -> None:
         """Drop all other rows; rows from the end take their places, so that no second buffer is needed."""
@@ -87,17 +98,18 @@ class DecodingPack:
         self._filled: dict[int, _Bucket] = {}
         self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
 
-    def fill(self, row: int, key_ranges: Sequence[KeyRange]) -> None:
-        """Copy what the row's tokens attend to of its prompt into its buffer; the caches are not needed afterwards.
+    def fill(self, prompts: Mapping[int, Sequence[KeyRange]]) -> None:
+        """Copy what rows' tokens attend to of their prompts into buffers; the caches are not needed afterwards.
 
         Every owner of a range is a cache.
         """
-        length = self._lengths[row]
-        if length not in self._filled:
-            owner = key_ranges[0].owner
-            assert isinstance(owner, KVCache)
-            self._filled[length] = _Bucket(self._counts[length], length, owner)
-        self._filled[length].fill(row, key_ranges)
+        for length in sorted({self._lengths[row] for row in prompts}):
+            own = {row: ranges for row, ranges in prompts.items() if self._lengths[row] == length}
+            if length not in self._filled:
+                owner = next(iter(own.values()))[0].owner
+                assert isinstance(owner, KVCache)
+                self._filled[length] = _Bucket(self._counts[length], length, owner)
+            self._filled[length].fill(own)
 
     @property
     def _buckets(self) -> list[_Bucket]:

@@ -11,13 +11,15 @@ run measures it).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from tasks.priming.engine.attention import AttentionRule, Pack
+from tasks.priming.engine.attention import AttentionRule, LastLayer, Pack
+from tasks.priming.engine.batches import GPU_KEPT_ROWS, GPU_ROWS, GPU_STEP_ROWS, on_device
 from tasks.priming.engine.decoding import DecodingPack
 from tasks.priming.engine.segments import Segment
 from tasks.priming.errors import UsageError
@@ -69,15 +71,13 @@ def forward_packed(
     pack = Pack(segments, keeps_keys)
     ids = [token for segment in segments for token in segment.all_ids]
     positions = [position for segment in segments for position in segment.positions]
-    padding = [0] * (_padded_count(model, len(ids)) - len(ids))
-    rows = torch.tensor([*keep, *[0] * (_LEAST_ROWS - len(keep))], device=model.device) if keep else None
-    logits = _forward(
-        model,
-        torch.tensor([[*ids, *padding]], device=model.device),
-        torch.tensor([[*positions, *padding]], device=model.device),
-        pack,
-        rows,
-    )
+    padding = [0] * (_padded_count(model, len(ids), GPU_ROWS) - len(ids))
+    rows = None
+    if keep:
+        rows = on_device([*keep, *[0] * (_padded_count(model, len(keep), GPU_KEPT_ROWS) - len(keep))], model.device)
+    inputs = on_device([[*ids, *padding], [*positions, *padding]], model.device)
+    with _last_layer_for(model, pack, sorted(keep), rows) as is_kept_alone:
+        logits = _forward(model, inputs[:1], inputs[1:], pack, 0 if is_kept_alone and keep else rows)
     return PackedOutput(
         None if logits is None else logits[: len(keep)], tuple(pack.layers[layer] for layer in sorted(pack.layers))
     )
@@ -85,8 +85,7 @@ def forward_packed(
 
 def step_ids(model: Any, tokens: Sequence[int]) -> torch.Tensor:  # noqa: ANN401 - as above
     """Return the newest token of each row on the model's device, padded to the rows of a pass: (1, padded rows)."""
-    padding = [0] * (_padded_count(model, len(tokens)) - len(tokens))
-    return torch.tensor([[*tokens, *padding]], device=model.device)
+    return on_device([[*tokens, *[0] * (_padded_count(model, len(tokens), GPU_STEP_ROWS) - len(tokens))]], model.device)
 
 
 def compute_step(model: Any, ids: torch.Tensor, pack: DecodingPack) -> torch.Tensor:  # noqa: ANN401 - as above
@@ -97,8 +96,7 @@ def compute_step(model: Any, ids: torch.Tensor, pack: DecodingPack) -> torch.Ten
     """
     count = len(pack.rows)
     positions = torch.nn.functional.pad(pack.positions, (0, ids.shape[1] - count))
-    rows = torch.arange(max(count, _LEAST_ROWS), device=ids.device)
-    logits = _forward(model, ids, positions[None], pack, rows)
+    logits = _forward(model, ids, positions[None], pack, 0)
     assert logits is not None
     return logits[:count]
 
@@ -108,9 +106,9 @@ def _forward(
     ids: torch.Tensor,
     positions: torch.Tensor,
     pack: Pack | DecodingPack,
-    rows: torch.Tensor | None,
+    rows: torch.Tensor | int | None,
 ) -> torch.Tensor | None:
-    """Run the model over a row of tokens and return the logits of the chosen `rows`, if there are any."""
+    """Run the model over a row of tokens and return the logits of the chosen `rows`; 0: of all; None: no logits."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     if IMPLEMENTATION not in ALL_ATTENTION_FUNCTIONS.valid_keys():
@@ -137,8 +135,59 @@ def _forward(
     return logits
 
 
-def _padded_count(model: Any, count: int) -> int:  # noqa: ANN401
-    """Return the number of rows of a pass over so many tokens: see _LEAST_ROWS and _SHARED_NUMBERS."""
+class _AttentionEndError(Exception):
+    """Leaves the last layer when its attention is computed."""
+
+
+@contextmanager
+def _last_layer_for(
+    model: Any,  # noqa: ANN401
+    pack: Pack,
+    keep: list[int],
+    rows: torch.Tensor | None,
+) -> Iterator[bool]:
+    """Compute the last layer within the context for the kept rows alone, once their attention is known.
+
+    Its output projection and MLP would serve no other row. Yields whether this is done: only where the model's layers
+    are a list in its decoder, as they are in all models of the README.
+    """
+    layers = getattr(model.base_model, "layers", ())
+    number = model.config.get_text_config().num_hidden_layers - 1
+    if len(layers) != number + 1:
+        yield False
+        return
+    layer, last = layers[number], LastLayer(number, keep, rows)
+    whole = layer.forward
+
+    def forward_kept(hidden: torch.Tensor, *others: Any, **named: Any) -> Any:  # noqa: ANN401 - the layer's own
+        with suppress(_AttentionEndError):
+            whole(hidden, *others, **named)
+        if rows is None:
+            return hidden  # only its keys and values were asked for
+        count = hidden.shape[1]
+        chosen = {name: _choose_rows(value, count, rows) for name, value in named.items()}
+        return whole(*_choose_rows((hidden, *others), count, rows), **chosen)
+
+    pack.last_layer = last
+    layer.forward = forward_kept
+    try:
+        yield True
+    finally:
+        del layer.forward
+
+
+def _choose_rows(value: Any, count: int, rows: torch.Tensor) -> Any:  # noqa: ANN401
+    """Return the chosen rows of a layer's argument, if it has one row per token: (1, tokens, ...)."""
+    if isinstance(value, tuple):
+        return tuple(_choose_rows(part, count, rows) for part in value)
+    is_by_row = isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[1] == count
+    return value[:, rows] if is_by_row else value
+
+
+def _padded_count(model: Any, count: int, gpu_rows: int) -> int:  # noqa: ANN401
+    """Return the number of rows in which so many are computed: see _LEAST_ROWS, _SHARED_NUMBERS and GPU_ROWS."""
+    if model.device.type == "cuda":
+        return -(-count // gpu_rows) * gpu_rows
     width = getattr(model.config.get_text_config(), "intermediate_size", None)
     multiple = _SHARED_NUMBERS // math.gcd(_SHARED_NUMBERS, width) if isinstance(width, int) else _SHARED_NUMBERS
     return max(-(-count // multiple) * multiple, _LEAST_ROWS)
@@ -172,7 +221,14 @@ def attend_packed(
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rule = AttentionRule(scale, sliding_window, softcap)
+    if isinstance(packed_segments, DecodingPack):
+        return packed_segments.attend(module.layer_idx, (query, key, value), rule), None
+    last = packed_segments.last_layer
+    if last is not None and last.output is not None and last.rows is not None:  # called again, for the kept rows
+        return last.output[:, last.rows], None
     output = packed_segments.attend(module.layer_idx, (query, key, value), rule)
-    if isinstance(packed_segments, Pack):  # a generator reports its own progress
-        tell_share(packed_segments.call_count / module.config.num_hidden_layers)
+    tell_share(packed_segments.call_count / module.config.num_hidden_layers)  # a generator reports its own progress
+    if last is not None and last.number == module.layer_idx:
+        last.output = output
+        raise _AttentionEndError
     return output, None

@@ -6,12 +6,12 @@ is generated, in what order or in which batch.
 
 A step of a model with many layers is some thousand short operations, whose launch takes a GPU's host longer than the
 GPU needs to compute them. On a GPU a step is therefore recorded as a CUDA graph and replayed while the rows stay the
-same; the first replay is compared with the computed step, and recording is given up if they differ. Not yet run on a
-GPU.
+same; the first replay is compared with the computed step, and recording is given up if they differ.
 """
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from tasks.priming.engine.batches import run_in_batches, token_budget
+from tasks.priming.engine.batches import (
+    GPU_KEPT_ROWS,
+    GPU_STEP_ROWS,
+    is_out_of_memory,
+    on_device,
+    pass_share,
+    run_in_batches,
+    token_budget,
+)
 from tasks.priming.engine.decoding import DecodingPack, buffer_length
 from tasks.priming.engine.forward import compute_step, forward_packed, step_ids
 from tasks.priming.engine.kv_cache import SharedPrefixes, caches_of, common_prefix
@@ -35,15 +43,18 @@ from tasks.priming.watching import part, tell_share
 
 # The fraction of a completion's time spent on its prompt, as reported to progress bars.
 _PREFILL_SHARE = 0.6
-# Tokens whose keys and values are in memory at once, room for completions included: on a GPU 4.3 GB for a 7B model in
-# 16 bits.
+# Tokens whose keys and values are in memory at once, room for completions included.
 _HELD_TOKENS = 32_768
+_GPU_HELD_TOKENS = 131_072
 # On a CPU at most so many bytes, but at least so many tokens: a step of few rows reads all weights for little.
 _HELD_BYTES = 800_000_000
 _LEAST_HELD_TOKENS = 8192
-# On a GPU finished rows stay until at most this fraction of the rows is left: every change needs a new recording, and
-# a step takes about as long with a few more rows.
-_RECORDED_SHARE = 0.5
+# Part of a GPU's free memory that is used; the rest is for what a layer computes in between, and for fragments.
+_FREE_SHARE = 0.8
+# Bytes of a logit in a step, in the model's format, and in 32 and 64 bits while tokens are sampled.
+_STEP_LOGIT_BYTES = 24
+_TIE = 2.0**-40
+"""Subtracted once per id, from logits in 64 bits: for no vocabulary as much as the least distance of two in 16 bits."""
 # Answers that share a computed context: each has a buffer of its own, and they are in memory together.
 _MOST_SHARING = 20
 
@@ -142,11 +153,17 @@ def answer_requests(
     return found
 
 
-def held_tokens(facts: ModelFacts, device_type: str) -> int:
-    """Return how many tokens' keys and values are in memory at once, unless a single row needs more."""
-    if device_type == "cuda":
-        return _HELD_TOKENS
-    return min(_HELD_TOKENS, max(_LEAST_HELD_TOKENS, _HELD_BYTES // facts.cache_bytes_per_token))
+def held_tokens(facts: ModelFacts, device_type: str, free_bytes: float = math.inf) -> int:
+    """Return how many tokens' keys and values are in memory at once, unless a single row needs more.
+
+    Args:
+        facts: The model's.
+        device_type: cpu or cuda.
+        free_bytes: What a GPU has for the keys and values of unfinished texts and of prompts that are being read.
+    """
+    if device_type == "cpu":
+        return min(_HELD_TOKENS, max(_LEAST_HELD_TOKENS, _HELD_BYTES // facts.cache_bytes_per_token))
+    return int(min(_GPU_HELD_TOKENS, max(0.0, free_bytes / facts.cache_bytes_per_token - token_budget(device_type))))
 
 
 def uniforms(identity: str, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -163,7 +180,11 @@ def sample_tokens(logits: torch.Tensor, draws: torch.Tensor, temperature: float,
 
     `logits` are (rows, vocabulary), `draws` (rows,) float64 in [0, 1); the logits are divided by the temperature.
     """
-    values, ids = torch.topk(logits.float(), min(top_k, logits.shape[-1]), dim=-1)
+    ranked = logits.float()
+    if logits.is_cuda:
+        # Of equals the lower id first: torch.topk on a GPU promises no order, and logits in 16 bits are often equal.
+        ranked = ranked.double() - torch.arange(logits.shape[-1], device=logits.device) * _TIE
+    values, ids = torch.topk(ranked, min(top_k, logits.shape[-1]), dim=-1)
     cumulative = torch.softmax(values.double() / temperature, dim=-1).cumsum(dim=-1)
     chosen = (cumulative <= draws[:, None] * cumulative[:, -1:]).sum(dim=-1)
     return ids.gather(1, chosen.clamp(max=ids.shape[-1] - 1)[:, None])[:, 0]
@@ -189,8 +210,8 @@ Choose: TypeAlias = Callable[[torch.Tensor, list[tuple[_Row, int]]], torch.Tenso
 
 def _sample(logits: torch.Tensor, places: list[tuple[_Row, int]], settings: GenerationSettings) -> torch.Tensor:
     # A finished row may still be computed; its draws do not matter.
-    draws = torch.tensor([row.draws[min(count, row.limit - 1)] for row, count in places], dtype=torch.float64)
-    return sample_tokens(logits, draws.to(logits.device), settings.temperature, settings.top_k)
+    draws = np.array([row.draws[min(count, row.limit - 1)] for row, count in places])
+    return sample_tokens(logits, on_device(draws, logits.device, torch.float64), settings.temperature, settings.top_k)
 
 
 def _likeliest(logits: torch.Tensor, places: list[tuple[_Row, int]]) -> torch.Tensor:
@@ -201,8 +222,13 @@ def _generate(
     groups: Sequence[list[_Row]], language_model: LanguageModel, choose: Choose
 ) -> list[list[Completion | None]]:
     """Return the completions of groups of rows that share what precedes them; None where memory does not suffice."""
+    device = language_model.model.device
     counts = [sum(buffer_length(row.prompt_token_count, row.limit) for row in group) for group in groups]
-    held = held_tokens(language_model.facts, language_model.model.device.type)
+    held = held_tokens(language_model.facts, device.type, _free_bytes(language_model.model))
+    if device.type == "cuda":  # no more rows than a step has
+        counts = [
+            max(count, -(-len(group) * held // GPU_STEP_ROWS)) for count, group in zip(counts, groups, strict=True)
+        ]
     outputs = run_in_batches(groups, counts, held, _Generator(language_model, choose).generate)
     missing: list[Completion | None] = [None]
     return [[*(output or missing * len(group))] for group, output in zip(groups, outputs, strict=True)]
@@ -261,16 +287,21 @@ class _Generator:
             )
             assert output.logits is not None
             caches: dict[Parent, KVCache] = dict(zip(segments, caches_of(output, segments), strict=True))
+            prompts = {}
             for row in rows:
                 end = row.segments[-1]
                 own = KeyRange(caches[end], 0, end.own_count, end.token_count - end.own_count)
                 seen = [replace(part, owner=caches.get(part.owner, part.owner)) for part in visible_key_ranges(end)]
-                pack.fill(places[row], [*seen, own])
+                prompts[places[row]] = [*seen, own]
+            pack.fill(prompts)
             logits = iter(output.logits)
             return [[next(logits) for _ in group] for group in batch]
 
-        counts = [sum(len(segment.ids) for segment in _segments([group])) for group in groups]
-        outputs = run_in_batches(groups, counts, token_budget(self._language_model.model.device.type), run)
+        device = self._language_model.model.device.type
+        counts = [
+            pass_share(sum(len(segment.ids) for segment in _segments([group])), len(group), device) for group in groups
+        ]
+        outputs = run_in_batches(groups, counts, token_budget(device), run)
         found = [logits for output in outputs if output is not None for logits in output]
         if len(found) < len(places):
             raise MemoryError
@@ -299,12 +330,15 @@ class Stepper:
         self._model = model
         self._pack = pack
         self._recorded: _Recorded | None = None
-        self._can_record = _can_record(model.device)
-        self._last_rows: list[int] = []
+        self._is_gpu = self._can_record = model.device.type == "cuda"
+        self._is_warm = False
 
     def keep(self, rows: set[int]) -> list[int]:
-        """Drop the other rows, now or later, and return the rows that are computed, in order."""
-        if not self._can_record or len(rows) <= _RECORDED_SHARE * len(self._pack.rows):
+        """Drop the other rows, and return the rows that are computed, in order.
+
+        On a GPU all rows stay: a step has as many rows in any case, and other ones would need a new recording.
+        """
+        if not self._is_gpu:
             self._pack.keep(rows)
         return self._pack.rows
 
@@ -315,11 +349,10 @@ class Stepper:
             The logits that follow, (rows, vocabulary), valid until the next step.
         """
         ids = step_ids(self._model, tokens)
-        is_alike = self._pack.rows == self._last_rows
-        if not is_alike:
-            self._recorded, self._last_rows = None, self._pack.rows
-        # The first step with these rows is not recorded: it warms up what recording needs to be ready.
-        logits = self._replay(ids) if is_alike and self._can_record else compute_step(self._model, ids, self._pack)
+        # The first step is not recorded: it warms up what recording needs to be ready.
+        can_replay = self._is_warm and self._can_record
+        logits = self._replay(ids) if can_replay else compute_step(self._model, ids, self._pack)
+        self._is_warm = True
         self._pack.advance()
         return logits
 
@@ -328,19 +361,29 @@ class Stepper:
             return self._recorded.replay(ids)
         expected = compute_step(self._model, ids, self._pack)
         self._pack.forget_step()
+        stream = torch.cuda.current_stream()
         try:
             recorded = _Recorded(self._model, self._pack, ids)
             # Writing the same keys and values to the same places twice changes nothing.
             self._can_record = torch.equal(recorded.replay(ids), expected)
-        except RuntimeError:  # an operation that cannot be recorded
+        except RuntimeError as error:  # an operation that cannot be recorded
+            torch.cuda.set_stream(stream)  # a recording that fails at its end leaves its own in place
+            if is_out_of_memory(error):
+                raise
             self._can_record = False
         if self._can_record:
             self._recorded = recorded
         return expected
 
 
-def _can_record(device: torch.device) -> bool:
-    return device.type == "cuda"
+def _free_bytes(model: Any) -> float:  # noqa: ANN401 - a transformers model
+    """Return the memory of a model's GPU for keys and values, that of logits taken off; infinite on a CPU."""
+    if model.device.type != "cuda":
+        return math.inf
+    kept = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    free = _FREE_SHARE * (torch.cuda.mem_get_info(model.device)[0] + kept)
+    per_token = GPU_KEPT_ROWS * model.dtype.itemsize + GPU_STEP_ROWS * _STEP_LOGIT_BYTES
+    return float(free - model.config.get_text_config().vocab_size * per_token)
 
 
 class _Recorded:

@@ -2,12 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
 
 from tasks.priming.engine.forward import PackedOutput, forward_packed
 from tasks.priming.engine.segments import KVCache, Parent, Segment
 
 # Shorter prefixes are cheaper to recompute than to concatenate with each row's keys.
 _LEAST_SHARED = 8
+
+_MOST_KEPT = 64
+"""Prefixes whose caches a process keeps of a model, tens of tokens each."""
+
+_kept: "WeakKeyDictionary[Any, dict[tuple[object, ...], KVCache]]" = WeakKeyDictionary()
+"""By model, then by number format, torch's precision of products and token ids."""
 
 
 def prefill(model: Any, contexts: Sequence[Segment]) -> list[KVCache]:  # noqa: ANN401 - any transformers decoder
@@ -30,13 +39,20 @@ def caches_of(output: PackedOutput, segments: Sequence[Segment]) -> list[KVCache
 
 
 class SharedPrefixes:
-    """Caches of token prefixes that many sequences begin with, each computed once."""
+    """Caches of token prefixes that many texts begin with: each computed once in a process, in a pass of its own."""
 
     def __init__(self, model: Any, prefixes: Iterable[tuple[int, ...]]) -> None:  # noqa: ANN401
         """Compute the caches of the prefixes that are long enough to be worth it."""
         # The longest first: a sequence takes the longest prefix it begins with.
         self._prefixes = sorted({p for p in prefixes if len(p) >= _LEAST_SHARED}, key=lambda p: (-len(p), p))
-        self._caches = prefill(model, [Segment(p) for p in self._prefixes]) if self._prefixes else []
+        kept = _kept.setdefault(model, {})
+        keys = [(model.dtype, torch.get_float32_matmul_precision(), prefix) for prefix in self._prefixes]
+        if len(kept) > _MOST_KEPT:
+            kept.clear()
+        for key, prefix in zip(keys, self._prefixes, strict=True):
+            if key not in kept:
+                kept[key] = prefill(model, [Segment(prefix)])[0]
+        self._caches = [kept[key] for key in keys]
 
     def segment(self, ids: Sequence[int]) -> Segment:
         """Return a sequence as a segment after the longest shared prefix that it begins with.

@@ -14,26 +14,27 @@ A distractor takes the place of the answer, after the same context and query, wh
     computed   already                     | d0 d1                (d0 is predicted by the logits of qm, also computed)
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
+import numpy as np
 import torch
 
 from tasks.priming.arms.treatments import ALL_IN_SIGHT, Sight
-from tasks.priming.engine.batches import run_in_batches, token_budget
+from tasks.priming.engine.batches import on_device, pass_share, run_in_batches, token_budget
 from tasks.priming.engine.forward import forward_packed
 from tasks.priming.engine.kv_cache import SharedPrefixes
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.numeric_path import numeric_path
 from tasks.priming.engine.segments import KVCache, Parent, Segment
 
-# Logits normalised at a time, in float32: 8 MB, within a CPU's cache.
-_ELEMENTS_AT_ONCE = 2_000_000
+_ELEMENTS_AT_ONCE = {"cpu": 2_000_000, "cuda": 64_000_000}
+"""Logits normalised at a time, in float32: 8 MB, within a CPU's cache; 256 MB on a GPU, in fewer launches."""
 
-Value = TypeVar("Value")
-Measure: TypeAlias = Callable[[torch.Tensor, Sequence[int], Sequence[int]], Sequence[Value]]
-"""(logits of shape (rows, vocabulary), target tokens, the row that predicts each target) -> one value per target."""
+Measure: TypeAlias = Callable[[torch.Tensor, Sequence[int], Sequence[int]], torch.Tensor]
+"""(logits of shape (rows, vocabulary), target tokens, the row that predicts each target) -> one row per target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,13 @@ class Request:
     @property
     def computed_count(self) -> int:
         """Tokens to compute after the context: the query and all but the last token of each alternative."""
-        return len(self.query) + sum(len(ids[:-1]) for ids in self.alternatives)
+        moved = self.sight.hidden_from_query[0] if self.sight.closes_gap else 0  # see continuation_segments
+        return moved + len(self.query) + sum(len(ids[:-1]) for ids in self.alternatives)
+
+    @property
+    def kept_count(self) -> int:
+        """Rows whose logits are read: the query's last and those of the alternatives."""
+        return 1 + sum(len(ids[:-1]) for ids in self.alternatives)
 
     @property
     def cached_count(self) -> int:
@@ -106,13 +113,21 @@ def score_requests(
         prefixes: Token ids that many contexts begin with, each computed once.
         budget_share: Fraction of the usual number of tokens in a batch.
     """
-    budget = int(token_budget(language_model.model.device.type) * budget_share)
+    device = language_model.model.device.type
+    budget = int(token_budget(device) * budget_share)
     groups = group_requests(requests, budget)
-    counts = [len(requests[group[0]].context) + sum(requests[n].computed_count for n in group) for group in groups]
+    counts = [
+        pass_share(
+            len(requests[group[0]].context) + sum(requests[n].computed_count for n in group),
+            sum(requests[n].kept_count for n in group),
+            device,
+        )
+        for group in groups
+    ]
     with numeric_path(language_model.numeric_path):
         shared = SharedPrefixes(language_model.model, prefixes)
 
-        def run(batch: list[list[int]]) -> list[list[tuple[float, ...]]]:
+        def run(batch: list[list[int]]) -> list[list[torch.Tensor]]:
             segments: list[Segment] = []
             for group in batch:
                 context = context_segments(requests[group[0]], shared)
@@ -124,11 +139,12 @@ def score_requests(
             return [[next(nlls) for _ in group] for group in batch]
 
         outputs = run_in_batches(groups, counts, budget, run)
-    results: list[tuple[float, ...] | None] = [None] * len(requests)
-    for group, output in zip(groups, outputs, strict=True):
-        for number, nlls in zip(group, output or (), strict=bool(output)):
-            results[number] = nlls
-    return results
+    # Read at the end: the host lays out the next pack while a GPU computes.
+    fitting = [(group, output) for group, output in zip(groups, outputs, strict=True) if output is not None]
+    found = {number: nlls for group, output in fitting for number, nlls in zip(group, output, strict=True)}
+    values = iter(torch.cat([*found.values()]).tolist() if found else ())
+    results = {number: tuple(itertools.islice(values, len(nlls))) for number, nlls in found.items()}
+    return [results.get(number) for number in range(len(requests))]
 
 
 def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Request]]) -> list[tuple[float, ...]]:
@@ -137,32 +153,34 @@ def continue_caches(language_model: LanguageModel, pairs: Sequence[tuple[KVCache
     The caches are not changed. Several pairs may share one cache: many queries on one document, or many answers to
     one query.
     """
-    return measure_caches(language_model, pairs, token_nlls)
+    return [tuple(nlls.tolist()) for nlls in measure_caches(language_model, pairs, token_nlls)]
 
 
 def measure_caches(
-    language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Request]], measure: Measure[Value]
-) -> list[tuple[Value, ...]]:
-    """Do the same as continue_caches, with `measure` applied to the logits instead of the NLL."""
+    language_model: LanguageModel, pairs: Sequence[tuple[KVCache, Request]], measure: Measure
+) -> list[torch.Tensor]:
+    """Do the same as continue_caches, with `measure` applied to the logits; return per pair one row per token."""
     segments = [segment for cache, request in pairs for segment in continuation_segments(request, cache)]
     return _score_segments(language_model, segments, [request for _, request in pairs], measure)
 
 
-def token_nlls(logits: torch.Tensor, targets: Sequence[int], rows: Sequence[int] | None = None) -> list[float]:
+def token_nlls(logits: torch.Tensor, targets: Sequence[int], rows: Sequence[int] | None = None) -> torch.Tensor:
     """Return -log softmax(logits[row])[target] per target, in float32 whatever the dtype of the logits.
 
     A loss computed in bfloat16 is off by 0.02 to 0.05 nats, as large as the effects that are measured. `logits` are
     (rows, vocabulary); `rows` are those that predict each target, by default the row of the target's number.
     """
-    wanted_rows = torch.tensor(range(len(targets)) if rows is None else rows, dtype=torch.long, device=logits.device)
-    wanted = torch.tensor(targets, dtype=torch.long, device=logits.device)
-    nlls = torch.empty(len(targets), dtype=torch.float32, device=logits.device)
-    step = max(1, _ELEMENTS_AT_ONCE // logits.shape[-1])
-    for start in range(0, len(logits), step):
-        here = (wanted_rows >= start) & (wanted_rows < start + step)
+    wanted = np.arange(len(targets)) if rows is None else np.asarray(rows)
+    order = np.argsort(wanted, kind="stable")
+    step = max(1, _ELEMENTS_AT_ONCE[logits.device.type] // logits.shape[-1])
+    starts = range(0, len(logits), step)
+    ends = np.searchsorted(wanted[order], [*starts, len(logits)])  # of the targets that each piece of rows predicts
+    places = on_device(np.stack([wanted[order], np.asarray(targets)[order], np.argsort(order)]), logits.device)
+    found = []
+    for start, (first, last) in zip(starts, itertools.pairwise(ends), strict=True):
         normalised = torch.log_softmax(logits[start : start + step].float(), dim=-1)
-        nlls[here] = -normalised[wanted_rows[here] - start, wanted[here]]
-    return nlls.tolist()
+        found.append(-normalised[places[0, first:last] - start, places[1, first:last]])
+    return torch.cat(found)[places[2]]
 
 
 def context_segments(request: Request, shared: SharedPrefixes) -> list[Segment]:
@@ -194,8 +212,8 @@ def continuation_segments(request: Request, parent: Parent) -> list[Segment]:
 
 
 def _score_segments(
-    language_model: LanguageModel, segments: Sequence[Segment], requests: Sequence[Request], measure: Measure[Value]
-) -> list[tuple[Value, ...]]:
+    language_model: LanguageModel, segments: Sequence[Segment], requests: Sequence[Request], measure: Measure
+) -> list[torch.Tensor]:
     """Compute segments, of which those with branches continue the requests, and measure the alternatives."""
     keep: list[int] = []
     rows: list[int] = []  # which of the kept logits predicts each target
@@ -214,8 +232,8 @@ def _score_segments(
     logits = forward_packed(language_model.model, segments, keep=keep).logits
     assert logits is not None
     targets = [token for request in requests for ids in request.alternatives for token in ids]
-    values = iter(measure(logits, targets, rows))
-    return [tuple(next(values) for ids in request.alternatives for _ in ids) for request in requests]
+    counts = [sum(map(len, request.alternatives)) for request in requests]
+    return [*torch.split(measure(logits, targets, rows), counts)]
 
 
 def group_requests(requests: Sequence[Request], budget: int) -> list[list[int]]:

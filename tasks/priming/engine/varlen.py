@@ -2,16 +2,18 @@
 
 In: a pack's layouts. Out: its rows as sequences, each with the numbers of the keys that it attends to. The kernel
 supports causal attention from the last rows of a sequence to all of it, and no other mask, so each branch becomes a
-sequence of its own after copies of the keys before it; grouped heads keep those small. Tested on the CPU with a
+sequence of its own after copies of the keys before it; grouped heads keep those small. Tested with a
 stand-in that follows the kernel's documentation; not yet run on a GPU.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn.attention.varlen import varlen_attn
 
+from tasks.priming.engine.batches import on_device
 from tasks.priming.engine.segments import KVCache, Layout, Parent
 
 _OLDEST_CAPABILITY = (8, 0)
@@ -23,6 +25,7 @@ class VarlenPlan:
     """A pack's sequences, ready for the kernel in every layer."""
 
     caches: tuple[KVCache, ...]  # caches whose keys are numbered after the pack's own, in this order
+    row_numbers: torch.Tensor  # (rows,) the pack's rows, sequence by sequence
     key_numbers: torch.Tensor  # (keys,) numbers of the keys that each sequence attends to, sequence by sequence
     row_ends: torch.Tensor  # (sequences + 1,) int32: 0, then the number of rows up to the end of each sequence
     key_ends: torch.Tensor  # (sequences + 1,) int32: the same for keys
@@ -43,10 +46,11 @@ def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.devi
     first_numbers: dict[Parent, int] = {layout.segment: layout.first_row for layout in layouts}
     caches: list[KVCache] = []
     next_number = row_count
-    keys: list[int] = []
-    row_lengths, key_lengths = [], []
+    rows: list[range] = []
+    keys: list[range] = []
+    key_lengths: list[int] = []
     for layout in layouts:
-        seen: list[int] = []
+        seen: list[range] = []
         for key_range in layout.key_ranges:
             if key_range.owner not in first_numbers:
                 assert isinstance(key_range.owner, KVCache), "a parent lies before its children"
@@ -54,23 +58,22 @@ def plan_sequences(layouts: Sequence[Layout], row_count: int, device: torch.devi
                 caches.append(key_range.owner)
                 next_number += key_range.owner.own_count
             first = first_numbers[key_range.owner]
-            seen += range(first + key_range.start, first + key_range.stop)
+            seen.append(range(first + key_range.start, first + key_range.stop))
         start = layout.first_row
-        seen += range(start, start + len(layout.segment.ids))
-        chains = [(len(layout.segment.ids), seen)]
-        start += len(layout.segment.ids)
-        for branch in layout.segment.branches:
-            if branch:
-                chains.append((len(branch), [*seen, *range(start, start + len(branch))]))
-                start += len(branch)
-        for rows, numbers in chains:
-            row_lengths.append(rows)
-            key_lengths.append(len(numbers))
-            keys += numbers
-    lengths = torch.tensor([[0, *row_lengths], [0, *key_lengths]], device=device)
-    row_ends, key_ends = lengths.cumsum(1, dtype=torch.int32)
-    key_numbers = torch.tensor(keys, device=device)
-    return VarlenPlan(tuple(caches), key_numbers, row_ends, key_ends, max(row_lengths), max(key_lengths))
+        for number, own in enumerate((layout.segment.ids, *layout.segment.branches)):
+            if own:
+                rows.append(range(start, start + len(own)))
+                keys += [*seen, rows[-1]]
+                key_lengths.append(sum(map(len, seen)) + len(own))
+                start += len(own)
+            if number == 0:
+                seen.append(rows[-1])
+    row_lengths = [*map(len, rows)]
+    ends = on_device(np.cumsum([[0, *row_lengths], [0, *key_lengths]], axis=1), device).int()
+    row_numbers, key_numbers = (
+        on_device(np.concatenate([np.arange(r.start, r.stop) for r in part]), device) for part in (rows, keys)
+    )
+    return VarlenPlan(tuple(caches), row_numbers, key_numbers, ends[0], ends[1], max(row_lengths), max(key_lengths))
 
 
 def attend_varlen(
@@ -79,8 +82,9 @@ def attend_varlen(
     tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     scale: float,
     window: int | None,
+    output: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the attention output of a whole pack, (1, tokens, query heads, dimension); see Pack.attend."""
+    """Write the attention output of the plan's rows into that of the pack, (1, tokens, query heads, dimension)."""
     query, keys, values = tensors
     seen_keys, seen_values = (
         torch.cat([tensor, *(cache.layers[layer][place] for cache in plan.caches)], dim=2)[0]
@@ -88,9 +92,8 @@ def attend_varlen(
         .transpose(0, 1)
         for place, tensor in enumerate((keys, values))
     )
-    count = int(plan.row_ends[-1])
     found = varlen_attn(
-        query[0, :, :count].transpose(0, 1),
+        query[0].transpose(0, 1).index_select(0, plan.row_numbers),
         seen_keys,
         seen_values,
         plan.row_ends,
@@ -103,6 +106,5 @@ def attend_varlen(
         num_splits=1,  # so that bits do not depend on the other sequences
     )
     assert isinstance(found, torch.Tensor), "only the output is requested"
-    output = query.new_zeros(query.shape[2], query.shape[1], query.shape[3])  # the pack's padding attends to nothing
-    output[:count] = found
-    return output[None]
+    output[0].index_copy_(0, plan.row_numbers, found)
+    return output

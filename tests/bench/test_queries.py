@@ -1,8 +1,8 @@
-"""Queries on one cache give the notebook's numbers; the experiment's seconds are those of its parts, per sample."""
+"""Queries on one cache give the notebook's numbers."""
 
 import pytest
 
-from tasks.bench.other_parts import measure_queries, score_copying, score_rebuilding, score_with_one_cache
+from tasks.bench.queries import measure_queries, score_copying, score_rebuilding, score_with_one_cache
 from tasks.bench.workload import Subject
 from tasks.priming.engine.model import LanguageModel
 
