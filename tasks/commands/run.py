@@ -102,8 +102,8 @@ def _compute(
             if not has_server:
                 # Prefect will start a temporary server, which takes longer than to load the models.
                 load_in_background(model if here else None, inputs.embedding_model)
-        step("begin the run" if has_server else "start a temporary Prefect server, and load the models meanwhile")
-        result = experiment(**given)
+        step("begin the run" if has_server else "start a temporary server, load the models")
+        result: dict[str, Any] = experiment(**given)
         while options.grow_to and (larger := larger_draw(result["run_id"], options.grow_to)):
             given |= {"sample_count": larger}
             with inputs_handed_over(resolve_settings(**given), inputs):
@@ -132,7 +132,9 @@ def add_parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> Non
         if (default := values.get(name, parameter.default)) is not None:
             words.append(f"[{','.join(default) if is_list else default}]" if default != () else "")
         if schema.get("type") == "boolean":
-            groups[heading].add_argument(f"--{name.replace('_', '-')}", action="store_true", default=None, help=description)
+            groups[heading].add_argument(
+                f"--{name.replace('_', '-')}", action="store_true", default=None, help=description
+            )
             continue
         groups[heading].add_argument(
             f"--{name.replace('_', '-')}",

@@ -100,7 +100,7 @@ def _bars(console: Console) -> Iterator[Step]:
             bars.update(shown[stage.name], completed=share, amount=stage.amount, time_left=stage.time_left)
 
         with watched_by(show):
-            yield lambda step: bars.update(preparation, description=f"{_PREPARATION}: {step}")
+            yield lambda step: bars.update(preparation, description=f"{_PREPARATION}: {step}", refresh=True)
 
 
 # --- lines ---

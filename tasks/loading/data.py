@@ -227,7 +227,7 @@ def _object(value: object) -> Row:
 def _csv_rows(file: BinaryIO) -> Iterator[Row]:
     """Yield rows of texts, under the names of the first line."""
     for row in csv.DictReader(codecs.iterdecode(_lines(file), "utf-8-sig"), strict=True):
-        extra = row.pop(None, None)  # type: ignore[call-overload] - the key of what has no name
+        extra = row.pop(None, None)  # type: ignore[call-overload]  # the key of cells without a name
         yield row if extra is None else RowProblem("more cells than the first line has names", ascii(extra))
 
 

@@ -1,8 +1,8 @@
 """Which rows of a data set become samples: how rows are read, which are eligible, and the seeded draw.
 
-In: rows of a data set, which are numbered from 1. Out: samples in drawn order, for each a donor (a row about another
-passage), distractors (wrong answers) and the texts that follow from the data; the first rejected rows; and a funnel that
-counts dropped rows by reason.
+In: rows of a data set, numbered from 1. Out: samples in drawn order, for each a donor (a row about another passage),
+distractors (wrong answers) and the texts that follow from the data; the first rejected rows; and a funnel that counts
+dropped rows by reason.
 """
 
 import hashlib
@@ -146,8 +146,10 @@ def draw_samples(rows: Iterable[Row], settings: SamplingSettings, seed: int, *, 
     columns: tuple[str, ...] = ()
     count = unreadable_count = 0
     for count, row in enumerate(rows, start=1):
-        columns = columns or (() if isinstance(row, RowProblem) else tuple(map(str, row)))
         try:
+            if isinstance(row, RowProblem):
+                raise row
+            columns = columns or tuple(sorted(map(str, row)))
             sample = read_row(row, count, settings.min_words, settings.max_words)
             if isinstance(sample, Sample) and sample.sample_id in provided:
                 sample = "duplicate of an earlier row"
@@ -418,7 +420,7 @@ def content_hash(*texts: str) -> str:
     return hashlib.sha256(joined).hexdigest()[:32]
 
 
-def read_row(row: Row, position: int, min_words: int, max_words: int) -> Sample | str:
+def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: int) -> Sample | str:
     """Return the sample of a row, or the reason why it is not eligible.
 
     The answer is the first well-formed one, else the first answer; all others are accepted as well. The passage is the
@@ -427,10 +429,8 @@ def read_row(row: Row, position: int, min_words: int, max_words: int) -> Sample 
     whose place or after which `answers` may list several. A column that is missing counts as an empty one.
 
     Raises:
-        RowProblem: A value is of the wrong type, or the row could not be read from its file.
+        RowProblem: A value is of the wrong type.
     """
-    if isinstance(row, RowProblem):
-        raise row
     query = _text(_either(row, "query", "question"), "query")
     answers = _answers(row)
     if _is_plain(row):
@@ -511,7 +511,9 @@ def provided_texts(row: Mapping[str, Any]) -> dict[str, str]:
         or not all(isinstance(text, str) and text.strip() and not _has_half_a_pair(text) for _, text in named)
         or not all(is_text_name(key) for key, _ in named)
     ):
-        raise RowProblem(f"surrogates are not 1 to {MAX_PROVIDED} texts, as a list or by names such as my_text", ascii(column))
+        raise RowProblem(
+            f"surrogates are not 1 to {MAX_PROVIDED} texts, as a list or by names such as my_text", ascii(column)
+        )
     return dict(named)
 
 

@@ -401,9 +401,9 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
         raise SettingsError(f"Unknown profile {profile!r}. {known}{did_you_mean(profile, PROFILES)}")
     settings = _changed(PROFILES[profile], changes)
     names = names_by_setting()
-    for setting, known in names.items():
+    for setting, choices in names.items():
         if (given := getattr(settings, setting)) != ("all",):
-            _require_names(f"`{setting}` must be all, or", given, known)
+            _require_names(f"`{setting}` must be all, or", given, choices)
     for arm in settings.arms:
         text = f"`treatments` of the text {arm.family}/{arm.key} must be"
         _require_names(text, arm.treatments, names["treatments"])
@@ -423,7 +423,5 @@ def _require_names(what: str, given: Sequence[str], known: Sequence[str]) -> Non
     unknown = [name for name in given if name not in known]
     if unknown or (KEPT in known and KEPT not in given):
         also = f" with {KEPT} among them" if KEPT in known else ""
-        advice = did_you_mean(unknown[0], known) if unknown else ""
-        raise SettingsError(
-            f"{what} names among {', '.join(known)}{also}, got {', '.join(given)}.{advice or f' Use {known[0]},{known[1]}.'}"
-        )
+        advice = (did_you_mean(unknown[0], known) if unknown else "") or f" Use {known[0]},{known[1]}."
+        raise SettingsError(f"{what} names among {', '.join(known)}{also}, got {', '.join(given)}.{advice}")
