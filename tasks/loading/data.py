@@ -173,8 +173,9 @@ def _file_rows(file: BinaryIO, path: Path, columns: Collection[str]) -> Iterator
     stream: Any = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
     rows = _TEXT_READERS[kind](stream) if kind in _TEXT_READERS else _parquet_rows(file, columns)
     try:
-        for number, row in enumerate(rows, start=1):
+        for row in rows:
             yield row
+            number += 1
     except _DAMAGE as error:
         raise SetupError(
             f"{path} cannot be read as {kind[1:]} from row {number + 1} on ({brief(error)}). Write the file again."
@@ -227,7 +228,7 @@ def _object(value: object) -> Row:
 def _csv_rows(file: BinaryIO) -> Iterator[Row]:
     """Yield rows of texts, under the names of the first line."""
     for row in csv.DictReader(codecs.iterdecode(_lines(file), "utf-8-sig"), strict=True):
-        extra = row.pop(None, None)  # type: ignore[call-overload]  # the key of cells without a name
+        extra = row.pop(None, None)  # the cells without a name
         yield row if extra is None else RowProblem("more cells than the first line has names", ascii(extra))
 
 

@@ -234,8 +234,8 @@ def test_all_rows_that_cannot_be_read_are_listed_at_once(
     output = capsys.readouterr()
     said = " ".join(output.out.split())
     assert "dropped: unreadable: query is int instead of text -12 3, 4, 5, 6, 7, ..." in said
-    assert '2 not a JSON object "\'no row\'" 3 query is int instead of text "0"' in said
-    assert '14 query is int instead of text "11" 15 answer is list instead of text "[]"' in said
+    assert "2 not a JSON object 'no row' 3 query is int instead of text 0" in said
+    assert "14 query is int instead of text 11 15 answer is list instead of text []" in said
     assert "tokens scored" not in said
     assert output.err.startswith("error: 14 rows cannot be read:\n  row 2: not a JSON object: 'no row'\n  row 3: ")
     assert dry_run(tmp_path, rows, "--skip-bad-rows", "--families=baseline") == 0

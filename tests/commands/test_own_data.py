@@ -47,7 +47,7 @@ def test_own_data_and_model_work_the_first_time_without_noise(tmp_path: Path) ->
     )
     sys.stdout.write(finished.stdout + finished.stderr)  # shown by pytest when the test fails
     assert finished.returncode == 0
-    # All that is said beside the results; how often a stage says how far it is depends on the machine.
+    # All that is said besides the results; how often a stage says how far it is depends on the machine.
     ends = [line for line in finished.stderr.splitlines() if not line.endswith((" so far", " left"))]
     said = [re.sub(r"[\d.]+ (ms|s|min)$", "SECONDS", line) for line in ends]
     assert said == [
