@@ -63,10 +63,6 @@ def test_rows_of_a_parquet_file_come_in_order(tmp_path: Path) -> None:
     assert rows_of(parquet(tmp_path / "many.parquet", many)) == many
 
 
-def test_rows_of_a_jsonl_file_come_in_order(tmp_path: Path) -> None:
-    assert rows_of(json_lines(tmp_path / "rows.jsonl")) == ROWS
-
-
 PLAIN = [{"passage": "p, 'q'", "query": "a\nb", "answer": "1675"}, {"passage": "שלום", "query": '"x"', "answer": ""}]
 
 
@@ -232,16 +228,6 @@ def test_a_file_is_the_same_however_its_path_is_written(
     assert other not in keys
 
 
-def test_a_file_that_changes_under_its_name_is_other_data(tmp_path: Path) -> None:
-    """Datasets did not notice a change that left size and time as they were."""
-    path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}')
-    before, time = identify_data(DataSettings(data=str(path))), path.stat().st_mtime_ns
-    json_lines(path, '{"query": "b"}')
-    os.utime(path, ns=(time, time))
-    assert identify_data(DataSettings(data=str(path))) != before
-    assert rows_of(path) == [{"query": "b"}]
-
-
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 @pytest.mark.parametrize("is_renamed", [True, False])
 @pytest.mark.parametrize("is_begun", [True, False])
@@ -292,19 +278,6 @@ def test_a_broken_line_is_a_problem_of_its_row_alone(tmp_path: Path, line: bytes
     assert isinstance(second, RowProblem)
     assert str(second) == problem
     assert second.detail.startswith(detail)
-
-
-@pytest.mark.parametrize("damage", ["empty", "cut", "text", "magic only"])
-def test_a_damaged_parquet_file_is_named(tmp_path: Path, damage: str) -> None:
-    path = parquet(tmp_path / "rows.parquet")
-    content = path.read_bytes()
-    path.write_bytes(
-        {"empty": b"", "cut": content[: len(content) // 2], "text": b"query,answer\n", "magic only": b"PAR1PAR1"}[
-            damage
-        ]
-    )
-    with pytest.raises(SetupError, match=f"{path} cannot be read as parquet .*Write the file again"):
-        rows_of(path)
 
 
 def test_a_flipped_bit_anywhere_in_a_parquet_files_pages_is_found(tmp_path: Path) -> None:
