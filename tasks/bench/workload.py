@@ -17,7 +17,7 @@ from tasks.priming.arms.writing import Writing, fixed_surrogate, write_static
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS
 from tasks.priming.records import Sample, Surrogate
-from tasks.priming.sampling import content_hash, draw_nested, read_row
+from tasks.priming.sampling import RowProblem, content_hash, draw_nested, read_row
 from tasks.priming.scoring import Arm, encode_arms
 from tasks.priming.settings import DataSettings
 
@@ -138,7 +138,7 @@ def make_workload(count: int) -> Workload:
     """
     samples: dict[str, Sample] = {}
     for row in load_rows(identify_data(DataSettings(data="example"))):
-        sample = read_row(row, len(samples), *_WORDS)
+        sample = None if isinstance(row, RowProblem) else read_row(row, len(samples), *_WORDS)
         if isinstance(sample, Sample):
             samples.setdefault(sample.passage_id, sample)
     whole = draw_nested(list(samples.values()), len(samples), _SEED)

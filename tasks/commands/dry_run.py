@@ -13,7 +13,7 @@ import psutil
 from rich.filesize import decimal
 
 from tasks.answers import answers_at_most
-from tasks.loading.data import SetupError, identify_data, load_rows
+from tasks.loading.data import identify_data, load_rows
 from tasks.loading.models import outline_language_model, writer_settings
 from tasks.loading.needs import weight_bytes
 from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, paragraph
@@ -27,9 +27,10 @@ from tasks.priming.engine.generation import held_tokens
 from tasks.priming.engine.model import LanguageModel, encode_answer, encode_chat, encode_context, encode_continuation
 from tasks.priming.prompts import GENERATION_INSTRUCTIONS, instructed, query_prompt
 from tasks.priming.records import Sample
-from tasks.priming.sampling import Draw, draw_samples
+from tasks.priming.sampling import Draw, RowFormatError, draw_samples
 from tasks.priming.settings import ExperimentSettings, LanguageModelSettings
 from tasks.results import open_results
+from tasks.sampling import require_samples
 from tasks.scoring import condition_count
 from tasks.workers.processes import sensible_count
 
@@ -38,6 +39,8 @@ COUNTED_SAMPLES = 100
 
 _SHOWN = ("baseline", "static", "control/actual_query")
 """Entries of which a context is shown: their surrogates are known before the model has written any."""
+
+_SHOWN_ROWS = 5  # of those that are dropped for one reason
 
 _LIBRARY_BYTES = 0.58e9
 """What a worker holds before any weight is read, and a small model's passes: measured on Linux."""
@@ -128,13 +131,13 @@ def print_dry_run(settings: ExperimentSettings, workers: str | None) -> None:
     Raises:
         UsageError: The data or the model cannot be found or read, or no row qualifies.
     """
-    drawn = draw_samples(load_rows(identify_data(settings.data)), settings.sampling, settings.seed)
+    # Rows that cannot be read are listed with the others before they are refused.
+    lenient = settings.sampling.model_copy(update={"skip_bad_rows": True})
+    drawn = draw_samples(load_rows(identify_data(settings.data)), lenient, settings.seed)
     print_blocks(_data(drawn, settings))
-    if not drawn.samples:
-        raise SetupError(
-            f"No row of {settings.data.data} qualifies, so there is nothing to run. Change --min-words and "
-            f"--max-words, now {settings.sampling.min_words} and {settings.sampling.max_words}, or give other data."
-        )
+    if drawn.unreadable and not settings.sampling.skip_bad_rows:
+        raise RowFormatError(drawn.unreadable, drawn.unreadable_count)
+    require_samples(drawn, settings.data.data, settings.sampling)
     print_blocks(_own_texts(settings, drawn))
     print_blocks(_contexts(drawn, settings))
     model = outline_language_model(settings.language_model)
@@ -213,11 +216,18 @@ def find_pace(settings: LanguageModelSettings, device_name: str) -> Pace | None:
 def _data(drawn: Draw, settings: ExperimentSettings) -> Iterator[Block]:
     funnel, sampling = drawn.funnel, settings.sampling
     yield Heading("The data")
-    rows: list[tuple[Part, ...]] = [("read", f"{funnel.rows:,}")]
-    rows += [(f"dropped: {reason}", f"-{count:,}") for reason, count in sorted(funnel.rejected.items())]
-    rows += [("eligible", f"{funnel.eligible:,}"), ("drawn as samples", f"{funnel.drawn:,}")]
-    yield paragraph("Rows of ", Quoted(settings.data.data), ":")
-    yield Table(("rows", "count"), tuple(rows))
+    rows: list[tuple[Part, ...]] = [("read", f"{funnel.rows:,}", "")]
+    rows += [
+        (f"dropped: {reason}", f"-{count:,}", _first_rows(drawn, reason))
+        for reason, count in sorted(funnel.rejected.items())
+    ]
+    rows += [("eligible", f"{funnel.eligible:,}", ""), ("drawn as samples", f"{funnel.drawn:,}", "")]
+    yield paragraph("Rows of ", Quoted(settings.data.data), ", counted from 1:")
+    yield Table(("rows", "count", "which"), tuple(rows))
+    if drawn.unreadable:
+        problems = ((f"{row.position:,}", row.reason, Quoted(row.excerpt)) for row in drawn.unreadable)
+        yield paragraph("Rows that cannot be read, the first thousand if there are more:")
+        yield Table(("row", "problem", "what is there"), tuple(problems), text_columns=3)
     if funnel.drawn < sampling.sample_count:
         yield paragraph(f"{sampling.sample_count:,} samples were asked for (--sample-count); {funnel.drawn:,} qualify.")
     if "control" in settings.families and drawn.samples and not drawn.donors:
@@ -225,6 +235,12 @@ def _data(drawn: Draw, settings: ExperimentSettings) -> Iterator[Block]:
             "All eligible rows are about one passage, and controls take words from other passages: this run would "
             "fail. Give more data, or leave out the controls: --families baseline,static,generated"
         )
+
+
+def _first_rows(drawn: Draw, reason: str) -> str:
+    """Return the numbers of the first rows that were dropped for a reason."""
+    rows = [f"{row.position:,}" for row in drawn.rejects if row.reason == reason]
+    return ", ".join(rows[:_SHOWN_ROWS]) + (", ..." if drawn.funnel.rejected[reason] > _SHOWN_ROWS else "")
 
 
 def _instructions(entry: ArmGroup) -> list[str]:

@@ -11,10 +11,18 @@ from prefect.settings import get_current_settings
 from pydantic import TypeAdapter
 
 from flows.experiment import experiment
-from tasks.commands.terminal import quietly, stages_shown
+from tasks.commands.terminal import Step, quietly, stages_shown
 from tasks.loading.arms_file import read_arms
 from tasks.loading.hub import ALLOW_DOWNLOAD
-from tasks.priming.settings import EVERYTHING, PLACEMENT, PROFILES, flat_settings, resolve_settings
+from tasks.priming.settings import (
+    EVERYTHING,
+    PLACEMENT,
+    PROFILES,
+    ExperimentSettings,
+    flat_settings,
+    names_by_setting,
+    resolve_settings,
+)
 from tasks.server.form import described
 from tasks.server.run_states import quiet_run_logs
 from tasks.server.standalone import require_server
@@ -56,35 +64,49 @@ def execute(options: argparse.Namespace) -> int:
             print_dry_run(settings, given.get("workers"))
         return 0
     require_server()
+    with stages_shown(is_verbose=options.verbose) as step:
+        result = _compute(options, settings, given, step)
+    from tasks.commands.summary import print_summary
+
+    print_summary(is_full=options.full_summary, **{name: result[name] for name in ("run_id", "report", "path")})
+    return 0
+
+
+def _compute(
+    options: argparse.Namespace, settings: ExperimentSettings, given: dict[str, Any], step: Step
+) -> dict[str, Any]:
+    """Return what the flow returns, after naming each step that comes before its stages."""
+    step("load the libraries")
+    from tasks.commands.summary import larger_draw
     from tasks.loading.models import load_in_background
     from tasks.run import identify_inputs, inputs_handed_over, is_complete
     from tasks.workers.processes import start_workers, working
 
+    step("identify the data and the models")
     inputs = identify_inputs(settings)
     quiet_run_logs()
     model = inputs.language_model
     count, address = given.get("workers"), given.get("ray_address")
     given_count = int(count) if count else None
     with (
-        stages_shown(is_verbose=options.verbose),
         working(given_count if address else inputs.process_count(given_count), model, address) as here,
         inputs_handed_over(settings, inputs),
     ):
+        has_server = bool(get_current_settings().api.url)
         # A complete run has all results cached; any other needs the models.
         if not is_complete(settings, inputs):
+            step("start worker processes")
             start_workers()
-            if not get_current_settings().api.url:
+            if not has_server:
                 # Prefect will start a temporary server, which takes longer than to load the models.
                 load_in_background(model if here else None, inputs.embedding_model)
-        result = experiment(**given)
-        from tasks.commands.summary import larger_draw, print_summary
-
+        step("begin the run" if has_server else "start a temporary server, load the models")
+        result: dict[str, Any] = experiment(**given)
         while options.grow_to and (larger := larger_draw(result["run_id"], options.grow_to)):
             given |= {"sample_count": larger}
             with inputs_handed_over(resolve_settings(**given), inputs):
                 result = experiment(**given)
-    print_summary(is_full=options.full_summary, **{name: result[name] for name in ("run_id", "report", "path")})
-    return 0
+    return result
 
 
 def add_parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> None:
@@ -94,6 +116,7 @@ def add_parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> Non
     values = flat_settings(defaults)
     hints = typing.get_type_hints(flow.fn, include_extras=True)
     groups: dict[str, Any] = {}
+    named = names_by_setting()
     for name, parameter in inspect.signature(flow.fn).parameters.items():
         heading = "how it is run" if name in PLACEMENT else homes.get(name, "").replace("_", " ") or "experiment"
         if heading not in groups:
@@ -101,10 +124,16 @@ def add_parameters(parser: argparse.ArgumentParser, flow: Flow[..., Any]) -> Non
         schema, description = described(TypeAdapter(hints[name]).json_schema())
         is_list = schema.get("type") == "array" and name != "arms"
         words = [description.replace("%", "%%"), "Separated by commas." if is_list else ""]
-        if "enum" in schema:
-            words.append(f"One of {', '.join(schema['enum'])}.")
+        names = schema.get("enum") or schema.get("items", {}).get("enum") or named.get(name)
+        if names:
+            words.append(f"{'Among' if is_list else 'One of'} {', '.join(names)}.")
         if (default := values.get(name, parameter.default)) is not None:
             words.append(f"[{','.join(default) if is_list else default}]" if default != () else "")
+        if schema.get("type") == "boolean":
+            groups[heading].add_argument(
+                f"--{name.replace('_', '-')}", action="store_true", default=None, help=description
+            )
+            continue
         groups[heading].add_argument(
             f"--{name.replace('_', '-')}",
             metavar="FILE" if name == "arms" else "VALUE",

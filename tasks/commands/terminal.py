@@ -1,4 +1,4 @@
-"""Progress in the terminal while a run computes: one bar per stage, or one line per stage where it goes to a file.
+"""Progress in the terminal while a run computes: one bar per stage, or lines where it goes to a file.
 
 In: the stages of tasks/server/progress.py as they change, and log records. Out: on standard error, so that standard
 output holds only results. The log of Prefect and notices of libraries are hidden; warnings of this project are shown.
@@ -8,8 +8,9 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
@@ -20,8 +21,11 @@ from tasks.loading.redaction import printable
 from tasks.pages.numbers import duration
 from tasks.server.progress import Stage, watched_by
 
+Step: TypeAlias = Callable[[str], None]
+"""Names what is being done before the first stage."""
+
 _PREPARATION = "prepare"
-"""Shown before the first stage, while a temporary server starts, which takes longer than loading the models."""
+"""Shown before the first stage, with the step that is being done."""
 
 _SILENCE_SECONDS = 10.0
 """Where lines are written, about how long a stage goes on without one."""
@@ -43,18 +47,18 @@ _TERMINAL_HANDLERS = ("console", "debug")
 
 
 @contextmanager
-def stages_shown(*, is_verbose: bool) -> Iterator[None]:
-    """Show the stages of a run in the terminal within the context.
+def stages_shown(*, is_verbose: bool) -> Iterator[Step]:
+    """Show the stages of a run in the terminal within the context, and the steps before that the caller names.
 
     Args:
         is_verbose: Show the log of Prefect and the libraries instead; the stages are in it.
     """
     if is_verbose:
-        yield
+        yield logging.getLogger("tasks").info
         return
     console = Console(stderr=True, highlight=False)
-    with quietly(console), _bars(console) if console.is_terminal else _lines(console):
-        yield
+    with quietly(console), _bars(console) if console.is_terminal else _lines(console) as step:
+        yield step
 
 
 # --- bars ---
@@ -71,7 +75,7 @@ class _TimeColumn(ProgressColumn):
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[None]:
+def _bars(console: Console) -> Iterator[Step]:
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description}"),
@@ -88,7 +92,7 @@ def _bars(console: Console) -> Iterator[None]:
             if isinstance(stage, str):
                 bars.print(stage, markup=False)
                 return
-            bars.update(preparation, total=1, completed=1)
+            bars.update(preparation, description=_PREPARATION, total=1, completed=1)
             if stage.name not in shown:
                 shown[stage.name] = bars.add_task(stage.name, total=1.0, amount=stage.amount)
             # Only a finished stage has a share of 1.0, which stops its clock.
@@ -96,15 +100,16 @@ def _bars(console: Console) -> Iterator[None]:
             bars.update(shown[stage.name], completed=share, amount=stage.amount, time_left=stage.time_left)
 
         with watched_by(show):
-            yield
+            yield lambda step: bars.update(preparation, description=f"{_PREPARATION}: {step}", refresh=True)
 
 
 # --- lines ---
 
 
 @contextmanager
-def _lines(console: Console) -> Iterator[None]:
+def _lines(console: Console) -> Iterator[Step]:
     last_line = time.monotonic()
+    named: set[str] = set()
     ended: set[str] = set()
 
     def show(stage: Stage | str) -> None:
@@ -115,15 +120,19 @@ def _lines(console: Console) -> Iterator[None]:
         elif stage.is_done and stage.name not in ended:
             ended.add(stage.name)
             said = f"{stage.name}: {stage.amount}, {duration(stage.seconds)}"
+        elif stage.name not in named:
+            said = f"{stage.name}: {stage.amount}"
         elif not stage.is_done and now - last_line >= _SILENCE_SECONDS:
             said = ", ".join((f"{stage.name}: {stage.amount}", stage.time_left or f"{stage.seconds:.0f} s so far"))
         else:
             return
+        if isinstance(stage, Stage):
+            named.add(stage.name)
         last_line = now
         console.print(said, soft_wrap=True, markup=False)
 
     with watched_by(show):
-        yield
+        yield lambda step: console.print(f"{_PREPARATION}: {step}", soft_wrap=True, markup=False)
 
 
 # --- logs and warnings of others ---

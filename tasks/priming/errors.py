@@ -58,5 +58,7 @@ def describe_refusals(error: ValidationError) -> str:
         else:
             given = repr(problem["input"])
             shown = given if len(given) <= _SHOWN_CHARACTERS else f"{given[:_SHOWN_CHARACTERS]}..."
-            lines.append(f"`{name}`: {message}, got {shown}. Leave it out to take the profile's value.")
+            allowed = re.findall(r"'([^']+)'", message) if problem["type"] == "literal_error" else []
+            advice = did_you_mean(str(problem["input"]), allowed) or " Leave it out to take the profile's value."
+            lines.append(f"`{name}`: {message}, got {shown}.{advice}")
     return "\n".join(lines)

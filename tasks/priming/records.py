@@ -58,7 +58,7 @@ class Sample:
     sample_id: str
     """Hash of passage, query and answer: the same text has the same id in every data set and run."""
     position: int
-    """Row number in the data set, from 0."""
+    """Its row in the data, counted from 1; in a .jsonl file that is its line."""
     passage: str
     """The document whose cache is built."""
     query: str
@@ -83,11 +83,12 @@ class Reject:
     """A row of the data that could not be a sample: the first 1,000 of a run."""
 
     position: int
-    """Its place in the data, counted from 1."""
+    """Its row in the data, counted from 1 as sample.position is; in a .jsonl file that is its line."""
     reason: str
     """Why it was dropped."""
     excerpt: str
-    """How its query begins, or its passage or answer where there is no query: at most 80 characters."""
+    """How its query begins, or its passage or answer where there is no query, or what of it is no row: at most 80
+    characters."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Which rows of a data set become samples: how rows are read, which are eligible, and the seeded draw.
 
-In: rows of a data set. Out: samples in drawn order, for each a donor (a row about another passage), distractors (wrong
-answers) and the texts that follow from the data; the first rejected rows; and a funnel that counts dropped rows by
-reason.
+In: rows of a data set, numbered from 1. Out: samples in drawn order, for each a donor (a row about another passage),
+distractors (wrong answers) and the texts that follow from the data; the first rejected rows; and a funnel that counts
+dropped rows by reason.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ MAX_PROVIDED = 20
 MAX_REJECTS = 1_000  # rejected rows that are kept to be looked at; all are counted
 
 _EXCERPT_CHARACTERS = 80
-_SHOWN_CHARACTERS = 300  # of what is wrong in a row
+_LISTED = 10  # rows that cannot be read, in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,36 @@ class Funnel:
     rejected: dict[str, int]  # rows dropped, by reason
 
 
+class RowProblem(Exception):
+    """Why a row cannot be read. Readers yield it in place of the row, so that all problems of a file are found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Note the reason, one of few, and the detail: the value that is wrong, or a library's message."""
+        super().__init__(reason)
+        self.detail = _one_line(detail)
+
+
+Row: TypeAlias = dict[str, Any] | RowProblem
+
+
 class RowFormatError(UsageError):
-    """A row has the columns of neither supported format."""
+    """Rows cannot be read, and they are not to be skipped."""
+
+    def __init__(self, unreadable: Sequence[Reject], count: int) -> None:
+        """Take the first of the rows, and the number of all."""
+        lines = [f"  row {row.position}: {row.reason}: {row.excerpt}" for row in unreadable[:_LISTED]]
+        more = [f"  and {count - _LISTED:,} more, which --dry-run lists"] if count > _LISTED else []
+        super().__init__(
+            "\n".join(
+                (
+                    f"{count:,} rows cannot be read:" if count > 1 else "A row cannot be read:",
+                    *(*lines, *more),
+                    "Allowed are passage, query, and answer or a list of answers, or MS MARCO's or SQuAD's columns "
+                    "(docs/own_data.md). Correct the rows, name other columns with --columns passage=...,query=..., "
+                    "or leave such rows out with --skip-bad-rows.",
+                )
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +117,60 @@ class Draw:
     texts: list[Surrogate]
     provided_keys: tuple[str, ...]  # names of the texts that rows bring, the same for all rows
     rejects: list[Reject]  # the first rows that cannot be samples, at most MAX_REJECTS
+    unreadable: list[Reject]  # the first of them that cannot even be read, at most MAX_REJECTS
+    unreadable_count: int  # all of those
+    columns: tuple[str, ...]  # of the first row, for messages
     funnel: Funnel  # what became of the rows
 
 
-def draw_samples(
-    rows: Iterable[Mapping[str, Any]], settings: SamplingSettings, seed: int, *, has_keywords: bool = False
-) -> Draw:
+def draw_samples(rows: Iterable[Row], settings: SamplingSettings, seed: int, *, has_keywords: bool = False) -> Draw:
     """Return the samples in drawn order and what belongs to them, the first rejected rows, and the funnel.
 
     Args:
-        rows: The data.
+        rows: The data; in place of a row that cannot be read, its problem.
         settings: Which rows become samples.
         seed: The experiment's seed.
         has_keywords: Whether the keywords of each sample's passage are chosen, which takes a while in large data.
 
     Raises:
-        RowFormatError: A row has the wrong columns or types, or other texts of its own than the rows before.
+        RowFormatError: Rows cannot be read, have values of the wrong type, or have other texts of their own than the
+            first, and the settings do not skip such rows.
     """
     eligible: list[Sample] = []
     rejected: dict[str, int] = {}
     rejects: list[Reject] = []
+    unreadable: list[Reject] = []
     unselected: dict[str, tuple[str, ...]] = {}
     provided: dict[str, dict[str, str]] = {}
-    known: set[str] = set()
-    count = 0
-    for position, row in enumerate(rows):
-        count += 1
-        sample = read_row(row, position, settings.min_words, settings.max_words)
-        if isinstance(sample, Sample) and sample.sample_id in known:
-            sample = "duplicate of an earlier row"
-        if isinstance(sample, str):
-            rejected[sample] = rejected.get(sample, 0) + 1
-            if len(rejects) < MAX_REJECTS:
-                rejects.append(Reject(position + 1, sample, _excerpt(row)))
-            continue
-        known.add(sample.sample_id)
-        eligible.append(sample)
-        if passages := unselected_passages(row):
-            unselected[sample.sample_id] = passages
-        if texts := provided_texts(row, position):
+    columns: tuple[str, ...] = ()
+    count = unreadable_count = 0
+    for count, row in enumerate(rows, start=1):
+        try:
+            if isinstance(row, RowProblem):
+                raise row
+            columns = columns or tuple(sorted(map(str, row)))
+            sample = read_row(row, count, settings.min_words, settings.max_words)
+            if isinstance(sample, Sample) and sample.sample_id in provided:
+                sample = "duplicate of an earlier row"
+            if isinstance(sample, Sample):
+                texts = _alike(provided_texts(row), next(iter(provided.values()), None))
+                passages = unselected_passages(row)
+        except RowProblem as problem:
+            sample = f"unreadable: {problem}"
+            reject = Reject(count, str(problem), problem.detail)
+            unreadable_count += 1
+            unreadable += [reject] if len(unreadable) < MAX_REJECTS else []
+        if isinstance(sample, Sample):
+            eligible.append(sample)
             provided[sample.sample_id] = texts
-        _require_alike(eligible, provided)
+            if passages:
+                unselected[sample.sample_id] = passages
+            continue
+        rejected[sample] = rejected.get(sample, 0) + 1
+        if len(rejects) < MAX_REJECTS:
+            rejects.append(Reject(count, sample, _excerpt(row)))
+    if unreadable and not settings.skip_bad_rows:
+        raise RowFormatError(unreadable, unreadable_count)
     draw = draw_notebook if settings.draw == "notebook" else draw_nested
     drawn = draw(eligible, settings.sample_count, seed)
     return Draw(
@@ -139,19 +180,21 @@ def draw_samples(
         _texts(drawn, eligible, provided, has_keywords=has_keywords),
         tuple(next(iter(provided.values()), ())),
         rejects,
+        unreadable,
+        unreadable_count,
+        columns,
         Funnel(count, len(eligible), len(drawn), rejected),
     )
 
 
-def _require_alike(eligible: Sequence[Sample], provided: Mapping[str, Mapping[str, str]]) -> None:
-    """Refuse the newest eligible row if it has other texts of its own than the first."""
-    first, newest = (list(provided.get(sample.sample_id, ())) for sample in (eligible[0], eligible[-1]))
-    if first != newest:
-        raise RowFormatError(
-            f"Row {eligible[-1].position} has {', '.join(newest) or 'nothing'} in its column `surrogates`, and row "
-            f"{eligible[0].position} has {', '.join(first) or 'nothing'}. Allowed are as many texts of the same names "
-            "in every row, since each is a condition. Complete the rows (they count from 0), or remove the column."
+def _alike(texts: dict[str, str], first: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a row's own texts if they have the names of the first row's, since each is a condition."""
+    if first is not None and [*texts] != [*first]:
+        raise RowProblem(
+            "other texts in `surrogates` than the first row",
+            f"{', '.join(texts) or 'nothing'} in place of {', '.join(first) or 'nothing'}",
         )
+    return texts
 
 
 def _texts(
@@ -382,18 +425,20 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     The answer is the first well-formed one, else the first answer; all others are accepted as well. The passage is the
     first selected one with an allowed number of words. Columns are MS MARCO's (`passages` as a dict of lists or a list
     of dicts), SQuAD's (`context`, `question`, `answers` with their `text`) or plain `passage`, `query` and `answer`, in
-    whose place or after which `answers` may list several.
+    whose place or after which `answers` may list several. A column that is missing counts as an empty one.
+
+    Raises:
+        RowProblem: A value is of the wrong type.
     """
-    try:
-        query, answers, selected, has_passages = _plain_row(row) if _is_plain(row) else _msmarco_row(row)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RowFormatError(
-            f"Row {position} has the columns {_shown(sorted(map(str, row)))}, which cannot be read ({error!r}). "
-            "Allowed are query, answers, passages (with passage_text and is_selected) as in MS MARCO, context, "
-            "question, answers (with text) as in SQuAD, or passage, query and answer or a list of answers. Rename or "
-            "correct the columns (rows count from 0), or give other data."
-        ) from None
-    if not query or not has_passages:
+    query = _text(_either(row, "query", "question"), "query")
+    answers = _answers(row)
+    if _is_plain(row):
+        marked = [(_text(_either(row, "passage", "context"), "passage"), 1)]
+        selected = [text for text, _ in marked if text]
+    else:
+        marked = _marked_passages(row)
+        selected = [_text(text, "a passage") for text, mark in marked if mark == 1]
+    if not query or not marked or (_is_plain(row) and not selected):
         return "no query or no passages"
     answer = answers[0] if answers else ""
     if answer in NO_ANSWER:
@@ -418,9 +463,14 @@ def read_row(row: Mapping[str, Any], position: int, min_words: int, max_words: i
     )
 
 
+def _either(row: Mapping[str, Any], name: str, other: str) -> Any:  # noqa: ANN401 - any value
+    """Return what a row has in one column, or in another one if it has nothing there."""
+    return row.get(other) if row.get(name) is None else row[name]
+
+
 def _is_plain(row: Mapping[str, Any]) -> bool:
     """Tell whether a row has its passage in a column of its own, as plain rows and SQuAD's have."""
-    return "passage" in row or {"context", "question"} <= row.keys()
+    return _either(row, "passage", "context") is not None or row.get("passages") is None
 
 
 def _has_half_a_pair(text: str) -> bool:
@@ -428,41 +478,29 @@ def _has_half_a_pair(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _plain_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[str], bool]:
-    """Return query, answers, the passages to choose from, and whether there are any passages at all."""
-    passage, query = (row["passage"], row["query"]) if "passage" in row else (row["context"], row["question"])
-    listed = row.get("answers")
-    others = _list(listed["text"] if isinstance(listed, Mapping) else listed)
-    # A row that has neither column cannot be read; None in the one that it has means that there is no answer.
-    answers = [row["answer"], *others] if "answer" in row or "answers" not in row else others
-    text = _text(passage)
-    return _text(query), [_text(answer) for answer in answers], [text] if text else [], bool(text)
-
-
-def _msmarco_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[str], bool]:
-    """Return the same as _plain_row, from MS MARCO's columns."""
-    marked = _marked_passages(row)
-    selected = [_text(text) for text, mark in marked if mark == 1]
-    well_formed = row.get("wellFormedAnswers")
+def _answers(row: Mapping[str, Any]) -> list[str]:
+    """Return the accepted answers of a row, the one that is scored first."""
+    listed, well_formed = row.get("answers"), row.get("wellFormedAnswers")
+    listed = listed.get("text") if isinstance(listed, Mapping) else listed
     # Some files write an empty list as the text "[]".
-    well_formed = [_text(text) for text in well_formed or ()] if not isinstance(well_formed, str) else []
-    answers = [] if row["answers"] == "[]" else [_text(text) for text in _list(row["answers"])]
-    if well_formed and well_formed[0] not in NO_ANSWER:
-        answers, well_formed = well_formed, answers
-    return _text(row["query"]), [*answers, *well_formed], selected, bool(marked)
+    answers = [] if listed == "[]" else [_text(text, "an answer") for text in _list(listed, "answers")]
+    usual = [] if isinstance(well_formed, str) else [_text(t, "an answer") for t in _list(well_formed, "answers")]
+    own = _text(row.get("answer"), "answer")
+    first = [own] if own else []
+    return [*first, *usual, *answers] if usual and usual[0] not in NO_ANSWER else [*first, *answers, *usual]
 
 
-def provided_texts(row: Mapping[str, Any], position: int) -> dict[str, str] | None:
-    """Return a row's own texts to be put before its passage, by key; None where it has no column `surrogates`.
+def provided_texts(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row's own texts to be put before its passage, by key; none where it has no column `surrogates`.
 
     The texts of a list are named text_1, text_2 and so on, those of a mapping by its keys, in alphabetical order.
 
     Raises:
-        RowFormatError: The column holds anything but 1 to MAX_PROVIDED texts, or a key is no name.
+        RowProblem: The column holds anything but 1 to MAX_PROVIDED texts, or a key is no name.
     """
     column = row.get("surrogates")
     if column is None:
-        return None
+        return {}
     named = [(f"text_{number}", text) for number, text in enumerate(column, 1)] if isinstance(column, list) else None
     if isinstance(column, Mapping):
         named = sorted(column.items(), key=lambda item: str(item[0]))
@@ -472,10 +510,8 @@ def provided_texts(row: Mapping[str, Any], position: int) -> dict[str, str] | No
         or not all(isinstance(text, str) and text.strip() and not _has_half_a_pair(text) for _, text in named)
         or not all(is_text_name(key) for key, _ in named)
     ):
-        raise RowFormatError(
-            f"Row {position} has {_shown(column)} in its column `surrogates`. Allowed are 1 to {MAX_PROVIDED} texts "
-            "that are not empty, as a list or as a mapping of names (small letters, digits and _) to texts. Correct "
-            "the row (rows count from 0), or remove the column."
+        raise RowProblem(
+            f"surrogates are not 1 to {MAX_PROVIDED} texts, as a list or by names such as my_text", ascii(column)
         )
     return dict(named)
 
@@ -491,41 +527,43 @@ def _marked_passages(row: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     """Return what stands for the passages of a row with MS MARCO's columns, each with its mark: 1 if it is selected."""
     passages = row["passages"]
     if isinstance(passages, Mapping):
-        texts, marks = _list(passages["passage_text"]), _list(passages["is_selected"])
+        texts, marks = (_list(passages.get(name), f"passages.{name}") for name in ("passage_text", "is_selected"))
     else:
-        parts = _list(passages)
-        texts, marks = [part["passage_text"] for part in parts], [part["is_selected"] for part in parts]
+        parts = _list(passages, "passages")
+        if wrong := [part for part in parts if not isinstance(part, Mapping)]:
+            raise RowProblem("a passage is no object with passage_text and is_selected", ascii(wrong[0]))
+        texts, marks = ([part.get(name) for part in parts] for name in ("passage_text", "is_selected"))
     # There may be fewer marks than passages; a passage without a mark was not selected.
     return [*zip_longest(texts, marks[: len(texts)])]
 
 
-def _list(value: object) -> list[Any]:
+def _list(value: object, name: str) -> list[Any]:
     """Return a list unchanged, an empty one for None. A text is refused: its first letter would become an answer."""
     if value is None:
         return []
     if not isinstance(value, list | tuple):
-        raise TypeError(f"{type(value).__name__} instead of a list")
+        raise RowProblem(f"{name} is {type(value).__name__} instead of a list", ascii(value))
     return list(value)
 
 
-def _text(value: object) -> str:
+def _text(value: object, name: str) -> str:
     """Return a text unchanged, an empty one for None or only blanks."""
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise TypeError(f"{type(value).__name__} instead of text")
+        raise RowProblem(f"{name} is {type(value).__name__} instead of text", ascii(value))
     return value if value.strip() else ""
 
 
-def _shown(value: object) -> str:
-    """Return how a value of a row begins, on one line without control characters."""
-    text = ascii(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
-def _excerpt(row: Mapping[str, Any]) -> str:
-    """Return how the first text of a row begins, on one line that every encoding can store."""
+def _excerpt(row: Row) -> str:
+    """Return how the first text of a row begins, or what is wrong with one that cannot be read."""
+    if isinstance(row, RowProblem):
+        return row.detail
     texts = (row.get(name) for name in ("query", "passage", "answer"))
-    text = next((text for text in texts if isinstance(text, str) and text.strip()), "")
+    return _one_line(next((text for text in texts if isinstance(text, str) and text.strip()), ""))
+
+
+def _one_line(text: str) -> str:
+    """Return how a text begins, on one line that every encoding can store."""
     shown = text.strip()[: 10 * _EXCERPT_CHARACTERS].encode(errors="replace").decode()
     return " ".join(shown.split())[:_EXCERPT_CHARACTERS]

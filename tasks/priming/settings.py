@@ -5,7 +5,7 @@ section that it reads, so that a setting changes only the results that depend on
 """
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -24,9 +24,19 @@ class _Frozen(BaseModel):
 Name = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra={"not": {"pattern": SECRET}})]
 Revision = Annotated[Name, Field(description="Commit, tag or branch on the hub; the newest commit if not given.")]
 
-Data = Annotated[Name, Field(description="A known data set, a hub id, or a local .parquet or .jsonl file.")]
+DATA_FILES = ".parquet, .jsonl, .json or .csv file (the last three also as .gz)"
+Data = Annotated[Name, Field(description=f"example, msmarco-v1.1, a hub id, or a local {DATA_FILES}.")]
 DataConfig = Annotated[Name, Field(description="Configuration of the data set on the hub.")]
 DataSplit = Annotated[Name, Field(description="Split on the hub, e.g. validation.")]
+Columns = Annotated[
+    tuple[Name, ...],
+    Field(
+        max_length=20,
+        description="Columns of the data that have other names than docs/own_data.md says, e.g. "
+        "passage=text,query=question,answers=answers.text.",
+    ),
+]
+_NAMED_COLUMNS = ("passage", "query", "answer", "answers", "query_type", "surrogates")
 
 
 class DataSettings(_Frozen):
@@ -36,6 +46,24 @@ class DataSettings(_Frozen):
     data_config: DataConfig | None = None
     data_split: DataSplit | None = None
     data_revision: Revision | None = None
+    columns: Columns = ()
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """Our name of a column -> the data's name for it, where that is another one."""
+        return dict(named.split("=", 1) for named in self.columns)
+
+    @model_validator(mode="after")
+    def _columns_have_known_names(self) -> "DataSettings":
+        ours = [named.partition("=")[0] for named in self.columns]
+        unknown = [name for name in ours if name not in _NAMED_COLUMNS]
+        if unknown or len({*ours}) < len(ours) or not all(named.partition("=")[2] for named in self.columns):
+            raise ValueError(
+                f"`columns` must be NAME=COLUMN, each name once and among {', '.join(_NAMED_COLUMNS)}, got "
+                f"{','.join(self.columns):.200}.{did_you_mean(unknown[0], _NAMED_COLUMNS) if unknown else ''} "
+                "Use passage=text,query=question."
+            )
+        return self
 
 
 SampleCount = Annotated[int, Field(ge=1, le=1_000_000, description="Samples to draw (count).")]
@@ -50,6 +78,9 @@ Draw = Annotated[
 DistractorCount = Annotated[
     int, Field(ge=0, le=20, description="Wrong answers to score besides each gold answer (count); 0 for none.")
 ]
+SkipBadRows = Annotated[
+    bool, Field(description="Count rows that cannot be read as rejected ones, with the reason, in place of stopping.")
+]
 
 
 class SamplingSettings(_Frozen):
@@ -60,6 +91,7 @@ class SamplingSettings(_Frozen):
     max_words: Words = 200
     draw: Draw = "nested"
     distractor_count: DistractorCount = 2
+    skip_bad_rows: SkipBadRows = False
 
     @model_validator(mode="after")
     def _words_are_a_range(self) -> "SamplingSettings":
@@ -357,9 +389,6 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
     Raises:
         SettingsError: The profile or a setting is unknown, or a value is out of its limits.
     """
-    from tasks.priming.arms.arms import CONTROLS, FREE_TEXTS  # whose module imports this one
-    from tasks.priming.arms.treatments import TREATMENTS
-
     changes = {name: value for name, value in changes.items() if value is not None}
     for name, (kind, allowed) in PLACEMENT.items():
         try:
@@ -371,27 +400,28 @@ def resolve_settings(profile: str, **changes: object) -> ExperimentSettings:
         known = f"Known profiles: {', '.join(PROFILES)}."
         raise SettingsError(f"Unknown profile {profile!r}. {known}{did_you_mean(profile, PROFILES)}")
     settings = _changed(PROFILES[profile], changes)
-    unknown = [] if settings.controls == ("all",) else [name for name in settings.controls if name not in CONTROLS]
-    if unknown:
-        raise SettingsError(
-            f"`controls` must be all, or names among {', '.join(CONTROLS)}, got {', '.join(settings.controls)}."
-            f"{did_you_mean(unknown[0], CONTROLS) or ' Use bare_document,random_words,actual_query.'}"
-        )
-    if settings.free_texts != ("all",) and not set(settings.free_texts) <= set(FREE_TEXTS):
-        raise SettingsError(
-            f"`free_texts` must be all, or names among {', '.join(FREE_TEXTS)}, got {', '.join(settings.free_texts)}. "
-            "Use extract,echo."
-        )
+    names = names_by_setting()
+    for setting, choices in names.items():
+        if (given := getattr(settings, setting)) != ("all",):
+            _require_names(f"`{setting}` must be all, or", given, choices)
     for arm in settings.arms:
-        if not {KEPT} <= set(arm.treatments) <= set(TREATMENTS):
-            raise SettingsError(
-                f"`treatments` of the text {arm.family}/{arm.key} must be names among {', '.join(TREATMENTS)} with "
-                f"{KEPT} among them, got {', '.join(arm.treatments)}. Use {KEPT},stripped."
-            )
-    named = set(settings.treatments)
-    if settings.treatments != ("all",) and not {KEPT} <= named <= set(TREATMENTS):
-        raise SettingsError(
-            f"`treatments` must be all, or names among {', '.join(TREATMENTS)} with {KEPT} among them, got "
-            f"{', '.join(settings.treatments)}. Use {KEPT},stripped."
-        )
+        text = f"`treatments` of the text {arm.family}/{arm.key} must be"
+        _require_names(text, arm.treatments, names["treatments"])
     return settings
+
+
+def names_by_setting() -> dict[str, tuple[str, ...]]:
+    """Return the names that the settings which list names may have, besides all."""
+    from tasks.priming.arms.arms import CONTROLS, FREE_TEXTS  # whose module imports this one
+    from tasks.priming.arms.treatments import TREATMENTS
+
+    return {"controls": (*CONTROLS,), "free_texts": (*FREE_TEXTS,), "treatments": (*TREATMENTS,)}
+
+
+def _require_names(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse names that are not among the known ones, and treatments without the one that all others need."""
+    unknown = [name for name in given if name not in known]
+    if unknown or (KEPT in known and KEPT not in given):
+        also = f" with {KEPT} among them" if KEPT in known else ""
+        advice = (did_you_mean(unknown[0], known) if unknown else "") or f" Use {known[0]},{known[1]}."
+        raise SettingsError(f"{what} names among {', '.join(known)}{also}, got {', '.join(given)}.{advice}")

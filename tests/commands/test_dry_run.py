@@ -78,9 +78,9 @@ def test_own_data_and_model_are_checked_without_the_weights(
     said = words_of(capsys)
     for line in (
         "read 5",
-        "dropped: duplicate of an earlier row -1",
-        "dropped: no answer -1",
-        "dropped: selected passage outside 5-200 words -1",
+        "dropped: duplicate of an earlier row -1 3",
+        "dropped: no answer -1 5",
+        "dropped: selected passage outside 5-200 words -1 4",
         "eligible 2",
         "drawn as samples 2",
         "10 samples were asked for (--sample-count); 2 qualify.",
@@ -218,10 +218,28 @@ def test_rows_of_which_none_qualifies_are_refused_with_their_funnel(
 ) -> None:
     assert dry_run(tmp_path, ROWS[3:4]) == 2
     output = capsys.readouterr()
-    assert "selected passage outside 5-200 words     -1" in output.out
+    assert "selected passage outside 5-200 words     -1      1" in output.out
     assert output.err.startswith("error: No row of ")
-    assert output.err.endswith(" Change --min-words and --max-words, now 5 and 200, or give other data.\n")
+    assert "Their columns are answer, passage, query. Name those to read by --columns" in output.err
+    assert output.err.endswith(" change --min-words and --max-words, now 5 and 200, or give other data.\n")
     assert output.err.count("\n") == 1
+
+
+def test_all_rows_that_cannot_be_read_are_listed_at_once(
+    tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Expected: by reading; what a run would say is said after the list, and --skip-bad-rows goes on."""
+    rows: list[Any] = [*ROWS[:1], "no row", *({"query": n} for n in range(12)), {"passage": "[bold]", "answer": []}]
+    assert dry_run(tmp_path, rows) == 2
+    output = capsys.readouterr()
+    said = " ".join(output.out.split())
+    assert "dropped: unreadable: query is int instead of text -12 3, 4, 5, 6, 7, ..." in said
+    assert "2 not a JSON object 'no row' 3 query is int instead of text 0" in said
+    assert "14 query is int instead of text 11 15 answer is list instead of text []" in said
+    assert "tokens scored" not in said
+    assert output.err.startswith("error: 14 rows cannot be read:\n  row 2: not a JSON object: 'no row'\n  row 3: ")
+    assert dry_run(tmp_path, rows, "--skip-bad-rows", "--families=baseline") == 0
+    assert "tokens scored" in capsys.readouterr().out
 
 
 OWN = """

@@ -66,13 +66,20 @@ def on_screen(screen: int) -> list[str]:
 # --- stages ---
 
 
-def test_a_log_has_one_line_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    with stages_shown(is_verbose=False):
+def test_a_log_names_each_step_and_stage_as_it_begins_and_the_stage_as_it_ends(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with stages_shown(is_verbose=False) as step:
+        step("load the libraries")
         two_stages()
     output = capsys.readouterr()
     assert output.out == ""
-    said = [line.rpartition(",")[0] for line in output.err.splitlines()]
-    assert said == ["draw samples: 2 of 2", "score contexts: 4 of 4", "publish results: 1 of 1"]
+    assert [line.partition(",")[0] for line in output.err.splitlines()] == [
+        "prepare: load the libraries",
+        *("draw samples: 0 of 2", "draw samples: 2 of 2"),
+        *("score contexts: 0 of 4", "score contexts: 4 of 4"),
+        *("publish results: 0 of 1", "publish results: 1 of 1"),
+    ]
 
 
 def test_a_long_stage_says_now_and_then_how_far_it_is(
@@ -94,6 +101,7 @@ def test_a_long_stage_says_now_and_then_how_far_it_is(
     lines = capsys.readouterr().err.splitlines()
     # by hand: 10 scores a second, a line every 10 s, also while no chunk has ended
     assert lines == [
+        "score contexts: 0 of 800 scores",
         "score contexts: 100 of 800 scores, about 1 min left",
         "score contexts: 200 of 800 scores, about 1 min left",
         "score contexts: 300 of 800 scores, about 50 s left",
@@ -106,9 +114,11 @@ def test_a_long_stage_says_now_and_then_how_far_it_is(
 
 def test_a_terminal_shows_a_bar_a_stage_with_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
     with a_terminal(monkeypatch) as screen:
-        with stages_shown(is_verbose=False):
+        with stages_shown(is_verbose=False) as step:
+            step("load the libraries")
             two_stages()
         lines = on_screen(screen)
+    assert any("prepare: load the libraries" in line for line in lines)
     last = [line.split() for line in lines[-4:]]
     assert [line[1] for line in last] == ["prepare", "draw", "score", "publish"]
     assert [line[0] for line in last] == ["✓"] * 4

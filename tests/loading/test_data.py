@@ -1,5 +1,6 @@
 """Rows come from files as they are; a file that cannot be read is refused by name, line and what to do."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -8,13 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
 from tasks.loading.data import SetupError, identify_data, load_rows, local_path
-from tasks.priming.sampling import Funnel, draw_samples
+from tasks.priming.sampling import Funnel, RowProblem, draw_samples
 from tasks.priming.settings import DataSettings, SamplingSettings
 
 ROWS: list[dict[str, Any]] = [
@@ -38,9 +40,8 @@ ROWS: list[dict[str, Any]] = [
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    settings = DataSettings(data=str(path))
-    return list(load_rows(identify_data(settings)))
+def rows_of(path: Path) -> list[Any]:
+    return list(load_rows(identify_data(DataSettings(data=str(path)))))
 
 
 READ = [row | {"query_id": None} for row in ROWS]  # of parquet files, columns that nothing uses are not read
@@ -62,8 +63,88 @@ def test_rows_of_a_parquet_file_come_in_order(tmp_path: Path) -> None:
     assert rows_of(parquet(tmp_path / "many.parquet", many)) == many
 
 
-def test_rows_of_a_jsonl_file_come_in_order(tmp_path: Path) -> None:
-    assert rows_of(json_lines(tmp_path / "rows.jsonl")) == ROWS
+PLAIN = [{"passage": "p, 'q'", "query": "a\nb", "answer": "1675"}, {"passage": "שלום", "query": '"x"', "answer": ""}]
+
+
+@pytest.mark.parametrize(
+    "name", ["rows.json", "lines.json", "rows.csv", "rows.jsonl.gz", "rows.json.gz", "rows.csv.gz"]
+)
+def test_other_text_files_give_the_same_rows(tmp_path: Path, name: str) -> None:
+    """A number in a .csv file is text, as all that it holds; written by pandas, as a user would."""
+    frame = pd.DataFrame(PLAIN)
+    if ".csv" in name:
+        frame.to_csv(tmp_path / name, index=False, encoding="utf-8-sig")
+    else:
+        frame.to_json(
+            tmp_path / name, orient="records", lines=not name.startswith("rows.json.") and name != "rows.json"
+        )
+    assert rows_of(tmp_path / name) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("rows.json", b'[{"query": "a"}', "as json from row 1 on .*Expecting"),
+        ("rows.json", b"[" * 100_000, "as json from row 1 on .*recursion"),
+        ("rows.json", b'["' + b"x" * 50_000_000, r"as json from row 1 on \(more than 50\.0 MB, .* a \.jsonl file"),
+        ("rows.jsonl", b"{}\n" + b" " * 10_000_001, r"as jsonl from row 2 on \(a line of more than 10\.0 MB\)"),
+        (
+            "rows.jsonl.gz",
+            gzip.compress(b"{}\n" + b" " * 10_000_001),
+            "as jsonl from row 2 on .a line of more than 10.0 MB",
+        ),
+        ("rows.jsonl.gz", gzip.compress(b'{"query": "a"}\n')[:-9], "as jsonl from row 2 on .*ended before"),
+        ("rows.csv.gz", b"query\na\n", "as csv from row 1 on .*Not a gzipped file"),
+        ("rows.csv", b'query\na\n"b" c\n', "as csv from row 2 on .*expected after"),
+        ("rows.csv", b"query\n\xff\n", "as csv from row 1 on .*can't decode byte 0xff"),
+        ("rows.csv", b'query\n"' + b"x\n" * 200_000, "as csv from row 1 on .*field larger than field limit"),
+    ],
+)
+def test_a_text_file_that_is_damaged_or_too_large_is_named(
+    tmp_path: Path, name: str, content: bytes, problem: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SetupError, match=f"{name} cannot be read {problem}.*Write the file again"):
+        rows_of(tmp_path / name)
+
+
+def test_a_csv_row_with_more_cells_than_names_is_a_problem_and_one_with_fewer_has_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("query,answer\na,b,c\nd\n")
+    first, second = load_rows(identify_data(DataSettings(data=str(tmp_path / "rows.csv"))))
+    assert isinstance(first, RowProblem)
+    assert (str(first), first.detail) == ("more cells than the first line has names", "['c']")
+    assert second == {"query": "d", "answer": None}
+
+
+# --- columns of other names ---
+
+SQUAD = {"doc": "p", "question": "q", "answers": {"text": ["one", "1"], "answer_start": [3, 9]}}
+LISTED = SQUAD | {"answers": [{"text": "one"}, {"text": "1"}, {"start": 1}]}
+
+
+@pytest.mark.parametrize("row", [SQUAD, LISTED])
+@pytest.mark.parametrize("write", ["parquet", "jsonl"])
+def test_columns_of_other_names_and_nested_ones_are_read(tmp_path: Path, row: dict[str, Any], write: str) -> None:
+    path = parquet(tmp_path / "rows.parquet", [row]) if write == "parquet" else tmp_path / "rows.jsonl"
+    if write == "jsonl":
+        json_lines(path, json.dumps(row))
+    data = DataSettings(data=str(path), columns=("passage=doc", "query=question", "answers=answers.text"))
+    (sample,) = draw_samples(load_rows(identify_data(data)), SamplingSettings(min_words=1), 42).samples
+    assert (sample.passage, sample.query, sample.answers) == ("p", "q", ("one", "1"))
+
+
+def test_other_names_of_columns_are_other_data(tmp_path: Path) -> None:
+    path = str(json_lines(tmp_path / "rows.jsonl"))
+    identities = [identify_data(DataSettings(data=path, columns=columns)) for columns in ((), ("query=url",))]
+    assert identities[1] == identities[0] | {"columns": {"query": "url"}}
+
+
+def test_a_column_that_no_row_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "rows.jsonl", '{"passages": 1, "question": "q"}', '{"note": 1}')
+    data = DataSettings(data=str(path), columns=("query=question", "passage=passage"))
+    said = "in the column 'passage', which --columns takes for `passage`. The columns are passages, question, note"
+    with pytest.raises(SetupError, match=rf"{said}\. Did you mean passages\? Name one of them"):
+        list(load_rows(identify_data(data)))
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
@@ -104,7 +185,9 @@ def test_the_real_rows_are_read_whole(shared_data: Path) -> None:
 def test_a_known_data_set_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = DataSettings(data="example")
-    assert {"query", "answers", "passages"} <= next(iter(load_rows(identify_data(settings)))).keys()
+    first = next(iter(load_rows(identify_data(settings))))
+    assert not isinstance(first, RowProblem)
+    assert {"query", "answers", "passages"} <= first.keys()
 
 
 def test_a_relative_path_is_taken_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,16 +228,6 @@ def test_a_file_is_the_same_however_its_path_is_written(
     assert other not in keys
 
 
-def test_a_file_that_changes_under_its_name_is_other_data(tmp_path: Path) -> None:
-    """Datasets did not notice a change that left size and time as they were."""
-    path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}')
-    before, time = identify_data(DataSettings(data=str(path))), path.stat().st_mtime_ns
-    json_lines(path, '{"query": "b"}')
-    os.utime(path, ns=(time, time))
-    assert identify_data(DataSettings(data=str(path))) != before
-    assert rows_of(path) == [{"query": "b"}]
-
-
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 @pytest.mark.parametrize("is_renamed", [True, False])
 @pytest.mark.parametrize("is_begun", [True, False])
@@ -185,48 +258,26 @@ def test_a_file_that_is_replaced_before_it_is_read_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("line", "problem"),
+    ("line", "problem", "detail"),
     [
-        ("{'query': 'a'}", "Expecting property name"),
-        ('{"query": "a"', "Expecting ',' delimiter"),
-        ("", "Expecting value"),
-        ("[" * 100_000, "recursion"),
-        ('{"a": ' + "1" * 5000 + "}", "4300 digits"),
+        (b"{'query': 'a'}", "not JSON", "Expecting property name enclosed in double quotes at character 2"),
+        (b'{"query": "a"', "not JSON", "Expecting ',' delimiter at character 1"),
+        (b"", "not JSON", "Expecting value at character 2"),
+        (b"[" * 100_000, "not JSON", "maximum recursion depth exceeded"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "not JSON", "Exceeds the limit (4300 digits)"),
+        (b'{"query": "\xff"}', "not JSON", "'utf-8' codec can't decode byte 0xff"),
+        *((line, "not a JSON object", line.decode()[:1]) for line in (b"[1]", b"5")),
+        (b"null", "not a JSON object", "None"),
     ],
-    ids=["quotes", "cut", "blank", "deep", "long number"],
+    ids=["quotes", "cut", "blank", "deep", "long number", "not UTF-8", "list", "number", "null"],
 )
-def test_a_broken_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
-    path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}', line, '{"query": "b"}')
-    with pytest.raises(
-        SetupError, match=rf"{path}, line 2 is not JSON \(.*{problem}.*\)\. Correct or remove the line\."
-    ):
-        rows_of(path)
-
-
-def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_bytes(b'{"query": "a"}\n{"query": "\xff"}\n')
-    with pytest.raises(SetupError, match=r"line 2 is not JSON \('utf-8' codec can't decode"):
-        rows_of(tmp_path / "rows.jsonl")
-
-
-@pytest.mark.parametrize("line", ["[1]", '"text"', "5", "null"])
-def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: str) -> None:
-    path = json_lines(tmp_path / "rows.jsonl", '{"query": "a"}', line)
-    with pytest.raises(SetupError, match=r"line 2 is not a JSON object\. Each line must hold one row\."):
-        rows_of(path)
-
-
-@pytest.mark.parametrize("damage", ["empty", "cut", "text", "magic only"])
-def test_a_damaged_parquet_file_is_named(tmp_path: Path, damage: str) -> None:
-    path = parquet(tmp_path / "rows.parquet")
-    content = path.read_bytes()
-    path.write_bytes(
-        {"empty": b"", "cut": content[: len(content) // 2], "text": b"query,answer\n", "magic only": b"PAR1PAR1"}[
-            damage
-        ]
-    )
-    with pytest.raises(SetupError, match=f"{path} cannot be read as parquet .*Write the file again"):
-        rows_of(path)
+def test_a_broken_line_is_a_problem_of_its_row_alone(tmp_path: Path, line: bytes, problem: str, detail: str) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'{"query": "a"}\n' + line + b'\n{"query": "b"}\n')
+    first, second, third = load_rows(identify_data(DataSettings(data=str(tmp_path / "rows.jsonl"))))
+    assert (first, third) == ({"query": "a"}, {"query": "b"})
+    assert isinstance(second, RowProblem)
+    assert str(second) == problem
+    assert second.detail.startswith(detail)
 
 
 def test_a_flipped_bit_anywhere_in_a_parquet_files_pages_is_found(tmp_path: Path) -> None:
@@ -254,17 +305,17 @@ def test_parquet_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.parquet", "missing.jsonl", "/nope/missing.parquet"])
 def test_a_missing_file_is_refused_with_what_is_allowed(name: str) -> None:
-    with pytest.raises(SetupError, match=rf"There is no file {name}\. Give the path of a \.parquet or \.jsonl file"):
+    with pytest.raises(SetupError, match=rf"There is no file {name}\. Give the path of a \.parquet, \.jsonl, "):
         identify_data(DataSettings(data=name))
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "folder.parquet", "./nope", "/nope", "~/nope"])
+@pytest.mark.parametrize("name", ["rows.txt", "folder.parquet", "./nope", "/nope", "~/nope"])
 def test_what_is_no_data_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "rows.csv").write_text("query,answer\n")
+    (tmp_path / "rows.txt").write_text("query,answer\n")
     (tmp_path / "folder.parquet").mkdir()
-    with pytest.raises(SetupError, match=r"There is no file folder\.parquet|is no data file .* \.parquet and \.jsonl"):
-        identify_data(DataSettings(data=str(tmp_path / name) if name == "rows.csv" else name))
+    with pytest.raises(SetupError, match=r"There is no file folder\.parquet|is no data file .* \.parquet, \.jsonl"):
+        identify_data(DataSettings(data=str(tmp_path / name) if name == "rows.txt" else name))
 
 
 @pytest.mark.parametrize("name", ["~no-such-user/rows.parquet", "a" * 300 + ".parquet", "x" * 300, "a\0b"])

@@ -50,6 +50,7 @@ def test_the_paper_profiles_are_the_published_run(profile: str) -> None:
         "max_words": 300,  # as published
         "draw": "notebook",
         "distractor_count": 2,  # ours: the published run has none
+        "skip_bad_rows": False,
     }
     assert settings.seed == 42  # as published
     assert settings.generation.model_dump() == {
@@ -229,7 +230,7 @@ def _description(schema: dict[str, Any]) -> str:
 
 def test_a_free_text_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(
-        SettingsError, match=r"must be all, or names among extract, .*, got nonsense\. Use extract,echo"
+        SettingsError, match=r"must be all, or names among extract, .*, got nonsense\. Use extract,one_word"
     ):
         resolve_settings("demo", free_texts=["nonsense"])
     assert resolve_settings("demo", free_texts=("echo",)).free_texts == ("echo",)

@@ -41,7 +41,7 @@ def passages(texts: list[str], marks: list[int], **changes: object) -> dict[str,
 
 
 def read(row: dict[str, Any]) -> Sample | str:
-    return read_row(row, 0, 1, 50)
+    return read_row(row, 1, 1, 50)
 
 
 def sample(**changes: object) -> Sample:
@@ -54,7 +54,7 @@ def draw(rows: Any, count: int = 10) -> Any:
     return draw_samples(rows, SamplingSettings(sample_count=count, min_words=1, max_words=50), 42)
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path) -> list[Any]:
     settings = DataSettings(data=str(path))
     return list(load_rows(identify_data(settings)))
 
