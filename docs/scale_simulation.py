@@ -1,6 +1,6 @@
 """How a run grows: a simulation of its scheduler from measured overheads, which prints the table of scale.md.
 
-    python docs/scale_simulation.py
+    python -m docs.scale_simulation
 
 In: samples, GPUs and samples per chunk. Out: how long a run takes, how many task runs and files it makes, and how busy
 the one process that hands out work and the one server that is told about it are. Nothing is measured here, no clock is
@@ -12,12 +12,36 @@ import sys
 from collections import deque
 from typing import NamedTuple
 
-# A target that was never measured: 3.0 minutes of one H200 for 2,500 samples in 11 contexts of Mistral-7B in bfloat16.
-MODEL_SECONDS = 180.0 / 2500
-# Of these for writing five surrogates; on paper 29.5 s of the floor of 100 s.
-WRITING_SHARE = 0.30
-# Contexts that are scored, by family: each family and chunk is a task run.
-ARMS = {"baseline": 1, "static": 5, "generated": 5}
+from tasks.answers import groups_to_ask
+from tasks.priming.arms.arms import entries_of
+from tasks.priming.settings import PROFILES
+from tasks.scoring import condition_count
+from tasks.surrogates import writing_order
+
+# A target that was never measured: 3.0 minutes of one H200 for 2,500 samples in 11 contexts of Mistral-7B in bfloat16,
+# 30 % of it for writing five surrogates.
+WRITING_SECONDS, CONTEXT_SECONDS = 180.0 / 2500 * 0.30, 180.0 / 2500 * 0.70 / 11
+# Of a small run's computing, what written answers take.
+ANSWERING_SHARE = 0.2
+
+SETTINGS = PROFILES["mistral-7b-bf16"]
+GROUPS = entries_of(SETTINGS)
+CONDITIONS = sum(map(condition_count, GROUPS.values()))
+READING_SECONDS = CONDITIONS * CONTEXT_SECONDS
+MODEL_SECONDS = (WRITING_SECONDS + READING_SECONDS) / (1 - ANSWERING_SHARE)
+
+
+def stages() -> list[list[float]]:
+    """Return the model's seconds for one sample in each task run of a chunk, by the stages that the flow waits for."""
+    writers = [group.needs_language_model for _, group in writing_order(GROUPS)]
+    asked = len(groups_to_ask(GROUPS, SETTINGS.answers))
+    return [
+        *([WRITING_SECONDS / sum(writers) if is_model else 0.0] for is_model in writers),
+        [0.0],  # routing, on the flow's machine
+        [CONTEXT_SECONDS * condition_count(group) for group in GROUPS.values()],
+        [MODEL_SECONDS * ANSWERING_SHARE / asked] * asked,
+    ]
+
 
 # Measured on two cores of an AMD EPYC, Prefect 3.8.8, 2026-11-25: 1,000 task runs that write one small artifact each,
 # one after the other, took 16.2 s of the flow's process, 28.3 s of the server's processor and 22.6 MB of its database.
@@ -43,22 +67,28 @@ class Forecast(NamedTuple):
 def simulate(sample_count: int, gpu_count: int, chunk_size: int) -> Forecast:
     """Run a plan's chunks through the flow's process, the GPUs and the server.
 
-    The flow's process begins one task run after the other, and holds at most one more than there are GPUs. Each takes
-    the GPU that is free first. The server takes in what has ended, one task run after the other; nobody waits for it.
+    The flow takes as many chunks at a time as there are GPUs, and waits for all of them after each stage. Its process
+    begins one task run after the other, and holds at most one more than there are GPUs. Each takes the GPU that is free
+    first. The server takes in what has ended, one task run after the other; nobody waits for it.
     """
     full, rest = divmod(sample_count, chunk_size)
     chunks = [chunk_size] * full + [rest] * (rest > 0)
-    shares = [WRITING_SHARE, *((1 - WRITING_SHARE) * arms / sum(ARMS.values()) for arms in ARMS.values())]
-    durations = [MODEL_SECONDS * share * size for share in shares for size in chunks]
-    gpus, begun, ends, flow = [0.0] * gpu_count, deque[float](), [], 0.0
-    for seconds in durations:
-        if len(begun) > gpu_count:
-            flow = max(flow, begun.popleft())
-        flow += CLIENT_SECONDS
-        end = max(flow, heapq.heappop(gpus)) + seconds
-        heapq.heappush(gpus, end)
-        begun.append(end)
-        ends.append(end)
+    gpus, ends, flow, computing = [0.0] * gpu_count, [], 0.0, 0.0
+    for first in range(0, len(chunks), gpu_count):
+        for stage in stages():
+            begun = deque[float]()
+            for seconds in (share * size for size in chunks[first : first + gpu_count] for share in stage):
+                if len(begun) > gpu_count:
+                    flow = max(flow, begun.popleft())
+                flow += CLIENT_SECONDS
+                end = flow
+                if seconds:
+                    end = max(flow, heapq.heappop(gpus)) + seconds
+                    heapq.heappush(gpus, end)
+                begun.append(end)
+                ends.append(end)
+                computing += seconds
+            flow = max(flow, *begun)
     server = 0.0
     for end in sorted(ends):
         server = max(server, end) + SERVER_SECONDS
@@ -66,7 +96,7 @@ def simulate(sample_count: int, gpu_count: int, chunk_size: int) -> Forecast:
     return Forecast(
         model_seconds=last,
         task_runs=len(ends),
-        gpu_share=sum(durations) / (last * gpu_count),
+        gpu_share=computing / (last * gpu_count),
         client_share=CLIENT_SECONDS * len(ends) / last,
         server_lag_seconds=server - last,
     )
@@ -74,7 +104,7 @@ def simulate(sample_count: int, gpu_count: int, chunk_size: int) -> Forecast:
 
 def sensible_chunk_size(gpu_count: int) -> int:
     """Return how many samples a chunk should have at least, for the server to be busy half of the time at most."""
-    seconds = MODEL_SECONDS / (1 + len(ARMS))  # of one sample in the mean task run
+    seconds = MODEL_SECONDS / sum(map(len, stages()))  # of one sample in the mean task run
     return max(50, round(2 * SERVER_SECONDS * gpu_count / seconds))
 
 

@@ -2,7 +2,8 @@
 
 In: a verb and its flags. Out: status 0 (done), 1 (failed), 2 (what was given cannot be used) or 130 (interrupted).
 A verb is one entry of VERBS. Its module, which is imported only for that verb, has `execute(options)`, which returns
-the status, and `add_arguments(parser)` if the verb takes arguments.
+the status; `add_arguments(parser)` if the verb takes arguments; and, if it can sometimes answer without its flow,
+`recall(options)`, which returns the status or None.
 """
 
 import argparse
@@ -74,21 +75,21 @@ quick start:
 """
 
 
-def main(words: Sequence[str]) -> int:
-    """Run a command line and return its exit status."""
+def main(words: Sequence[str], stack: ExitStack | None = None) -> int:
+    """Run a command line and return its exit status.
+
+    Args:
+        words: The verb and its flags.
+        stack: Ends with the process, whose server and signals a flow then takes care of; None: the caller does.
+    """
     verb = VERBS.get(words[0] if words else "", Verb("", ""))
-    return guarded(partial(_perform, words), words, subject=verb.subject, again=verb.again, kept=verb.kept)
+    return guarded(partial(_perform, words, stack), words, subject=verb.subject, again=verb.again, kept=verb.kept)
 
 
 def enter(*words: str) -> NoReturn:
     """Run these words, followed by the arguments of this process, and end the process with the status."""
-    words = (*words, *sys.argv[1:])
     with ExitStack() as stack:
-        if words and words[0] in VERBS and VERBS[words[0]].subject and not {"-h", "--help"} & {*words}:
-            from tasks.server.standalone import standalone
-
-            stack.enter_context(standalone())
-        sys.exit(main(words))
+        sys.exit(main((*words, *sys.argv[1:]), stack))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,7 +103,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{shown}.{meant} What is allowed: {self.prog} --help")
 
 
-def _perform(words: Sequence[str]) -> int:
+def _perform(words: Sequence[str], stack: ExitStack | None) -> int:
     parser = _Parser(
         prog="python -m flows",
         description="Measure whether priming a document's KV cache helps a language model answer.",
@@ -131,7 +132,14 @@ def _perform(words: Sequence[str]) -> int:
         parsers[words[0]].add_argument("--verbose", action="store_true", help="Show the whole log, and tracebacks.")
     if hasattr(module, "add_arguments"):
         module.add_arguments(parsers[words[0]])
-    return int(module.execute(parsers[words[0]].parse_args(words[1:])))
+    options = parsers[words[0]].parse_args(words[1:])
+    if hasattr(module, "recall") and (status := module.recall(options)) is not None:
+        return int(status)
+    if verb.subject and stack:
+        from tasks.server.standalone import standalone
+
+        stack.enter_context(standalone())
+    return int(module.execute(options))
 
 
 if __name__ == "__main__":

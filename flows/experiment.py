@@ -13,8 +13,7 @@ from tasks.loading.redaction import keeps_secrets
 from tasks.priming import settings as allowed
 from tasks.priming.arms.arms import entries_of
 from tasks.priming.settings import resolve_settings
-from tasks.report.publishing import report_results
-from tasks.results import publish_results
+from tasks.report.publishing import publish_results, report_results
 from tasks.routing import route_queries, routing_calls
 from tasks.run import name_flow_run, recorded_run
 from tasks.sampling import draw_samples, drawing_call

@@ -24,14 +24,11 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 from filelock import FileLock
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
-from tasks.loading.redaction import without_secrets
 from tasks.priming.statistics.contrasts import QUESTIONS
 from tasks.store import artifacts
 from tasks.store.manifests import LOCK_SECONDS, AttemptRecord, Manifest, RecordedReference, read_manifests
+from tasks.store.receipts import note_publication
 from tasks.store.tables import TABLES, Table, create_statements
 
 # Extensions are never fetched, and a missing table is never taken for a Python variable of its name.
@@ -146,15 +143,6 @@ RUN_TABLES = {
 """The tables with rows of runs, in the order in which they are created and filled."""
 
 
-@task(name="publish results", task_run_name="publish results", cache_policy=NO_CACHE, persist_result=False)
-@without_secrets()
-def publish_results() -> dict[str, Any]:
-    """Rebuild the database from all runs; see `rebuild_database`."""
-    published = rebuild_database()
-    get_run_logger().info("published %(runs)d runs, %(rows)d rows: %(path)s", published)
-    return published
-
-
 def rebuild_database() -> dict[str, Any]:
     """Rebuild artifacts/results.duckdb from the manifests of all runs.
 
@@ -177,6 +165,7 @@ def rebuild_database() -> dict[str, Any]:
             database.with_name("results.duckdb.wal").unlink(missing_ok=True)
             os.replace(unfinished, database)
             _sync(folder)
+            note_publication(database)
         finally:
             unfinished.unlink(missing_ok=True)
     return {"path": str(database), **counts}

@@ -5,12 +5,12 @@ settings, of everything that is read and of the code that computes, so the same 
 however often it runs, and another version of the code is another run.
 """
 
-import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,10 +20,16 @@ from prefect.runtime import flow_run
 
 from tasks.answers import answers_at_most, groups_to_ask
 from tasks.loading.data import Identity, identify_data
-from tasks.loading.models import identify_embedding_model, identify_language_model, identify_writer
+from tasks.loading.models import identify_embedding_model, identify_language_model, writer_settings
 from tasks.priming.arms.arms import ArmGroup
 from tasks.priming.records import Sample
-from tasks.priming.settings import PLACEMENT, ExperimentSettings, SettingsError, resolve_settings
+from tasks.priming.settings import (
+    PLACEMENT,
+    ExperimentSettings,
+    LanguageModelSettings,
+    SettingsError,
+    resolve_settings,
+)
 from tasks.scoring import characters_to_read, condition_count
 from tasks.server.processes import is_interrupted, note_interruption, terminations_noted
 from tasks.server.progress import Progress
@@ -42,14 +48,10 @@ from tasks.store.manifests import (
     read_manifest,
     start_run,
 )
+from tasks.store.receipts import RECORDED_VERSIONS, installed_version
 from tasks.surrogates import lines_to_write
 from tasks.workers.chunking import choose_chunk_size
 from tasks.workers.processes import in_order, sensible_count, worker_count, working
-
-_RECORDED_VERSIONS = (
-    "accelerate", "bitsandbytes", "datasets", "duckdb", "numpy", "prefect", "pyarrow", "scikit-learn", "scipy",
-    "sentence-transformers", "statsmodels", "tokenizers", "torch", "transformers",
-)  # fmt: skip
 
 _FLUSH_SECONDS = 1.0
 """How much of what is finished a killed run may leave out of its manifest; the files and their records are there."""
@@ -214,17 +216,27 @@ def named_chunks(chunks: Sequence[Mapping[str, Any]]) -> Batch:
     return {f"{number:04}": chunk for number, chunk in enumerate(chunks)}
 
 
-def identify_inputs(settings: ExperimentSettings) -> RunInputs:
+def identify_inputs(settings: ExperimentSettings, ray_address: str | None = None) -> RunInputs:
     """Return what the settings read.
+
+    Args:
+        settings: The run's.
+        ray_address: The cluster on whose machines language models compute; None: on this one.
 
     Raises:
         SetupError: Something does not exist, cannot be reached or does not fit this machine.
     """
+    identify: Callable[[LanguageModelSettings], Identity] = identify_language_model
+    if ray_address:
+        from tasks.workers.ray import identify_on_cluster
+
+        identify = partial(identify_on_cluster, ray_address)
+    writer = writer_settings(settings)
     return RunInputs(
         data=identify_data(settings.data),
-        language_model=identify_language_model(settings.language_model),
+        language_model=identify(settings.language_model),
         embedding_model=identify_embedding_model(settings.embedding),
-        other_writer=identify_writer(settings),
+        other_writer=identify(writer) if writer else None,
     )
 
 
@@ -241,10 +253,10 @@ def inputs_handed_over(settings: ExperimentSettings, inputs: RunInputs) -> Itera
         _handed_over.pop()
 
 
-def inputs_of(settings: ExperimentSettings) -> RunInputs:
+def inputs_of(settings: ExperimentSettings, ray_address: str | None = None) -> RunInputs:
     """Return the inputs that were handed over for these settings, or identify them; see identify_inputs."""
     known = [inputs for given, inputs in _handed_over if given == settings]
-    return known[-1] if known else identify_inputs(settings)
+    return known[-1] if known else identify_inputs(settings, ray_address)
 
 
 _INPUT_NAMES = {
@@ -312,7 +324,7 @@ def recorded_run(
     Raises:
         SetupError: Something that the settings name does not exist, cannot be reached or does not fit this machine.
     """
-    inputs = inputs_of(settings)
+    inputs = inputs_of(settings, ray_address)
     run_id = name_run(settings, inputs)
     count = workers if ray_address else inputs.process_count(workers)
     with working(count, inputs.language_model, ray_address):
@@ -346,7 +358,7 @@ def _describe(
         name=name,
         profile=profile,
         settings=settings.model_dump(mode="json"),
-        versions={name: importlib.metadata.version(name) for name in _RECORDED_VERSIONS}
+        versions={name: installed_version(name) for name in RECORDED_VERSIONS}
         | {"python": platform.python_version(), "tasks.priming": package_digest()[:_SHOWN_DIGITS]},
         device=inputs.language_model["device_name"],
         numeric_path=inputs.language_model["numeric_path"],

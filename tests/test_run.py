@@ -119,7 +119,7 @@ def test_another_model_writes_everything_before_the_first_batch_is_scored() -> N
 def test_a_command_identifies_what_its_flow_reads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     identified: list[str] = []
 
-    def identify(settings: ExperimentSettings) -> RunInputs:
+    def identify(settings: ExperimentSettings, ray_address: str | None = None) -> RunInputs:
         identified.append(settings.data.data)
         return RunInputs({"data": settings.data.data}, {}, {})
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from tasks.loading.redaction import printable
 from tasks.pages.terminal import print_blocks
+from tasks.priming.records import LEAST_CLUSTERS
 from tasks.priming.settings import PROFILES, flat_settings
-from tasks.priming.statistics.inference import LEAST_CLUSTERS
 from tasks.reading.answers import brief_blocks, headline_of, summary_blocks
 from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results

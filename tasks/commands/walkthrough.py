@@ -3,6 +3,7 @@
 import argparse
 import logging
 import re
+import typing
 from contextlib import ExitStack
 
 from prefect.settings import get_current_settings
@@ -18,12 +19,13 @@ from tasks.server.standalone import require_server
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the walkthrough's parameters."""
-    add_parameters(parser, walkthrough)
+    hints = typing.get_type_hints(walkthrough.fn, include_extras=True)
+    add_parameters(parser, {name: kind for name, kind in hints.items() if name != "return"})
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run the walkthrough and print it."""
-    given = given_parameters(options, walkthrough)
+    given = given_parameters(options)
     # Before Prefect starts anything: what can be refused at once leaves no failed run.
     settings = resolve_settings(**{name: value for name, value in given.items() if name != "sample"})
     if "sample" in given and not re.fullmatch("0*[1-9][0-9]{0,8}", given["sample"]):

@@ -108,12 +108,6 @@ def writer_settings(settings: ExperimentSettings) -> LanguageModelSettings | Non
     return settings.language_model.model_copy(update=changes | {"first_token": "auto"})
 
 
-def identify_writer(settings: ExperimentSettings) -> Identity | None:
-    """Return the identity of the model that writes surrogates; None if it is the one that reads."""
-    other = writer_settings(settings)
-    return None if other is None else identify_language_model(other)
-
-
 def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
     """Return everything that determines the numbers of the sentence-embedding model."""
     from tasks.priming.engine.numeric_path import instruction_set

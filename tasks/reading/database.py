@@ -7,12 +7,16 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any, TypeAlias
 
 import duckdb
 
 from tasks.priming.errors import UsageError
 from tasks.results import open_results
+from tasks.store import artifacts
+from tasks.store.manifests import Manifest
+from tasks.store.receipts import is_as_published
 
 Row: TypeAlias = dict[str, Any]
 
@@ -180,6 +184,16 @@ def read_run(run_id: str, queries: Mapping[str, str] = QUERIES, *, with_nlls: bo
         run = found[0] | {name: json.loads(found[0][name] or "{}") for name in _JSON_COLUMNS}
         tables = {name: rows_of(connection, statement, run_id) for name, statement in queries.items()}
         return RunRows(run, tables, _read_nlls(connection, run_id) if with_nlls else {})
+
+
+def is_published(manifest: Manifest) -> bool:
+    """Tell whether the database is untouched and holds a run whole, as its newest attempt left it."""
+    latest = manifest.attempts[-1].ended_at
+    if latest is None or not is_as_published(artifacts.ARTIFACTS / "results.duckdb"):
+        return False
+    with open_results() as connection:
+        found = rows_of(connection, "SELECT status, ended_at FROM run WHERE run_id = $run_id", manifest.run_id)
+    return found == [{"status": "complete", "ended_at": latest.astimezone(UTC).replace(tzinfo=None)}]
 
 
 def _read_nlls(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
-"""The last step of a run: its report as a file, and plots for the page in the UI.
+"""The last steps of a run: the database, and from it the report as a file and plots for the page in the UI.
 
-Nothing is cached: a report follows from the database, which is rebuilt at the end of every run.
+Nothing is cached: a rerun rebuilds all of it.
 """
 
 from typing import Any
@@ -9,9 +9,19 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.loading.redaction import without_secrets
+from tasks.results import rebuild_database
 
 _SHOWN_PLOTS = 3
 """The first plots of the report that the page in the UI shows; Prefect stores them with the page."""
+
+
+@task(name="publish results", task_run_name="publish results", cache_policy=NO_CACHE, persist_result=False)
+@without_secrets()
+def publish_results() -> dict[str, Any]:
+    """Rebuild the database from all runs; see `rebuild_database`."""
+    published = rebuild_database()
+    get_run_logger().info("published %(runs)d runs, %(rows)d rows: %(path)s", published)
+    return published
 
 
 @task(name="report results", task_run_name="report results", cache_policy=NO_CACHE, persist_result=False)

@@ -9,11 +9,13 @@ import inspect
 import re
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
-from prefect import Flow
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
+
+if TYPE_CHECKING:  # the help of a command takes `described` from here, and importing Prefect takes a second
+    from prefect import Flow
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -44,7 +46,7 @@ def described(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     return value, " ".join([value.get("description", ""), *allowed]).strip()
 
 
-def with_form(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
+def with_form(flow: "Flow[Parameters, Result]") -> "Flow[Parameters, Result]":
     """Return a flow, whose first parameter is `profile`, with a form that describes each setting and its limits."""
     hints = typing.get_type_hints(flow.fn, include_extras=True)
     signature = inspect.signature(flow.fn)

@@ -13,6 +13,7 @@ import secrets
 import time
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
@@ -220,18 +221,47 @@ def is_intact(reference: Mapping[str, Any]) -> bool:
         return False
 
 
+def marks_of(path: Path) -> tuple[int, ...]:
+    """Return what the file system changes whenever a file is written or replaced: size, times, inode."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
 def current_sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes; they are read once until the file changes."""
-    status = path.stat()
-    if time.time() - status.st_ctime < _SETTLED_SECONDS:
+    marks = marks_of(path)
+    if time.time() - marks[2] / 1e9 < _SETTLED_SECONDS:
         return file_sha256(path)
-    return _settled_sha256(path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+    key: tuple[str | int, ...] = (str(path), *marks)
+    if key not in _known_hashes:
+        _known_hashes[key] = file_sha256(path)
+    return _known_hashes[key]
 
 
-# Called for each of thousands of chunks of a file.
-@lru_cache(maxsize=100_000)
-def _settled_sha256(path: Path, *touched: int) -> str:
-    return file_sha256(path)
+_known_hashes: dict[tuple[str | int, ...], str] = {}
+"""(path, its marks) -> sha256; asked for each of thousands of chunks of a file."""
+
+
+def hashes_outside() -> list[list[str | int]]:
+    """Return what this process knows of files that are not under artifacts/, those of models, for `trusting`."""
+    known = list(_known_hashes.items())
+    return [[sha256, *key] for key, sha256 in known if not Path(str(key[0])).is_relative_to(ARTIFACTS)]
+
+
+@contextmanager
+def trusting(hashes: Iterable[Sequence[str | int]]) -> Iterator[None]:
+    """Within the context, take the hashes of an earlier process for those of files that still have their marks.
+
+    A change that leaves size, times and inode alone is not seen: a damaged disk, or a clock that was set back.
+    """
+    earlier: dict[tuple[str | int, ...], str] = {tuple(key): str(sha256) for sha256, *key in hashes}
+    added = {key: sha256 for key, sha256 in earlier.items() if key not in _known_hashes}
+    _known_hashes.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del _known_hashes[key]
 
 
 def chunks_of(reference: Reference, identifiers: Iterable[str], size: int) -> list[Reference]:

@@ -13,13 +13,34 @@ from typing import Any
 
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
+from prefect.serializers import JSONSerializer
+from pydantic import Field
 
 from tasks.store.artifacts import ARTIFACTS, digest, is_intact, is_reference
 from tasks.store.code import code_digest
-from tasks.store.sealing import SealedJSONSerializer, sealed_text
+from tasks.store.sealing import sealed, sealed_text
 
 STAGE_RESULTS = ARTIFACTS / "stages"
 """Where Prefect keeps the references of finished stages, one JSON file per result."""
+
+
+class SealedJSONSerializer(JSONSerializer[Any]):
+    """Prefect's JSON, as text with its hash."""
+
+    type: str = Field(default="sealed-json", frozen=True)
+
+    def dumps(self, obj: Any) -> bytes:  # noqa: ANN401 - Prefect's signature
+        """Return a value as JSON with its hash."""
+        return sealed(super().dumps(obj).decode())
+
+    def loads(self, blob: bytes) -> Any:  # noqa: ANN401
+        """Return the value.
+
+        Raises:
+            ValueError: It was altered.
+        """
+        return super().loads(sealed_text(blob).encode())
+
 
 _SERIALIZER = SealedJSONSerializer()
 _SERIALIZER_NAMED = _SERIALIZER.model_dump(mode="json")

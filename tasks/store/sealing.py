@@ -8,33 +8,16 @@ import hashlib
 import json
 from typing import Any
 
-from prefect.serializers import JSONSerializer
-from pydantic import Field
-
 from tasks.store.artifacts import digest
 
 
-class SealedJSONSerializer(JSONSerializer[Any]):
-    """Prefect's JSON, as text with its hash."""
-
-    type: str = Field(default="sealed-json", frozen=True)
-
-    def dumps(self, obj: Any) -> bytes:  # noqa: ANN401 - Prefect's signature
-        """Return a value as JSON with its hash."""
-        text = super().dumps(obj).decode()
-        return json.dumps({"sha256": _sha256(text), "json": text}).encode()
-
-    def loads(self, blob: bytes) -> Any:  # noqa: ANN401
-        """Return the value.
-
-        Raises:
-            ValueError: It was altered.
-        """
-        return super().loads(sealed_text(blob).encode())
+def sealed(text: str) -> bytes:
+    """Return text with its hash, as JSON."""
+    return json.dumps({"sha256": _sha256(text), "json": text}).encode()
 
 
 def sealed_text(blob: bytes | str) -> str:
-    """Return the JSON within what SealedJSONSerializer wrote, unread.
+    """Return the text within what `sealed` returned.
 
     Raises:
         ValueError: It was altered.

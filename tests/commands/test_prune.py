@@ -16,8 +16,8 @@ from tasks.commands.prune import find_litter, remove_litter
 from tasks.priming.errors import UsageError
 from tasks.store import manifests
 from tasks.store.artifacts import ROOT
+from tasks.store.caching import SealedJSONSerializer
 from tasks.store.manifests import RunDescription, extend_run, finish_run, interrupt_run
-from tasks.store.sealing import SealedJSONSerializer
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
 """The command line: flags are the flow's parameters, and what cannot be used ends with status 2 and one clear line."""
 
 import argparse
-import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
 from flows.__main__ import main
 from flows.experiment import experiment
-from tasks.commands.run import add_parameters, given_parameters
+from tasks.commands.run import add_parameters, given_parameters, parameters_of_the_experiment
 from tasks.loading.hub import ALLOW_DOWNLOAD
 from tasks.priming.settings import PROFILES
 from tests.places import ROOT
@@ -34,15 +34,18 @@ def run_child(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
 
 def flags_of_the_experiment() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
-    add_parameters(parser, experiment)
+    add_parameters(parser, parameters_of_the_experiment())
     return parser
 
 
-def test_the_flags_are_the_flows_parameters_in_its_order() -> None:
-    flags = [action.option_strings[0] for action in flags_of_the_experiment()._actions]
-    assert flags.pop() == "--allow-download"  # no parameter: it changes no result
-    assert flags == ["--" + name.replace("_", "-") for name in inspect.signature(experiment.fn).parameters]
-    assert {"--profile", "--sample-count", "--seed", "--families", "--data", "--language-model"} <= set(flags)
+def test_the_flags_are_the_flows_parameters_with_their_types() -> None:
+    """They are made from the settings, since importing the flow takes seconds."""
+    flags = [action.dest for action in flags_of_the_experiment()._actions]
+    assert flags.pop() == "allow_download"  # no parameter: it changes no result
+    hints = typing.get_type_hints(experiment.fn, include_extras=True)
+    assert sorted([*flags, "return"]) == sorted(hints)
+    for name, kind in parameters_of_the_experiment().items():
+        assert hints[name] in (kind, kind | None), name
 
 
 def test_every_flag_is_described_in_the_help() -> None:
@@ -60,13 +63,13 @@ def test_every_flag_is_described_in_the_help() -> None:
 
 def test_flags_that_are_not_given_are_left_to_the_profile() -> None:
     options = flags_of_the_experiment().parse_args(["--seed", "7", "--skip-bad-rows"])
-    assert given_parameters(options, experiment) == {"profile": "demo", "seed": "7", "skip_bad_rows": True}
+    assert given_parameters(options) == {"profile": "demo", "seed": "7", "skip_bad_rows": True}
 
 
 def test_large_downloads_are_allowed_in_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ALLOW_DOWNLOAD, "0")
     options = flags_of_the_experiment().parse_args(["--allow-download"])
-    assert given_parameters(options, experiment) == {"profile": "demo"}
+    assert given_parameters(options) == {"profile": "demo"}
     assert os.environ[ALLOW_DOWNLOAD] == "1"
 
 
@@ -189,14 +192,14 @@ def test_a_bad_value_ends_the_process_with_status_2_and_no_traceback(tmp_path: P
 
 
 def test_the_help_is_shown_without_importing_a_heavy_library(tmp_path: Path) -> None:
-    """Torch, transformers, sentence-transformers and datasets take 6 s to import."""
+    """Torch, transformers, sentence-transformers, datasets and Prefect take 8 s to import."""
     program = (
         "import json, runpy, sys\n"
         "sys.argv = ['flows', 'run', '--help']\n"
         "try:\n"
         "    runpy.run_module('flows', run_name='__main__')\n"
         "except SystemExit as ended:\n"
-        "    heavy = {'torch', 'transformers', 'sentence_transformers', 'datasets', 'sklearn', 'scipy'}\n"
+        "    heavy = {'torch', 'transformers', 'sentence_transformers', 'datasets', 'sklearn', 'scipy', 'prefect'}\n"
         "    print('\\n' + json.dumps([ended.code, sorted(heavy & sys.modules.keys())]))\n"
     )
     finished = run_child("-c", program, folder=tmp_path / "artifacts")

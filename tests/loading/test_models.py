@@ -20,7 +20,6 @@ from tasks.loading.data import Identity, SetupError
 from tasks.loading.models import (
     identify_embedding_model,
     identify_language_model,
-    identify_writer,
     load_embedding_model,
     load_in_background,
     load_language_model,
@@ -384,7 +383,6 @@ def test_a_writer_has_the_readers_settings_but_its_name_and_first_token() -> Non
     changed = {"language_model": "some/writer", "language_model_revision": None, "first_token": "auto"}
     assert found == settings.language_model.model_copy(update=changed)
     assert writer_settings(resolve_settings("demo")) is None
-    assert identify_writer(resolve_settings("demo")) is None
 
 
 def test_the_model_that_wrote_is_gone_before_the_one_that_reads_is_loaded(

@@ -20,8 +20,8 @@ from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from tasks.priming.records import Check
 from tasks.store import artifacts, caching, manifests
 from tasks.store.artifacts import Reference, is_intact, read_rows, write_rows
+from tasks.store.caching import SealedJSONSerializer
 from tasks.store.manifests import RunDescription, finish_run, read_manifest, start_run
-from tasks.store.sealing import SealedJSONSerializer
 from tests.operations.runs import Attempt, differences, export
 from tests.places import ROOT
 

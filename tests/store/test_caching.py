@@ -21,8 +21,7 @@ from tasks.priming.records import Check
 from tasks.priming.settings import GenerationSettings, StatisticsSettings
 from tasks.store import caching
 from tasks.store.artifacts import Reference, chunks_of, write_rows
-from tasks.store.caching import StageCache, stage_options
-from tasks.store.sealing import SealedJSONSerializer
+from tasks.store.caching import SealedJSONSerializer, StageCache, stage_options
 
 COMPUTATION = "tasks.priming.statistics.comparisons:compare_conditions"
 

@@ -12,14 +12,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.priming.records import LEAST_CLUSTERS as LEAST_CLUSTERS
 from tasks.priming.statistics.paired import Clusters, Interval, Vector
-
-LEAST_CLUSTERS = 100
-"""No answer at any look with fewer passages: p-values are 1 and intervals None.
-
-Simulated: where one sample in ten carries the whole effect, reading from 20 passages on gives 16 % errors in place of
-5 %, from 100 on 4 to 5 %. Where one in twenty carries it, 100 passages are too few (8 to 10 %), and 200 are not.
-"""
 
 _TUNING = 0.01642
 """r^2 of the sequence, the same for every alpha so that intervals are nested and p-values invert them.
