@@ -21,6 +21,7 @@ from tests.places import ROOT
 from tests.waiting import PATIENCE, wait_for
 
 SAMPLES, CHUNK = 12, 4
+FIRST = ("--workers=2", "--name=the first")
 WITH_CONTROLS = ("--full", "--families=baseline,static,generated,control")
 EXPORT = {  # what a run found, without clock values: must not depend on how the run went
     "sample": "SELECT * FROM sample ORDER BY ALL",
@@ -37,8 +38,15 @@ def first_run(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifacts folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("artifacts")
     # By two workers: what one finds remembered, and computes anew, is the same.
-    assert run(folder, server, "--workers=2", "--name=the first").returncode == 0
+    finished = run(folder, server, *FIRST)
+    assert finished.returncode == 0
+    said_by(folder).write_text(finished.stdout, encoding="utf-8")
     return folder
+
+
+def said_by(folder: Path) -> Path:
+    """Return where it is kept what the undisturbed run printed."""
+    return folder.with_suffix(".txt")
 
 
 @pytest.fixture
@@ -181,6 +189,29 @@ def test_a_run_gives_a_row_per_sample_and_arm_and_answers_both_questions(first_r
 
 def test_the_first_run_computes_everything(first_run: Path, server: str) -> None:
     assert newest_states(first_run) == COMPUTED_AT_FIRST
+
+
+def test_the_same_command_again_prints_the_same_and_imports_nothing_heavy(first_run: Path) -> None:
+    """It took 13 to 27 s, of a server, a flow and models that had nothing to do."""
+    program = (
+        "import json, runpy, sys\n"
+        "try:\n"
+        "    runpy.run_module('flows', run_name='__main__')\n"
+        "except SystemExit as ended:\n"
+        "    heavy = {'torch', 'transformers', 'prefect', 'scipy', 'matplotlib', 'sentence_transformers'}\n"
+        "    print(json.dumps([ended.code, sorted(heavy & sys.modules.keys())]), file=sys.stderr)\n"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", program, "run", *command(*FIRST)[3:]],
+        cwd=ROOT,
+        env=environment(first_run, ""),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert again.stderr == "[0, []]\n"
+    assert again.stdout == said_by(first_run).read_text(encoding="utf-8")
 
 
 def test_a_rerun_finds_every_stage_cached_and_the_same_results(copied: Path, first_run: Path, server: str) -> None:

@@ -181,7 +181,7 @@ def test_what_a_full_disk_did_not_take_is_said_in_one_line(
             marks=pytest.mark.slow,
         ),
         (
-            ["flows", "sql"],
+            ["flows", "walkthrough"],
             {"PREFECT_LOGGING_TO_API_ENABLED": "x"},
             "error: Prefect's setting `enabled` (LoggingToAPISettings): Input",
         ),
