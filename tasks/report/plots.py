@@ -44,7 +44,7 @@ GROUPS: tuple[tuple[str, str, tuple[str | None, ...]], ...] = (
 """Name, title and questions of the comparisons of each forest plot; None: those on which no answer rests."""
 
 _DECISIVE = ("routed", "between_families")
-_QUANTILES = {"least": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "most": 0.95}
+_QUANTILES = {"lower": 0.25, "median": 0.5, "upper": 0.75}
 _DARKEST = 0.6
 """Opacity of the fullest cell of a table of counts, whose number must be readable on light and dark pages."""
 
@@ -207,9 +207,9 @@ def _improvement(row: Row) -> str:
 
 
 def summarize_conditions(rows: RunRows) -> list[Row]:
-    """Return, for each condition with NLLs: condition, n, mean, least, lower, median, upper, most.
+    """Return, for each condition with NLLs: condition, n, mean, lower, median, upper.
 
-    The last five are the NLLs below which 5, 25, 50, 75 and 95 % of the samples lie (linear between samples). They come
+    The last three are the NLLs below which 25, 50 and 75 % of the samples lie (linear between samples). They come
     by family and then by mean. Sums are exact before they are rounded, so the order of rows changes no digit.
 
     Source: numpy.quantile.
@@ -224,49 +224,6 @@ def summarize_conditions(rows: RunRows) -> list[Row]:
         found,
         key=lambda row: (order.get(row["condition"].partition("/")[0], len(order)), row["mean"], row["condition"]),
     )
-
-
-def nll_plots(rows: RunRows) -> list[Plot]:
-    """Return one plot of all conditions, grouped by family; none where nothing is scored."""
-    conditions = summarize_conditions(rows)
-    if not conditions:
-        return []
-    lines: list[tuple[str, Row | None]] = []  # a family's name alone, then its conditions
-    for family, group in itertools.groupby(conditions, key=lambda row: str(row["condition"]).partition("/")[0]):
-        lines += [(family, None), *((row["condition"].partition("/")[2], row) for row in group)]
-    with new_figure(14.0 * len(lines) + 46.0, left=142.0, bottom=38.0) as (figure, axes):
-        axes.set_ylim(len(lines) - 0.4, -0.6)
-        axes.set_xlim(0, 1.05 * max(max(row["mean"], row["most"]) for row in conditions) or 1.0)
-        axes.locator_params(axis="x", nbins=4)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        axes.set_yticks([])
-        for place, (label, row) in enumerate(lines):
-            color, weight = (LIGHT["ink"], "normal") if row else (LIGHT["muted"], "bold")
-            words: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": color, "fontweight": weight, "clip_on": False}
-            axes.text(-0.03, place, label, transform=axes.get_yaxis_transform(), ha="right", va="center", **words)
-            if row:
-                _draw_spread(axes, place, row)
-        axes.set_xlabel("NLL, nats per answer token (lower is better)")
-    best, worst = (choose(conditions, key=lambda row: float(row["mean"])) for choose in (min, max))
-    finding = (
-        f"Lowest mean: {best['condition']}, {number(best['mean'])}; highest: {worst['condition']}, "
-        f"{number(worst['mean'])}."
-    )
-    for baseline in (row for row in conditions if row["condition"] == BASELINE):
-        better = sum(row["mean"] < baseline["mean"] for row in conditions)
-        finding += f" The baseline has {number(baseline['mean'])}; {better} of {len(conditions) - 1} others have less."
-    finding += " Dot: mean; tick: median; thick: middle half; thin: 5 to 95 %."
-    return [Plot("nll", "Mean, median and spread", finding, figure)]
-
-
-def _draw_spread(axes: Axes, place: int, row: Row) -> None:
-    color, level = LIGHT[role_of(row["condition"])], [place] * 2
-    axes.plot([row["least"], row["most"]], level, color=color, linewidth=1.0, alpha=0.7)
-    axes.plot([row["lower"], row["upper"]], level, color=color, linewidth=5.0, solid_capstyle="butt", alpha=0.45)
-    axes.plot([row["median"]], [place], "|", color=LIGHT["ink"], markersize=7)
-    said = f"{VALUE}{row['condition']}: mean {number(row['mean'])}, median {number(row['median'])}"
-    axes.plot([row["mean"]], [place], "o", color=color, markersize=4.5, gid=said)
 
 
 def cost_plots(rows: RunRows) -> list[Plot]:
@@ -398,7 +355,6 @@ def _confusion_finding(family: str, samples: int, rows: RunRows) -> str:
 
 _SECTIONS: dict[str, tuple[str, Callable[[RunRows], list[Plot]]]] = {
     "comparisons": ("Comparisons", forest_plots),
-    "nll": ("NLL of every condition", nll_plots),
     "difficulty": ("Who gains, by difficulty", strata_plots),
     "routing": ("Routed and best key", confusion_plots),
     "cost": ("Cost", cost_plots),
