@@ -13,7 +13,6 @@ from tasks.reading.database import RunRows, read_run
 from tasks.report.drawing import to_svg
 from tasks.report.plots import (
     GROUPS,
-    confusion_plots,
     cost_plots,
     forest_plots,
     pareto_front,
@@ -191,51 +190,6 @@ def test_the_finding_names_the_best_and_its_price() -> None:
         "The best of all, static/routed, improves by 0.250 at 2 times the baseline's operations."
     )
     assert "(1 of 2)" in plot.finding
-
-
-# --- routing ---
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "agreement"),
-    [
-        (0.1, 0.3, "better than chance"),
-        (-0.3, -0.1, "worse than chance"),
-        (-0.1, 0.1, "not shown to differ from chance"),
-    ],
-)
-def test_findings_follow_the_interval_in_complete_runs_only(low: float, high: float, agreement: str) -> None:
-    for status in ("complete", "failed"):
-        rows = routed(status, low, high)
-        assert (agreement in confusion_plots(rows)[0].finding) == (status == "complete")
-    assert confusion_plots(routed("incomplete", low, high))[0].finding == (
-        "The router chose the key with the lowest NLL in 75.0\u00a0% of 4 samples; chance would give 50.0\u00a0%."
-    )
-
-
-def test_every_count_of_the_table_is_in_the_plot(rows: RunRows, query: Any) -> None:
-    for plot in confusion_plots(rows):
-        counts = query("SELECT count FROM routing_choice WHERE run_id = 'abc123' AND family = ?", plot.title)
-        shown = [int(text.get_text()) for text in plot.figure.axes[0].texts if text.get_text().isdigit()]
-        assert sorted(number for number in shown if number) == sorted(number for (number,) in counts)
-        assert sum(shown) == 24
-
-
-def test_keys_that_were_never_chosen_have_a_row_of_zeros() -> None:
-    (plot,) = confusion_plots(routed("complete", 0.1, 0.3))
-    assert to_svg(plot).count(">0</text>") == 2
-
-
-def routed(status: str, low: float, high: float) -> RunRows:
-    choice = {"family": "static", "routed_key": "a"}
-    agreement = {
-        "family": "static", "n": 4, "agreement_rate": 0.75, "chance_rate": 0.5, "kappa_low": low, "kappa_high": high,
-    }  # fmt: skip
-    return made(
-        status,
-        routing_choice=[choice | {"best_key": "a", "count": 3}, choice | {"best_key": "b", "count": 1}],
-        routing_agreement=[agreement],
-    )
 
 
 # --- runs in which there is nothing to draw ---
