@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from tasks.pages.html import LIGHT
-from tasks.pages.numbers import count, interval, number, percent, ratio
+from tasks.pages.numbers import interval, number, ratio
 from tasks.reading.database import Row, RunRows, read_run
 from tasks.report.drawing import SMALL_POINTS, VALUE, WIDTH, Plot, new_figure, to_png
 from tasks.report.tables import BASELINE, FAMILIES, label_of, role_of
@@ -44,10 +43,7 @@ GROUPS: tuple[tuple[str, str, tuple[str | None, ...]], ...] = (
 """Name, title and questions of the comparisons of each forest plot; None: those on which no answer rests."""
 
 _DECISIVE = ("routed", "between_families")
-_QUANTILES = {"least": 0.05, "lower": 0.25, "median": 0.5, "upper": 0.75, "most": 0.95}
-_DARKEST = 0.6
-"""Opacity of the fullest cell of a table of counts, whose number must be readable on light and dark pages."""
-
+_QUANTILES = {"lower": 0.25, "median": 0.5, "upper": 0.75}
 _COST_HEIGHT = 300.0
 _LABEL_POINTS = 11.5
 
@@ -207,9 +203,9 @@ def _improvement(row: Row) -> str:
 
 
 def summarize_conditions(rows: RunRows) -> list[Row]:
-    """Return, for each condition with NLLs: condition, n, mean, least, lower, median, upper, most.
+    """Return, for each condition with NLLs: condition, n, mean, lower, median, upper.
 
-    The last five are the NLLs below which 5, 25, 50, 75 and 95 % of the samples lie (linear between samples). They come
+    The last three are the NLLs below which 25, 50 and 75 % of the samples lie (linear between samples). They come
     by family and then by mean. Sums are exact before they are rounded, so the order of rows changes no digit.
 
     Source: numpy.quantile.
@@ -224,49 +220,6 @@ def summarize_conditions(rows: RunRows) -> list[Row]:
         found,
         key=lambda row: (order.get(row["condition"].partition("/")[0], len(order)), row["mean"], row["condition"]),
     )
-
-
-def nll_plots(rows: RunRows) -> list[Plot]:
-    """Return one plot of all conditions, grouped by family; none where nothing is scored."""
-    conditions = summarize_conditions(rows)
-    if not conditions:
-        return []
-    lines: list[tuple[str, Row | None]] = []  # a family's name alone, then its conditions
-    for family, group in itertools.groupby(conditions, key=lambda row: str(row["condition"]).partition("/")[0]):
-        lines += [(family, None), *((row["condition"].partition("/")[2], row) for row in group)]
-    with new_figure(14.0 * len(lines) + 46.0, left=142.0, bottom=38.0) as (figure, axes):
-        axes.set_ylim(len(lines) - 0.4, -0.6)
-        axes.set_xlim(0, 1.05 * max(max(row["mean"], row["most"]) for row in conditions) or 1.0)
-        axes.locator_params(axis="x", nbins=4)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        axes.set_yticks([])
-        for place, (label, row) in enumerate(lines):
-            color, weight = (LIGHT["ink"], "normal") if row else (LIGHT["muted"], "bold")
-            words: dict[str, Any] = {"fontsize": SMALL_POINTS, "color": color, "fontweight": weight, "clip_on": False}
-            axes.text(-0.03, place, label, transform=axes.get_yaxis_transform(), ha="right", va="center", **words)
-            if row:
-                _draw_spread(axes, place, row)
-        axes.set_xlabel("NLL, nats per answer token (lower is better)")
-    best, worst = (choose(conditions, key=lambda row: float(row["mean"])) for choose in (min, max))
-    finding = (
-        f"Lowest mean: {best['condition']}, {number(best['mean'])}; highest: {worst['condition']}, "
-        f"{number(worst['mean'])}."
-    )
-    for baseline in (row for row in conditions if row["condition"] == BASELINE):
-        better = sum(row["mean"] < baseline["mean"] for row in conditions)
-        finding += f" The baseline has {number(baseline['mean'])}; {better} of {len(conditions) - 1} others have less."
-    finding += " Dot: mean; tick: median; thick: middle half; thin: 5 to 95 %."
-    return [Plot("nll", "Mean, median and spread", finding, figure)]
-
-
-def _draw_spread(axes: Axes, place: int, row: Row) -> None:
-    color, level = LIGHT[role_of(row["condition"])], [place] * 2
-    axes.plot([row["least"], row["most"]], level, color=color, linewidth=1.0, alpha=0.7)
-    axes.plot([row["lower"], row["upper"]], level, color=color, linewidth=5.0, solid_capstyle="butt", alpha=0.45)
-    axes.plot([row["median"]], [place], "|", color=LIGHT["ink"], markersize=7)
-    said = f"{VALUE}{row['condition']}: mean {number(row['mean'])}, median {number(row['median'])}"
-    axes.plot([row["mean"]], [place], "o", color=color, markersize=4.5, gid=said)
 
 
 def cost_plots(rows: RunRows) -> list[Plot]:
@@ -345,62 +298,9 @@ def _name_points(axes: Axes, named: Sequence[tuple[str, float, float]]) -> None:
         )
 
 
-# --- routing: which keys does it choose? ---
-
-
-def confusion_plots(rows: RunRows) -> list[Plot]:
-    """Return a table of routed and best keys, as a plot, for each routed family that has choices."""
-    choices = rows.tables["routing_choice"]
-    families = sorted({row["family"] for row in choices})
-    return [_confusion(family, [row for row in choices if row["family"] == family], rows) for family in families]
-
-
-def _confusion(family: str, choices: Sequence[Row], rows: RunRows) -> Plot:
-    keys = sorted({row[name] for row in choices for name in ("routed_key", "best_key")})
-    counts = {(row["routed_key"], row["best_key"]): row["count"] for row in choices}
-    small: dict[str, Any] = {"fontsize": SMALL_POINTS}
-    with new_figure(30.0 * len(keys) + 92.0, left=122.0, right=58.0, bottom=10.0, top=82.0) as (figure, axes):
-        axes.set_xlim(-0.5, len(keys) - 0.5)
-        axes.set_ylim(len(keys) - 0.5, -0.5)
-        for row, routed in enumerate(keys):
-            for column, best in enumerate(keys):
-                samples = counts.get((routed, best), 0)
-                box, alpha = (column - 0.47, row - 0.47), _DARKEST * samples / max(counts.values())
-                axes.add_patch(Rectangle(box, 0.94, 0.94, linewidth=0, facecolor=LIGHT[role_of(family)], alpha=alpha))
-                if row == column:
-                    frame: dict[str, Any] = {"linewidth": 1.2, "facecolor": "none", "edgecolor": LIGHT["ink"]}
-                    axes.add_patch(Rectangle(box, 0.94, 0.94, **frame))
-                color = LIGHT["ink" if samples else "muted"]
-                axes.text(column, row, count(samples), ha="center", va="center", color=color, **small)
-        axes.set_yticks(range(len(keys)), keys, color=LIGHT["ink"], **small)
-        axes.set_xticks(range(len(keys)), keys, color=LIGHT["ink"], rotation=38, ha="left", **small)
-        axes.xaxis.tick_top()
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        axes.text(-0.62, -0.62, "routed ↓\u2002best →", ha="right", va="bottom", color=LIGHT["muted"], **small)
-    return Plot(f"confusion-{family}", family, _confusion_finding(family, sum(counts.values()), rows), figure)
-
-
-def _confusion_finding(family: str, samples: int, rows: RunRows) -> str:
-    agreement = next((row for row in rows.tables["routing_agreement"] if row["family"] == family), None)
-    if agreement is None or agreement["agreement_rate"] is None:
-        return f"{count(samples)} samples; agreement could not be computed."
-    words = (
-        f"The router chose the key with the lowest NLL in {percent(agreement['agreement_rate'])} of "
-        f"{count(agreement['n'])} samples; chance would give {percent(agreement['chance_rate'])}."
-    )
-    low, high = agreement["kappa_low"], agreement["kappa_high"]
-    if not rows.is_complete or low is None or high is None:
-        return words
-    said = "better than chance" if low > 0 else "worse than chance" if high < 0 else "not shown to differ from chance"
-    return f"{words} Agreement is {said}."
-
-
 _SECTIONS: dict[str, tuple[str, Callable[[RunRows], list[Plot]]]] = {
     "comparisons": ("Comparisons", forest_plots),
-    "nll": ("NLL of every condition", nll_plots),
     "difficulty": ("Who gains, by difficulty", strata_plots),
-    "routing": ("Routed and best key", confusion_plots),
     "cost": ("Cost", cost_plots),
 }
 """Section -> its name where plots are shown without the page, and what draws it."""

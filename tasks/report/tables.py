@@ -119,6 +119,10 @@ _TABLES: dict[str, tuple[str, str, list[Column]]] = {
         number_column("by chance", "chance_rate", percent), interval_column("kappa (interval)", "kappa", "kappa"),
         number_column("ties in similarity", "similarity_tie_count", count),
     ]),
+    "choices": ("Routed and best key", "routing_choice", [
+        _FAMILY, text_column("routed key", "routed_key"), text_column("best key", "best_key"),
+        number_column("samples", "count", count),
+    ]),
     "front": ("Nothing cheaper is shown to be as good", "what_does_it_cost", [
         _CONDITION, _OPERATIONS, _CACHE, number_column("improvement", "improvement_mean"),
     ]),
@@ -179,6 +183,7 @@ def tables_of(rows: RunRows, conditions: Sequence[Row]) -> dict[str, Table]:
         "strata": found["who_gains"],
         "correlations": found["correlation"],
         "agreement": found["routing_agreement"],
+        "choices": found["routing_choice"],
         "front": sorted((row for row in costs if not row["is_dominated"]), key=lambda row: float(row["index_flops"])),
         "costs": costs,
         "tokens": costs,

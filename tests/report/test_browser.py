@@ -98,7 +98,7 @@ def test_page_and_plots_follow_light_and_dark(
     show(browser, folder / "plain.html", 1280, scheme)
     assert color(browser, "getComputedStyle(document.body).backgroundColor") == colors["paper"]
     assert color(browser, "getComputedStyle(document.querySelector('h1')).color") == colors["ink"]
-    label = "[...document.querySelectorAll('.plot text')].find(text => text.textContent === 'document')"
+    label = "[...document.querySelectorAll('.plot text')].find(text => text.textContent === 'all samples')"
     assert color(browser, f"getComputedStyle({label}).fill") == colors["ink"]
     assert browser.evaluate(f"getComputedStyle({label}).fontFamily").startswith("system-ui")
 

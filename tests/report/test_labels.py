@@ -31,7 +31,6 @@ from tasks.priming.records import (
 )
 from tasks.reading.database import RunRows, read_run
 from tasks.report.page import render_report
-from tasks.report.plots import confusion_plots
 from tasks.store import artifacts, manifests
 from tests import run_rows
 from tests.published_rows import comparison, record_answers
@@ -458,17 +457,10 @@ def test_flags(tables: dict[str, list[Cells]]) -> None:
 # --- plots and examples ---
 
 
-def test_rows_are_routed_keys_and_columns_best_keys(rows: RunRows) -> None:
-    (plot,) = confusion_plots(rows)
-    axes = plot.figure.axes[0]
-    lines, columns = ([label.get_text() for label in axis.get_ticklabels()] for axis in (axes.yaxis, axes.xaxis))
-    shown = {text.get_position(): text.get_text() for text in axes.texts}
-    for choice in CHOICES:
-        assert shown[columns.index(choice.best_key), lines.index(choice.routed_key)] == whole(choice.count)
-    assert "routed ↓\u2002best →" in shown.values()
-    agreement = AGREEMENTS[1]
-    said = f"in {percent(agreement.agreement_rate or 0)} of {whole(agreement.n)} samples; chance would give "
-    assert said + percent(agreement.chance_rate or 0) in plot.finding
+def test_choices(tables: dict[str, list[Cells]]) -> None:
+    assert [tuple(row.values()) for row in tables["Routed and best key"]] == sorted(
+        (choice.family, choice.routed_key, choice.best_key, whole(choice.count)) for choice in CHOICES
+    )
 
 
 def test_samples_have_the_tokens_nlls_of_the_condition_that_they_were_scored_after(rows: RunRows) -> None:

@@ -28,8 +28,8 @@ def test_every_sample_is_in_the_page_with_the_numbers_of_sql(published: Publishe
         if similarity is not None:
             assert sample["surrogates"][condition]["similarity"] == round(similarity, 4)
             assert (sample["routed"][family] == key) == is_routed
-    for sample_id, text, answer in query("SELECT sample_id, query, answer FROM sample WHERE run_id = 'abc123'"):
-        assert (samples[sample_id]["query"], samples[sample_id]["answers"]) == (text, [answer])
+    for sample_id, *texts in query("SELECT sample_id, query, answers FROM sample WHERE run_id = 'abc123'"):
+        assert [samples[sample_id]["query"], samples[sample_id]["answers"]] == texts
 
 
 def test_flags_are_said_in_words(published: Published) -> None:
