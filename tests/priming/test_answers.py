@@ -116,12 +116,12 @@ def differing(
 def test_answers_are_those_of_transformers_own_greedy_generation_without_a_cache(
     answerer: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten samples after four contexts each; where the two largest logits are within TIE, either may be taken."""
+    """Twenty samples after four contexts each; where the two largest logits are within TIE, either may be taken."""
     monkeypatch.setattr(answers, "TOKEN_LIMIT", 8)
-    equal, others = differing([sample(number) for number in range(10)], CONDITIONS, answerer)
+    equal, others = differing([sample(number) for number in range(20)], CONDITIONS, answerer)
     print(*others, sep="\n")  # noqa: T201 - each of them is listed, by pytest -rP
-    assert equal + len(others) == 40
-    assert equal >= 39
+    assert equal + len(others) == 80
+    assert equal >= 78
 
 
 SIGHTS = {
