@@ -179,7 +179,7 @@ def _runs(runs: Sequence[RunRows]) -> Iterator[Block]:
         )
         for letter, run in zip(_LETTERS, runs, strict=False)
     ]
-    columns = ("", "run", "profile", "data", "language model", "started (UTC)", "samples")
+    columns = ("name", "run", "profile", "data", "language model", "started (UTC)", "samples")
     yield Table(columns, tuple(rows), 6, "The runs")
 
 

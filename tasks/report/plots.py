@@ -230,7 +230,8 @@ def cost_plots(rows: RunRows) -> list[Plot]:
     if not operations or not known:
         return []
     points = [(row, row["index_flops"] / operations, row["improvement_mean"]) for row in known]
-    with new_figure(_COST_HEIGHT, left=50.0, right=132.4, bottom=38.0, top=10.0) as (figure, axes):
+    longest = max(len(label_of(row["condition"])) for row in known)
+    with new_figure(_COST_HEIGHT, left=50.0, right=18.0 + 5.0 * longest, bottom=38.0, top=10.0) as (figure, axes):
         axes.set_xscale("log")
         axes.axhline(0, color=LIGHT["line"], linewidth=0.8)
         front = np.array(pareto_front([(x, y) for _, x, y in points]))
