@@ -22,7 +22,7 @@ from tasks.priming.statistics.all_statistics import STATISTICS
 from tasks.store import artifacts, manifests
 from tests.places import GOLDEN
 from tests.published_rows import record
-from tests.report.conftest import Words, make_evidence
+from tests.report.conftest import Words, make_evidence, unpacked
 
 BUNDLE = GOLDEN / "bundle"
 """A first look of 10 samples at the example corpus with SmolLM2-135M-Instruct, exported without texts."""
@@ -114,7 +114,8 @@ def test_texts_are_exported_if_asked_for_and_folders_never(copied: Path, tmp_pat
     publish(tmp_path, f"{tmp_path}/mine.jsonl")
     assert export_run("abc123", copied)  # replaces the earlier one
     found = dict(contents(copied))
-    assert all(word in found["sample.parquet"] and word in found["report.html"] for word in SAID)
+    found["samples"] = json.dumps(unpacked((copied / "report.html").read_text(encoding="utf-8"))).lower()
+    assert all(word in found["sample.parquet"] and word in found["samples"] for word in SAID)
     assert {name for name, said in found.items() if str(tmp_path).lower() in said} == set()
     row = pq.read_table(copied / "run.parquet").to_pylist()[0]
     assert (row["data"], row["language_model"]) == ("mine.jsonl", "my model")
