@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from tasks.bench.records import Figure
+from tasks.loading.libraries import give_back_freed_memory
 
 Name: TypeAlias = tuple[str, str]  # a method and a number format
 Run: TypeAlias = Callable[[], Any]  # something to compute
@@ -65,6 +66,7 @@ def peak_cpu_bytes(run: Run) -> int:
     Linux keeps the peak, and forgets it when it is told to.
     """
     gc.collect()
+    give_back_freed_memory()  # or the computation would grow into it unseen
     before = _resident_bytes()
     try:
         Path("/proc/self/clear_refs").write_text("5")

@@ -51,6 +51,10 @@ def describe_refusals(error: ValidationError) -> str:
     for problem in error.errors():
         name = next((str(part) for part in reversed(problem["loc"]) if isinstance(part, str)), "")
         message = problem["msg"].removeprefix("Value error, ")
+        place = next((place for place, part in enumerate(problem["loc"]) if isinstance(part, int)), len(problem["loc"]))
+        if within := [str(part) for part in problem["loc"][place + 1 :] if isinstance(part, str)]:  # of a list's item
+            item = int(problem["loc"][place]) + 1
+            name, message = str(problem["loc"][place - 1]), f"{'.'.join(within)} of number {item}: {message}"
         if problem["type"] == "too_short" and any(line.startswith(f"`{name}`") for line in lines):
             continue  # an empty list whose items were all refused above
         if problem["type"] == "value_error":  # our own validators already name the setting and the value

@@ -368,7 +368,9 @@ def test_a_model_with_large_caches_holds_fewer_lines_at_once() -> None:
     """A token of 32 layers x 8 heads x 128 in float32 takes 262,144 bytes: 8,192 of them, for fewer waste a step."""
     large = outline(num_hidden_layers=32, num_key_value_heads=8, num_attention_heads=8, head_dim=128)
     assert estimate_memory(FLOAT32, large, COUNTS, "cpu").writing == 262_144 * (8_192 + 2_048)
-    assert estimate_memory(FLOAT32, large, COUNTS, "cuda").writing == 262_144 * (32_768 + 8_192)
+    # A GPU holds what its free memory takes: here all there is to read and write, and a pass.
+    every = COUNTS.prompts + COUNTS.written_at_most
+    assert estimate_memory(FLOAT32, large, COUNTS, "cuda").writing == 262_144 * (every + 4_096)
     middle = outline(num_hidden_layers=8, num_key_value_heads=8, num_attention_heads=8, head_dim=64)
     assert estimate_memory(FLOAT32, middle, COUNTS, "cpu").writing == 32_768 * (800_000_000 // 32_768 + 2_048)
 

@@ -358,6 +358,7 @@ def test_the_hubs_coordinates_of_ms_marco_are_the_published_ones(
     references = tmp_path / "datasets--microsoft--ms_marco" / "refs"
     references.mkdir(parents=True)
     (references / "main").write_text(COMMIT)
+    (references.parent / "snapshots" / COMMIT).mkdir(parents=True)
     assert identify_data(DataSettings()) == {
         "data": "microsoft/ms_marco",
         "config": "v1.1",

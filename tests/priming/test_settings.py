@@ -182,6 +182,11 @@ def test_a_refusal_says_what_to_do_and_shows_a_long_value_briefly() -> None:
     assert len(str(caught.value)) < 400
 
 
+def test_a_bad_value_within_a_list_is_refused_with_the_settings_name() -> None:
+    with pytest.raises(SettingsError, match=r"^`arms`: family of number 1: Field required, got \{\}"):
+        resolve_settings("demo", arms=[{}])
+
+
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match=r"Unknown profile 'nope'. Known profiles: demo, smollm2-msmarco, lapt"):
         resolve_settings("nope")

@@ -99,9 +99,11 @@ def test_a_name_of_nothing_ends_with_status_2_and_names_no_path(
 ) -> None:
     assert main(["run", f"{flag}={name}"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert all(character.isprintable() for character in said.rstrip("\n"))
-    assert len(said) < 1500
+    steps, found, error = f"\n{said}".rpartition("\nerror: ")
+    assert found
+    assert all(step.startswith("prepare: ") for step in steps.splitlines()[1:])
+    assert all(character.isprintable() for character in error.rstrip("\n"))
+    assert len(error) < 1500
     assert list(artifacts_folder.iterdir()) == []
 
 

@@ -133,6 +133,7 @@ def test_no_identity_holds_a_token(secrets: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     (tmp_path / "models--owner--name" / "refs").mkdir(parents=True)
     (tmp_path / "models--owner--name" / "refs" / "main").write_text("0" * 40)
+    (tmp_path / "models--owner--name" / "snapshots" / ("0" * 40)).mkdir(parents=True)
     assert hub_commit("owner/name", None, "model") == "0" * 40
 
 
