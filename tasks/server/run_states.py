@@ -82,7 +82,7 @@ def report_stopped(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
 
 def quiet_run_logs() -> None:
     """Let Prefect log no crash in this process once it was asked to end, and no traceback of an error of usage."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):  # the last before a run has its own
         logging.getLogger(name).addFilter(_is_news)
 
 

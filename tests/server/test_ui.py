@@ -249,8 +249,8 @@ def test_the_form_says_of_each_setting_what_it_is_and_what_is_allowed(ui: Ui, pa
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.click("Submit")
     run = wait_for("a run that the form started", lambda: newest_run(ui), enough=lambda run: run["id"] != before)
-    # what was left empty is left to the profile
-    assert run["parameters"] == {"profile": "demo", "sample_count": 3}
+    # what was left empty is left to the profile; a box that was not ticked says no
+    assert run["parameters"] == {"profile": "demo", "sample_count": 3, "skip_bad_rows": False}
 
 
 def test_a_browser_asks_no_other_machine(ui: Ui, page: Browser) -> None:
