@@ -142,6 +142,8 @@ def test_no_number_of_threads_changes_a_bit_of_a_statistic() -> None:
         "surrogates": [],
         "routes": [write_rows(routes, Route, "routing")],
         "scores": [write_rows(scores, Score, "scoring")],
+        "distractors": [],
+        "answer_texts": [],
     }
     facts = dataclasses.asdict(ModelFacts(1_000, 100, 4, 128, 2_048, is_batch_invariant=True))
     found = set()
