@@ -216,7 +216,7 @@ def test_a_run_that_fails_with_a_secret_in_its_exception_leaves_none_with_prefec
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ValueError(f"Illegal header value b'Bearer {TOKEN}'")
 
     monkeypatch.setattr("tasks.sampling.draw", fail)
