@@ -1,9 +1,9 @@
 """The verb `export`: one run as a folder that can be passed on, published and verified.
 
-In: a complete run. Out: a folder with one parquet file per table, results.duckdb (the same rows with comments and
-views), report.html, README.md (a dataset card as the Hugging Face hub reads it) and bundle.json, which
-tasks/commands/verify.py reads. Without texts it holds ids, hashes and numbers only, and no report. Folders of this
-machine are left out of every path.
+In: a complete run. Out: a folder with one parquet file per table, README.md (a dataset card as the Hugging Face hub
+reads it) and bundle.json, which tasks/commands/verify.py reads; with texts also results.duckdb (the same rows with
+comments and views) and report.html. Without texts it holds ids, hashes and numbers only. Folders of this machine are
+left out of every path.
 """
 
 import argparse
@@ -171,12 +171,12 @@ def _write(folder: Path, rows: RunRows, source: Source, with_texts: bool) -> Non
         tables = {name: _without_texts(name, table, passages) for name, table in tables.items()}
     for name, table in tables.items():
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
-    build_database(folder / DATABASE, partial(_load, tables), is_small=True)
     shown = {name: tell(found) if name in _OF_MACHINE else found for name, found in rows.tables.items()}
     told = replace(rows, run=tell(rows.run), tables=shown)
     if with_texts:
         from tasks.report.page import render_report  # draws plots, for which it loads matplotlib
 
+        build_database(folder / DATABASE, partial(_load, tables), is_small=True)
         (folder / _REPORT).write_text(render_report(told), encoding="utf-8")
     (folder / _CARD).write_text("".join(_card(told, source, with_texts)), encoding="utf-8")
     content = {"format": FORMAT, "run_id": run_id, "with_texts": with_texts, "model": _model_facts(run_id)}
@@ -296,15 +296,17 @@ def _card(rows: RunRows, source: Source, with_texts: bool) -> Iterator[str]:
     yield "".join(to_markdown([paragraph(f"- {name}: ", Quoted(str(fact)))]) for name, fact in facts.items())
     yield "\n## What is in it\n\nOne parquet file per table: "
     yield ", ".join(f"`{name}`" for name in RUN_TABLES)
-    yield f". `{DATABASE}` holds the same rows, says what every column means, and has a view for each question.\n\n"
     if with_texts:
-        yield "`report.html` shows the run with plots and examples.\n\n"
+        yield (
+            f". `{DATABASE}` holds the same rows, says what every column means, and has a view for each question. "
+            f"`{_REPORT}` shows the run with plots and examples.\n\n"
+        )
     else:
         yield (
-            "It holds ids, hashes and numbers only. A text is replaced by a hash of its passage and itself, a passage "
-            "by one dash per word, an answer by one per byte; answer tokens, excerpts of rejected rows and errors are "
-            "left out, and the data set's labels of queries stay. Whoever has the data set finds each sample by its "
-            "id, a hash of passage, query and answer.\n\n"
+            ".\n\nIt holds ids, hashes and numbers only. A text is replaced by a hash of its passage and itself, a "
+            "passage by one dash per word, an answer by one per byte; answer tokens, excerpts of rejected rows and "
+            "errors are left out, and the data set's labels of queries stay. Whoever has the data set finds each "
+            "sample by its id, a hash of passage, query and answer.\n\n"
         )
     yield f"`python -m flows verify FOLDER` recomputes the statistics and answers from the scores (format {FORMAT}).\n"
 

@@ -36,12 +36,14 @@ STAGE_FOLDERS = ("sampling", "surrogates", "routing", "scoring", "answers", "che
 _RECORDS = "stages"
 _SHOWN_FILES = 20
 
-_WRITTEN = ("", "bench", "reports", "runs", *STAGE_FOLDERS)
+_RECEIPTS = ".receipts"
+_WRITTEN = ("", "bench", "reports", "runs", _RECEIPTS, *STAGE_FOLDERS)
 """Folders in which files are written under a temporary name first; of a stage also those within."""
 
-# As tasks/store/artifacts.py, tasks/store/caching.py and tasks/store/manifests.py name files.
+# As tasks/store/artifacts.py, caching.py, receipts.py and manifests.py name files.
 _ARTIFACT = re.compile(r"[0-9a-f]{32}\.parquet")
 _RECORD = re.compile(r"[0-9a-f]{32}")
+_RECEIPT = re.compile(r"[0-9a-f]{32}\.json")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 _ATTEMPT = re.compile(r"[0-9a-f]{12}")
 
@@ -89,7 +91,7 @@ def find_litter() -> list[Litter]:
         UsageError: A manifest is damaged, so that it cannot be told what its run needs.
     """
     needed = _needed_paths()
-    found = [*_unnamed_artifacts(needed), *_useless_records(needed), *_half_written()]
+    found = [*_unnamed_artifacts(needed), *_useless_records(needed), *_receipts_of_none(), *_half_written()]
     return sorted(found, key=lambda litter: (-litter.size, litter.path))
 
 
@@ -161,6 +163,15 @@ def _useless_records(needed: set[str]) -> Iterator[Litter]:
             yield Litter(path, size, "it refers to no file")
         elif not paths <= needed:
             yield Litter(path, size, "it refers to files that no run names")
+
+
+def _receipts_of_none() -> Iterator[Litter]:
+    """Yield the receipts by which runs would be recognised whose manifests were deleted."""
+    for path, size in _files([_RECEIPTS], _RECEIPT):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            run_id = json.loads(path.read_bytes())["run_id"]
+            if not (artifacts.ARTIFACTS / "runs" / f"{run_id}.json").exists():
+                yield Litter(path, size, "its run was forgotten")
 
 
 def _half_written() -> Iterator[Litter]:

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.loading.redaction import printable
 from tasks.pages.terminal import print_blocks
 from tasks.priming.records import LEAST_CLUSTERS
-from tasks.priming.settings import PROFILES, flat_settings
+from tasks.priming.settings import EVERYTHING, PROFILES, flat_settings
 from tasks.reading.answers import brief_blocks, headline_of, summary_blocks
 from tasks.reading.database import QUERIES, rows_of
 from tasks.results import open_results
@@ -84,10 +84,15 @@ def _continuation(run: Mapping[str, Any]) -> str:
 
 def _flags(run: Mapping[str, Any]) -> Iterator[str]:
     """Yield the flags by which a run's settings differ from its profile's, the number of samples left out."""
-    profile = str(run["profile"])
+    profile, settings = str(run["profile"]), flat_settings(json.loads(run["settings"]))
     yield f"--profile {profile}"
     standard = flat_settings(PROFILES[profile].model_dump(mode="json")) if profile in PROFILES else {}
-    for name, value in flat_settings(json.loads(run["settings"])).items():
+    full = json.loads(json.dumps(EVERYTHING))
+    if all(settings.get(name) == value for name, value in full.items()):
+        yield "--full"
+        standard |= full
+    for name, value in settings.items():
         if name != "sample_count" and value is not None and value != standard.get(name):
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"--{name.replace('_', '-')} {shlex.quote(text)}"
+            # The run keeps the texts of a file, not its path.
+            yield f"--{name.replace('_', '-')} {'FILE' if name == 'arms' else shlex.quote(text)}"

@@ -100,7 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Print what was found; return 1 if anything differs."""
     bundle = read_bundle(options.folder)
-    found = [*verify(bundle), _verify_database(options.folder / DATABASE, bundle)]
+    found = list(verify(bundle))
+    if bundle.with_texts:
+        found.append(_verify_database(options.folder / DATABASE, bundle))
     print_blocks(_page(bundle, found))
     return int(any(table.differing for table in found))
 

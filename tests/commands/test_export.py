@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ def publish(folder: Path, data: str) -> None:
         "data": {"data": data},
         "language_model": {"language_model": f"{folder}/models/my model"},
         "embedding": {"embedding_model": "packaged/all-MiniLM-L6-v2"},
+        "statistics": {},
     }
     description = manifests.RunDescription(
         run_id="abc123",
@@ -103,7 +105,7 @@ def test_no_text_survives_an_export_without_texts(folder: Path) -> None:
     found = dict(contents(folder))
     assert {name for name, said in found.items() if any(word in said for word in SAID)} == set()
     tables = {f"{name}.parquet" for name in results.RUN_TABLES}
-    assert found.keys() == {*tables, "README.md", "bundle.json", "results.duckdb"}
+    assert found.keys() == {*tables, "README.md", "bundle.json"}
     samples = pq.read_table(folder / "sample.parquet")
     assert samples["passage"].to_pylist() == ["- - - - -"] * 4  # the words can still be counted
     texts = pq.read_table(folder / "surrogate.parquet").to_pylist()
@@ -120,6 +122,10 @@ def test_texts_are_exported_if_asked_for_and_folders_never(copied: Path, tmp_pat
     row = pq.read_table(copied / "run.parquet").to_pylist()[0]
     assert (row["data"], row["language_model"]) == ("mine.jsonl", "my model")
     assert json.loads(row["embedding_model_identity"])["embedding_model"] == "packaged/all-MiniLM-L6-v2"
+    with duckdb.connect(str(copied / "results.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT drawn_count FROM latest.run_summary").fetchall() == [(4,)]
+        comment = "SELECT comment FROM duckdb_columns() WHERE table_name = 'score' AND column_name = 'nll'"
+        assert "nats per answer token" in connection.execute(comment).fetchall()[0][0]
 
 
 def test_the_card_names_every_file(folder: Path) -> None:
@@ -130,13 +136,6 @@ def test_the_card_names_every_file(folder: Path) -> None:
     assert (
         yaml.safe_load((BUNDLE / "README.md").read_text(encoding="utf-8").split("---\n")[1])["license"] == "apache-2.0"
     )
-
-
-def test_the_database_has_comments_and_views(folder: Path) -> None:
-    with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as connection:
-        assert connection.execute("SELECT drawn_count FROM latest.run_summary").fetchall() == [(4,)]
-        comment = "SELECT comment FROM duckdb_columns() WHERE table_name = 'score' AND column_name = 'nll'"
-        assert "nats per answer token" in connection.execute(comment).fetchall()[0][0]
 
 
 def test_what_cannot_be_exported_is_refused(copied: Path, tmp_path: Path) -> None:
@@ -154,22 +153,19 @@ def test_what_cannot_be_exported_is_refused(copied: Path, tmp_path: Path) -> Non
 # --- verify ---
 
 
-def altered(tmp_path: Path, table: str, column: str, change: Any) -> Path:
-    """Return a copy of the golden folder whose first value in a column is another one."""
-    folder = tmp_path / "bundle"
-    shutil.copytree(BUNDLE, folder)
-    rows = pq.read_table(folder / f"{table}.parquet")
+def alter(path: Path, column: str, change: Any) -> None:
+    """Change the first value in a column of a parquet file."""
+    rows = pq.read_table(path)
     values = rows[column].to_pylist()
     values[0] = change(values[0])
     place, field = rows.schema.get_field_index(column), rows.schema.field(column)
-    pq.write_table(rows.set_column(place, field, pa.array(values, field.type)), folder / f"{table}.parquet")
-    return folder
+    pq.write_table(rows.set_column(place, field, pa.array(values, field.type)), path)
 
 
 def test_the_golden_folder_is_what_its_scores_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(argparse.Namespace(folder=BUNDLE)) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
-    assert all("the same" in lines[table] for table in (*STATISTICS, "score", "results.duckdb"))
+    assert all("the same" in lines[table] for table in (*STATISTICS, "score"))
     assert all("not recomputed" in lines[table] for table in results.RUN_TABLES.keys() - STATISTICS.keys() - {"score"})
     assert "without the model" in " ".join(lines.values())
     assert sum(path.stat().st_size for path in BUNDLE.iterdir()) < 1_000_000
@@ -186,17 +182,35 @@ def test_the_golden_folder_is_what_its_scores_give(capsys: pytest.CaptureFixture
 def test_an_altered_cell_is_found(
     table: str, column: str, change: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = altered(tmp_path, table, column, change)
+    folder = tmp_path / "bundle"
+    shutil.copytree(BUNDLE, folder)
+    alter(folder / f"{table}.parquet", column, change)
     key = pq.read_table(folder / f"{table}.parquet", columns=results.RUN_TABLES[table].key.split(", ")).to_pylist()[0]
     assert execute(argparse.Namespace(folder=folder)) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert f'{table}: "{", ".join(map(str, key.values()))}: {column} is' in shown
-    assert f'results.duckdb: "{table} {", ".join(map(str, key.values()))}: not as in {table}.parquet' in shown
 
 
-@pytest.mark.parametrize(
-    "name", ["bundle.json", "route.parquet", pytest.param("results.duckdb", marks=pytest.mark.slow)]
-)
+def test_a_database_that_says_otherwise_than_the_files_is_found(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(tmp_path, "mine.jsonl")
+    assert export_run("abc123", copied)
+    execute(argparse.Namespace(folder=copied))
+    assert "the same rows" in capsys.readouterr().out
+    alter(copied / "score.parquet", "margin", lambda _: 7.0)
+    assert execute(argparse.Namespace(folder=copied)) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search('results.duckdb: "score abc123, .*: not as in score.parquet"', shown)
+    (copied / "results.duckdb").write_bytes(b"{}")
+    with pytest.raises(UsageError, match=r"results\.duckdb cannot be read"):
+        execute(argparse.Namespace(folder=copied))
+    (copied / "results.duckdb").unlink()
+    with pytest.raises(UsageError, match=r"results\.duckdb is missing"):
+        execute(argparse.Namespace(folder=copied))
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "route.parquet"])
 def test_a_missing_or_altered_file_is_one_clear_error(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(BUNDLE, folder)

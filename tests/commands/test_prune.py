@@ -113,9 +113,12 @@ def test_a_forgotten_run_leaves_what_another_shares(folder: Path) -> None:
         attempt = start(run_id)
         extend_run(attempt, {"score": references})
         finish_run(attempt)
+        receipt = folder / ".receipts" / f"{run_id:0<32}.json"
+        receipt.parent.mkdir(exist_ok=True)
+        receipt.write_text(json.dumps({"run_id": run_id}))
     assert find_litter() == []
     (folder / "runs" / "abc.json").unlink()
-    assert names(remove_litter(), folder) == {own["path"]}
+    assert names(remove_litter(), folder) == {own["path"], f".receipts/{'abc':0<32}.json"}
 
 
 def test_what_killed_processes_left_half_written_and_failed_tasks_remembered_is_litter(folder: Path) -> None:

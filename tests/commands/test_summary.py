@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from tasks import results
 from tasks.commands.summary import larger_draw, print_summary
 from tasks.priming.records import Contender
-from tasks.priming.settings import resolve_settings
+from tasks.priming.settings import EVERYTHING, resolve_settings
 from tasks.store import manifests
 from tests.published_rows import comparison, record_answers
 
@@ -23,9 +23,11 @@ def contender(condition: str, rank: int, lag_high: float | None, *, may_be_best:
     return Contender(condition, rank, 200, 150, 40.0, lag_low, lag_high, may_be_best, is_close)
 
 
-def make_run(data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL, contenders: Sequence[Contender] = ()) -> str:
-    """Publish a run with the comparisons that its headline rests on."""
-    settings = resolve_settings("demo", data=data, language_model="owner/model").model_dump(mode="json")
+def make_run(
+    data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL, contenders: Sequence[Contender] = (), **more: Any
+) -> str:
+    """Publish a run with the comparisons that its headline rests on, and more settings."""
+    settings = resolve_settings("demo", data=data, language_model="owner/model", **more).model_dump(mode="json")
     model = {"language_model": "owner/model", "dtype": "float32", "quantization": "none"}
     description = manifests.RunDescription(
         run_id="aaaa", profile="demo", settings=settings, device="cpu", data={"data": data}, language_model=model
@@ -107,6 +109,16 @@ def test_what_is_undecided_is_continued_by_a_larger_draw(capsys: pytest.CaptureF
     run_id = make_run(data="my rows.jsonl", funnel={"rows": 300, "eligible": 281, "drawn": 24, "rejected": {}})
     flat = " ".join(summary_of(capsys, run_id))
     continued = "--profile demo --data 'my rows.jsonl' --language-model owner/model --sample-count 240"
+    assert f"More: python -m flows run {continued} Report:" in flat
+
+
+@pytest.mark.usefixtures("artifacts_folder")
+def test_a_full_run_is_continued_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the file of its own texts, whose path no run keeps."""
+    own = {"family": "notes", "key": "price", "template": "{text}\n\nDocument:\n{passage}", "text": "What it costs"}
+    run_id = make_run(funnel=FUNNEL | {"eligible": 281}, arms=(own,), **EVERYTHING)
+    flat = " ".join(summary_of(capsys, run_id))
+    continued = "--profile demo --full --arms FILE --data my.jsonl --language-model owner/model --sample-count 200"
     assert f"More: python -m flows run {continued} Report:" in flat
 
 

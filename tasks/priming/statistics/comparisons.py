@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from tasks.priming.records import Comparison, Contender, Verdict
+from tasks.priming.records import LEAST_CLUSTERS, Comparison, Contender, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import (
     Condition,
@@ -25,7 +25,6 @@ from tasks.priming.statistics.conditions import (
 from tasks.priming.statistics.contrasts import Contrast, declare_contrasts, deployable
 from tasks.priming.statistics.cost import cost_of_conditions, cost_order
 from tasks.priming.statistics.inference import (
-    LEAST_CLUSTERS,
     Estimate,
     Matrix,
     any_look_reach,

@@ -9,11 +9,11 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from tasks.priming.records import Cost
+from tasks.priming.records import LEAST_CLUSTERS, Cost
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.conditions import Condition, conditions_of, nll, passages_of, probability
 from tasks.priming.statistics.contrasts import BASELINE, DEPLOYED_TREATMENTS, deployable, treatment_of
-from tasks.priming.statistics.inference import LEAST_CLUSTERS, any_look_interval
+from tasks.priming.statistics.inference import any_look_interval
 from tasks.priming.statistics.paired import pair_up, paired_mean
 from tasks.priming.statistics.run_data import ModelFacts, RunData
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.priming.records import LEAST_CLUSTERS as LEAST_CLUSTERS
+from tasks.priming.records import LEAST_CLUSTERS
 from tasks.priming.statistics.paired import Clusters, Interval, Vector
 
 _TUNING = 0.01642

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from tasks.priming.records import Answer, AnswerValue, Comparison, Contender, Measure, Verdict
+from tasks.priming.records import LEAST_CLUSTERS, Answer, AnswerValue, Comparison, Contender, Measure, Verdict
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions, rank_contenders
 from tasks.priming.statistics.contrasts import (
@@ -27,7 +27,6 @@ from tasks.priming.statistics.contrasts import (
     RANDOM_WORDS,
     treatment_of,
 )
-from tasks.priming.statistics.inference import LEAST_CLUSTERS
 from tasks.priming.statistics.measures import (
     F1,
     FIRST_TOKEN_UNSCORED,

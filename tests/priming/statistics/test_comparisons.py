@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tasks.priming.records import Comparison, Route, Sample, Score
+from tasks.priming.records import LEAST_CLUSTERS, Comparison, Route, Sample, Score
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions, judge
 from tasks.priming.statistics.contrasts import declare_contrasts
 from tasks.priming.statistics.inference import (
-    LEAST_CLUSTERS,
     any_look_interval,
     any_look_one_sided_p_value,
     gain_over_best,

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tasks.priming.records import Cost, Sample
+from tasks.priming.records import LEAST_CLUSTERS, Cost, Sample
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.cost import cost_of_conditions, forward_flops
-from tasks.priming.statistics.inference import LEAST_CLUSTERS
 from tasks.priming.statistics.run_data import ModelFacts, RunData
 from tests.run_rows import known, route, sample, score, surrogate
 

@@ -8,9 +8,9 @@ from scipy.special import lambertw
 from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 
+from tasks.priming.records import LEAST_CLUSTERS
 from tasks.priming.statistics import inference
 from tasks.priming.statistics.inference import (
-    LEAST_CLUSTERS,
     Estimate,
     Matrix,
     any_look_interval,

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tasks.priming.records import Measure, Route, Score
+from tasks.priming.records import LEAST_CLUSTERS, Measure, Route, Score
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import declare_contrasts
-from tasks.priming.statistics.inference import LEAST_CLUSTERS
 from tasks.priming.statistics.measures import LIKELIHOOD_MEASURES, MEASURES, vary_comparisons
 from tasks.priming.statistics.run_data import RunData
 from tests import run_rows

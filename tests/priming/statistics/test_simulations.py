@@ -26,9 +26,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
+from tasks.priming.records import LEAST_CLUSTERS
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.inference import (
-    LEAST_CLUSTERS,
     Estimate,
     any_look_interval,
     any_look_one_sided_p_value,

@@ -10,11 +10,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tasks.priming.records import Answer, AnswerText, Comparison
+from tasks.priming.records import LEAST_CLUSTERS, Answer, AnswerText, Comparison
 from tasks.priming.settings import StatisticsSettings
 from tasks.priming.statistics.comparisons import compare_conditions
 from tasks.priming.statistics.contrasts import PLAIN
-from tasks.priming.statistics.inference import LEAST_CLUSTERS
 from tasks.priming.statistics.run_data import RunData
 from tasks.priming.statistics.verdicts import answer_questions
 from tests import run_rows
