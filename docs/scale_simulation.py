@@ -9,7 +9,6 @@ read and nothing is random: the same plan gives the same numbers.
 
 import heapq
 import sys
-from collections import deque
 from typing import NamedTuple
 
 from tasks.answers import groups_to_ask
@@ -68,24 +67,24 @@ def simulate(sample_count: int, gpu_count: int, chunk_size: int) -> Forecast:
     """Run a plan's chunks through the flow's process, the GPUs and the server.
 
     The flow takes as many chunks at a time as there are GPUs, and waits for all of them after each stage. Its process
-    begins one task run after the other, and holds at most one more than there are GPUs. Each takes the GPU that is free
-    first. The server takes in what has ended, one task run after the other; nobody waits for it.
+    begins one task run after the other, while no more are unfinished than there are GPUs. Each takes the GPU that is
+    free first. The server takes in what has ended, one task run after the other; nobody waits for it.
     """
     full, rest = divmod(sample_count, chunk_size)
     chunks = [chunk_size] * full + [rest] * (rest > 0)
     gpus, ends, flow, computing = [0.0] * gpu_count, [], 0.0, 0.0
     for first in range(0, len(chunks), gpu_count):
         for stage in stages():
-            begun = deque[float]()
+            begun: list[float] = []
             for seconds in (share * size for size in chunks[first : first + gpu_count] for share in stage):
                 if len(begun) > gpu_count:
-                    flow = max(flow, begun.popleft())
+                    flow = max(flow, heapq.heappop(begun))
                 flow += CLIENT_SECONDS
                 end = flow
                 if seconds:
                     end = max(flow, heapq.heappop(gpus)) + seconds
                     heapq.heappush(gpus, end)
-                begun.append(end)
+                heapq.heappush(begun, end)
                 ends.append(end)
                 computing += seconds
             flow = max(flow, *begun)

@@ -14,7 +14,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import wait
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psutil
 from prefect import Task
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectConcurrentFuture
 from prefect.futures import wait as prefect_wait
 
 from tasks.loading.data import Identity, SetupError
@@ -147,10 +147,10 @@ def with_language_model(
 
 
 def in_order(task: Task[..., Any], calls: Iterable[tuple[Mapping[str, Any], Part]]) -> Iterator[Any]:
-    """Yield a task's results call by call; with workers, calls are submitted a few ahead of the result.
+    """Yield a task's results call by call; with workers, a call is submitted as soon as a worker may take it.
 
-    A failed call raises its error here after the submitted calls have ended, so that their results are cached. A call
-    is its arguments and the part that receives its progress.
+    A long call keeps no later one from being submitted. A failed call raises its error here after the submitted calls
+    have ended, so that their results are cached. A call is its arguments and the part that receives its progress.
     """
     if not _pools:
         for arguments, part in calls:
@@ -158,13 +158,16 @@ def in_order(task: Task[..., Any], calls: Iterable[tuple[Mapping[str, Any], Part
                 result = task(**arguments)
             yield result
         return
-    begun: deque[PrefectFuture[Any]] = deque()
+    begun: deque[PrefectConcurrentFuture[Any]] = deque()
+    most = _pools[-1].count
     try:
         for arguments, part in calls:
             with _telling(part):  # the thread that runs the task inherits this context
-                begun.append(task.submit(**arguments))
+                begun.append(cast("PrefectConcurrentFuture[Any]", task.submit(**arguments)))
             # One more than there are workers, so that none waits between two calls.
-            if len(begun) > _pools[-1].count:
+            while len(unfinished := [call.wrapped_future for call in begun if not call.wrapped_future.done()]) > most:
+                wait_for(unfinished, return_when=FIRST_COMPLETED)
+            while begun and begun[0].wrapped_future.done():
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()

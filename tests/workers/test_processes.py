@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from tasks.priming.watching import part as told_part
 from tasks.priming.watching import tell_share
 from tasks.server.progress import Part
 from tasks.workers import processes as workers
-from tasks.workers.processes import sensible_count, with_language_model, working
+from tasks.workers.processes import in_order, sensible_count, with_language_model, working
 from tests.tiny_models import tiny_folder, tiny_settings
 from tests.waiting import PATIENCE, wait_for
 
@@ -103,6 +104,31 @@ def test_how_far_this_process_is_can_be_seen_while_it_computes(identity: Identit
         call = threads.submit(call_watched, identity, part := Part(1.0))
         wait_for("a call halfway", lambda: part.share, enough=lambda seen: seen == 0.5)
         call.result()
+
+
+def test_a_long_call_keeps_no_other_from_being_begun() -> None:
+    """Results come in order all the same, and at most one call waits besides those that two workers compute."""
+    calls: list[Future[int]] = []
+    unfinished: list[int] = []
+    may_end = Event()
+
+    def compute(number: int) -> int:
+        if number == 0:
+            assert may_end.wait(PATIENCE)
+        return number
+
+    def submit(number: int) -> SimpleNamespace:
+        calls.append(call := threads.submit(compute, number))
+        unfinished.append(sum(not each.done() for each in calls))
+        return SimpleNamespace(wrapped_future=call, result=call.result)
+
+    task: Any = SimpleNamespace(submit=submit)
+    with ThreadPoolExecutor(3) as threads, workers._pooled(workers._Pool(threads, 2)), ThreadPoolExecutor(1) as flow:
+        found = flow.submit(lambda: list(in_order(task, [({"number": n}, Part(1.0)) for n in range(9)])))
+        wait_for("the begin of all calls", lambda: len(calls), enough=lambda count: count == 9)
+        may_end.set()
+        assert found.result() == list(range(9))
+    assert max(unfinished) <= 3
 
 
 def test_one_worker_is_this_process(identity: Identity, tmp_path: Path) -> None:
