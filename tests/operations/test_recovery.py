@@ -11,7 +11,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from tasks.server import standalone
 from tasks.store import artifacts
@@ -73,6 +73,8 @@ def test_kills_in_every_stage_lose_nothing_that_was_finished(
 def test_a_run_that_is_stopped_ends_within_five_seconds_and_says_so(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    home = str(tmp_path / "home")
+    monkeypatch.setenv("PREFECT_HOME", home)
     attempt = Attempt(tmp_path / "artifacts", None)
     attempt.wait_for_finished(4)
     assert standalone._END_SECONDS < 5  # after which it ends whatever it waits for; test_processes.py shows that
@@ -81,7 +83,7 @@ def test_a_run_that_is_stopped_ends_within_five_seconds_and_says_so(
     assert "Start the same command again" in attempt.log
     assert "Crash detected!" not in attempt.log
     if attempt.process.returncode == 130:  # else it had no time to tell Prefect
-        with temporary_settings({PREFECT_API_URL: None}):  # not the server of the tests above
+        with temporary_settings({PREFECT_API_URL: None, PREFECT_HOME: home}):
             assert [run.state_name for run in newest_flow_runs(1)] == ["Cancelled"]
     monkeypatch.setattr(artifacts, "ARTIFACTS", tmp_path / "artifacts")
     (manifest,) = read_manifests()
@@ -133,8 +135,8 @@ def test_runs_at_once_with_the_same_and_with_other_settings_all_arrive(
         attempt.complete()
     found = export(folder, tmp_path / "csv")
     assert len(found["run"].splitlines()) == 1 + 2
-    # 6 samples x 11 arms, and 3 samples x 6 arms: no row lost, none doubled
-    assert len(found["score"].splitlines()) == 1 + 66 + 18
+    # 6 samples in 21 conditions, and 3 in 11: no row lost, none doubled
+    assert len(found["score"].splitlines()) == 1 + 126 + 33
     for table, rows in undisturbed.tables.items():
         assert set(rows.splitlines()) <= set(found[table].splitlines()), table
     statuses = [

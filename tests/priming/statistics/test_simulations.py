@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
+import duckdb
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -38,7 +39,7 @@ from tasks.priming.statistics.inference import (
     holm_with_intervals,
 )
 from tasks.priming.statistics.paired import Clusters, Vector, bootstrap_intervals, cluster_robust_mean
-from tests.places import GOLDEN
+from tests.places import GOLDEN, ROOT
 
 Array: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.intp]
@@ -87,10 +88,19 @@ def golden_nll() -> Array:
 
 @lru_cache
 def smollm2_nll() -> Array:
-    """Return NLLs, (answers, 14 conditions or more); the reference, the baseline, is the first."""
-    wide = pyarrow.parquet.read_table(GOLDEN / "smollm2_pairs.parquet").drop_columns(["passage_id"]).to_pandas()
-    first = next(name for name in wide.columns if name.startswith("baseline"))
-    values: Array = wide[[first, *(name for name in wide.columns if name != first)]].dropna().to_numpy()
+    """Return NLLs of the published runs, (samples, 14 conditions); the reference, the baseline, is the first."""
+    with duckdb.connect() as connection:
+        wide = connection.execute(
+            f"""
+            PIVOT (
+                SELECT run_id, sample_id, family || '/' || key AS condition, nll
+                FROM '{ROOT}/docs/results/*/score.parquet'
+                WHERE treatment = 'kept' AND (family IN ('baseline', 'static', 'generated')
+                    OR key IN ('actual_query', 'bare_document', 'random_words'))
+            ) ON condition USING first(nll) GROUP BY run_id, sample_id ORDER BY ALL
+            """
+        ).df()
+    values: Array = wide.drop(columns=["run_id", "sample_id"]).dropna().to_numpy()
     return values
 
 
