@@ -28,6 +28,7 @@ from tasks.priming.settings import (
     ExperimentSettings,
     LanguageModelSettings,
     SettingsError,
+    flat_settings,
     resolve_settings,
 )
 from tasks.scoring import characters_to_read, condition_count
@@ -285,18 +286,19 @@ def is_complete(settings: ExperimentSettings, inputs: RunInputs) -> bool:
 
 
 def name_flow_run() -> str:
-    """Return what the UI calls a run: the name it was given, its profile, and every setting that was asked for."""
+    """Return what the UI calls a run: the name it was given, its profile, and what it sets otherwise than that."""
     given = {name: value for name, value in flow_run.get_parameters().items() if value is not None}
     profile, name = str(given.pop("profile", "")), given.pop("name", None)
     try:
-        settings = resolve_settings(profile, **given)
+        settings, standard = resolve_settings(profile, **given), resolve_settings(profile)
     except SettingsError:  # the flow itself says what is wrong
         return profile
     model = settings.language_model.language_model
     parts = [profile, f"{settings.sampling.sample_count:,} samples", model]
-    changed = given.keys() - PLACEMENT.keys() - {"sample_count", "language_model"}
-    for setting in (setting for setting in given if setting in changed):
-        value = given[setting]
+    values, usual = (flat_settings(each.model_dump()) for each in (settings, standard))
+    for setting, value in given.items():
+        if setting in (*PLACEMENT, "sample_count", "language_model") or values[setting] == usual[setting]:
+            continue
         words = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         parts.append(f"{setting.replace('_', ' ')} {words}")
     shown = [part if len(part) <= _SHOWN_CHARACTERS else f"...{part[-_SHOWN_CHARACTERS:]}" for part in parts]

@@ -1,6 +1,7 @@
 """A run's id stands for its settings, its inputs and its code, however they are written and wherever they lie."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -132,3 +133,12 @@ def test_a_command_identifies_what_its_flow_reads_once(monkeypatch: pytest.Monke
     assert identified == ["example", "other.jsonl"]
     run.inputs_of(settings)  # what lies there may have changed since
     assert identified == ["example", "other.jsonl", "example"]
+
+
+def test_a_flow_run_is_named_by_what_differs_from_its_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form of a deployment sends a box that is not ticked."""
+    given = {"profile": "demo", "name": None, "sample_count": 3, "skip_bad_rows": False, "seed": 7, "workers": 2}
+    monkeypatch.setattr(run, "flow_run", SimpleNamespace(get_parameters=lambda: given))
+    assert run.name_flow_run() == "demo, 3 samples, packaged/smollm2-135m-instruct, seed 7"
+    given["name"] = "mine"
+    assert run.name_flow_run() == "mine: demo, 3 samples, packaged/smollm2-135m-instruct, seed 7"

@@ -251,6 +251,7 @@ def test_the_form_says_of_each_setting_what_it_is_and_what_is_allowed(ui: Ui, pa
     run = wait_for("a run that the form started", lambda: newest_run(ui), enough=lambda run: run["id"] != before)
     # what was left empty is left to the profile; a box that was not ticked says no
     assert run["parameters"] == {"profile": "demo", "sample_count": 3, "skip_bad_rows": False}
+    ui.checkout.command(".venv/bin/prefect", "flow-run", "cancel", run["id"])  # it would compute for minutes
 
 
 def test_a_browser_asks_no_other_machine(ui: Ui, page: Browser) -> None:
@@ -262,6 +263,38 @@ def test_a_browser_asks_no_other_machine(ui: Ui, page: Browser) -> None:
 
 
 # --- the examples of docs/operations.md ---
+
+
+def test_of_runs_at_once_one_is_cancelled_and_goes_on_later_and_one_fails_and_says_why(ui: Ui) -> None:
+    checkout, before = ui.checkout, len(ui.worker_lines())
+
+    def run_named(name: str) -> dict[str, Any]:
+        (run,) = ask(ui, "/flow_runs/filter", flow_runs={"name": {"like_": f"{name}: "}})
+        return dict(run)
+
+    def finished(lines: list[str], name: str) -> list[str]:
+        return [line for line in lines if "- Finished in state" in line and f"'{name}'" in line]
+
+    watched = [checkout.start_deployment("seed=21", "name=undisturbed", *PARAMETERS)]
+    watched.append(checkout.start_deployment("seed=22", "name=cancelled", *PARAMETERS))
+    both = "write static surrogates 0-3"
+    wait_for(both, lambda: ui.worker_lines()[before:], enough=lambda lines: len(finished(lines, both)) == 2)
+    assert checkout.command(".venv/bin/prefect", "flow-run", "cancel", run_named("cancelled")["id"]).returncode == 0
+    watched.append(checkout.start_deployment("seed=23", "name=failed", "data=nowhere.jsonl", *PARAMETERS))
+    wait_for("three ends", lambda: [each.poll() for each in watched], enough=lambda ends: None not in ends)
+    states = {name: run_named(name)["state"] for name in ("undisturbed", "cancelled", "failed")}
+    assert {name: state["name"] for name, state in states.items()} == {
+        "undisturbed": "Completed",
+        "cancelled": "Cancelled",
+        "failed": "Failed",
+    }
+    assert "nowhere.jsonl" in states["failed"]["message"]
+    after = len(ui.worker_lines())
+    again = checkout.start_deployment("seed=22", "name=gone on", *PARAMETERS)
+    wait_for("the end of the run that goes on", again.poll, enough=lambda end: end is not None)
+    assert run_named("gone on")["state"]["name"] == "Completed"
+    (line,) = finished(ui.worker_lines()[after:], both)
+    assert "Cached" in line
 
 
 def test_a_killed_run_is_started_again_and_its_end_is_told(ui: Ui, tmp_path: Path) -> None:
