@@ -27,7 +27,7 @@ from tasks.surrogates import write_surrogates, writing_calls, writing_order
 
 @with_form
 @keeps_secrets
-@flow(name="experiment", flow_run_name=name_flow_run, on_crashed=[report_stopped])
+@flow(name="experiment", flow_run_name=name_flow_run, on_crashed=[report_stopped], on_failure=[report_stopped])
 def experiment(
     profile: allowed.ProfileName = "demo",
     sample_count: allowed.SampleCount | None = None,

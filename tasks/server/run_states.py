@@ -74,7 +74,10 @@ def tag_flow_run(tags: Sequence[str]) -> None:
 
 
 def report_stopped(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Show a run that was asked to end as Cancelled; Prefect calls this when it has called the run Crashed."""
+    """Show a run that was asked to end as Cancelled; Prefect calls this when it has called the run Crashed or Failed.
+
+    It is Failed where the request came while a library turned every error into one of its own.
+    """
     stopped: State[None] = Cancelled(message="It was stopped. Start the run again: finished results are cached.")
     if is_interrupted():
         _tell_server(lambda client: client.set_flow_run_state(flow_run.id, stopped, force=True))
