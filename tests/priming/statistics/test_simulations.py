@@ -9,7 +9,7 @@ The populations:
 - golden: tests/golden/paired_nll_200.parquet, 200 MS MARCO answers in seven conditions. The NLLs are means over all
   answer tokens, the first included (the scorer gives labels to all of them, and no NLL is 0, as one-token answers have
   by the notebook's convention), of an encoder-decoder (T5Gemma) whose decoder reads the answer alone, in bfloat16.
-- smollm2: MS MARCO answers scored by this project with SmolLM2-135M, all answer tokens, in float32.
+- smollm2: answers of the published runs (docs/results/), scored with SmolLM2-135M, all answer tokens, in float32.
 - heavy_tails: log-normal NLLs; one sample in fifty changes by a factor of its own in each condition.
 - ties: right or wrong answers, nine of ten pairs equal.
 """
