@@ -299,6 +299,8 @@ def name_flow_run() -> str:
     for setting, value in given.items():
         if setting in (*PLACEMENT, "sample_count", "language_model") or values[setting] == usual[setting]:
             continue
+        if setting == "arms":
+            value = f"{len(value)} of its own"  # whole texts would hide all else
         words = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         parts.append(f"{setting.replace('_', ' ')} {words}")
     shown = [part if len(part) <= _SHOWN_CHARACTERS else f"...{part[-_SHOWN_CHARACTERS:]}" for part in parts]

@@ -137,8 +137,16 @@ def test_a_command_identifies_what_its_flow_reads_once(monkeypatch: pytest.Monke
 
 def test_a_flow_run_is_named_by_what_differs_from_its_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     """The form of a deployment sends a box that is not ticked."""
-    given = {"profile": "demo", "name": None, "sample_count": 3, "skip_bad_rows": False, "seed": 7, "workers": 2}
+    given: dict[str, Any] = {
+        "profile": "demo",
+        "name": None,
+        "sample_count": 3,
+        "skip_bad_rows": False,
+        "seed": 7,
+        "workers": 2,
+    }
     monkeypatch.setattr(run, "flow_run", SimpleNamespace(get_parameters=lambda: given))
     assert run.name_flow_run() == "demo, 3 samples, packaged/smollm2-135m-instruct, seed 7"
-    given["name"] = "mine"
-    assert run.name_flow_run() == "mine: demo, 3 samples, packaged/smollm2-135m-instruct, seed 7"
+    own = {"family": "notes", "key": "price", "template": "{text}\n\nDocument:\n{passage}", "text": "What it costs"}
+    given |= {"name": "mine", "arms": [own]}
+    assert run.name_flow_run() == "mine: demo, 3 samples, packaged/smollm2-135m-instruct, seed 7, arms 1 of its own"
