@@ -152,7 +152,7 @@ CHANGES: dict[str, Callable[[Place], object]] = {
     "no database": lambda place: an(place, "results.duckdb").unlink(),
     "the report": lambda place: alter(place.report()),
     "no report": lambda place: place.report().unlink(),
-    "the receipt": lambda place: alter(an(place, ".receipts/*[!e].json")),
+    "the receipt": lambda place: alter(an(place, f".receipts/{'?' * 32}.json")),
     "no note of what was published": lambda place: an(place, ".receipts/database.json").unlink(),
 }
 
