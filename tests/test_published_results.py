@@ -9,10 +9,10 @@ import pytest
 
 from tasks.commands.verify import execute
 from tests.places import ROOT
-from tests.test_readme import answer
+from tests.test_readme import SHOWN, answer
 
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-TABLES = re.findall(r"```sql\n(.*?);\n```\n```text\n(.*?)\n```", PAGE, re.DOTALL)
+TABLES = SHOWN.findall(PAGE)
 BUNDLES = sorted((ROOT / "docs" / "results").iterdir())
 
 FIGURE = re.compile(r"[+-]\d+\.\d+")

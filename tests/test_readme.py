@@ -16,7 +16,10 @@ from tests.places import GOLDEN, ROOT
 from tests.waiting import PATIENCE
 
 README, QUESTIONS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/questions.md"))
-QUERIES = re.findall(r"```sql\n(.*?);\n```\n```text\n(.*?)\n```", README + QUESTIONS, re.DOTALL)
+SHOWN = re.compile(r"```sql\n(.*?);\n```\n```text\n(.*?)\n```", re.DOTALL)
+"""A query on a page, and the table that it shows."""
+
+QUERIES = SHOWN.findall(README + QUESTIONS)
 RECIPES = dict(zip(("pandas", "polars"), re.findall(r"```python\n(.*?)```", QUESTIONS, re.DOTALL), strict=True))
 
 

@@ -335,7 +335,7 @@ def test_a_killed_run_is_started_again_and_its_end_is_told(ui: Ui, tmp_path: Pat
             (worker,) = ui.processes("prefect worker start")
             for process in worker.children(recursive=True):
                 process.kill()
-            # Crashed is an end, too: `--watch` leaves, and another message comes later.
+            # Crashed is an end, too: `--watch` leaves, and a second message comes later.
             wait_for("two messages", lambda: told, enough=lambda said: len(said) == 2)
             watched.wait(timeout=PATIENCE)
         finally:
