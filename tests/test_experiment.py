@@ -20,8 +20,9 @@ from tests.operations.runs import model_flag
 from tests.places import ROOT
 from tests.waiting import PATIENCE, wait_for
 
-SAMPLES, CHUNK = 12, 4
-FIRST = ("--workers=2", "--name=the first")
+SAMPLES, CHUNK = 8, 4
+CHUNKS = SAMPLES // CHUNK
+FIRST = ("--name=the first",)
 WITH_CONTROLS = ("--full", "--families=baseline,static,generated,control")
 EXPORT = {  # what a run found, without clock values: must not depend on how the run went
     "sample": "SELECT * FROM sample ORDER BY ALL",
@@ -37,7 +38,6 @@ EXPORT = {  # what a run found, without clock values: must not depend on how the
 def first_run(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifacts folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("artifacts")
-    # By two workers: what one finds remembered, and computes anew, is the same.
     finished = run(folder, server, *FIRST)
     assert finished.returncode == 0
     said_by(folder).write_text(finished.stdout, encoding="utf-8")
@@ -67,7 +67,7 @@ def command(*flags: str) -> list[str]:
     sizes = [f"--sample-count={SAMPLES}", f"--chunk-size={CHUNK}", "--bootstrap-resamples=200"]
     # Without the controls: an arm more or less makes no difference to what is remembered.
     families = "--families=baseline,static,generated"
-    # Two workers would load libraries and model twice more, for every one of these short runs.
+    # Two workers would load libraries and models twice more, for every one of these short runs.
     fixed = ("--profile=demo", "--treatments=all", "--answers=main", model_flag(), "--workers=1", families, "--seed=7")
     return [sys.executable, "-m", "flows.experiment", *fixed, *sizes, *flags]
 
@@ -128,14 +128,13 @@ def test_the_ui_shows_a_run_by_its_name_settings_and_tags_and_what_it_found(firs
 
 
 COMPUTED_AT_FIRST = Counter(
-    # one task for all samples, and per chunk of the 12 / 4 = 3: 2 families that are written, 1 that is routed, 3 that
-    # are scored and asked
+    # one task for all samples, and per chunk: 2 families are written, 1 is routed, 3 are scored and asked
     {
         ("draw", "Completed"): 1,
-        ("write", "Completed"): 6,
-        ("route", "Completed"): 3,
-        ("score", "Completed"): 9,
-        ("answer", "Completed"): 9,
+        ("write", "Completed"): 2 * CHUNKS,
+        ("route", "Completed"): CHUNKS,
+        ("score", "Completed"): 3 * CHUNKS,
+        ("answer", "Completed"): 3 * CHUNKS,
         ("check", "Completed"): 1,
         ("compute", "Completed"): len(statistics_by_table()),
         ("publish", "Completed"): 1,
@@ -221,6 +220,12 @@ def test_a_rerun_finds_every_stage_cached_and_the_same_results(copied: Path, fir
 
 
 @pytest.mark.slow
+def test_two_workers_find_what_one_finds(first_run: Path, server: str, tmp_path: Path) -> None:
+    assert run(tmp_path, server, "--workers=2").returncode == 0
+    assert export(tmp_path) == export(first_run)
+
+
+@pytest.mark.slow
 def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_chunks_alone(
     copied: Path, first_run: Path, server: str
 ) -> None:
@@ -231,10 +236,10 @@ def test_a_deleted_scores_file_and_an_altered_surrogates_file_recompute_their_ch
     altered.write_bytes(bytes(content))
     assert run(copied, server).returncode == 0
     states = newest_states(copied)
-    assert (states["write", "Completed"], states["write", "Cached"]) == (1, 5)
+    assert (states["write", "Completed"], states["write", "Cached"]) == (1, 2 * CHUNKS - 1)
     # the surrogates come out the same, so that the contexts made of them need not be scored again
-    assert (states["score", "Completed"], states["score", "Cached"]) == (1, 8)
-    assert (states["compute", "Cached"], states["route", "Cached"]) == (len(statistics_by_table()), 3)
+    assert (states["score", "Completed"], states["score", "Cached"]) == (1, 3 * CHUNKS - 1)
+    assert (states["compute", "Cached"], states["route", "Cached"]) == (len(statistics_by_table()), CHUNKS)
     assert export(copied) == export(first_run)
 
 
@@ -246,10 +251,10 @@ def test_another_count_of_resamples_recomputes_the_statistics_alone(copied: Path
 
 @pytest.mark.slow
 def test_controls_are_computed_alone_and_every_question_is_answered(controls_run: Path, server: str) -> None:
-    """Expected: nine controls in three chunks, six of them with surrogates; all else is remembered."""
+    """Expected: nine controls in each chunk, six of them with surrogates; all else is remembered."""
     states = newest_states(controls_run)
-    assert (states["score", "Cached"], states["score", "Completed"]) == (9, 27)
-    assert (states["write", "Cached"], states["write", "Completed"]) == (6, 18)
+    assert (states["score", "Cached"], states["score", "Completed"]) == (3 * CHUNKS, 9 * CHUNKS)
+    assert (states["write", "Cached"], states["write", "Completed"]) == (2 * CHUNKS, 6 * CHUNKS)
     with duckdb.connect(str(controls_run / "results.duckdb"), read_only=True) as connection:
         controlled = "SELECT run_id FROM score WHERE key = 'repeated_baseline' AND status = 'ok'"
         assert len(connection.execute(controlled).fetchall()) == SAMPLES
@@ -283,7 +288,7 @@ def test_controls_are_computed_alone_and_every_question_is_answered(controls_run
 def test_a_new_control_is_one_function_and_one_entry_and_leaves_all_other_stages_cached(
     controls_run: Path, server: str, tmp_path: Path
 ) -> None:
-    """Expected: a tenth control, in three chunks, is written and scored; only what looks at all arms is made anew."""
+    """Expected: a tenth control is written and scored in each chunk; only what looks at all arms is made anew."""
     folder = shutil.copytree(controls_run, tmp_path / "artifacts")
     for name in ("flows", "tasks"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -301,9 +306,9 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
     families.write_text(edited)
     assert run(folder, server, *WITH_CONTROLS, root=tmp_path).returncode == 0
     states = newest_states(folder)
-    assert (states["write", "Cached"], states["write", "Completed"]) == (24, 3)
-    assert (states["score", "Cached"], states["score", "Completed"]) == (36, 3)
-    assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 3)
+    assert (states["write", "Cached"], states["write", "Completed"]) == (8 * CHUNKS, CHUNKS)
+    assert (states["score", "Cached"], states["score", "Completed"]) == (12 * CHUNKS, CHUNKS)
+    assert (states["draw", "Cached"], states["route", "Cached"]) == (1, CHUNKS)
     assert states["compute", "Completed"] == len(statistics_by_table())
     with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as connection:
         by_treatment = "SELECT treatment, count(*) FROM score WHERE key = 'first_words' AND status = 'ok' GROUP BY ALL"
@@ -314,7 +319,7 @@ def write_first_words(samples: Sequence[Sample], writing: Writing) -> list[Surro
 def test_own_texts_are_computed_alone_and_the_printed_file_changes_nothing(
     copied: Path, first_run: Path, server: str, tmp_path: Path
 ) -> None:
-    """Expected: three chunks of each new text; with the built-in texts as a file the same run, all of it remembered."""
+    """Expected: the chunks of each new text; with the built-in texts as a file the same run, all of it remembered."""
     printed, own = tmp_path / "printed.yaml", tmp_path / "own.yaml"
     shown = subprocess.run([sys.executable, "-m", "flows", "arms"], cwd=ROOT, capture_output=True, check=True)
     printed.write_bytes(shown.stdout)
@@ -327,9 +332,9 @@ def test_own_texts_are_computed_alone_and_the_printed_file_changes_nothing(
         own.write_text("\n".join(lines), encoding="utf-8")
         assert run(copied, server, f"--arms={own}").returncode == 0
         states = newest_states(copied)
-        assert (states["write", "Cached"], states["write", "Completed"]) == (6 + 3 * (count - 1), 3)
-        assert (states["score", "Cached"], states["score", "Completed"]) == (9 + 3 * (count - 1), 3)
-        assert (states["draw", "Cached"], states["route", "Cached"]) == (1, 3)
+        assert (states["write", "Cached"], states["write", "Completed"]) == ((1 + count) * CHUNKS, CHUNKS)
+        assert (states["score", "Cached"], states["score", "Completed"]) == ((2 + count) * CHUNKS, CHUNKS)
+        assert (states["draw", "Cached"], states["route", "Cached"]) == (1, CHUNKS)
     with duckdb.connect(str(copied / "results.duckdb"), read_only=True) as connection:
         scored = "SELECT key, count(*) FROM score WHERE family = 'mine' AND status = 'ok' GROUP BY key ORDER BY key"
         assert connection.execute(scored).fetchall() == [("one", 2 * SAMPLES), ("two", SAMPLES)]  # one is in two runs
@@ -337,7 +342,7 @@ def test_own_texts_are_computed_alone_and_the_printed_file_changes_nothing(
 
 @pytest.mark.slow
 def test_an_undecided_run_draws_more_and_looks_again(copied: Path, server: str) -> None:
-    """Expected: four samples, of which no answer is given, and then the twelve of the first run, which are cached."""
+    """Expected: four samples, of which no answer is given, and then those of the first run, which are cached."""
     finished = run(copied, server, "--sample-count=4", f"--grow-to={SAMPLES}")
     assert finished.returncode == 0
     assert f": {SAMPLES} samples of" in " ".join(finished.stdout.split())  # what is shown is the last look

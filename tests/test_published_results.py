@@ -32,13 +32,8 @@ def test_each_figure_in_a_sentence_stands_in_a_table() -> None:
     assert set(FIGURE.findall(prose)) <= set(FIGURE.findall(tables))
 
 
-@pytest.mark.parametrize(
-    "bundle",
-    [
-        pytest.param(bundle, id=bundle.name, marks=[] if bundle.name == "corpus" else pytest.mark.slow)
-        for bundle in BUNDLES
-    ],
-)
+@pytest.mark.slow  # test_export.py verifies the golden one
+@pytest.mark.parametrize("bundle", BUNDLES, ids=[bundle.name for bundle in BUNDLES])
 def test_a_bundle_is_what_its_scores_give(bundle: Path) -> None:
     assert execute(argparse.Namespace(folder=bundle)) == 0
 

@@ -24,7 +24,7 @@ from tests.priming.test_answers import CONDITIONS, answers_of, differing
 from tests.priming.test_scoring_checks import foreign_document, off_by_one, without_bos
 from tests.tiny_models import plain_token_nlls, require_weights
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,7 @@ def test_nlls_are_those_of_plain_transformers(smollm2: LanguageModel, samples: l
         assert score.token_nlls == pytest.approx(plain_token_nlls(arm.request, smollm2), abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    "fault", [off_by_one, *(pytest.param(fault, marks=pytest.mark.slow) for fault in (without_bos, foreign_document))]
-)
+@pytest.mark.parametrize("fault", [off_by_one, without_bos, foreign_document])
 def test_a_wrong_cache_is_seen_on_a_deep_model(
     smollm2: LanguageModel,
     samples: list[Sample],
@@ -127,7 +125,6 @@ def test_a_wrong_cache_is_seen_on_a_deep_model(
 # --- answers ---
 
 
-@pytest.mark.slow  # test_answers.py compares the answers of a tiny model
 def test_it_answers_as_transformers_own_greedy_generation_does(
     smollm2: LanguageModel, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +136,6 @@ def test_it_answers_as_transformers_own_greedy_generation_does(
     assert equal >= 7
 
 
-@pytest.mark.slow
 def test_it_answers_from_the_passage(smollm2: LanguageModel, samples: list[Sample]) -> None:
     """More words of the accepted answers come from the passage that holds them than from another one."""
     numbers = [sample for sample in samples if sample.query_type == "NUMERIC"][:6]

@@ -301,6 +301,7 @@ def test_older_clients_can_read_the_file(published: Path) -> None:
     assert 64 <= version <= 67
 
 
+@pytest.mark.slow
 def test_a_rebuild_gives_the_same_database(folder: Path) -> None:
     complete("abc")
     complete("def")
@@ -411,6 +412,7 @@ def test_a_damaged_manifest_costs_its_own_run_alone(folder: Path, caplog: pytest
     assert "skipped run ghi" in caplog.text
 
 
+@pytest.mark.slow
 def test_two_processes_publish_at_once(folder: Path) -> None:
     complete()
     code = "from tasks import results\nfor _ in range(2): results.rebuild_database()"
@@ -420,6 +422,7 @@ def test_two_processes_publish_at_once(folder: Path) -> None:
     assert [path.name for path in folder.glob("*results*")] == ["results.duckdb"]
 
 
+@pytest.mark.slow
 def test_a_reader_keeps_the_old_database_and_stops_nobody(folder: Path) -> None:
     complete("abc")
     results.rebuild_database()
@@ -431,6 +434,7 @@ def test_a_reader_keeps_the_old_database_and_stops_nobody(folder: Path) -> None:
         assert len(read("run_summary", "def")) == 1
 
 
+@pytest.mark.slow
 def test_a_session_that_writes_into_an_earlier_database_stops_nobody(folder: Path) -> None:
     results.rebuild_database()
     program = (
@@ -455,6 +459,7 @@ def test_a_session_that_writes_into_an_earlier_database_stops_nobody(folder: Pat
         user.kill()
 
 
+@pytest.mark.slow
 def test_a_log_left_beside_the_database_is_not_replayed_into_the_next(folder: Path) -> None:
     results.rebuild_database()
     log = folder / "results.duckdb.wal"
@@ -470,6 +475,7 @@ def test_a_log_left_beside_the_database_is_not_replayed_into_the_next(folder: Pa
     assert query("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'mine'") == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_publisher_that_is_killed_leaves_the_old_database_and_no_lock(folder: Path) -> None:
     complete("abc")
     results.rebuild_database()

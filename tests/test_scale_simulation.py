@@ -56,5 +56,6 @@ def test_more_gpus_than_the_flow_and_the_server_can_serve_wait_for_them() -> Non
     assert found.model_seconds + found.server_lag_seconds == pytest.approx(2000 * RUNS * SERVER_SECONDS, rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_is_forecast() -> None:
     assert forecast_table() in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")

@@ -69,6 +69,7 @@ def test_no_library_is_imported_before_the_verb_is_known() -> None:
     assert not set(imported) & {"prefect", "duckdb", "torch", "numpy", "rich"}
 
 
+@pytest.mark.slow
 def test_the_older_names_are_the_same_commands() -> None:
     command = [sys.executable, "-m", "flows.report", "--nope"]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)

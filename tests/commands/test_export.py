@@ -170,12 +170,13 @@ def test_the_golden_folder_is_what_its_scores_give(capsys: pytest.CaptureFixture
     assert sum(path.stat().st_size for path in BUNDLE.iterdir()) < 1_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "column", "change"),
     [
-        pytest.param("score", "nll", lambda value: value + 1e-9, marks=pytest.mark.slow),
+        ("score", "nll", lambda value: value + 1e-9),
         ("comparison", "improvement_mean", lambda value: value * (1 + 1e-9)),
-        pytest.param("answer", "answer", lambda value: "yes" if value != "yes" else "hurts", marks=pytest.mark.slow),
+        ("answer", "answer", lambda value: "yes" if value != "yes" else "hurts"),
     ],
 )
 def test_an_altered_cell_is_found(
@@ -190,6 +191,7 @@ def test_an_altered_cell_is_found(
     assert f'{table}: "{", ".join(map(str, key.values()))}: {column} is' in shown
 
 
+@pytest.mark.slow
 def test_a_database_that_says_otherwise_than_the_files_is_found(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_failure_is_one_line_that_says_where_to_look(
 # --- as a user runs it ---
 
 
+@pytest.mark.slow
 def test_a_bad_value_ends_the_process_with_status_2_and_no_traceback(tmp_path: Path) -> None:
     finished = run_child("-m", "flows.experiment", "--profile=demo", "--sample-count=0", folder=tmp_path / "artifacts")
     assert finished.returncode == 2

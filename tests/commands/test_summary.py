@@ -23,14 +23,18 @@ def contender(condition: str, rank: int, lag_high: float | None, *, may_be_best:
     return Contender(condition, rank, 200, 150, 40.0, lag_low, lag_high, may_be_best, is_close)
 
 
-def make_run(
-    data: str = "my.jsonl", funnel: dict[str, Any] = FUNNEL, contenders: Sequence[Contender] = (), **more: Any
-) -> str:
-    """Publish a run with the comparisons that its headline rests on, and more settings."""
+def record_run(
+    run_id: str = "aaaa",
+    data: str = "my.jsonl",
+    funnel: dict[str, Any] = FUNNEL,
+    contenders: Sequence[Contender] = (),
+    **more: Any,
+) -> None:
+    """Record a run with the comparisons that its headline rests on, and more settings."""
     settings = resolve_settings("demo", data=data, language_model="owner/model", **more).model_dump(mode="json")
     model = {"language_model": "owner/model", "dtype": "float32", "quantization": "none"}
     description = manifests.RunDescription(
-        run_id="aaaa", profile="demo", settings=settings, device="cpu", data={"data": data}, language_model=model
+        run_id=run_id, profile="demo", settings=settings, device="cpu", data={"data": data}, language_model=model
     )
     attempt = manifests.start_run(description)
     rows = [
@@ -51,8 +55,13 @@ def make_run(
     record_answers(attempt, comparison=rows, contender=contenders)
     manifests.extend_run(attempt, {}, {"funnel": funnel})
     manifests.finish_run(attempt)
+
+
+def make_run(**run: Any) -> str:
+    """Record a run, publish it and return its id."""
+    record_run(**run)
     results.rebuild_database()
-    return attempt.run_id
+    return "aaaa"
 
 
 def summary_of(
@@ -139,22 +148,21 @@ def test_the_chief_answers_fit_a_screen_with_the_headline_and_the_paths(capsys: 
 
 
 @pytest.mark.usefixtures("artifacts_folder")
-@pytest.mark.parametrize(
-    ("eligible", "drawn", "most", "expected"),
-    [
-        (1000, 24, 500, 200),  # enough for an answer
-        (1000, 300, 500, 450),  # half as many more
-        (1000, 400, 500, 500),
-        (250, 200, 500, 250),  # all there are
-        (250, 250, 500, None),
-        (1000, 500, 500, None),
-    ],
-)
-def test_an_open_run_grows_by_half_until_its_limit(eligible: int, drawn: int, most: int, expected: int | None) -> None:
-    funnel = {"rows": 1000, "eligible": eligible, "drawn": drawn, "rejected": {}}
+def test_an_open_run_grows_by_half_until_its_limit() -> None:
     undecided = [contender("baseline/document", 0, 5.0), contender("static/routed", 1, 5.0)]
-    run_id = make_run(funnel=funnel, contenders=undecided)
-    assert larger_draw(run_id, most) == expected
+    grown = {  # rows that qualify, samples drawn, samples to draw at most -> the next look
+        (1000, 24, 500): 200,  # enough for an answer
+        (1000, 300, 500): 450,  # half as many more
+        (1000, 400, 500): 500,
+        (250, 200, 500): 250,  # all there are
+        (250, 250, 500): None,
+        (1000, 500, 500): None,
+    }
+    for eligible, drawn, most in grown:
+        funnel = {"rows": 1000, "eligible": eligible, "drawn": drawn, "rejected": {}}
+        record_run(f"{eligible}-{drawn}-{most}", funnel=funnel, contenders=undecided)
+    results.rebuild_database()
+    assert {case: larger_draw("-".join(map(str, case)), case[2]) for case in grown} == grown
 
 
 @pytest.mark.usefixtures("artifacts_folder")

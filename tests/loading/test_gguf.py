@@ -389,6 +389,7 @@ def real_model(real_file: Path) -> LanguageModel:
     return load(PACKAGED)
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_the_real_files_tokens_are_those_of_its_vocabulary_and_merges(reader: Any, real_model: LanguageModel) -> None:
     """The conversion of transformers has other ids for "  2023" and its like: it knows no split of single digits."""

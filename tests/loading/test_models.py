@@ -193,6 +193,7 @@ print(identify_embedding_model(EmbeddingSettings(embedding_model=sys.argv[1]))["
 """
 
 
+@pytest.mark.slow
 def test_the_identity_says_which_instructions_compute(tiny_mistral_folder: Path) -> None:
     """A run half of which was computed without AVX2 had 18 of 36 scores different, up to 7e-4, and said nothing."""
     assert identify(tiny_mistral_folder)["instruction_set"] == torch.backends.cpu.get_cpu_capability()

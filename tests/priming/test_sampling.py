@@ -670,10 +670,8 @@ def test_distractors_spread_over_the_answers_and_change_with_the_seed() -> None:
     assert choose_distractors(eligible, eligible, 43, 2) != distractors
 
 
-@pytest.mark.parametrize(
-    "prevailing",
-    ["question", "answer and passage", *(pytest.param(one, marks=pytest.mark.slow) for one in ("answer", "passage"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("prevailing", ["question", "answer and passage", "answer", "passage"])
 def test_distractors_are_found_at_once_where_one_answer_passage_or_question_prevails(prevailing: str) -> None:
     """Walking all rows with the same answer, or about the same passage, takes minutes here: 20,000 times 20,000."""
     rows: list[tuple[str, int, str | None]]

@@ -14,7 +14,10 @@ from tests.operations.browser import CHROMIUM, Browser, opened_browser
 from tests.report.conftest import Words, publish_run
 from tests.report.test_page import HOSTILE
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
 
 # Runs before the page's own script and records every problem from then on.
 _WATCH = """
@@ -70,10 +73,7 @@ def color(browser: Browser, expression: str) -> str:
     return "#" + "".join(f"{int(part):02x}" for part in said.removeprefix("rgb(").removesuffix(")").split(","))
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"),
-    [SCREENS[0], SCREENS[-1], *(pytest.param(*screen, marks=pytest.mark.slow) for screen in SCREENS[1:-1])],
-)
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
 @pytest.mark.parametrize("run_id", ["plain", "hostile"])
 def test_the_page_fits_the_screen_and_makes_no_requests(
     browser: Browser, folder: Path, run_id: str, width: int, scheme: str

@@ -45,6 +45,7 @@ def test_a_report_is_one_file_named_after_its_run(published: Published, page: st
     assert not list(path.parent.glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_database_that_was_rebuilt_gives_the_same_bytes(
     published: Published, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +233,7 @@ def test_a_failed_check_comes_first(artifacts_folder: Path) -> None:
     assert in_order[0] == "failed"
 
 
+@pytest.mark.slow
 def test_every_plot_is_a_png_too(published: Published) -> None:
     pngs = plot_pngs(plots_of(read_run("abc123")))
     assert len(pngs) == sum(len(plots) for plots in plots_of(read_run("abc123")).values()) >= 8

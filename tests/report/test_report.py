@@ -35,6 +35,7 @@ def test_the_output_may_be_named(published: Published, tmp_path: Path, capsys: p
     assert (tmp_path / "deep" / "own.html").is_file()
 
 
+@pytest.mark.slow
 def test_plots_are_written_where_asked(
     published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,8 @@ import random
 import string
 from typing import Any
 
+import pytest
+
 from tasks.pages.blocks import Value
 from tasks.reading.database import MOST_SAMPLES, RunRows, read_run
 from tasks.report.page import render_report
@@ -82,6 +84,7 @@ def made(sample_count: int, words: int, arms: int = 10) -> RunRows:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_too_large_is_cut_shorter_and_then_left_out() -> None:
     """A page of 2,500 samples is to have under 3 MB, of which its plots and tables take less than one."""
     assert MOST_SAMPLES == 2_500

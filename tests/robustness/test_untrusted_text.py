@@ -110,6 +110,7 @@ json_values = st.recursive(
 columns = st.sampled_from(["passage", "query", "answer", "answers", "wellFormedAnswers", "passages", "query_type"])
 
 
+@pytest.mark.slow
 @often
 @given(st.lists(st.dictionaries(columns, json_values, max_size=7), max_size=3))
 def test_any_row_is_a_sample_a_reason_or_the_projects_own_error(rows: list[dict[str, Any]]) -> None:
@@ -124,6 +125,7 @@ def test_any_row_is_a_sample_a_reason_or_the_projects_own_error(rows: list[dict[
 # --- what is stored ---
 
 
+@pytest.mark.slow
 @rarely
 @given(st.lists(texts, min_size=1, max_size=4))
 def test_stored_texts_come_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
@@ -166,6 +168,7 @@ def setting_names() -> Iterator[str]:
         yield from value if isinstance(value, dict) else [name]
 
 
+@pytest.mark.slow
 @often
 @given(st.dictionaries(st.sampled_from(sorted(setting_names())), json_values, max_size=3), texts)
 def test_any_value_of_a_setting_is_allowed_or_refused_by_name(changes: dict[str, Any], profile: str) -> None:

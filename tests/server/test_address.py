@@ -128,6 +128,7 @@ def test_a_server_elsewhere_that_only_the_users_profile_names_is_not_used(
         assert not message
 
 
+@pytest.mark.slow
 def test_a_temporary_server_takes_the_place_of_one_of_the_users_profile(folder: Path) -> None:
     """Only Prefect's own profiles allow one: the run ended with "No Prefect API URL provided"."""
     (folder / ".prefect").mkdir()

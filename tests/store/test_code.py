@@ -326,6 +326,7 @@ def test_code_that_is_edited_while_a_process_runs_is_neither_run_nor_hashed(chec
     assert prompt == code_digest("tasks.priming.prompts:query_prompt")
 
 
+@pytest.mark.slow
 def test_an_edit_of_what_is_compiled_on_disk_is_run_and_hashed(checkout: Path) -> None:
     """Python takes compiled code for that of a source of the same second and size."""
     show = (

@@ -231,6 +231,7 @@ def digests() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_another_treatment_or_text_recomputes_nothing_else(checkout: Path) -> None:
     """One function and one entry each: the keys of all other calls stay, so that they are remembered."""
     before, package = digests(), code.package_digest()

@@ -312,6 +312,7 @@ def test_nothing_is_read_where_nothing_ran() -> None:
     assert read_manifests() == []
 
 
+@pytest.mark.slow
 def test_processes_of_one_run_lose_nothing_of_each_other(folder: Path) -> None:
     attempt = start()
     code = (
