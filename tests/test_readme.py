@@ -23,6 +23,9 @@ QUERIES = SHOWN.findall(README + QUESTIONS)
 RECIPES = dict(zip(("pandas", "polars"), re.findall(r"```python\n(.*?)```", QUESTIONS, re.DOTALL), strict=True))
 
 
+CODE = [path for folder in ("flows", "tasks", "tests", "docs") for path in (ROOT / folder).rglob("*.py")]
+
+
 def shown(value: object) -> str:
     """Return a value as the README shows it."""
     if value is None:
@@ -46,10 +49,16 @@ def test_the_map_names_every_folder_and_no_other() -> None:
     assert named == {str(folder.relative_to(ROOT)) for folder in folders} | {"tasks/example", "tests"}
 
 
-def test_every_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)", README)
-    assert "docs/method.md" in links
-    assert [link for link in links if not link.startswith("https:") and not (ROOT / link).exists()] == []
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_what_a_page_links_to_and_the_modules_that_it_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert [link for link in links if not link.startswith("https:") and not (page.parent / link).exists()] == []
+    modules = re.findall(r"`((?:\w+/)*\w+\.py)`", text)
+    assert [name for name in modules if not any(path.match(name) for path in CODE)] == []
 
 
 @pytest.fixture(scope="module")
