@@ -2,8 +2,10 @@
 
 import gc
 import os
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 # Read when torch and huggingface_hub are first imported, by whichever test comes first.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# No test finds, or changes, what the user's own runs left.
+os.environ["SURROGATE_ARTIFACTS"] = os.path.join(tempfile.mkdtemp(prefix="surrogate_tests_"), "artifacts")
 # For the temporary servers of runs that tests start.
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "600"
 
@@ -36,6 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files: test processes take whole files, and the last one to end is waited for."""
     order = {name: place for place, name in enumerate(_LONGEST_FILES)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+def pytest_unconfigure() -> None:
+    """Remove what tests left in place of artifacts/."""
+    shutil.rmtree(Path(os.environ["SURROGATE_ARTIFACTS"]).parent)
 
 
 @pytest.fixture(scope="session", autouse=True)
