@@ -21,6 +21,8 @@ os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "600"
 import hypothesis
 import pytest
 
+_HOME = Path(os.environ["SURROGATE_ARTIFACTS"]).parent
+
 # Whether an example is fast says nothing on a busy machine.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
@@ -44,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_unconfigure() -> None:
     """Remove what tests left in place of artifacts/."""
-    shutil.rmtree(Path(os.environ["SURROGATE_ARTIFACTS"]).parent)
+    shutil.rmtree(_HOME)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -49,14 +49,16 @@ def test_the_map_names_every_folder_and_no_other() -> None:
     assert named == {str(folder.relative_to(ROOT)) for folder in folders} | {"tasks/example", "tests"}
 
 
+LINK = re.compile(r"\]\(([^)#]+)")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_what_a_page_links_to_and_the_modules_that_it_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#]+)", text)
+    links = LINK.findall(text)
     assert [link for link in links if not link.startswith("https:") and not (page.parent / link).exists()] == []
+    assert page.name != "README.md" or "docs/method.md" in links
     modules = re.findall(r"`((?:\w+/)*\w+\.py)`", text)
     assert [name for name in modules if not any(path.match(name) for path in CODE)] == []
 
