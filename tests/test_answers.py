@@ -28,6 +28,7 @@ from tasks.store.artifacts import Reference, chunks_of, read_rows, write_rows
 from tasks.store.caching import Batch
 from tests.published_rows import record, start
 from tests.store.test_key_rule import closure_of, executed
+from tests.tiers import slow
 from tests.tiny_models import tiny_settings
 
 MODEL = {"sha256": "of a model"}
@@ -223,7 +224,7 @@ def test_texts_are_stored_as_they_are(artifacts_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"text": None}, {"status": "too_long"}, {"f1": 1.1}, {"recall": -0.1}, {"exact_match": True}]
+    "changes", [{"text": None}, *slow({"status": "too_long"}, {"f1": 1.1}, {"recall": -0.1}, {"exact_match": True})]
 )
 def test_rows_that_contradict_themselves_are_refused(artifacts_folder: Path, changes: dict[str, Any]) -> None:
     attempt = start("abc")

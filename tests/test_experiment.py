@@ -213,6 +213,7 @@ def test_the_same_command_again_prints_the_same_and_imports_nothing_heavy(first_
     assert again.stdout == said_by(first_run).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_rerun_finds_every_stage_cached_and_the_same_results(copied: Path, first_run: Path, server: str) -> None:
     assert run(copied, server).returncode == 0
     assert newest_states(copied) == with_cached()

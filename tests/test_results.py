@@ -27,6 +27,7 @@ from tasks.store.sealing import with_seal, without_seal
 from tasks.store.tables import Table
 from tests.places import ROOT
 from tests.published_rows import comparison, finish, record, record_answers, score, start
+from tests.tiers import slow
 from tests.waiting import PATIENCE
 
 NLLS = {
@@ -336,7 +337,7 @@ def test_the_newest_run_comes_first() -> None:
     assert next(run_id for (run_id,) in query("SELECT run_id FROM all_runs.does_priming_help")) == "efg"
 
 
-@pytest.mark.parametrize("damage", [pytest.param("missing", marks=pytest.mark.slow), "altered"])
+@pytest.mark.parametrize("damage", ["altered", *slow("missing")])
 def test_a_damaged_artifact_makes_its_run_incomplete_and_no_other(
     folder: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:

@@ -368,6 +368,7 @@ def test_where_the_tokenizer_is_another_its_counts_are_not_compared_with_the_not
     assert len(shown) == 1
 
 
+@pytest.mark.slow
 def test_it_walks_through_a_sample_of_the_users_own_data(
     shown: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,8 +14,8 @@ from rich.filesize import decimal
 
 from tasks.answers import answers_at_most
 from tasks.loading.data import identify_data, load_rows
-from tasks.loading.models import outline_language_model, writer_settings
-from tasks.loading.needs import weight_bytes
+from tasks.loading.model_files import weight_bytes
+from tasks.loading.models import held_quantization, outline_language_model, writer_settings
 from tasks.pages.blocks import Block, Heading, Part, Quoted, Table, Verbatim, paragraph
 from tasks.pages.numbers import duration
 from tasks.pages.terminal import print_blocks
@@ -185,7 +185,7 @@ def estimate_memory(settings: LanguageModelSettings, model: LanguageModel, token
     answered = tokens.answers * (tokens.longest + TOKEN_LIMIT)
     held = min(held_tokens(facts, device), max(tokens.prompts + tokens.written_at_most, answered))
     return Memory(
-        weights=weight_bytes(facts.parameter_count, settings.dtype, settings.quantization),
+        weights=weight_bytes(facts.parameter_count, settings.dtype, held_quantization(settings, device)),
         writing=facts.cache_bytes_per_token * (held + batch) if tokens.surrogates or tokens.answers else 0.0,
         scoring=_LOGITS_COPIES * tokens.predicted_share * batch * vocabulary * model.model.dtype.itemsize,
     )
@@ -282,7 +282,9 @@ def _estimate(drawn: Draw, settings: ExperimentSettings, model: LanguageModel, w
     samples = drawn.samples
     tokens = count_tokens(samples, settings, model, drawn.provided_keys)
     device, device_name = _device(settings.language_model)
-    count = workers or sensible_count(settings.language_model.model_dump() | {"device": device})
+    held = held_quantization(settings.language_model, device)
+    model_facts = settings.language_model.model_dump() | {"device": device, "held_quantization": held}
+    count = workers or sensible_count(model_facts)
     memory = estimate_memory(settings.language_model, model, tokens, device)
     yield Heading("What a run would take")
     rows = [
@@ -293,7 +295,7 @@ def _estimate(drawn: Draw, settings: ExperimentSettings, model: LanguageModel, w
     yield Table(("what", "estimate", "from"), tuple(rows), text_columns=3)
     if other := writer_settings(settings):
         count_of_writer = outline_language_model(other).facts.parameter_count
-        size = decimal(int(weight_bytes(count_of_writer, other.dtype, other.quantization)))
+        size = decimal(int(weight_bytes(count_of_writer, other.dtype, held_quantization(other, device))))
         yield paragraph(
             "Surrogates are written by ",
             Quoted(other.language_model),

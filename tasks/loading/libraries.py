@@ -1,4 +1,4 @@
-"""How libraries and this process behave around a model: no progress bars, no fetched code, freed memory kept."""
+"""How libraries and this process behave around a model: what they print and fetch, freed memory kept."""
 
 import ctypes
 import sys
@@ -31,6 +31,19 @@ def without_progress_bars() -> Iterator[None]:
     finally:
         if was_enabled:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def without_warnings_of_transformers() -> Iterator[None]:
+    """Keep what transformers logs, other than errors, from the terminal within the context."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def keep_freed_memory() -> None:

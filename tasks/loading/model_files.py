@@ -19,6 +19,7 @@ from tasks.loading.hub import SMALL_FILES, fetch_model, hub_commit, require_perm
 from tasks.loading.redaction import printable
 from tasks.priming.engine.gguf import read_gguf
 from tasks.priming.errors import SetupError
+from tasks.priming.settings import LanguageModelSettings
 from tasks.store.artifacts import current_sha256, digest
 
 _PACKAGED_MODELS = {
@@ -29,6 +30,15 @@ _PACKAGED_MODELS = {
 """Models that come as Python packages: name -> (module, folder or file in it, what to install)."""
 
 GGUF = ".gguf"  # suffix of GGUF files
+
+_PARAMETERS = {  # from the models' cards on the hub
+    "packaged/smollm2-135m-instruct": 134_500_000,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": 362_000_000,
+    "mistralai/Mistral-7B-Instruct-v0.2": 7_240_000_000,
+}
+_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}  # per parameter
+_NF4_BYTES = 0.6  # 4 bits per weight and a scale per 64 weights, and 16-bit embeddings and norms
+WORKING_BYTES = 2e9  # caches and activations of a batch, and the libraries
 
 _PATTERNS = ("*.safetensors", *SMALL_FILES)  # the files of a model: weights, configuration, tokenizer
 
@@ -117,6 +127,22 @@ def parameter_count(name: str) -> int | None:
     except (SetupError, SafetensorError, OSError):  # reported when it is loaded
         return None
     return count
+
+
+def known_parameter_count(name: str) -> int | None:
+    """Return the number of parameters of a local model, or of one of the profiles' models; None if unknown."""
+    return _PARAMETERS.get(name) or parameter_count(name)
+
+
+def needed_bytes(settings: LanguageModelSettings) -> float:
+    """Return roughly how much memory a model needs on its device (bytes)."""
+    parameters = known_parameter_count(settings.language_model) or 0
+    return weight_bytes(parameters, settings.dtype, settings.quantization) + WORKING_BYTES
+
+
+def weight_bytes(parameter_count: float, dtype: str, quantization: str) -> float:
+    """Return roughly how much memory a model's weights take (bytes); those of a GGUF file are dequantised."""
+    return parameter_count * (_NF4_BYTES if quantization == "nf4" else _BYTES[dtype])
 
 
 def model_files(folder: Path) -> list[Path]:

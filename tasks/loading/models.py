@@ -17,9 +17,25 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+import psutil
+
 from tasks.loading.data import Identity
-from tasks.loading.libraries import keep_freed_memory, shut_out_fetched_kernels, without_progress_bars
-from tasks.loading.model_files import GGUF, find_model, identified_model, identify_files, locate_outline
+from tasks.loading.libraries import (
+    keep_freed_memory,
+    shut_out_fetched_kernels,
+    without_progress_bars,
+    without_warnings_of_transformers,
+)
+from tasks.loading.model_files import (
+    GGUF,
+    WORKING_BYTES,
+    find_model,
+    identified_model,
+    identify_files,
+    known_parameter_count,
+    locate_outline,
+    weight_bytes,
+)
 from tasks.loading.redaction import brief, presentable, printable
 from tasks.priming.engine.gguf import gguf_config, gguf_tokenizer, load_gguf, read_gguf
 from tasks.priming.engine.model import LanguageModel, first_token_id, make_text_stay_text
@@ -28,6 +44,8 @@ from tasks.priming.settings import EmbeddingSettings, ExperimentSettings, Langua
 from tasks.store.code import code_digest
 
 _LOADING = Lock()  # held while a model is loaded, so that two threads that want the same model load it once
+
+_DRIVER = Path("/proc/driver/nvidia/version")  # exists where NVIDIA's driver is loaded
 
 _NF4 = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True, "bnb_4bit_quant_type": "nf4"}
 """The notebook's quantisation: 4-bit weights, doubly quantised."""
@@ -65,11 +83,15 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
+        # A driver that is older than torch's CUDA looks to torch like no GPU.
+        reason = f", although there is a driver: torch {torch.__version__} may need a newer one"
+        driver = reason if _DRIVER.exists() else ""
         raise SetupError(
-            "These settings need a CUDA GPU; none was found. Use device=cpu, or run the small profile instead: "
-            "python -m flows run --profile demo"
+            f"These settings need a CUDA GPU; none was found{driver}. Use device=cpu, or run the small profile "
+            "instead: python -m flows run --profile demo"
         )
     is_nf4 = settings.quantization == "nf4"
+    held = held_quantization(settings, device)
     path = find_model(settings.language_model)
     gguf = {}
     if path and path.suffix == GGUF:
@@ -87,15 +109,37 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         "quantization": settings.quantization,
         "first_token": settings.first_token,
         **({"quantization_settings": _NF4 | {"bnb_4bit_compute_dtype": settings.dtype}} if is_nf4 else {}),
+        **({"held_quantization": held} if is_nf4 else {}),
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "numeric_path": choose_numeric_path(device, settings.dtype, settings.quantization),
+        "numeric_path": choose_numeric_path(device, settings.dtype, held),
         **({"instruction_set": instruction_set()} if device == "cpu" else {}),
         "versions": _versions(
             "torch", "transformers", *(["bitsandbytes"] if is_nf4 else []), *(["gguf", "tokenizers"] if gguf else [])
         ),
         **gguf,
     }
+
+
+def held_quantization(settings: LanguageModelSettings, device: str) -> str:
+    """Return how weights are kept while they are used: "none" where quantised ones are dequantised once, else as set.
+
+    NF4 weights become weights of the run's dtype when they are loaded, provided that the device, "cpu" or "cuda", has
+    memory for them: a packed layer is dequantised at every pass, and on a GPU by kernels that depend on the number of
+    rows. Last bits may differ, so what decides is all memory that there is, not what is free.
+    """
+    import torch
+
+    parameters = known_parameter_count(settings.language_model)
+    if settings.quantization == "none" or parameters is None:  # of unknown size: as small as can be
+        return settings.quantization
+    if device == "cuda":
+        gpus = range(torch.cuda.device_count())
+        memory = min((torch.cuda.get_device_properties(number).total_memory for number in gpus), default=0)
+    else:
+        memory = psutil.virtual_memory().total
+    fits = weight_bytes(parameters, settings.dtype, "none") + WORKING_BYTES <= memory
+    return "none" if fits else settings.quantization
 
 
 def writer_settings(settings: ExperimentSettings) -> LanguageModelSettings | None:
@@ -177,6 +221,9 @@ def _language_model(identity_json: str) -> LanguageModel:
             f"The language model {name} lacks {len(missing)} weights, {missing[0]} the first, which would be filled "
             "with random numbers. Give a whole causal language model, output layer included."
         )
+    if quantization and identity["held_quantization"] == "none":
+        with without_warnings_of_transformers():  # that the model is dequantised, as it was asked to be
+            model = model.dequantize(getattr(torch, identity["dtype"]))
     return _checked(model.eval().requires_grad_(False), tokenizer, name, identity)
 
 

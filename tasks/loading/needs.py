@@ -8,21 +8,10 @@ import psutil
 from rich.filesize import decimal
 
 from tasks.loading.data import identify_data
-from tasks.loading.model_files import parameter_count
+from tasks.loading.model_files import needed_bytes
 from tasks.loading.models import identify_embedding_model, identify_language_model
 from tasks.priming.errors import UsageError
-from tasks.priming.settings import PROFILES, ExperimentSettings, LanguageModelSettings
-
-# From the models' cards on the hub.
-_PARAMETERS = {
-    "packaged/smollm2-135m-instruct": 134.5e6,
-    "HuggingFaceTB/SmolLM2-360M-Instruct": 362e6,
-    "mistralai/Mistral-7B-Instruct-v0.2": 7.24e9,
-}
-_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-# 4 bits per weight and a scale per 64 weights, and 16-bit embeddings and norms.
-_NF4_BYTES = 0.6
-WORKING_BYTES = 2e9  # caches and activations of a batch, and the libraries
+from tasks.priming.settings import PROFILES, ExperimentSettings
 
 
 class ProfileFinding(NamedTuple):
@@ -37,18 +26,6 @@ def profile_findings() -> Iterator[ProfileFinding]:
     """Yield what each profile needs and lacks."""
     for profile, settings in PROFILES.items():
         yield ProfileFinding(profile, _need(settings), [*_lacking_device(settings), *_lacking_inputs(settings)])
-
-
-def needed_bytes(settings: LanguageModelSettings) -> float:
-    """Return roughly how much memory a model needs on its device (bytes)."""
-    name = settings.language_model
-    parameters = _PARAMETERS.get(name) or parameter_count(name) or 0
-    return weight_bytes(parameters, settings.dtype, settings.quantization) + WORKING_BYTES
-
-
-def weight_bytes(parameter_count: float, dtype: str, quantization: str) -> float:
-    """Return roughly how much memory a model's weights take (bytes); those of a GGUF file are dequantised."""
-    return parameter_count * (_NF4_BYTES if quantization == "nf4" else _BYTES[dtype])
 
 
 def _need(settings: ExperimentSettings) -> str:

@@ -71,7 +71,9 @@ def improvement_of(answer: Row) -> str:
     has_own = answer["answer_low"] is not None
     ends = ("answer_low", "answer_high") if has_own else ("improvement_low", "improvement_high")
     mean, low, high = ("-" if answer[name] is None else f"{answer[name]:+.2f}" for name in ("improvement_mean", *ends))
-    return f"{mean} ({'' if has_own or low == '-' else 'unadjusted: '}{low} to {high})"
+    if low == "-":
+        return f"{mean} (no interval)"
+    return f"{mean} ({'' if has_own else 'unadjusted: '}{low} to {high})"
 
 
 def brief_blocks(summary: Row, answers: Sequence[Row]) -> Iterator[Block]:

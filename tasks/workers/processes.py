@@ -182,15 +182,15 @@ def worker_count() -> int:
 
 def sensible_count(language_model: Identity) -> int:
     """Return how many processes suit a model on this machine: one per GPU, or one per core if memory allows."""
-    from tasks.loading.model_files import parameter_count
-    from tasks.loading.needs import WORKING_BYTES, weight_bytes
+    from tasks.loading.model_files import WORKING_BYTES, parameter_count, weight_bytes
 
     if language_model["device"] == "cuda":
         return max(1, _gpu_count(language_model))
     parameters = parameter_count(language_model["language_model"])
     if parameters is None:  # of unknown size: it may not fit into memory twice
         return 1
-    weights = weight_bytes(parameters, language_model["dtype"], language_model["quantization"])
+    quantization = language_model.get("held_quantization", "none")
+    weights = weight_bytes(parameters, language_model["dtype"], quantization)
     fitting = psutil.virtual_memory().available / (WORKING_BYTES + weights)
     return max(1, min(len(os.sched_getaffinity(0)), int(fitting), _MOST_PROCESSES))
 

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.commands import doctor
 from tasks.commands.doctor import Finding, examine, print_findings
-from tasks.loading.needs import needed_bytes, profile_findings
+from tasks.loading.model_files import needed_bytes
+from tasks.loading.needs import profile_findings
 from tasks.priming.settings import PROFILES
 from tasks.results import rebuild_database
 from tasks.store.manifests import RunDescription, extend_run, finish_run, start_run

@@ -179,6 +179,7 @@ def test_a_time_is_that_of_an_earlier_run_on_the_same_device() -> None:
     assert find_pace(TINY.model_copy(update={"language_model": "another/one"}), "cpu") is None
 
 
+@pytest.mark.slow
 def test_a_time_is_told_with_its_source_or_said_to_be_unknown(
     tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,6 +111,7 @@ def test_no_text_survives_an_export_without_texts(folder: Path) -> None:
     assert {bool(row["text"]) for row in texts} == {True, False}  # and what is empty is still empty
 
 
+@pytest.mark.slow
 def test_texts_are_exported_if_asked_for_and_folders_never(copied: Path, tmp_path: Path) -> None:
     publish(tmp_path, f"{tmp_path}/mine.jsonl")
     assert export_run("abc123", copied)  # replaces the earlier one

@@ -171,14 +171,14 @@ def test_what_a_full_disk_did_not_take_is_said_in_one_line(
 # --- the environment ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "setting", "said"),
     [
-        pytest.param(
+        (
             ["flows.report"],
             {"PREFECT_LOGGING_LEVEL": "loud"},
             "error: Prefect's setting `level` (LoggingSettings): Input should be 'DEBUG'",
-            marks=pytest.mark.slow,
         ),
         (
             ["flows", "walkthrough"],

@@ -27,6 +27,7 @@ from tasks.loading.models import (
 from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings
 from tasks.workers.processes import with_language_model, working
 from tests.places import ROOT
+from tests.tiers import slow
 
 SAVED = {"format": "pt"}
 
@@ -247,7 +248,7 @@ def nll(*, language_model: Any) -> float:
     return float(language_model.model(ids, labels=ids).loss)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [1, *slow(2)])
 def test_a_model_that_is_replaced_after_it_was_identified_is_refused(folder: Path, workers: int) -> None:
     """Its scores would be remembered under the key of the model that it replaced."""
     identity = identify(folder)

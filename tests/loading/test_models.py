@@ -1,6 +1,7 @@
 """Models load from folders as they are; what is unfit, incomplete or would run code is refused with what to do."""
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -8,8 +9,10 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import transformers
@@ -29,7 +32,7 @@ from tasks.priming.arms.arms import ARM_GROUPS
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.records import Sample, Score
 from tasks.priming.scoring import score_family
-from tasks.priming.settings import EmbeddingSettings, LanguageModelSettings, resolve_settings
+from tasks.priming.settings import PROFILES, EmbeddingSettings, LanguageModelSettings, resolve_settings
 from tests.places import WALKTHROUGH
 from tests.waiting import PATIENCE
 
@@ -111,11 +114,55 @@ def test_a_loaded_model_is_the_saved_one(tiny_mistral_folder: Path) -> None:
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
-def test_four_bit_weights_are_nf4_quantised_twice(tiny_mistral_folder: Path) -> None:
+def test_four_bit_weights_are_nf4_quantised_twice(tiny_mistral_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "WORKING_BYTES", math.inf)  # too small a machine to dequantise them once
     layer = load(tiny_mistral_folder, quantization="nf4", dtype="float16").model.model.layers[0].mlp.up_proj
     state = layer.weight.quant_state
     assert (state.quant_type, state.nested) == ("nf4", True)  # as published: NF4 double quant
     assert layer.compute_dtype == torch.float16  # as published: fp16 compute
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_where_there_is_room_four_bit_weights_are_dequantised_once(
+    tiny_mistral_folder: Path, dtype: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights are those that a packed layer dequantises at every pass, and the identity says which are held."""
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    identity = identify(tiny_mistral_folder, quantization="nf4", dtype=dtype)
+    once = load_language_model(identity)
+    assert not caplog.records
+    assert identity["numeric_path"] == once.numeric_path == identify(tiny_mistral_folder, dtype=dtype)["numeric_path"]
+    assert {module.weight.dtype for module in once.model.modules() if type(module) is torch.nn.Linear} == {
+        getattr(torch, dtype)
+    }
+    scored = score(once).nll
+    packed = load_language_model(identity | {"held_quantization": "nf4"})
+    assert sum(type(module) is torch.nn.Linear for module in packed.model.modules()) == 1  # the output layer
+    ids = torch.arange(5, 25)[None]
+    with torch.inference_mode():
+        assert torch.allclose(once.model(ids).logits, packed.model(ids).logits, atol={"float32": 1e-5}.get(dtype, 0.02))
+    assert score(packed).nll == pytest.approx(scored, abs={"float32": 1e-6}.get(dtype, 0.01))
+    assert scored != score(load(tiny_mistral_folder, dtype=dtype)).nll  # they are quantised all the same
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "held"), [(16.4, "nf4"), (16.5, "none")], ids=["too little", "enough"]
+)  # Mistral-7B: 2 x 7.24e9 of weights, 2e9 to work with
+def test_the_device_s_memory_decides_how_weights_are_held(
+    gigabytes: float, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = PROFILES["mistral-7b"].language_model
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=gigabytes * 1e9))
+    assert loading.held_quantization(settings, "cpu") == held
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    memory = [24e9, gigabytes * 1e9]  # the smaller of two GPUs
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda number: SimpleNamespace(total_memory=memory[number])
+    )
+    assert loading.held_quantization(settings, "cuda") == held
+    unknown = settings.model_copy(update={"language_model": "somebody/a-model"})
+    assert loading.held_quantization(unknown, "cuda") == "nf4"  # of unknown size
+    assert loading.held_quantization(PROFILES["mistral-7b-bf16"].language_model, "cuda") == "none"
 
 
 def test_a_model_whose_output_layer_is_tied_to_its_input_lacks_nothing(
@@ -180,7 +227,8 @@ def test_quantisation_is_what_the_identity_says(tiny_mistral_folder: Path) -> No
     """Its settings once stood where no key saw them."""
     identity = identify(tiny_mistral_folder, quantization="nf4")
     settings = identity["quantization_settings"] | {"bnb_4bit_quant_type": "fp4", "bnb_4bit_use_double_quant": False}
-    layer = load_language_model(identity | {"quantization_settings": settings}).model.model.layers[0].mlp.up_proj
+    changed = identity | {"quantization_settings": settings, "held_quantization": "nf4"}
+    layer = load_language_model(changed).model.model.layers[0].mlp.up_proj
     assert (layer.weight.quant_state.quant_type, layer.weight.quant_state.nested) == ("fp4", False)
 
 
@@ -325,11 +373,15 @@ def test_a_model_of_the_hub_without_network_is_refused_with_what_to_do(
         identify(name)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
-def test_a_gpu_that_is_not_there_is_a_usage_error(tiny_mistral_folder: Path) -> None:
-    with pytest.raises(SetupError, match=r"need a CUDA GPU; none was found\. Use device=cpu, or .*--profile demo"):
+def test_where_there_is_a_driver_but_no_gpu_for_torch_the_refusal_says_so(
+    tiny_mistral_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a driver: tests/robustness/test_bad_inputs_of_settings.py."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(loading, "_DRIVER", tmp_path)
+    expected = r"none was found, although there is a driver: torch 2\S+ may need a newer one\. Use device=cpu"
+    with pytest.raises(SetupError, match=expected):
         identify(tiny_mistral_folder, device="cuda")
-    assert identify(tiny_mistral_folder, device="auto")["device"] == "cpu"
 
 
 # --- embedding models ---

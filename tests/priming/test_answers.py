@@ -22,6 +22,7 @@ from tasks.priming.engine.nll import Request
 from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant, numeric_path
 from tasks.priming.prompts import query_prompt
 from tasks.priming.records import AnswerText, Sample, Surrogate
+from tests.tiers import slow
 from tests.tiny_models import tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
@@ -171,6 +172,7 @@ def enumerated(ids: Sequence[int], start: int) -> list[tuple[int, int]]:
     return [(token, place) for place, token in enumerate(ids, start)]
 
 
+@pytest.mark.slow
 @needs_exact_path
 def test_an_answer_after_one_treatment_does_not_depend_on_the_others(answerer: LanguageModel) -> None:
     samples = [sample(number) for number in range(5)]
@@ -192,7 +194,7 @@ def test_an_answer_after_one_treatment_does_not_depend_on_the_others(answerer: L
 
 
 @needs_exact_path
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in CONDITIONS[:-1]] + ["static"])
+@pytest.mark.parametrize("name", [*slow(*CONDITIONS[:-1]), "static"])
 def test_an_answer_is_the_same_alone_reversed_and_shuffled(answerer: LanguageModel, name: str) -> None:
     samples = [sample(number) for number in range(14)]
     together = {answer.sample_id: answer for answer in answers_of(name, samples, answerer)}
@@ -203,6 +205,7 @@ def test_an_answer_is_the_same_alone_reversed_and_shuffled(answerer: LanguageMod
         assert answers_of(name, arranged, answerer) == [together[asked.sample_id] for asked in arranged]
 
 
+@pytest.mark.slow
 @needs_exact_path
 def test_an_answer_does_not_depend_on_the_size_of_batches_or_on_other_arms(
     answerer: LanguageModel, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from tasks.priming.records import Route, Sample, Surrogate
 from tasks.priming.routing import embed, route_queries
 from tests.places import WALKTHROUGH
 from tests.run_rows import surrogate
+from tests.tiers import slow
 
 WORDS = (
     "pay",
@@ -130,7 +131,7 @@ def test_every_sample_and_family_is_routed_on_its_own(minilm: Any) -> None:
 # --- bits ---
 
 
-@pytest.mark.parametrize("thread_count", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("thread_count", [1, *slow(2)])
 def test_an_embedding_has_the_same_bits_in_any_order_and_subset(minilm: Any, thread_count: int) -> None:
     """Texts of a few words are the hard ones: alone, they take other kernels than in a batch."""
     short = [*WORDS, *(f"{word} {number}" for word in WORDS[:4] for number in range(5))]
@@ -155,6 +156,7 @@ def test_embeddings_equal_the_models_own(minilm: Any) -> None:
     assert embed(minilm, []).shape == (0, 384)
 
 
+@pytest.mark.slow
 def test_a_route_does_not_depend_on_the_other_samples(minilm: Any) -> None:
     texts = random_texts(60)
     samples = [sample(str(n), texts[n]) for n in range(12)]

@@ -23,6 +23,7 @@ from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
 from tasks.priming.records import Check, Distractor, Sample
 from tasks.priming.scoring import score_family
 from tasks.priming.scoring_checks import CheckedFamily, check_scoring, choose_checked, plain_logits
+from tests.tiers import slow
 from tests.tiny_models import plain_token_nlls, tiny_mistral
 
 PATH = choose_numeric_path("cpu", "float32")
@@ -117,7 +118,7 @@ def foreign_document(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(module, "context_segments", foreign)
 
 
-@pytest.mark.parametrize("fault", [without_bos, off_by_one, foreign_document])
+@pytest.mark.parametrize("fault", [foreign_document, *slow(without_bos, off_by_one)])
 def test_a_wrong_cache_is_seen_by_the_plain_pass(
     reader: LanguageModel, monkeypatch: pytest.MonkeyPatch, fault: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
@@ -190,7 +191,7 @@ SIGHTS = {
 }
 
 
-@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize("window", [16, *slow(None)])
 @pytest.mark.parametrize("treatment", TREATMENTS)
 def test_the_dense_mask_says_what_transformers_computes_without_one(
     reader: LanguageModel, treatment: str, window: int | None

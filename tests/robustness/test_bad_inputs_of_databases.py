@@ -19,6 +19,7 @@ from tests.published_rows import finish, record, start
 from tests.robustness.cases import case, row, sample
 
 
+@pytest.mark.slow
 @case(29, "markup in a passage")
 def test_markup_in_a_passage_is_text_in_the_report(artifacts_folder: Path) -> None:
     from tasks.reading.database import read_run

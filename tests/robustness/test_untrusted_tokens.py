@@ -19,6 +19,7 @@ from tasks.priming.engine.model import (
 )
 from tasks.priming.errors import UsageError
 from tests.robustness.invented import often, texts
+from tests.tiers import slow
 from tests.tiny_models import byte_level_tokenizer, reading
 
 
@@ -38,7 +39,8 @@ def normalising_tokenizer() -> Any:
 
 
 @pytest.fixture(
-    scope="module", params=["byte level", "Mistral", "Mistral, later", "no chat template", "bytes", "normalising"]
+    scope="module",
+    params=["byte level", "Mistral", *slow("Mistral, later"), "no chat template", "bytes", "normalising"],
 )
 def tokenizer(request: pytest.FixtureRequest) -> Any:
     """Tokenizers of several kinds, prepared as a run does it."""

@@ -22,6 +22,7 @@ from tasks.store.artifacts import ROOT
 from tasks.store.caching import StageCache
 from tasks.store.code import code_digest
 from tasks.store.tables import TABLES
+from tests.tiers import slow
 
 Digest = Callable[..., str]
 
@@ -313,7 +314,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("order", ["hashed first", "imported first"])
+@pytest.mark.parametrize("order", ["hashed first", *slow("imported first")])
 def test_code_that_is_edited_while_a_process_runs_is_neither_run_nor_hashed(checkout: Path, order: str) -> None:
     """Source was hashed after it was imported: numbers of the old prompt were kept under the new one's key."""
     run = [sys.executable, "-c", PINNED, order]

@@ -156,6 +156,7 @@ def closure_of(stage: Task[..., Any], inputs: dict[str, Any]) -> set[tuple[str, 
     return {place for name in policy.computation(inputs) for place in code._closure(*name.split(":"))}
 
 
+@pytest.mark.slow
 def test_all_code_that_a_stage_executes_is_in_its_digest(language_model: LanguageModel) -> None:
     """A function that is found by other means than its name could be edited without a new key."""
     draw = partial(draw_samples, has_keywords=True)

@@ -40,6 +40,7 @@ from tasks.priming.statistics.inference import (
 )
 from tasks.priming.statistics.paired import Clusters, Vector, bootstrap_intervals, cluster_robust_mean
 from tests.places import GOLDEN, ROOT
+from tests.tiers import slow
 
 Array: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.intp]
@@ -59,7 +60,7 @@ SIZES = {samples: int(np.searchsorted(LOOKS, samples)) for samples in (100, 200,
 """Samples of a run that is read once -> the position of that look."""
 
 
-@pytest.fixture(params=[500, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.fixture(params=[500, *slow(2000)])
 def replications(request: pytest.FixtureRequest) -> int:
     """Number of data sets."""
     number: int = request.param
@@ -311,6 +312,7 @@ def rate_at_any_look(claims: Claims) -> float:
 # --- one comparison ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queries", [1, 5])
 @pytest.mark.parametrize("population", POPULATIONS)
 def test_a_difference_that_is_not_there_is_rarely_shown_at_any_look(
@@ -461,11 +463,9 @@ FAMILIES = {
 """True improvements, in standard deviations."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", FAMILIES.values(), ids=FAMILIES)
-@pytest.mark.parametrize(
-    "population",
-    ["golden", "heavy_tails", *(pytest.param(name, marks=pytest.mark.slow) for name in ("smollm2", "ties"))],
-)
+@pytest.mark.parametrize("population", ["golden", "heavy_tails", "smollm2", "ties"])
 def test_intervals_of_a_family_hold_together_at_any_look(
     population: str, truth: list[float], replications: int
 ) -> None:
