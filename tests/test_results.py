@@ -371,8 +371,10 @@ def test_a_damaged_artifact_makes_its_run_incomplete_and_no_other(
     ("table", "rows", "reason"),
     [
         ("sample", [SAMPLES[0], SAMPLES[0]], "PRIMARY KEY"),
-        ("score", [replace(score(("first", "static", "problem"), (1.0,)), nll=float("nan"))], "CHECK"),
-        ("comparison", [replace(COMPARISONS[0], comparison="x", p_value=float("nan"))], "CHECK"),
+        *slow(
+            ("score", [replace(score(("first", "static", "problem"), (1.0,)), nll=float("nan"))], "CHECK"),
+            ("comparison", [replace(COMPARISONS[0], comparison="x", p_value=float("nan"))], "CHECK"),
+        ),
     ],
 )
 def test_rows_that_break_a_rule_make_their_run_incomplete(table: str, rows: list[object], reason: str) -> None:

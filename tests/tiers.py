@@ -6,5 +6,7 @@ import pytest
 
 
 def slow(*values: Any) -> list[Any]:
-    """Return parameters of a test with which it is slow, next to those with which it is not."""
-    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+    """Return parameters with which a test is slow, next to others; a tuple is several arguments."""
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow) for value in values
+    ]

@@ -1,5 +1,6 @@
 """Identity is counted bit by bit, and every way to compute an answer is another one."""
 
+import pytest
 import torch
 
 from tasks.bench.identity import Answers, check_identity, count_identical, score, score_in_other_ways, threads
@@ -21,6 +22,7 @@ def test_every_way_scores_all_answers(tiny: LanguageModel) -> None:
     assert [answers.keys() == together.keys() for _, answers in score_in_other_ways(load, tiny)] == [True] * 3
 
 
+@pytest.mark.slow
 def test_every_answer_and_line_is_accounted_for(subject: Subject) -> None:
     part = check_identity(subject)
     assert {figure.quantity: figure.value for figure in part.figures} == {

@@ -229,6 +229,7 @@ def test_generated_texts_that_are_the_same_are_counted(run: str, same: int, caps
 # --- which runs ---
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("artifacts_folder")
 def test_without_a_name_the_latest_run_is_compared_with_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
     make_run("aaaa", FIRST_NLLS, seed=1)

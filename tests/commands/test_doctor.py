@@ -100,6 +100,7 @@ def test_what_a_finding_quotes_is_obeyed_by_no_terminal(capsys: pytest.CaptureFi
     assert "\x1b" not in shown
 
 
+@pytest.mark.slow
 def test_an_altered_artifact_is_named_with_its_run(folder: Path) -> None:
     path = publish(folder)
     assert not [f for f in examine() if f.state == "broken"]

@@ -195,6 +195,7 @@ def test_a_time_is_told_with_its_source_or_said_to_be_unknown(
     assert f"time about {tokens / 62.5:.2g} s run aaaa here: 62 tokens scored per second; 1 process" in said
 
 
+@pytest.mark.slow
 def test_answers_are_counted_and_their_time_is_added(
     tmp_path: Path, artifacts_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from tasks.loading.model_files import identify_files
 from tasks.priming.settings import resolve_settings
 from tasks.store import artifacts, manifests, receipts
 from tests.published_rows import comparison, record_answers
+from tests.tiers import slow
 
 FLOW_RUNS = 77
 """What the command returns here where it would run the flow."""
@@ -157,7 +158,10 @@ CHANGES: dict[str, Callable[[Place], object]] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+OFTEN = ("a comment in the code", "the weights", "the data", "an artifact", "the database", "the report")
+
+
+@pytest.mark.parametrize("change", [*OFTEN, *slow(*(change for change in CHANGES if change not in OFTEN))])
 def test_the_flow_runs_where_anything_has_changed(
     place: Place, change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

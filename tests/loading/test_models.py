@@ -315,6 +315,7 @@ def test_weights_of_another_shape_are_a_usage_error(copied: Path) -> None:
         load(copied)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_causal_is_a_usage_error(copied: Path) -> None:
     (copied / "config.json").write_text(json.dumps({"model_type": "t5"}))
     with pytest.raises(SetupError, match="cannot be loaded: Unrecognized configuration class") as caught:
@@ -438,6 +439,7 @@ def test_a_writer_has_the_readers_settings_but_its_name_and_first_token() -> Non
     assert writer_settings(resolve_settings("demo")) is None
 
 
+@pytest.mark.slow
 def test_the_model_that_wrote_is_gone_before_the_one_that_reads_is_loaded(
     tiny_mistral_folder: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

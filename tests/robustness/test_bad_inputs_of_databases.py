@@ -113,6 +113,7 @@ OTHER_FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [row(25, name, content) for name, content in OTHER_FILES.items()])
 def test_a_database_of_another_kind_is_made_anew_from_parquet(published_run: Path, content: bytes) -> None:
     published_run.write_bytes(content)

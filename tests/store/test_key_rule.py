@@ -288,6 +288,7 @@ OUTSIDE_OF_KEYS = {
     "tasks/loading/models.py": {
         "_TEMPLATE_SECONDS, _TEMPLATE_BYTES": "limits of a check that passes or raises",
         "require_end": "in the message of that check",
+        "held_quantization": "the memory of no GPU at all, for an estimate",
         "_checked": "in a check that passes or raises, and in its message",
         "_language_model": "in a message, and how many models are kept",
         "_embedding_model": "how many models are kept",

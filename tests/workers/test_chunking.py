@@ -34,6 +34,7 @@ def test_a_chunk_takes_about_two_minutes(pace: float, size: int) -> None:
     assert size_at(pace) == size
 
 
+@pytest.mark.slow
 def test_the_speed_is_that_of_the_model_here() -> None:
     model = LanguageModel(tiny_mistral(), None, 256, choose_numeric_path("cpu", "float32"))
     assert tokens_per_second(language_model=model) > 100

@@ -20,6 +20,7 @@ from tasks.priming.engine.segments import Segment
 from tasks.priming.settings import GenerationSettings
 from tasks.priming.statistics.run_data import ModelFacts
 from tests.priming.engine.pretended_gpu import Graph, PretendedGpu, recording
+from tests.tiers import slow
 from tests.tiny_models import filled_pack, tiny_mistral
 
 FACTS = ModelFacts(7_000_000_000, 0, 32, 4096, 131_072, is_batch_invariant=False, first_token="<s>")
@@ -183,7 +184,9 @@ def steps(model: Any, gpu: PretendedGpu) -> list[torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("fault", ["CUDA error: operation not permitted when stream is capturing", "other numbers"])
+@pytest.mark.parametrize(
+    "fault", ["other numbers", *slow("CUDA error: operation not permitted when stream is capturing")]
+)
 def test_a_recording_that_fails_is_given_up(fault: str, gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     """Expected: one attempt, of which nothing reaches a result, and the stream that was in use before it."""
     model = on_gpu(on_cpu(torch.float32), gpu).model

@@ -10,6 +10,7 @@ from tasks.priming.statistics.all_statistics import STATISTICS
 from tasks.priming.statistics.run_data import ModelFacts, RunData
 from tests.priming.statistics.test_worlds import run_in
 from tests.run_rows import shuffled, surrogate
+from tests.tiers import slow
 
 SETTINGS = StatisticsSettings(bootstrap_resamples=100)
 
@@ -27,7 +28,7 @@ def run() -> RunData:
     return dataclasses.replace(made, samples=types, surrogates=written, model=facts, distractors=wrong)
 
 
-@pytest.mark.parametrize("table", STATISTICS)
+@pytest.mark.parametrize("table", ["comparison", *slow(*(table for table in STATISTICS if table != "comparison"))])
 def test_rows_in_another_order_give_identical_records(run: RunData, table: str) -> None:
     expected = STATISTICS[table].compute(run, SETTINGS, 42)
     assert expected

@@ -537,7 +537,7 @@ def best_errors(values: Array, replications: int) -> dict[str, float]:
 @pytest.mark.parametrize("lead", [0.0, 1.0])
 @pytest.mark.parametrize(
     ("population", "count"),
-    [("golden", 5), pytest.param("smollm2", 12, marks=pytest.mark.slow), ("heavy_tails", 12)],
+    [("golden", 5), *slow(("smollm2", 12), ("heavy_tails", 12))],
 )
 def test_what_is_said_of_the_best_of_several_is_rarely_wrong_at_any_look(
     population: str, count: int, lead: float, replications: int
