@@ -219,7 +219,9 @@ def _differing(values: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Part, ...]
 
 def _value(value: Any) -> str:  # noqa: ANN401 - what JSON can say
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_value, value))
+    if isinstance(value, dict):  # a text of one's own
+        return "; ".join(f"{name.replace('_', ' ')} {_value(own)}" for name, own in value.items() if own)
     text = "-" if value is None else str(value)
     is_hash = len(text) >= _HASH_CHARACTERS and not text.strip("0123456789abcdef")
     return f"{text[:12]}…" if is_hash else text

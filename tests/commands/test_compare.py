@@ -226,6 +226,17 @@ def test_generated_texts_that_are_the_same_are_counted(run: str, same: int, caps
     assert f"Of their 4 generated surrogates {same} have the same text in both." in flat
 
 
+def test_own_texts_are_told_in_words() -> None:
+    own = {
+        "family": "question",
+        "key": "facts",
+        "instruction": None,
+        "is_routed": False,
+        "treatments": ["kept", "hidden"],
+    }
+    assert command._value([own]) == "family question; key facts; treatments kept, hidden"
+
+
 # --- which runs ---
 
 
