@@ -43,7 +43,7 @@ _CHUNKS_AT_ONCE = 300
 # The oldest supported clients read it; DuckDB 2's own default shuts out every 1.x.
 _STORAGE_VERSION = "v1.4.0"
 _NEVER = datetime.max.replace(tzinfo=UTC)
-# No log: a file whose writer dies is thrown away, and so there never is one to leave behind.
+# Without a log: a file whose writer dies is thrown away, and a log beside it would outlive it.
 _OPTIONS = f"STORAGE_VERSION '{_STORAGE_VERSION}', RECOVERY_MODE 'no_wal_writes'"
 _VIEWS = Path(__file__).with_suffix(".sql")
 _NEWEST_RUN = "SELECT run_id FROM run WHERE status = 'complete' ORDER BY started_at DESC NULLS LAST, run_id LIMIT 1"
@@ -212,9 +212,13 @@ def attached(path: Path, options: str) -> Iterator[duckdb.DuckDBPyConnection]:
     that it was then, even if another has been renamed into its place since.
     """
     with duckdb.connect(":memory:", config=_HARDENED) as connection:
-        connection.execute(f"ATTACH {_quoted(str(path.resolve()))} AS results ({options})")
-        connection.execute("USE results")
+        _attach(connection, path, options)
         yield connection
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path, options: str) -> None:
+    connection.execute(f"ATTACH {_quoted(str(path.resolve()))} AS results ({options})")
+    connection.execute("USE results")
 
 
 def build_database(
@@ -230,10 +234,8 @@ def build_database(
     """
     try:
         with closing(_empty_database(with_keys=not is_small).cursor()) as connection:
-            options = f"{_OPTIONS}, BLOCK_SIZE 16384" if is_small else _OPTIONS
-            connection.execute(f"ATTACH {_quoted(str(path.resolve()))} AS results ({options})")
+            _attach(connection, path, f"{_OPTIONS}, BLOCK_SIZE 16384" if is_small else _OPTIONS)
             connection.execute("COPY FROM DATABASE memory TO results")
-            connection.execute("USE results")
             rows = load(connection)
             for (run_id,) in connection.execute(_NEWEST_RUN).fetchall():
                 connection.execute(f"CREATE OR REPLACE MACRO newest_run() AS {_quoted(run_id)}")

@@ -92,6 +92,8 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         )
     is_nf4 = settings.quantization == "nf4"
     held = held_quantization(settings, device)
+    compute = {"bnb_4bit_compute_dtype": settings.dtype}
+    quantized = {"quantization_settings": _NF4 | compute, "held_quantization": held} if is_nf4 else {}
     path = find_model(settings.language_model)
     gguf = {}
     if path and path.suffix == GGUF:
@@ -108,8 +110,7 @@ def identify_language_model(settings: LanguageModelSettings) -> Identity:
         "dtype": settings.dtype,
         "quantization": settings.quantization,
         "first_token": settings.first_token,
-        **({"quantization_settings": _NF4 | {"bnb_4bit_compute_dtype": settings.dtype}} if is_nf4 else {}),
-        **({"held_quantization": held} if is_nf4 else {}),
+        **quantized,
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "numeric_path": choose_numeric_path(device, settings.dtype, held),

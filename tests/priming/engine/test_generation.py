@@ -1,6 +1,8 @@
 """Generation on a real small transformer: a line depends on its own prompt and identity, whatever surrounds it."""
 
 import dataclasses
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -89,25 +91,34 @@ def test_a_line_does_not_depend_on_the_size_of_batches(writer: LanguageModel, mo
 
 
 @pytest.mark.slow
-def test_writing_holds_the_keys_and_values_of_its_lines_once(
-    mistral_tokenizer_folder: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Prompts' caches next to the buffers, and copies of these when lines ended, came to more than twice as much."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(mistral_tokenizer_folder)
+def test_writing_holds_the_keys_and_values_of_its_lines_once(mistral_tokenizer_folder: Any) -> None:
+    """Prompts' caches next to the buffers, and copies of these when lines ended, came to more than twice as much.
+
+    In a process of its own: what other tests have freed in this one is counted or not, as it happens.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+        held, together, in_parts = fresh.submit(bytes_of_writing, mistral_tokenizer_folder).result()
+    assert held > 200_000_000  # beside which all else is little
+    assert together < 1.75 * held
+    assert in_parts < 0.6 * held
+
+
+def bytes_of_writing(tokenizer_folder: Any) -> tuple[int, int, int]:
+    """Return the size of all lines' keys and values, and the peaks of writing them together and in parts (bytes)."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder)
     shape = {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64, "num_hidden_layers": 8}
     model = tiny_mistral(vocab_size=32_000, max_position_embeddings=512, **shape)
     writer = LanguageModel(model, tokenizer, 512, PATH)
     asked = [dataclasses.replace(prompt, token_limit=4 + n % 9) for n, prompt in enumerate(prompts(60))]
     lengths = [buffer_length(len(encode_chat(reading(tokenizer), p.message)), p.token_limit or 0) for p in asked]
     held = sum(lengths) * 2 * 8 * 8 * 64 * 4  # keys and values, layers, heads, dimension, bytes
-    assert held > 200_000_000  # beside which all else is little
-    monkeypatch.setattr(generation, "_HELD_BYTES", 2 * held)
-    generate_completions(asked[:1], writer, SETTINGS)
-    # 1.6 to 1.8, by what the process has freed before
-    assert peak_cpu_bytes(lambda: generate_completions(asked, writer, SETTINGS)) < 1.9 * held
-    monkeypatch.setattr(generation, "_HELD_BYTES", held // 3)
-    monkeypatch.setattr(generation, "_LEAST_HELD_TOKENS", 0)
-    assert peak_cpu_bytes(lambda: generate_completions(asked, writer, SETTINGS)) < 0.6 * held
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "_HELD_BYTES", 2 * held)
+        generate_completions(asked[:1], writer, SETTINGS)
+        together = peak_cpu_bytes(lambda: generate_completions(asked, writer, SETTINGS))
+        patch.setattr(generation, "_HELD_BYTES", held // 3)
+        patch.setattr(generation, "_LEAST_HELD_TOKENS", 0)
+        return held, together, peak_cpu_bytes(lambda: generate_completions(asked, writer, SETTINGS))
 
 
 def test_a_line_depends_on_its_identity(writer: LanguageModel) -> None:
