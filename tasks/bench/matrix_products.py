@@ -17,7 +17,8 @@ from tasks.bench.timing import Arm, Name
 from tasks.priming.engine.numeric_path import numeric_path
 
 # How torch names what multiplies matrices: the same layer has several names, depending on its input's memory layout.
-_PRODUCTS = {"linear", "matmul", "mm", "addmm", "bmm"}
+_LAYERS = {"linear", "_linear_pointwise"}
+_PRODUCTS = {*_LAYERS, "matmul", "mm", "addmm", "bmm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class _Recorder(TorchDispatchMode):
         if name in _PRODUCTS:
             left, right = args[:2] if name != "addmm" else args[1:3]
             # Layers hold their weights transposed. A product of three axes may have the weight as its only matrix.
-            weight = right if name == "linear" or right.ndim < 2 else right.transpose(-1, -2)
+            weight = right if name in _LAYERS or right.ndim < 2 else right.transpose(-1, -2)
             if weight.ndim == 2 or weight.shape[0] == 1:
                 self._keep(left, weight.reshape(weight.shape[-2:]) if weight.ndim > 1 else weight)
         return function(*args, **(kwargs or {}))

@@ -18,7 +18,6 @@ import torch
 
 from tasks.bench.generation import measure_generation
 from tasks.bench.identity import check_identity, threads
-from tasks.bench.matrix_products import Product, compute_products
 from tasks.bench.models import load_models
 from tasks.bench.queries import measure_queries
 from tasks.bench.records import Bench
@@ -26,7 +25,7 @@ from tasks.bench.scoring import measure_scoring
 from tasks.bench.timing import Part, Report, time_on_cpu
 from tasks.bench.workload import Subject, plan_of
 from tasks.loading.data import SetupError
-from tasks.priming.engine.numeric_path import choose_numeric_path
+from tasks.priming.engine.numeric_path import choose_numeric_path, numeric_path
 
 DEFAULT_MODELS = {"cpu": ("small", "wide", "smollm2-135m"), "cuda": ("mistral-7b",)}
 DEFAULT_DTYPES = {"cpu": ("float32", "bfloat16"), "cuda": ("bfloat16",)}
@@ -128,13 +127,19 @@ def probe_speed(dtypes: Iterable[str]) -> dict[str, str]:
     found = {}
     for dtype in dtypes:
         path = choose_numeric_path("cpu", dtype)
-        product = Product(2048, torch.ones((3072, 3072), dtype=getattr(torch, dtype)))
-        own, default = _speed(product, path), _speed(product, "default")
+        weight = torch.ones((3072, 3072), dtype=getattr(torch, dtype))
+        own, default = _speed(weight, path), _speed(weight, "default")
         found[dtype] = f"{path}, {own:.0f} GFLOP/s a core (torch's default: {default:.0f})"
     return found
 
 
-def _speed(product: Product, path: str) -> float:
+def _speed(weight: torch.Tensor, path: str) -> float:
     """Return GFLOP/s of processor time."""
-    compute_products([product], path)
-    return product.operations / time_on_cpu(lambda: compute_products([product], path)).seconds / 1e9
+    left = torch.ones((2048, weight.shape[1]), dtype=weight.dtype)
+
+    def compute() -> None:
+        with torch.inference_mode(), numeric_path(path):
+            torch.nn.functional.linear(left, weight)
+
+    compute()
+    return 2 * len(left) * weight.numel() / time_on_cpu(compute).seconds / 1e9

@@ -155,12 +155,13 @@ def writer_settings(settings: ExperimentSettings) -> LanguageModelSettings | Non
 
 def identify_embedding_model(settings: EmbeddingSettings) -> Identity:
     """Return everything that determines the numbers of the sentence-embedding model."""
-    from tasks.priming.engine.numeric_path import instruction_set
+    from tasks.priming.engine.numeric_path import choose_numeric_path, instruction_set
 
     return {
         "embedding_model": settings.embedding_model,
         **identify_files(settings.embedding_model, settings.embedding_model_revision),
         "dtype": "float32",  # whatever the dtype of the stored weights: bfloat16 would change routes
+        "numeric_path": choose_numeric_path("cpu", "float32"),
         "instruction_set": instruction_set(),
         "versions": _versions("torch", "transformers", "sentence-transformers", "scikit-learn"),
     }

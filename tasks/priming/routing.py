@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from sklearn.preprocessing import normalize
 
+from tasks.priming.engine.numeric_path import choose_numeric_path, numeric_path
 from tasks.priming.errors import UsageError
 from tasks.priming.records import Route, Sample, Surrogate
 
@@ -105,13 +106,14 @@ def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
     for number, ids in enumerate(model.tokenizer(list(texts))["input_ids"] if texts else ()):
         lengths.setdefault(len(ids), []).append(number)
     vectors = np.zeros((len(texts), model.get_embedding_dimension()), dtype=np.float32)
-    for length, numbers in lengths.items():
-        for start in range(0, len(numbers), _TEXTS_AT_ONCE):
-            part = numbers[start : start + _TEXTS_AT_ONCE]
-            repeated = [*part, *[part[0]] * max(0, -(-_LEAST_ROWS // length) - len(part))]
-            batch = [texts[n] for n in repeated]
-            found = model.encode(batch, batch_size=len(batch), show_progress_bar=False, convert_to_numpy=True)
-            vectors[part] = found[: len(part)]
+    with numeric_path(choose_numeric_path("cpu", "float32")):
+        for length, numbers in lengths.items():
+            for start in range(0, len(numbers), _TEXTS_AT_ONCE):
+                part = numbers[start : start + _TEXTS_AT_ONCE]
+                repeated = [*part, *[part[0]] * max(0, -(-_LEAST_ROWS // length) - len(part))]
+                batch = [texts[n] for n in repeated]
+                found = model.encode(batch, batch_size=len(batch), show_progress_bar=False, convert_to_numpy=True)
+                vectors[part] = found[: len(part)]
     return vectors
 
 

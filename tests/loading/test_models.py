@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 import transformers
+from bitsandbytes.functional import has_avx512bf16
 from safetensors.torch import load_file, save_file
 
 from tasks.loading import models as loading
@@ -139,9 +140,11 @@ def test_where_there_is_room_four_bit_weights_are_dequantised_once(
     packed = load_language_model(identity | {"held_quantization": "nf4"})
     assert sum(type(module) is torch.nn.Linear for module in packed.model.modules()) == 1  # the output layer
     ids = torch.arange(5, 25)[None]
+    # bitsandbytes multiplies packed weights in bfloat16 on CPUs that can, whatever the dtype of the run.
+    is_exact = dtype == "float32" and not has_avx512bf16()
     with torch.inference_mode():
-        assert torch.allclose(once.model(ids).logits, packed.model(ids).logits, atol={"float32": 1e-5}.get(dtype, 0.02))
-    assert score(packed).nll == pytest.approx(scored, abs={"float32": 1e-6}.get(dtype, 0.01))
+        assert torch.allclose(once.model(ids).logits, packed.model(ids).logits, atol=1e-5 if is_exact else 0.02)
+    assert score(packed).nll == pytest.approx(scored, abs=1e-6 if is_exact else 0.01)
     assert scored != score(load(tiny_mistral_folder, dtype=dtype)).nll  # they are quantised all the same
 
 

@@ -320,7 +320,7 @@ def test_every_token_is_computed_once(reader: LanguageModel, packs: list[list[in
     assert item.computed_count == 4 + 4 + 2
 
 
-def test_a_shared_prefix_is_computed_once_and_changes_no_bit(reader: LanguageModel, packs: list[list[int]]) -> None:
+def test_a_shared_prefix_is_computed_once_and_changes_no_number(reader: LanguageModel, packs: list[list[int]]) -> None:
     prefix = tuple(range(500, 530))
     items = [replace(item, context=prefix + item.context) for item in random_items(8)]
     apart = score_requests(items, reader)
@@ -330,8 +330,6 @@ def test_a_shared_prefix_is_computed_once_and_changes_no_bit(reader: LanguageMod
     assert sum(map(sum, packs)) == 30 + sum(len(context) - 30 for context in {item.context for item in items}) + sum(
         item.computed_count for item in items
     )
-    if is_batch_invariant(PATH):
-        assert shared == apart
     for one, other in zip(shared, apart, strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 

@@ -17,7 +17,7 @@ from tasks.priming.engine import segments
 from tasks.priming.engine.forward import forward_packed
 from tasks.priming.engine.model import LanguageModel
 from tasks.priming.engine.nll import Request, context_segments
-from tasks.priming.engine.numeric_path import ONEDNN, choose_numeric_path, is_batch_invariant
+from tasks.priming.engine.numeric_path import choose_numeric_path, is_batch_invariant
 from tasks.priming.engine.segments import KVCache, Segment
 from tasks.priming.prompts import BASELINE_TEMPLATE, SURROGATE_TEMPLATE
 from tasks.priming.records import Check, Distractor, Sample
@@ -218,9 +218,3 @@ def test_the_dense_mask_says_what_transformers_computes_without_one(
             found = [nlls[row, token].item() for row, token in zip(places, alternative, strict=True)]
             assert found == pytest.approx(expected, abs=1e-5)
     assert changed == (window is None and treatment in ("kept", "blind"))
-
-
-def test_the_numeric_path_is_named_by_device_dtype_and_quantisation() -> None:
-    assert choose_numeric_path("cpu", "float32") in (ONEDNN, "cpu-float32-default")
-    assert choose_numeric_path("cuda", "bfloat16") == "cuda-bfloat16"
-    assert choose_numeric_path("cpu", "float32", "nf4") == "cpu-float32-nf4"

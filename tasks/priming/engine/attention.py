@@ -162,6 +162,10 @@ def attend_block(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, rule: AttentionRule
 ) -> torch.Tensor:
     """Return softmax(query keys^T scale + mask) values, one product per key head."""
+    if len(query) == 1 and query.device.type == "cpu" and torch.get_num_threads() > 1:
+        # MKL shares a single product among threads, and sums differently then; of two, each thread computes one.
+        query, keys, values = (tensor.expand(2, -1, -1) for tensor in (query, keys, values))
+        return attend_block(query, keys, values, mask, rule)[:1]
     if rule.softcap is None:
         scores = torch.baddbmm(mask.expand(len(query), -1, -1), query, keys.transpose(1, 2), alpha=rule.scale)
         return torch.bmm(torch.softmax(scores, dim=-1), values)

@@ -6,16 +6,20 @@ its cache.
 """
 
 import os
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 # float32 matrix products of oneDNN and MKL both stay near 2e-6 of the largest element; bfloat16 parts give 1e-2.
 _LARGEST_PROBE_ERROR = 1e-5
 
 ONEDNN = "cpu-float32-onednn"  # float32 on the CPU through oneDNN
+ONEDNN_LAYERS = "cpu-float32-onednn-layers"  # the same, but attention through torch's default
 
 _INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 """Environment variables by which a user keeps a library from using some of the CPU's instructions."""
@@ -24,15 +28,21 @@ _INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INS
 def choose_numeric_path(device: str, dtype: str, quantization: str = "none") -> str:
     """Return the name of the numeric path, e.g. "cpu-float32-onednn", "cuda-bfloat16" or "cuda-float16-nf4".
 
-    On CPUs, torch's default for float32 is MKL, which on AMD runs at half the speed of oneDNN; allowing torch
-    "medium" precision selects oneDNN, which keeps full float32 unless the CPU has bfloat16 matrix units (AMX). The
-    probe multiplies fixed matrices on both paths to find out.
+    On x86 CPUs, torch's default for float32 is MKL, whose sums for a row depend on how many other rows there are (with
+    AVX2, and with two threads), and which runs at half the speed of oneDNN on AMD. oneDNN's do not. Layers go through
+    oneDNN on all of them. torch's "medium" precision sends the products of attention there as well where the CPU has
+    AVX512, but takes bfloat16 for them where it has bfloat16 matrix units (AMX); a probe multiplies fixed matrices to
+    find out.
     """
     if quantization != "none":
         return f"{device}-{dtype}-{quantization}"
     if device != "cpu" or dtype != "float32":
         return f"{device}-{dtype}"
-    return ONEDNN if _medium_is_float32() else "cpu-float32-default"
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch has no types here
+    if not (is_x86 and has_onednn):
+        return "cpu-float32-default"
+    return ONEDNN if _medium_is_float32() else ONEDNN_LAYERS
 
 
 def is_batch_invariant(name: str) -> bool:
@@ -41,7 +51,7 @@ def is_batch_invariant(name: str) -> bool:
     On other paths, and with more than two threads (see forward.py), a run measures and records the largest difference
     and does not claim identity.
     """
-    return name == ONEDNN and torch.get_num_threads() <= 2
+    return name in (ONEDNN, ONEDNN_LAYERS) and torch.get_num_threads() <= 2
 
 
 def instruction_set() -> str:
@@ -56,12 +66,35 @@ def instruction_set() -> str:
 @contextmanager
 def numeric_path(name: str) -> Iterator[None]:
     """Compute on the named path within the context and restore torch's setting afterwards."""
+    layers = _OneDnnLayers() if name in (ONEDNN, ONEDNN_LAYERS) else nullcontext()
+    with _matmul_precision("medium" if name == ONEDNN else "highest"), layers:
+        yield
+
+
+@contextmanager
+def _matmul_precision(name: str) -> Iterator[None]:
     previous = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if name == ONEDNN else "highest")
+    torch.set_float32_matmul_precision(name)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(previous)
+
+
+class _OneDnnLayers(TorchFunctionMode):
+    """Computes linear layers through oneDNN in full float32, whatever torch would take on this CPU."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Call oneDNN in place of torch's linear function, and anything else as it is."""
+        chosen = _linear if function is torch.nn.functional.linear else function
+        return chosen(*args, **kwargs or {})
+
+
+def _linear(left: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    if left.dtype != torch.float32:
+        return torch.nn.functional.linear(left, weight, bias)
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, weight, bias, "none", [], "")
+    return product
 
 
 @cache
@@ -70,6 +103,6 @@ def _medium_is_float32() -> bool:
     left = torch.randn(256, 512, generator=generator)
     right = torch.randn(512, 384, generator=generator)
     exact = left.double() @ right.double()
-    with numeric_path(ONEDNN):
+    with _matmul_precision("medium"):
         error = (torch.nn.functional.linear(left, right.T.contiguous()).double() - exact).abs().max()
     return bool(error / exact.abs().max() <= _LARGEST_PROBE_ERROR)

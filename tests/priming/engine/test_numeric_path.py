@@ -1,0 +1,77 @@
+"""Products of a layer: full float32, and for a row the same bits whatever the other rows, on any x86 CPU."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tasks.priming.engine.numeric_path import (
+    ONEDNN,
+    ONEDNN_LAYERS,
+    choose_numeric_path,
+    is_batch_invariant,
+    numeric_path,
+)
+
+PATH = choose_numeric_path("cpu", "float32")
+PROMISED = pytest.mark.skipif(not is_batch_invariant(PATH), reason=f"bits are promised on x86 CPUs, not on {PATH}")
+
+
+def test_the_numeric_path_is_named_by_device_dtype_and_quantisation() -> None:
+    assert choose_numeric_path("cpu", "float32") in (ONEDNN, ONEDNN_LAYERS, "cpu-float32-default")
+    assert choose_numeric_path("cuda", "bfloat16") == "cuda-bfloat16"
+    assert choose_numeric_path("cpu", "float32", "nf4") == "cpu-float32-nf4"
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_layer_is_computed_in_full_float32(has_bias: bool) -> None:
+    """bfloat16, which torch's "medium" precision takes on some CPUs, would be off by 3e-3."""
+    layer, rows = torch.nn.Linear(576, 192, bias=has_bias), torch.randn(2, 40, 576)
+    with torch.inference_mode(), numeric_path(PATH):
+        found, exact = layer(rows), copy.deepcopy(layer).double()(rows.double())
+    assert float((found - exact).abs().max() / exact.abs().max()) < 2e-6
+
+
+def test_other_number_formats_and_other_functions_are_computed_as_without_the_path() -> None:
+    layer, rows = torch.nn.Linear(64, 32).bfloat16(), torch.randn(5, 64).bfloat16()
+    with torch.inference_mode():
+        expected = layer(rows), torch.softmax(rows, dim=-1)
+        with numeric_path(PATH):
+            found = layer(rows), torch.softmax(rows, dim=-1)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@PROMISED
+@pytest.mark.parametrize("thread_count", [1, 2])
+def test_a_row_has_the_same_bits_whatever_the_other_rows(thread_count: int) -> None:
+    """MKL, torch's default, fails this with two threads, and on CPUs with AVX2 alone with one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(thread_count)
+    try:
+        for width, height in ((576, 576), (1536, 576), (576, 1536), (256, 688)):
+            rows, layer = torch.randn(2112, width), torch.nn.Linear(width, height, bias=False)
+            with torch.inference_mode(), numeric_path(PATH):
+                whole = layer(rows)
+                for count in (16, 32, 64, 128, 320, 1088):
+                    assert torch.equal(layer(rows[64 : 64 + count].clone()), whole[64 : 64 + count])
+    finally:
+        torch.set_num_threads(before)
+
+
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+
+
+@PROMISED
+@pytest.mark.slow
+@pytest.mark.parametrize("limits", [AVX2, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}], ids=["avx2", "avx512"])
+def test_what_is_promised_holds_with_fewer_instructions(limits: dict[str, str]) -> None:
+    """As on older CPUs than this one: the tests of the same bits, in a process of their own."""
+    names = "test_scoring", "test_routing", "test_answers", "engine/test_generation", "arms/test_treatments"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow or not slow"]
+    command += ["-k", "bits or alone or order or subset", *(f"tests/priming/{name}.py" for name in names)]
+    found = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+    assert "skipped" not in found.stdout
