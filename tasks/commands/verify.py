@@ -4,7 +4,8 @@ In: a folder that tasks/commands/export.py wrote. Out: one line per table: the s
 recomputed from the folder. No model is loaded, and nothing is read but the folder.
 
 Floats are compared bit by bit. On another processor or BLAS the last bits of sums may differ; such a table counts as
-the same to 1e-12, relative to the larger value, and the largest difference is shown.
+the same to 1e-12, relative to the larger value, and the largest difference is shown. Values below a thousandth are
+compared as if they were one: an interval's bound comes near 0 by subtraction, of which only last bits are left.
 
 Status 0: nothing differs. 1: something does. 2: a file is missing, has another shape or is of a later version.
 """
@@ -37,6 +38,9 @@ from tasks.store.tables import create_statements
 
 TOLERANCE = 1e-12
 """Relative difference of two floats that another order of additions explains."""
+
+_LEAST = 1e-3
+"""What smaller values are compared relative to."""
 
 _COMPUTED_ALL = "all"
 """The part of table run_check that is computed from rows; the others were observed while the model ran."""
@@ -258,7 +262,7 @@ def _counted(differing: Sequence[str]) -> str:
 def _difference(given: object, computed: object) -> float:
     """Return how far two values are apart: 0 if they are the same, infinity if they are not two unequal floats."""
     if isinstance(given, float) and isinstance(computed, float) and math.isfinite(given) and math.isfinite(computed):
-        return abs(given - computed) / max(abs(given), abs(computed), TOLERANCE) if given != computed else 0.0
+        return abs(given - computed) / max(abs(given), abs(computed), _LEAST) if given != computed else 0.0
     return 0.0 if given == computed or (given != given and computed != computed) else math.inf
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +192,16 @@ def test_an_altered_cell_is_found(
     assert execute(argparse.Namespace(folder=folder)) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert f'{table}: "{", ".join(map(str, key.values()))}: {column} is' in shown
+
+
+@pytest.mark.slow
+def test_another_last_bit_is_told_and_forgiven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(BUNDLE, folder)
+    alter(folder / "comparison.parquet", "improvement_mean", lambda value: math.nextafter(value, math.inf))
+    assert execute(argparse.Namespace(folder=folder)) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"comparison \d+ the same to 1e-12 \(largest difference [1-9]e-1[5-9]\)", shown)
 
 
 @pytest.mark.slow
