@@ -83,6 +83,13 @@ def test_a_gpu_scores_what_a_cpu_scores_and_waits_once(cpu_scores: Any, toleranc
     assert set(gpu.rows) == {GPU_ROWS, GPU_KEPT_ROWS}
 
 
+def test_the_next_pack_is_laid_out_while_the_gpu_computes(gpu: PretendedGpu) -> None:
+    """Nothing is read before the last pack has been handed over."""
+    score_requests(requests(), on_gpu(on_cpu(torch.bfloat16), gpu), budget_share=0.05)
+    assert gpu.kernel_calls == 3 * 5  # layers, packs
+    assert gpu.waits == {"tolist nll.py:score_requests": 1}
+
+
 def test_a_gap_in_a_window_goes_to_blocks_alone(gpu: PretendedGpu) -> None:
     """The kernel counts keys that are there, a window counts positions; the rest of the pack is the kernel's."""
     model = on_gpu(on_cpu(torch.bfloat16, 12), gpu).model
