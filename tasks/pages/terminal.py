@@ -37,7 +37,7 @@ def print_blocks(blocks: Iterable[Block]) -> None:
 def _rendered(block: Block) -> RenderableType:
     match block:
         case Heading(text):
-            return Text(f"\n{text}\n{'─' * len(text)}", style="bold")
+            return Text(f"\n{text}\n{'─' * min(len(text), WIDTH)}", style="bold")
         case Paragraph(parts):
             return Padding(_joined(parts), (0, 0, 1, 0))
         case Correction(parts):

@@ -6,6 +6,7 @@ import pytest
 
 from tasks.pages.blocks import (
     MOST_ROWS,
+    Heading,
     Quoted,
     Table,
     Value,
@@ -33,6 +34,11 @@ def test_the_terminal_has_names_to_the_left_and_numbers_to_the_right(capsys: pyt
     heading, _, row, *_ = capsys.readouterr().out.splitlines()
     assert re.split("  +", row.strip()) == ["<b>|static", "1,200", "0.500 (0.250 to 0.750)"]
     assert heading.index("samples") + len("samples") == row.index("1,200") + len("1,200")
+
+
+def test_the_rule_below_a_long_heading_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_blocks([Heading("Undecided: " + "one of many texts, " * 5)])
+    assert [line for line in capsys.readouterr().out.splitlines() if "─" in line] == ["─" * 80]
 
 
 def test_markdown_has_the_same_cells() -> None:
