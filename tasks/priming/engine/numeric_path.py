@@ -86,8 +86,12 @@ class _OneDnnLayers(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Call oneDNN in place of torch's linear function, and anything else as it is."""
-        chosen = _linear if function is torch.nn.functional.linear else function
-        return chosen(*args, **kwargs or {})
+        if function is torch.nn.functional.linear:
+            return _linear(*args, **kwargs or {})
+        if function is torch.addmm and not kwargs and args[0].ndim == 1:  # transformers' Conv1D, as in GPT-2
+            bias, left, weight = args
+            return _linear(left, weight.t(), bias)
+        return function(*args, **kwargs or {})
 
 
 def _linear(left: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

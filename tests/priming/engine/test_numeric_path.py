@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from tasks.priming.engine.numeric_path import (
     ONEDNN,
@@ -45,14 +46,16 @@ def test_other_number_formats_and_other_functions_are_computed_as_without_the_pa
 
 
 @PROMISED
+@pytest.mark.parametrize("layer_class", [torch.nn.Linear, Conv1D])
 @pytest.mark.parametrize("thread_count", [1, 2])
-def test_a_row_has_the_same_bits_whatever_the_other_rows(thread_count: int) -> None:
-    """MKL, torch's default, fails this with two threads, and on CPUs with AVX2 alone with one."""
+def test_a_row_has_the_same_bits_whatever_the_other_rows(thread_count: int, layer_class: type) -> None:
+    """MKL, torch's default, fails this with two threads, and on CPUs with AVX2 alone with one; Conv1D is GPT-2's."""
     before = torch.get_num_threads()
     torch.set_num_threads(thread_count)
     try:
-        for width, height in ((576, 576), (1536, 576), (576, 1536), (256, 688)):
-            rows, layer = torch.randn(2112, width), torch.nn.Linear(width, height, bias=False)
+        for sizes in ((576, 576), (1536, 576), (576, 1536), (256, 688)):
+            layer = layer_class(*sizes)  # input and output width; for Conv1D the other way round
+            rows = torch.randn(2112, sizes[layer_class is Conv1D])
             with torch.inference_mode(), numeric_path(PATH):
                 whole = layer(rows)
                 for count in (16, 32, 64, 128, 320, 1088):
@@ -69,9 +72,11 @@ AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_C
 @pytest.mark.parametrize("limits", [AVX2, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}], ids=["avx2", "avx512"])
 def test_what_is_promised_holds_with_fewer_instructions(limits: dict[str, str]) -> None:
     """As on older CPUs than this one: the tests of the same bits, in a process of their own."""
-    names = "test_scoring", "test_routing", "test_answers", "engine/test_generation", "arms/test_treatments"
+    places = ["test_scoring", "test_routing", "test_answers", "arms/test_treatments"]
+    places += ["engine/test_generation", "engine/test_numeric_path"]
+    files = [f"tests/priming/{place}.py" for place in places]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow or not slow"]
-    command += ["-k", "bits or alone or order or subset", *(f"tests/priming/{name}.py" for name in names)]
+    command += ["-k", "bits or alone or order or subset", *files]
     found = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
     assert "skipped" not in found.stdout
