@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tasks.commands.guard import FOR_TORCH
+
 # Read when torch and huggingface_hub are first imported, by whichever test comes first.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+for name, value in FOR_TORCH.items():
+    os.environ.setdefault(name, value)
 os.environ["HF_HUB_OFFLINE"] = "1"
 # No test finds, or changes, what the user's own runs left.
 os.environ["SURROGATE_ARTIFACTS"] = os.path.join(tempfile.mkdtemp(prefix="surrogate_tests_"), "artifacts")
