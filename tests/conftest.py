@@ -13,8 +13,7 @@ from typing import Any
 from tasks.commands.guard import FOR_TORCH
 
 # Read when torch and huggingface_hub are first imported, by whichever test comes first.
-for name, value in FOR_TORCH.items():
-    os.environ.setdefault(name, value)
+os.environ.update(FOR_TORCH | dict(os.environ))
 os.environ["HF_HUB_OFFLINE"] = "1"
 # No test finds, or changes, what the user's own runs left.
 os.environ["SURROGATE_ARTIFACTS"] = os.path.join(tempfile.mkdtemp(prefix="surrogate_tests_"), "artifacts")
