@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.commands.guard import FOR_TORCH
-
 # Read when torch and huggingface_hub are first imported, by whichever test comes first.
-os.environ.update(FOR_TORCH | dict(os.environ))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 # No test finds, or changes, what the user's own runs left.
 os.environ["SURROGATE_ARTIFACTS"] = os.path.join(tempfile.mkdtemp(prefix="surrogate_tests_"), "artifacts")

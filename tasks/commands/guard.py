@@ -14,14 +14,6 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-FOR_TORCH = {"OMP_WAIT_POLICY": "PASSIVE", "LRU_CACHE_CAPACITY": "32", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32"}
-"""What torch reads from the environment when it is first imported.
-
-Two OpenMP threads that spin against each other on a busy machine take many times as long as one that sleeps. A product
-of oneDNN is prepared anew for every number of rows, and torch and oneDNN each keep 1,024 of these (1.6 MB for a layer
-of 1,536 x 576); a pass needs fewer than ten.
-"""
-
 
 def guarded(
     work: Callable[[], int],
@@ -46,8 +38,9 @@ def guarded(
 
     redact_logs()
     output, _ = _forgiving("stdout", "replace"), _forgiving("stderr", "backslashreplace")
-    for name, value in FOR_TORCH.items():
-        os.environ.setdefault(name, value)
+    # Read when torch is first imported: two OpenMP threads that spin against each other on a busy machine take many
+    # times as long as one that sleeps.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         _refuse_secrets(words)
         return _with_output(output, work(), kept)

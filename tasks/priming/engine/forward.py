@@ -26,8 +26,9 @@ from tasks.priming.errors import UsageError
 from tasks.priming.watching import tell_share
 
 IMPLEMENTATION = "packed"
-# Matrix products of fewer rows use other kernels, whose sums differ in the last bit: shorter packs are padded.
-_LEAST_ROWS = 16
+# oneDNN prepares a product anew for every number of rows, and 1,024 of these are kept, some megabytes each: few numbers
+# of rows keep a worker's memory small. Fewer rows than 16 use other kernels, whose sums differ in the last bit.
+_ROWS_STEP, _FEW_ROWS_STEP, _FEW_ROWS = 64, 16, 256
 # Two threads each compute half of an elementwise function, and the end of a half that does not fill two vectors of 16
 # numbers is computed by a scalar function, whose exp differs in the last bit: rows are padded such that rows times the
 # width of the model's MLP is a multiple of this.
@@ -185,12 +186,13 @@ def _choose_rows(value: Any, count: int, rows: torch.Tensor) -> Any:  # noqa: AN
 
 
 def _padded_count(model: Any, count: int, gpu_rows: int) -> int:  # noqa: ANN401
-    """Return the number of rows in which so many are computed: see _LEAST_ROWS, _SHARED_NUMBERS and GPU_ROWS."""
+    """Return the number of rows in which so many are computed: see _FEW_ROWS_STEP, _SHARED_NUMBERS and GPU_ROWS."""
     if model.device.type == "cuda":
         return -(-count // gpu_rows) * gpu_rows
     width = getattr(model.config.get_text_config(), "intermediate_size", None)
     multiple = _SHARED_NUMBERS // math.gcd(_SHARED_NUMBERS, width) if isinstance(width, int) else _SHARED_NUMBERS
-    return max(-(-count // multiple) * multiple, _LEAST_ROWS)
+    multiple = max(multiple, _FEW_ROWS_STEP if count <= _FEW_ROWS else _ROWS_STEP)  # all are powers of two
+    return -(-count // multiple) * multiple
 
 
 def attend_packed(
