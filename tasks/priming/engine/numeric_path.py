@@ -10,6 +10,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from threading import RLock
 from typing import Any
 
 import torch
@@ -21,6 +22,10 @@ ONEDNN = "cpu-float32-onednn"  # float32 on the CPU through oneDNN
 ONEDNN_LAYERS = "cpu-float32-onednn-layers"  # the same, but attention through torch's default
 
 _TORCH_LINEAR, _TORCH_ADDMM = torch.nn.functional.linear, torch.addmm
+
+_computing = RLock()
+"""Held within a path: precision and layers are the whole process's, so that a thread that left its path would take it
+from one that still computes."""
 
 _INSTRUCTION_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 """Environment variables by which a user keeps a library from using some of the CPU's instructions."""
@@ -66,9 +71,9 @@ def instruction_set() -> str:
 
 @contextmanager
 def numeric_path(name: str) -> Iterator[None]:
-    """Compute on the named path within the context and restore torch's setting afterwards."""
+    """Compute on the named path within the context and restore torch's setting afterwards; other threads wait."""
     layers = _onednn_layers() if name in (ONEDNN, ONEDNN_LAYERS) else nullcontext()
-    with _matmul_precision("medium" if name == ONEDNN else "highest"), layers:
+    with _computing, _matmul_precision("medium" if name == ONEDNN else "highest"), layers:
         yield
 
 

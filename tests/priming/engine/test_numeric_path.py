@@ -4,6 +4,8 @@ import copy
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import torch
@@ -44,6 +46,31 @@ def test_other_number_formats_and_other_functions_are_computed_as_without_the_pa
         with numeric_path(PATH):
             found = layer(rows), torch.softmax(rows, dim=-1)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_a_thread_that_leaves_a_path_takes_it_from_no_other() -> None:
+    """Two chunks are routed at once in threads of one process, whose setting it is."""
+    began, entered = Event(), Event()
+
+    def leave_early() -> None:
+        with numeric_path(PATH):
+            began.set()
+            entered.wait(0.2)  # in vain where the other thread waits for this one
+
+    def setting() -> tuple[object, str]:
+        return torch.nn.functional.linear, torch.get_float32_matmul_precision()
+
+    outside = setting()
+    with numeric_path(PATH):
+        inside = setting()
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(leave_early)
+        began.wait()
+        with numeric_path(PATH):
+            entered.set()
+            other.result()
+            assert setting() == inside
+    assert setting() == outside
 
 
 @PROMISED

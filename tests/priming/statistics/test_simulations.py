@@ -479,11 +479,15 @@ def test_intervals_of_a_family_hold_together_at_any_look(
 def test_holm_over_p_values_of_single_readings_breaks_the_bound_when_a_run_is_read_five_times(
     population: str, queries: int, replications: int
 ) -> None:
-    """Read once, any false finding among six is as rare as promised; read five times it is not."""
+    """Read once, any false finding among six is as rare as promised; read five times it is not.
+
+    From LEAST_CLUSTERS passages on, as with any answer: on 95 passages of up to five queries, 6.1 % of 12,000 data sets
+    of SmolLM2 have one.
+    """
     found = looks_without_effects(population, queries, replications)
-    once, repeatedly = (
-        fixed_p_value(at_looks(found, positions)).min(axis=2) < ALPHA / 6 for positions in ([*SIZES.values()], FIVE)
-    )
+    known = fixed_p_value(found).min(axis=2) < ALPHA / 6
+    known &= found.counts[..., 0] >= LEAST_CLUSTERS
+    once, repeatedly = (known[:, positions] for positions in ([*SIZES.values()], FIVE))
     assert (once.mean(axis=0) <= at_most(ALPHA, replications)).all()
     assert repeatedly.any(axis=1).mean() > at_most(ALPHA, replications)  # invalid
 
