@@ -5,7 +5,7 @@ once (in a large run once per five thousand samples); similarity is the cosine o
 (bfloat16 changes routes).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -100,21 +100,28 @@ def embed(model: Any, texts: Sequence[str]) -> Vectors:  # noqa: ANN401
     """Return the (texts, dimensions) float32 embeddings of texts.
 
     Texts of equal token count form a batch, so nothing is padded: faster than mixed batches, and a text gets the same
-    bits whatever else is embedded.
+    bits whatever else is embedded. Threads that share the model take turns.
     """
-    lengths: dict[int, list[int]] = {}
-    for number, ids in enumerate(model.tokenizer(list(texts))["input_ids"] if texts else ()):
-        lengths.setdefault(len(ids), []).append(number)
     vectors = np.zeros((len(texts), model.get_embedding_dimension()), dtype=np.float32)
     with numeric_path(choose_numeric_path("cpu", "float32")):
-        for length, numbers in lengths.items():
-            for start in range(0, len(numbers), _TEXTS_AT_ONCE):
-                part = numbers[start : start + _TEXTS_AT_ONCE]
-                repeated = [*part, *[part[0]] * max(0, -(-_LEAST_ROWS // length) - len(part))]
-                batch = [texts[n] for n in repeated]
-                found = model.encode(batch, batch_size=len(batch), show_progress_bar=False, convert_to_numpy=True)
-                vectors[part] = found[: len(part)]
+        for batch in _batches(model, texts):
+            found = model.encode(
+                [texts[n] for n in batch], batch_size=len(batch), show_progress_bar=False, convert_to_numpy=True
+            )
+            vectors[batch] = found
     return vectors
+
+
+def _batches(model: Any, texts: Sequence[str]) -> Iterator[list[int]]:  # noqa: ANN401
+    """Yield the numbers of texts of one token count, the first repeated if they are too few for the usual kernels."""
+    lengths: dict[int, list[int]] = {}
+    cut = {"truncation": True, "max_length": model.max_seq_length}  # as `encode` does
+    for number, ids in enumerate(model.tokenizer(list(texts), **cut)["input_ids"] if texts else ()):
+        lengths.setdefault(len(ids), []).append(number)
+    for length, numbers in lengths.items():
+        for start in range(0, len(numbers), _TEXTS_AT_ONCE):
+            part = numbers[start : start + _TEXTS_AT_ONCE]
+            yield part + part[:1] * (-(-_LEAST_ROWS // length) - len(part))
 
 
 def _has_direction(vectors: Vectors) -> np.ndarray[Any, np.dtype[np.bool_]]:

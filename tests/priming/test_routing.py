@@ -2,13 +2,17 @@
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tasks.priming.engine.numeric_path import choose_numeric_path, numeric_path
 from tasks.priming.prompts import STATIC_SURROGATES
 from tasks.priming.records import Route, Sample, Surrogate
 from tasks.priming.routing import embed, route_queries
@@ -147,6 +151,27 @@ def test_an_embedding_has_the_same_bits_in_any_order_and_subset(minilm: Any, thr
             assert np.array_equal(embed(minilm, [texts[n] for n in part]), whole[part])
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_that_share_the_model_take_turns(minilm: Any) -> None:
+    """Every call sets whether the tokenizer cuts: within another thread's batch, a long text would fit no model."""
+    asked = Event()
+
+    def tokenizer(texts: list[str], **settings: Any) -> Any:
+        asked.set()
+        return minilm.tokenizer(texts, **settings)
+
+    watched = SimpleNamespace(
+        tokenizer=tokenizer,
+        encode=minilm.encode,
+        max_seq_length=minilm.max_seq_length,
+        get_embedding_dimension=minilm.get_embedding_dimension,
+    )
+    with ThreadPoolExecutor(1) as threads:
+        with numeric_path(choose_numeric_path("cpu", "float32")):  # as if a batch was being embedded
+            other = threads.submit(embed, watched, ["word " * 1000])
+            assert not asked.wait(0.2)
+        assert other.result().shape == (1, 384)
 
 
 def test_embeddings_equal_the_models_own(minilm: Any) -> None:
