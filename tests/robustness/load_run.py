@@ -100,7 +100,9 @@ def fake_lines(prompts: Sequence[Any], *_: object) -> list[Any]:
 class FakeEmbedding:
     """A sentence model whose vectors are seeded by the text."""
 
-    def tokenizer(self, texts: list[str]) -> dict[str, list[list[int]]]:
+    max_seq_length = 256
+
+    def tokenizer(self, texts: list[str], **_: object) -> dict[str, list[list[int]]]:
         return {"input_ids": [[0] * len(text.split()) for text in texts]}
 
     def get_embedding_dimension(self) -> int:

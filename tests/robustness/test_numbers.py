@@ -140,7 +140,7 @@ class SpoiledEmbedding:
     def __init__(self, model: Any, spoiled: dict[str, float]) -> None:
         self._model = model
         self._spoiled = spoiled
-        self.tokenizer = model.tokenizer
+        self.tokenizer, self.max_seq_length = model.tokenizer, model.max_seq_length
 
     def get_embedding_dimension(self) -> int:
         return int(self._model.get_embedding_dimension())
