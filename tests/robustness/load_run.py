@@ -120,12 +120,12 @@ def fake_engine(function: Callable[..., Any], _: object, /, **arguments: Any) ->
 
     if function is score_family:
         return fake_scores(**arguments), 0.0
+    facts = ModelFacts(1_000_000, 100_000, 4, 128, 2_048, is_batch_invariant=True, first_token="<s>")
     if getattr(function, "func", function).__name__ == "_look_again":
         from tasks.priming.scoring_checks import SeenFamily
 
-        facts = ModelFacts(1_000_000, 100_000, 4, 128, 2_048, is_batch_invariant=True, first_token="<s>")
         return SeenFamily([], facts, "cpu-float32-default", 1e-4), 0.0
-    model = SimpleNamespace(tokenizer=lambda text, **_: {"input_ids": text.split()})
+    model = SimpleNamespace(tokenizer=lambda text, **_: {"input_ids": text.split()}, facts=facts)
     return function(language_model=model), 0.0
 
 
@@ -197,7 +197,8 @@ def faked(watch: Stopwatch) -> Iterator[Any]:
             patch.setattr(module, "with_language_model", fake_engine)
         patch.setattr(tasks.priming.engine.generation, "generate_completions", fake_lines)
         patch.setattr(embedding, "load_embedding_model", lambda identity: FakeEmbedding())
-        patch.setattr(run, "report_crashed", lambda died: None)
+        for name in ("report_crashed", "tag_flow_run"):
+            patch.setattr(run, name, lambda _: None)
         patch.setattr(Progress, "running", watched)
         patch.setattr(experiment, "show_results", lambda *arguments: watch.begin("end"))
         stages = ("draw_samples", "write_surrogates", "route_queries", "score_contexts", "check_scoring")
@@ -215,7 +216,7 @@ def main(count: int, folder: Path) -> dict[str, Any]:
     write_data(data, count)
     watch = Stopwatch(folder)
     with faked(watch) as experiment:
-        result = experiment(sample_count=count, data=str(data), chunk_size=CHUNK_SIZE, workers=1)
+        result = experiment(sample_count=count, data=str(data), chunk_size=CHUNK_SIZE, workers=1).data
     size = sum((Path(root) / name).stat().st_size for root, _, names in os.walk(folder) for name in names)
     return {"count": count, "stages": watch.stages, "bytes": size, **result}
 

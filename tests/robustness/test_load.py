@@ -56,6 +56,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     return {count: run(count, tmp_path_factory.mktemp(str(count))) for count in (FEW, MANY)}
 
 
+@pytest.mark.slow
+def test_a_small_load_is_published(tmp_path: Path) -> None:
+    """What the other tests here run for long still runs."""
+    assert run(200, tmp_path)["rows"] > 50 * 200
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_every_row_is_published(runs: dict[int, dict[str, Any]], count: int) -> None:
