@@ -73,12 +73,16 @@ class Browser:
 
     def wait_for(self, *texts: str) -> str:
         """Wait until all texts are on the page, whatever their case, and return what it says."""
-        # Prefect's tables scroll within elements of their own: innerText has these too.
         return wait_for(
             f"{texts} on the page",
-            lambda: str(self.evaluate("document.body ? document.body.innerText : ''")),
+            self.text,
             enough=lambda page: all(text.lower() in page.lower() for text in texts),
         )
+
+    def text(self) -> str:
+        """Return what the page says at the moment."""
+        # Prefect's tables scroll within elements of their own: innerText has these too.
+        return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
     def click(self, text: str) -> None:
         """Click the first link, button or tab that says exactly this."""

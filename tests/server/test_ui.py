@@ -228,27 +228,41 @@ def test_a_browser_shows_the_run_its_tasks_and_its_results(ui: Ui, page: Browser
 
 def test_the_form_says_of_each_setting_what_it_is_and_what_is_allowed(ui: Ui, page: Browser) -> None:
     (deployment,) = (d for d in ask(ui, "/deployments/filter") if d["name"] == "demo")
-    said = page.open(
-        f"{ui.url}/deployments/deployment/{deployment['id']}/run",
-        "Settings below that are left empty take this profile's values.",
-        "Samples to draw (count). Allowed: at least 1, at most 1,000,000.",
-        "a hub id, a local folder or packaged/NAME.",
-        "bfloat16",
-    )
-    assert 'Property is type "None"' not in said  # what Prefect shows of X | None
     before = newest_run(ui)["id"]
-    page.evaluate(
-        "(() => { let place = [...document.querySelectorAll('*')].find("
-        "  e => !e.children.length && e.innerText && e.innerText.trim().startsWith('sample_count'));"
-        "while (!place.querySelector('input')) place = place.parentElement;"
-        "const field = place.querySelector('input');"
-        "Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, '3');"
-        "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
-    )
-    # the page takes the value up before it draws the next frame
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    page.click("Submit")
-    run = wait_for("a run that the form started", lambda: newest_run(ui), enough=lambda run: run["id"] != before)
+
+    def open_form() -> str:
+        return page.open(
+            f"{ui.url}/deployments/deployment/{deployment['id']}/run",
+            "Settings below that are left empty take this profile's values.",
+            "Samples to draw (count). Allowed: at least 1, at most 1,000,000.",
+            "a hub id, a local folder or packaged/NAME.",
+            "bfloat16",
+        )
+
+    def send_form() -> dict[str, Any]:
+        open_form()
+        page.evaluate(
+            "(() => { let place = [...document.querySelectorAll('*')].find("
+            "  e => !e.children.length && e.innerText && e.innerText.trim().startsWith('sample_count'));"
+            "while (!place.querySelector('input')) place = place.parentElement;"
+            "const field = place.querySelector('input');"
+            "Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, '3');"
+            "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
+        )
+        # the page takes the value up before it draws the next frame
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        page.click("Submit")
+        started, _ = wait_for(
+            "what the form answers",
+            lambda: (newest_run(ui), page.text()),
+            enough=lambda seen: seen[0]["id"] != before or "Something went wrong" in seen[1],
+        )
+        return started
+
+    assert 'Property is type "None"' not in open_form()  # what Prefect shows of X | None
+    # While another connection writes into its database, the server answers 503: Prefect's client asks again, its page
+    # does not.
+    run = wait_for("a run that the form started", send_form, enough=lambda run: run["id"] != before)
     # what was left empty is left to the profile; a box that was not ticked says no
     assert run["parameters"] == {"profile": "demo", "sample_count": 3, "skip_bad_rows": False}
     # It would compute for minutes, and its end would be told of by the automations below.
